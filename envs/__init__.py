@@ -1,0 +1,45 @@
+"""Task families as Gymnasium environments.
+
+Importing this package registers every id of ``registry.FAMILIES``. ``gymnasium.make(id)`` gives an ordinary
+single environment, ``gymnasium.make_vec(id, num_envs=...)`` the batched one; both run the same code. The
+default horizon of a family is ``gymnasium.spec(id).max_episode_steps``.
+"""
+
+from typing import Any
+
+import gymnasium
+
+from envs.registry import FAMILIES, find_entry
+from envs.vector import TaskVectorEnv
+
+__all__ = ["KNOWN_IDS", "TaskVectorEnv", "make_tasks_env"]
+
+KNOWN_IDS = tuple(FAMILIES)
+
+for _id, _entry in FAMILIES.items():
+    gymnasium.register(
+        _id,
+        entry_point="envs.single:TaskEnv",
+        vector_entry_point="envs.vector:TaskVectorEnv",
+        max_episode_steps=_entry.horizon,
+        kwargs={"family": _id},
+    )
+
+
+def make_tasks_env(env_id: str, num_envs: int, horizon: int | None = None, **options: Any) -> TaskVectorEnv:
+    """The batched environment of a family, through ``gymnasium.make_vec``.
+
+    Args:
+        env_id: one of ``KNOWN_IDS``.
+        num_envs: number of copies, num_tasks * num_episodes.
+        horizon: control steps until an episode is truncated; None takes the family's default.
+        options: options of the family, e.g. ``variant="rothfuss2019"``, and ``render_mode``.
+
+    Raises:
+        ValueError: unknown id, unknown variant, or a ``num_envs`` or ``horizon`` that is not positive.
+    """
+    find_entry(env_id)
+    limit: dict[str, Any] = {} if horizon is None else {"max_episode_steps": horizon}
+    env = gymnasium.make_vec(env_id, num_envs=num_envs, **limit, **options)
+    assert isinstance(env, TaskVectorEnv)
+    return env

@@ -1,0 +1,148 @@
+"""Episodes: what every family's environment does between its physics and Gymnasium's interface.
+
+Tasks are assigned here, episodes end here, and copies whose episode is over are kept still here, once for the
+single and the batched environment and for every family.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from envs.family import Bools, Copies, Floats
+from envs.registry import load_family
+from envs.tasks import Task, repeat_tasks, stack_tasks, validate_tasks
+
+
+class Transition(NamedTuple):
+    """One control step of all copies. Every array is new and has a leading copy axis."""
+
+    observation: Floats
+    reward: Floats
+    terminated: Bools
+    truncated: Bools
+    terms: dict[str, Floats]
+
+
+class Episodes:
+    """The copies of one family, each with its task, elapsed steps and end-of-episode flags.
+
+    Args:
+        family: environment id, looked up in the table of families.
+        num_copies: how many worlds.
+        max_episode_steps: steps after which a copy that did not terminate is truncated; None for never.
+        family_options: passed to the family, e.g. ``variant``.
+
+    Raises:
+        ValueError: unknown id or variant, or a count that is not a positive integer.
+    """
+
+    def __init__(
+        self, family: str, num_copies: int, max_episode_steps: int | None = None, **family_options: Any
+    ) -> None:
+        _require_positive(f"{family}: num_envs", num_copies)
+        if max_episode_steps is not None:
+            _require_positive(f"{family}: max_episode_steps", max_episode_steps)
+        self.family_id = family
+        self.family = load_family(family)(num_copies, **family_options)
+        self.num_copies = num_copies
+        self._horizon = np.inf if max_episode_steps is None else max_episode_steps
+        self._assigned: Task | None = None
+        self._changed = np.zeros(num_copies, np.bool_)
+        self._tasks = {
+            name: np.zeros((num_copies, *(space.shape or ())), space.dtype)
+            for name, space in self.family.task_space.items()
+        }
+        self._started = np.zeros(num_copies, np.bool_)
+        self._elapsed = np.zeros(num_copies, np.int64)
+        self._terminated = np.zeros(num_copies, np.bool_)
+        self._truncated = np.zeros(num_copies, np.bool_)
+        self._actions_shape = (num_copies, *self.family.action_space.shape)
+
+    @property
+    def tasks(self) -> Task:
+        """The tasks of the current episodes, one per copy, as new arrays."""
+        return {name: array.copy() for name, array in self._tasks.items()}
+
+    def assign(self, tasks: Any) -> None:
+        """Assign tasks, one to each block of ``num_copies // num_tasks`` copies, from their next reset on.
+
+        Raises:
+            TypeError, ValueError: as ``validate_tasks``; ValueError if the blocks are not of equal length.
+        """
+        tasks = validate_tasks(tasks, self.family.task_space, self.family.task_units, self.family_id)
+        num_tasks = len(next(iter(tasks.values())))
+        if self.num_copies % num_tasks:
+            raise ValueError(
+                f"{self.family_id}: {num_tasks} tasks do not divide num_envs = {self.num_copies}. "
+                "Make num_envs a multiple of num_tasks."
+            )
+        self._assigned = repeat_tasks(tasks, self.num_copies // num_tasks)
+        self._changed[:] = True
+
+    def reset(self, copies: Copies, generators: Mapping[int, np.random.Generator]) -> Floats:
+        """Start a new episode in the listed copies and return the observations of all copies.
+
+        Until tasks are assigned, each of these copies first draws a task from its own generator.
+        """
+        if self._assigned is None:
+            sampled = stack_tasks([self.family.sample_task(generators[copy]) for copy in copies.tolist()])
+            self._give(copies, sampled)
+        else:
+            changed = copies[self._changed[copies]]
+            if changed.size:
+                self._give(changed, {name: array[changed] for name, array in self._assigned.items()})
+                self._changed[changed] = False
+        self.family.reset(copies, generators)
+        self._started[copies] = True
+        self._elapsed[copies] = 0
+        self._terminated[copies] = False
+        self._truncated[copies] = False
+        return self.family.observe()
+
+    def step(self, actions: Any) -> Transition:
+        """One control step of every copy whose episode is not over.
+
+        Actions (num_copies, action) are clipped to [-1, 1]. A copy whose episode is over keeps its state,
+        observation and flags, and gets zero for every reward term.
+
+        Raises:
+            RuntimeError: a copy was never reset.
+            ValueError: actions of the wrong shape, or not finite.
+        """
+        actions = self._legal_actions(actions)
+        running = ~(self._terminated | self._truncated)
+        terms, terminated = self.family.step(actions, running)
+        if not running.all():
+            terms = {name: np.where(running, term, 0.0) for name, term in terms.items()}
+            terminated &= running
+        self._elapsed += running
+        self._terminated |= terminated
+        self._truncated |= (self._elapsed >= self._horizon) & running & ~terminated
+        reward = sum((terms[name] for name in self.family.reward_terms), start=np.zeros(self.num_copies))
+        return Transition(
+            self.family.observe(), reward, self._terminated.copy(), self._truncated.copy(), terms
+        )
+
+    def _give(self, copies: Copies, tasks: Task) -> None:
+        for name, array in tasks.items():
+            self._tasks[name][copies] = array
+        self.family.set_tasks(copies, tasks)
+
+    def _legal_actions(self, actions: Any) -> Floats:
+        if not self._started.all():
+            raise RuntimeError(f"{self.family_id}: call reset() before step().")
+        array = np.asarray(actions, np.float64)
+        if array.shape != self._actions_shape:
+            raise ValueError(
+                f"{self.family_id} expects actions of shape {self._actions_shape}; got {array.shape}."
+            )
+        if not np.isfinite(array).all():
+            copy = int(np.argwhere(~np.isfinite(array))[0, 0])
+            raise ValueError(f"{self.family_id} expects finite actions; got {array[copy]} for copy {copy}.")
+        return np.minimum(np.maximum(array, -1.0), 1.0)
+
+
+def _require_positive(name: str, value: Any) -> None:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a positive integer; got {value!r}.")

@@ -1,0 +1,125 @@
+"""The interface between a family of tasks and the Gymnasium environments built on it.
+
+A family is ``num_copies`` worlds that share one body and differ in their task. It knows physics, rewards and
+termination. It does not know episodes, time limits, seeds or autoreset: ``episodes.py`` keeps those, so that
+every family is finished by the same code.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from envs.tasks import Task
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Copies = npt.NDArray[np.intp]
+VariantT = TypeVar("VariantT")
+
+
+class TaskFamily(ABC):
+    """``num_copies`` worlds as arrays with a leading copy axis; every method acts on all or on listed copies.
+
+    A family is final: its variants are data. The name of a reward term ends in ``_cost`` (its values are
+    never positive) or in ``_reward``.
+    """
+
+    variants: ClassVar[Mapping[str, Any]]
+    """Variant name -> frozen dataclass of its constants. The first one is the default."""
+
+    frames_per_second: ClassVar[int]
+    """Control steps shown per second of video."""
+
+    observation_space: spaces.Box
+    """One copy's observation, float64."""
+
+    action_space: spaces.Box
+    """One copy's action: normalised, [-1, 1] in every dimension, float32."""
+
+    task_space: spaces.Dict
+    """One task: named ``Box`` and ``Discrete`` parameters."""
+
+    task_units: Mapping[str, str]
+    """Unit of each task parameter, "" for dimensionless ones."""
+
+    reward_terms: tuple[str, ...]
+    """Names of the reward terms; the reward is their sum in this order."""
+
+    @abstractmethod
+    def __init__(self, num_copies: int, **options: Any) -> None:
+        """Build the worlds. ``variant`` is an option of every family; an unknown one is a ValueError."""
+
+    @abstractmethod
+    def sample_task(self, generator: np.random.Generator) -> Task:
+        """Draw one task (no leading axis) from the task distribution, from ``generator`` alone."""
+
+    @abstractmethod
+    def set_tasks(self, copies: Copies, tasks: Task) -> None:
+        """Give the listed copies their tasks.
+
+        It is called before the ``reset`` of these copies, and only when their task changed.
+
+        Args:
+            copies: indices of the copies, (n,).
+            tasks: valid tasks with leading axis n. The family must not keep references to these arrays.
+        """
+
+    @abstractmethod
+    def reset(self, copies: Copies, generators: Mapping[int, np.random.Generator]) -> None:
+        """Put the listed copies into an initial state; the others must not change.
+
+        Args:
+            copies: indices of the copies, (n,).
+            generators: copy index -> generator of that copy. A generator is made when first looked up, so a
+                family whose initial state is fixed should not look one up.
+        """
+
+    @abstractmethod
+    def step(self, actions: Floats, running: Bools) -> tuple[dict[str, Floats], Bools]:
+        """Advance the running copies by one control step. The others must not move.
+
+        Args:
+            actions: (num_copies, action), finite and already clipped to [-1, 1].
+            running: (num_copies,), true where the episode is not over.
+
+        Returns:
+            The reward terms by name, (num_copies,) each, and ``terminated``, (num_copies,). Both are new
+            arrays; the caller overrules their entries of copies that are not running.
+        """
+
+    @abstractmethod
+    def observe(self) -> Floats:
+        """The observations of all copies as a new array, (num_copies, observation)."""
+
+    @abstractmethod
+    def render(self, copy: int) -> npt.NDArray[np.uint8]:
+        """A picture of one copy, (height, width, 3)."""
+
+
+def select_variant(family: str, variants: Mapping[str, VariantT], variant: str) -> VariantT:
+    """The constants of a variant.
+
+    Raises:
+        ValueError: the family has no such variant; the message lists those it has.
+    """
+    if variant not in variants:
+        raise ValueError(f'{family} has no variant "{variant}". Choose one of: {", ".join(variants)}.')
+    return variants[variant]
+
+
+def finite_box(size: int) -> spaces.Box:
+    """Observations without physical bounds: every vector of ``size`` finite float32 numbers, kept as float64.
+
+    The bounds are those of float32, the precision of the policies, rather than infinity.
+    """
+    largest = float(np.finfo(np.float32).max)
+    return spaces.Box(-largest, largest, (size,), np.float64)
+
+
+def normalised_box(size: int) -> spaces.Box:
+    """Actions: ``size`` float32 numbers in [-1, 1]."""
+    return spaces.Box(-1.0, 1.0, (size,), np.float32)

@@ -1,0 +1,158 @@
+"""The batched environment of every family."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, final
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from envs.episodes import Episodes
+from envs.family import Bools, Copies, Floats
+from envs.generators import CopyGenerators, copy_seeds
+from envs.tasks import Task, stack_tasks
+
+
+@final
+class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
+    """``num_envs`` copies of one family, each with its own task; episodes are not restarted by themselves.
+
+    A copy whose episode is over stays as it is until it is reset: its observation repeats, its reward is 0
+    and its ``terminated`` and ``truncated`` flags stay. The two flags are never both set. ``step``'s info
+    carries the reward terms by name, (num_envs,) each; their sum is the reward. Every returned array is new.
+
+    Args:
+        family: environment id, e.g. ``"Navigation2D-v0"``.
+        num_envs: number of copies.
+        max_episode_steps: steps until an episode is truncated; None for never.
+        render_mode: None or ``"rgb_array"``.
+        family_options: options of the family, e.g. ``variant="finn2017"``.
+
+    Raises:
+        ValueError: unknown id, variant or render mode; ``num_envs`` or ``max_episode_steps`` not positive.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium reads this attribute from the class)
+        "render_modes": ["rgb_array"],
+        "autoreset_mode": AutoresetMode.DISABLED,
+    }
+    _options: ClassVar[tuple[str, ...]] = ("reset_mask", "tasks")
+
+    def __init__(
+        self,
+        family: str,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        **family_options: Any,
+    ) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f'{family}: render_mode must be None or "rgb_array"; got {render_mode!r}.')
+        self._episodes = Episodes(family, num_envs, max_episode_steps, **family_options)
+        self._generators = CopyGenerators(num_envs)
+        world = self._episodes.family
+        self.num_envs = num_envs
+        self.max_episode_steps = max_episode_steps
+        self.render_mode = render_mode
+        self.metadata = {**self.metadata, "render_fps": world.frames_per_second}
+        self.single_observation_space = world.observation_space
+        self.single_action_space = world.action_space
+        self.observation_space = batch_space(world.observation_space, num_envs)
+        self.action_space = batch_space(world.action_space, num_envs)
+        self.task_space = world.task_space
+        self.task_units = world.task_units
+        self.reward_terms = world.reward_terms
+
+    def sample_tasks(self, num_tasks: int, seeds: Sequence[int] | None = None) -> Task:
+        """Draw ``num_tasks`` tasks, with a leading task axis, without assigning them.
+
+        Args:
+            num_tasks: how many.
+            seeds: one int per task; task i depends on ``seeds[i]`` alone. None draws from ``np_random``.
+
+        Raises:
+            ValueError: ``num_tasks`` is not positive, or the number of seeds differs from it.
+        """
+        if num_tasks < 1:
+            raise ValueError(f"num_tasks must be positive; got {num_tasks}.")
+        if seeds is None:
+            generators = [self.np_random] * num_tasks
+        elif len(seeds) == num_tasks:
+            generators = [np.random.default_rng(seed) for seed in seeds]
+        else:
+            raise ValueError(f"sample_tasks needs one seed per task, {num_tasks} here; got {len(seeds)}.")
+        return stack_tasks([self._episodes.family.sample_task(generator) for generator in generators])
+
+    def set_tasks(self, tasks: Task) -> None:
+        """Assign tasks: copy i gets task ``i // (num_envs // num_tasks)``, from its next reset on.
+
+        Args:
+            tasks: (num_tasks, ...) arrays by name. They are copied; num_envs must be a multiple of num_tasks.
+
+        Raises:
+            TypeError, ValueError: tasks that are not legal, or too many for ``num_envs``.
+        """
+        self._episodes.assign(tasks)
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Floats, dict[str, Any]]:
+        """Start new episodes and return all observations and ``{"task": the tasks of all copies}``.
+
+        If tasks were never set, each reset draws a new task for each copy from the copy's own generator.
+
+        Args:
+            seed: an int s seeds copy i with s + i (and ``np_random`` with s); a list seeds copy by copy; None
+                lets the generators run on.
+            options: ``"reset_mask"``, bool (num_envs,): reset these copies only; ``"tasks"``: call
+                ``set_tasks`` first.
+
+        Raises:
+            TypeError, ValueError: an unknown option, an unsuitable mask or seed, or tasks that are not legal.
+        """
+        options = options or {}
+        if not set(options) <= set(self._options):
+            raise ValueError(f"reset takes the options {list(self._options)}; got {list(options)}.")
+        copies = self._copies(options.get("reset_mask"))
+        seeds = copy_seeds(seed, self.num_envs)
+        if "tasks" in options:
+            self.set_tasks(options["tasks"])
+        if isinstance(seed, int | np.integer):
+            super().reset(seed=int(seed))
+            (self._np_random,) = self.np_random.spawn(1)
+        self._generators.seed(copies, seeds)
+        observation = self._episodes.reset(copies, self._generators)
+        return observation, {"task": self._episodes.tasks}
+
+    def step(self, actions: Floats) -> tuple[Floats, Floats, Bools, Bools, dict[str, Any]]:
+        """Advance every copy whose episode is not over; actions (num_envs, action) are clipped to [-1, 1].
+
+        Raises:
+            RuntimeError: before the first reset.
+            ValueError: actions of the wrong shape, or not finite.
+        """
+        return self._episodes.step(actions)
+
+    def render(self) -> tuple[Any, ...]:
+        """One uint8 picture (height, width, 3) per copy.
+
+        Raises:
+            ValueError: the environment was made without ``render_mode="rgb_array"``.
+        """
+        if self.render_mode is None:
+            raise ValueError('render() needs an environment made with render_mode="rgb_array".')
+        return tuple(self._episodes.family.render(copy) for copy in range(self.num_envs))
+
+    def _copies(self, reset_mask: Any) -> Copies:
+        if reset_mask is None:
+            return np.arange(self.num_envs)
+        if not isinstance(reset_mask, np.ndarray) or reset_mask.dtype != np.bool_:
+            raise TypeError(f"options['reset_mask'] must be a bool array; got {reset_mask!r}.")
+        if reset_mask.shape != (self.num_envs,) or not reset_mask.any():
+            raise ValueError(
+                f"options['reset_mask'] needs shape ({self.num_envs},) and a true entry; got {reset_mask}."
+            )
+        return np.flatnonzero(reset_mask)

@@ -1,0 +1,72 @@
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from envs.episodes import Episodes
+from envs.family import Bools, Copies, Floats, TaskFamily, finite_box, normalised_box
+from envs.registry import FAMILIES, Entry
+from envs.tasks import Task
+
+
+class Careless(TaskFamily):
+    """Reports a reward and a termination for stopped copies too, and remembers which tasks it was given."""
+
+    variants: ClassVar[Mapping[str, Any]] = {"only": None}
+    frames_per_second = 10
+    reward_terms = ("alive_reward", "effort_cost")
+
+    def __init__(self, num_copies: int, **options: Any) -> None:
+        self.observation_space, self.action_space = finite_box(1), normalised_box(1)
+        self.task_space = spaces.Dict({"speed": spaces.Box(0.0, 9.0, (), np.float64)})
+        self.task_units = {"speed": "m/s"}
+        self.given: list[tuple[list[int], list[float]]] = []
+        self._num_copies = num_copies
+
+    def sample_task(self, generator: np.random.Generator) -> Task:
+        return {"speed": np.array(generator.uniform(0.0, 9.0))}
+
+    def set_tasks(self, copies: Copies, tasks: Task) -> None:
+        self.given.append((copies.tolist(), tasks["speed"].tolist()))
+
+    def reset(self, copies: Copies, generators: Mapping[int, np.random.Generator]) -> None:
+        pass
+
+    def step(self, actions: Floats, running: Bools) -> tuple[dict[str, Floats], Bools]:
+        terms = {"alive_reward": np.full(self._num_copies, 5.0), "effort_cost": -np.abs(actions[:, 0])}
+        return terms, ~running
+
+    def observe(self) -> Floats:
+        return np.zeros((self._num_copies, 1))
+
+    def render(self, copy: int) -> Any:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def episodes(monkeypatch: pytest.MonkeyPatch) -> Episodes:
+    monkeypatch.setitem(FAMILIES, "Careless-v0", Entry(f"{__name__}:Careless", horizon=2))
+    return Episodes("Careless-v0", num_copies=2, max_episode_steps=2)
+
+
+def test_what_a_family_reports_about_stopped_copies_is_overruled(episodes: Episodes) -> None:
+    episodes.reset(np.arange(2), {0: np.random.default_rng(0), 1: np.random.default_rng(1)})
+    steps = [episodes.step(np.array([[0.5], [-0.25]])) for _ in range(3)]
+    assert [step.reward.tolist() for step in steps] == [[4.5, 4.75], [4.5, 4.75], [0.0, 0.0]]
+    assert [step.truncated.tolist() for step in steps] == [[False] * 2, [True] * 2, [True] * 2]
+    assert not any(step.terminated.any() for step in steps)
+
+
+def test_a_family_is_given_tasks_only_for_copies_whose_task_changed(episodes: Episodes) -> None:
+    family = episodes.family
+    assert isinstance(family, Careless)
+    episodes.assign({"speed": [3.0, 4.0]})
+    assert family.given == []
+    episodes.reset(np.array([1]), {})
+    assert family.given == [([1], [4.0])]
+    episodes.reset(np.arange(2), {})
+    assert family.given[1:] == [([0], [3.0])]
+    episodes.reset(np.arange(2), {})
+    assert len(family.given) == 2

@@ -1,0 +1,196 @@
+import re
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
+
+from envs import make_tasks_env
+from envs.vector import TaskVectorEnv
+
+ID = "Navigation2D-v0"
+GOALS = {"goal": np.array([[0.3, 0.0], [0.0, -0.4]])}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_envs": 0}, "num_envs must be a positive integer; got 0"),
+        ({"num_envs": -3}, "got -3"),
+        ({"num_envs": 2.0}, "got 2.0"),
+        ({"num_envs": True}, "got True"),
+        ({"max_episode_steps": 0}, "max_episode_steps must be a positive integer; got 0"),
+        ({"render_mode": "human"}, 'render_mode must be None or "rgb_array"'),
+        ({"variant": "finn"}, "Choose one of: finn2017, rothfuss2019, dynamics"),
+    ],
+)
+def test_unsuitable_construction_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TaskVectorEnv(ID, **options)
+
+
+def test_gymnasium_makes_it_with_autoreset_disabled() -> None:
+    env = gymnasium.make_vec(ID, num_envs=3)
+    assert isinstance(env, TaskVectorEnv)
+    assert env.metadata["autoreset_mode"] == AutoresetMode.DISABLED
+    assert env.observation_space.shape == env.action_space.shape == (3, 2)
+
+
+def test_copy_i_gets_task_i_over_episodes() -> None:
+    env = make_tasks_env(ID, num_envs=6)
+    _, info = env.reset(options={"tasks": GOALS})
+    np.testing.assert_array_equal(info["task"]["goal"], np.repeat(GOALS["goal"], 3, axis=0))
+
+
+def test_tasks_must_divide_the_copies() -> None:
+    env = make_tasks_env(ID, num_envs=5)
+    with pytest.raises(ValueError, match="2 tasks do not divide num_envs = 5"):
+        env.set_tasks(GOALS)
+
+
+def test_a_masked_reset_takes_up_new_tasks_in_its_copies_only() -> None:
+    env = make_tasks_env(ID, num_envs=4)
+    env.reset(options={"tasks": GOALS})
+    env.set_tasks({"goal": np.full((1, 2), 0.1)})
+    _, info = env.reset(options={"reset_mask": np.array([True, False, False, True])})
+    np.testing.assert_array_equal(info["task"]["goal"], [[0.1, 0.1], [0.3, 0.0], [0.0, -0.4], [0.1, 0.1]])
+    _, info = env.reset()
+    np.testing.assert_array_equal(info["task"]["goal"], np.full((4, 2), 0.1))
+
+
+def test_refused_tasks_leave_the_assigned_ones() -> None:
+    env = make_tasks_env(ID, num_envs=2)
+    env.set_tasks(GOALS)
+    with pytest.raises(ValueError, match="Keep it finite"):
+        env.set_tasks({"goal": np.full((2, 2), 9.0)})
+    np.testing.assert_array_equal(env.reset()[1]["task"]["goal"], GOALS["goal"])
+
+
+def test_changing_the_callers_array_does_not_change_the_task() -> None:
+    env = make_tasks_env(ID, num_envs=2)
+    tasks = {"goal": GOALS["goal"].copy()}
+    env.set_tasks(tasks)
+    tasks["goal"][:] = 0.0
+    np.testing.assert_array_equal(env.reset()[1]["task"]["goal"], GOALS["goal"])
+
+
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        (np.zeros(2), "expects actions of shape (2, 2); got (2,)"),
+        (np.zeros((2, 3)), "got (2, 3)"),
+        ([[0.0, 0.0], [0.0, np.nan]], "expects finite actions; got [ 0. nan] for copy 1"),
+        ([[np.inf, 0.0], [0.0, 0.0]], "for copy 0"),
+    ],
+)
+def test_bad_actions_are_refused_and_move_nothing(actions: Any, message: str) -> None:
+    env = make_tasks_env(ID, num_envs=2)
+    start, _ = env.reset(seed=0)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        env.step(actions)
+    observation, *_ = env.step(np.zeros((2, 2)))
+    np.testing.assert_array_equal(observation, start)
+
+
+def test_a_step_needs_a_reset_of_every_copy() -> None:
+    env = make_tasks_env(ID, num_envs=2)
+    with pytest.raises(RuntimeError, match="call reset"):
+        env.step(np.zeros((2, 2)))
+    env.reset(options={"reset_mask": np.array([True, False])})
+    with pytest.raises(RuntimeError, match="call reset"):
+        env.step(np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"reset_mask": [True, False]}, TypeError),
+        ({"reset_mask": np.array([1, 0])}, TypeError),
+        ({"reset_mask": np.array([True])}, ValueError),
+        ({"reset_mask": np.array([False, False])}, ValueError),
+        ({"task": {"goal": np.zeros(2)}}, ValueError),
+    ],
+)
+def test_bad_reset_options_are_refused(options: dict[str, Any], error: type[Exception]) -> None:
+    env = make_tasks_env(ID, num_envs=2)
+    with pytest.raises(error, match="reset"):
+        env.reset(options=options)
+
+
+def test_terminated_copies_stop_while_the_others_run_on_to_the_horizon() -> None:
+    env = make_tasks_env(ID, num_envs=2, horizon=3)
+    env.reset(options={"tasks": {"goal": np.array([[0.1, 0.0], [0.5, 0.0]])}})
+    flags, positions, rewards = [], [], []
+    for _ in range(4):
+        observation, reward, terminated, truncated, _ = env.step(np.array([[1.0, 0.0], [1.0, 0.0]]))
+        flags.append([terminated.tolist(), truncated.tolist()])
+        positions.append(observation[:, 0])
+        rewards.append(reward)
+    assert flags == [
+        [[True, False], [False, False]],
+        [[True, False], [False, False]],
+        [[True, False], [False, True]],
+        [[True, False], [False, True]],
+    ]
+    np.testing.assert_allclose(positions, [[0.1, 0.1], [0.1, 0.2], [0.1, 0.3], [0.1, 0.3]])
+    np.testing.assert_allclose(rewards, [[0.0, -0.4], [0.0, -0.3], [0.0, -0.2], [0.0, 0.0]], atol=1e-15)
+
+
+def test_a_reset_copy_can_walk_and_terminate_again() -> None:
+    env = make_tasks_env(ID, num_envs=2, horizon=3)
+    env.set_tasks({"goal": np.array([[0.1, 0.0], [0.2, 0.0]])})
+    for options in ({}, {"reset_mask": np.array([True, True])}):
+        env.reset(options=options)
+        ends = [env.step(np.array([[1.0, 0.0], [1.0, 0.0]]))[2].tolist() for _ in range(2)]
+        assert ends == [[True, False], [True, True]]
+
+
+def test_an_episode_that_terminates_at_the_horizon_is_not_truncated() -> None:
+    env = make_tasks_env(ID, num_envs=1, horizon=1)
+    env.reset(options={"tasks": {"goal": np.array([[0.1, 0.0]])}})
+    *_, terminated, truncated, _ = env.step(np.array([[1.0, 0.0]]))
+    assert terminated.tolist() == [True]
+    assert truncated.tolist() == [False]
+
+
+def test_without_a_limit_nothing_is_truncated() -> None:
+    env = TaskVectorEnv(ID, num_envs=1)
+    env.reset(options={"tasks": {"goal": np.array([[0.5, 0.5]])}})
+    assert not any(env.step(np.zeros((1, 2)))[3] for _ in range(150))
+
+
+def test_sampling_without_seeds_continues_the_environments_own_stream() -> None:
+    env = make_tasks_env(ID, num_envs=1)
+    env.reset(seed=3)
+    first, second = env.sample_tasks(2), env.sample_tasks(2)
+    assert not np.array_equal(first["goal"], second["goal"])
+    task = env.reset(seed=3)[1]["task"]
+    np.testing.assert_array_equal(env.sample_tasks(2)["goal"], first["goal"])
+    assert not np.array_equal(task["goal"], first["goal"][:1])
+
+
+@pytest.mark.parametrize(("num_tasks", "seeds"), [(0, None), (3, [1, 2])])
+def test_sampling_needs_a_seed_per_task(num_tasks: int, seeds: list[int] | None) -> None:
+    with pytest.raises(ValueError, match="task"):
+        make_tasks_env(ID, num_envs=1).sample_tasks(num_tasks, seeds)
+
+
+def test_pictures_come_one_per_copy_and_only_in_their_mode() -> None:
+    env = make_tasks_env(ID, num_envs=2, render_mode="rgb_array")
+    env.reset(options={"tasks": GOALS})
+    first, second = env.render()
+    assert first.shape == second.shape
+    assert (first != second).any()
+    with pytest.raises(ValueError, match="rgb_array"):
+        make_tasks_env(ID, num_envs=2).render()
+
+
+def test_gymnasiums_vector_statistics_wrapper_works() -> None:
+    env = RecordEpisodeStatistics(make_tasks_env(ID, num_envs=2, horizon=3))
+    env.reset(options={"tasks": GOALS})
+    info: dict[str, Any] = {}
+    for _ in range(3):
+        *_, info = env.step(np.zeros((2, 2)))
+    np.testing.assert_allclose(info["episode"]["r"], [-0.9, -1.2])
