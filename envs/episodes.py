@@ -120,9 +120,7 @@ class Episodes:
         self._terminated |= terminated
         self._truncated |= (self._elapsed >= self._horizon) & running & ~terminated
         reward = sum((terms[name] for name in self.family.reward_terms), start=np.zeros(self.num_copies))
-        return Transition(
-            self.family.observe(), reward, self._terminated.copy(), self._truncated.copy(), terms
-        )
+        return Transition(self.family.observe(), reward, self._terminated.copy(), self._truncated.copy(), terms)
 
     def _give(self, copies: Copies, tasks: Task) -> None:
         for name, array in tasks.items():
@@ -134,9 +132,7 @@ class Episodes:
             raise RuntimeError(f"{self.family_id}: call reset() before step().")
         array = np.asarray(actions, np.float64)
         if array.shape != self._actions_shape:
-            raise ValueError(
-                f"{self.family_id} expects actions of shape {self._actions_shape}; got {array.shape}."
-            )
+            raise ValueError(f"{self.family_id} expects actions of shape {self._actions_shape}; got {array.shape}.")
         if not np.isfinite(array).all():
             copy = int(np.argwhere(~np.isfinite(array))[0, 0])
             raise ValueError(f"{self.family_id} expects finite actions; got {array[copy]} for copy {copy}.")

@@ -218,10 +218,7 @@ class Navigation2D(TaskFamily):
         before = self._position
         commanded = self._actuation[..., 0] * actions[:, 0:1] + self._actuation[..., 1] * actions[:, 1:2]
         self._position = np.where(running[:, None], before + commanded + self._wind, before)
-        terms = {
-            name: term(before, self._position, self._goal)
-            for name, term in self._variant.reward_terms.items()
-        }
+        terms = {name: term(before, self._position, self._goal) for name, term in self._variant.reward_terms.items()}
         return terms, is_reached(self._position, self._goal, self._variant.goal_half_width)
 
     def observe(self) -> Floats:

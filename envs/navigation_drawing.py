@@ -22,9 +22,7 @@ _PAPER, _RULE, _LANDMARK = (252, 252, 250), (228, 228, 224), (176, 176, 172)
 _GOAL, _TRAIL, _POINT = (46, 139, 87), (120, 144, 190), (31, 58, 122)
 
 
-def draw_frame(
-    trail: Floats, goal: Floats, landmarks: Floats, view_half_width: float
-) -> npt.NDArray[np.uint8]:
+def draw_frame(trail: Floats, goal: Floats, landmarks: Floats, view_half_width: float) -> npt.NDArray[np.uint8]:
     """One frame of one episode, (FRAME_SIZE, FRAME_SIZE, 3); it needs no display.
 
     Args:
@@ -58,9 +56,7 @@ def draw_frame(
     return pygame.surfarray.array3d(frame).swapaxes(0, 1)
 
 
-def draw_paths(
-    axes: "Axes", task: Task, paths: Sequence[Floats], *, color: str, label: str | None = None
-) -> None:
+def draw_paths(axes: "Axes", task: Task, paths: Sequence[Floats], *, color: str, label: str | None = None) -> None:
     """Draw several episodes of one task: their paths and starts, the goal and, for sparse tasks, the corners.
 
     Call it once with the paths before adaptation and once with those after, in two colours.

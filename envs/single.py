@@ -44,9 +44,7 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
         self.task_space = world.task_space
         self.task_units = world.task_units
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Floats, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Floats, dict[str, Any]]:
         """Start an episode and return its first observation and ``{"task": its task}``.
 
         Args:
@@ -63,9 +61,7 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
             raise ValueError(f"reset takes the option 'task'; got {list(options)}.")
         if "task" in options:
             family = self._episodes.family
-            task = validate_task(
-                options["task"], family.task_space, family.task_units, self._episodes.family_id
-            )
+            task = validate_task(options["task"], family.task_space, family.task_units, self._episodes.family_id)
             self._episodes.assign({name: value[None] for name, value in task.items()})
         observation = self._episodes.reset(self._only_copy, {0: self.np_random})[0]
         self._show()

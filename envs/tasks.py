@@ -119,9 +119,7 @@ def _validate(tasks: Any, space: spaces.Dict, expects: str, num_axes: int) -> Ta
     return {name: _parameter(name, tasks[name], space[name], expects, num_axes) for name in space}
 
 
-def _parameter(
-    name: str, value: Any, parameter: spaces.Space[Any], expects: str, num_axes: int
-) -> npt.NDArray[Any]:
+def _parameter(name: str, value: Any, parameter: spaces.Space[Any], expects: str, num_axes: int) -> npt.NDArray[Any]:
     low, high, shape, dtype = _bounds(parameter)
     try:
         array = np.asarray(value)

@@ -99,9 +99,7 @@ class EnvironmentContract:
     def single(self, env_id: str, variant: str, **options: Any) -> gymnasium.Env[Any, Any]:
         return gymnasium.make(env_id, variant=variant, max_episode_steps=HORIZON, **options)
 
-    def test_the_same_seed_gives_the_same_episode_and_another_seed_another(
-        self, env_id: str, variant: str
-    ) -> None:
+    def test_the_same_seed_gives_the_same_episode_and_another_seed_another(self, env_id: str, variant: str) -> None:
         env = make_tasks_env(env_id, NUM_ENVS, HORIZON, variant=variant)
         actions = random_actions(env, HORIZON)
         first = roll_out(env, actions)
@@ -126,9 +124,7 @@ class EnvironmentContract:
         for copy in range(NUM_ENVS):
             assert env.task_space.contains({name: array[copy, ...] for name, array in info["task"].items()})
 
-    def test_the_reward_is_the_sum_of_its_terms_and_costs_are_never_positive(
-        self, env: TaskVectorEnv
-    ) -> None:
+    def test_the_reward_is_the_sum_of_its_terms_and_costs_are_never_positive(self, env: TaskVectorEnv) -> None:
         history = roll_out(env, random_actions(env, HORIZON))
         assert tuple(history.terms) == env.reward_terms
         np.testing.assert_array_equal(history.reward, sum(history.terms.values()))
@@ -191,9 +187,7 @@ class EnvironmentContract:
             has_changed |= not np.array_equal(after.reward[:, 2], before.reward[:, 2])
         assert has_changed
 
-    def test_a_task_does_not_leak_into_later_episodes_or_into_the_running_one(
-        self, env: TaskVectorEnv
-    ) -> None:
+    def test_a_task_does_not_leak_into_later_episodes_or_into_the_running_one(self, env: TaskVectorEnv) -> None:
         own, other = (env.sample_tasks(NUM_ENVS, seeds=range(i, i + NUM_ENVS)) for i in (0, 50))
         actions = random_actions(env, HORIZON)
         first = roll_out(env, actions)

@@ -47,9 +47,7 @@ def test_paths_are_drawn_in_the_callers_colour_with_start_and_goal() -> None:
         (drawn,) = [line for line in lines if np.array_equal(line.get_xydata(), path)]
         assert same_color(drawn.get_color(), "tab:red")
     assert axes.get_legend_handles_labels()[1] == ["before"]
-    markers = {
-        line.get_marker(): np.asarray(line.get_xydata()).tolist() for line in lines if line.get_zorder() >= 4
-    }
+    markers = {line.get_marker(): np.asarray(line.get_xydata()).tolist() for line in lines if line.get_zorder() >= 4}
     assert markers == {"o": [[0.0, 0.0]], "*": [[0.4, 0.4]]}
     assert axes.get_aspect() == 1.0
 

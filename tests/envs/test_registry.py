@@ -33,8 +33,6 @@ def test_an_unknown_id_is_refused_with_the_known_ones() -> None:
 def test_importing_the_package_is_silent_and_leaves_heavy_packages_alone() -> None:
     heavy = ("torch", "rlmaml", "pygame", "mujoco", "matplotlib")
     code = f"import sys, envs; print([name for name in {heavy} if name in sys.modules])"
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
-    )
+    result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
     assert result.stderr == ""

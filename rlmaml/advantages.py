@@ -1,0 +1,56 @@
+"""From sampled episodes to what the losses read: baseline, generalised advantages, normalisation."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from rlmaml.baseline import baseline_features, baseline_values, fit_baseline
+from rlmaml.returns import discounted_sum, generalised_advantages
+from rlmaml.types import Batch, Rollout
+
+
+def with_advantages(rollout: Rollout, *, discount: float, gae_lambda: float, bootstrap: bool) -> Batch:
+    """Advantages of every valid step, each task with its own baseline, normalised per task.
+
+    Args:
+        rollout: sampled episodes.
+        discount: γ in [0, 1].
+        gae_lambda: λ of generalised advantage estimation in [0, 1].
+        bootstrap: whether an episode cut by the time limit goes on with the baseline's value of its final state
+            (the infinite-horizon objective), or ends there (the fixed-horizon objective of the MAML papers).
+
+    Raises:
+        NonFiniteError: the baseline has no finite solution.
+    """
+    valid = rollout.valid
+    time = torch.arange(valid.shape[-1], dtype=torch.float64, device=valid.device).expand(valid.shape)
+    lengths = valid.sum(-1).double()
+    goes_on = rollout.truncated if bootstrap else torch.zeros_like(rollout.truncated)
+
+    returns = discounted_sum(rollout.rewards.double(), valid, discount)
+    features = baseline_features(rollout.observations, time)
+    final_features = baseline_features(rollout.final_observations, lengths)
+    final_discounts = discount ** (lengths.unsqueeze(-1) - time) * goes_on.unsqueeze(-1)
+    weights = fit_baseline(features, returns, valid, final_features, final_discounts)
+
+    advantages = generalised_advantages(
+        rollout.rewards.double(),
+        baseline_values(features, weights),
+        baseline_values(final_features, weights) * goes_on,
+        valid,
+        discount,
+        gae_lambda,
+    )
+    normalised = normalise(advantages, valid).to(rollout.rewards.dtype)
+    return Batch(rollout.observations, rollout.actions, rollout.log_probs, normalised, valid)
+
+
+def normalise(
+    advantages: Float[Tensor, "task episode time"], valid: Bool[Tensor, "task episode time"]
+) -> Float[Tensor, "task episode time"]:
+    """Mean 0 and standard deviation 1 over the valid steps of each task; 0 on padding and where all are equal."""
+    count = valid.sum((-2, -1), keepdim=True)
+    mean = (advantages * valid).sum((-2, -1), keepdim=True) / count
+    centred = (advantages - mean) * valid
+    std = (centred.square().sum((-2, -1), keepdim=True) / count).sqrt()
+    return centred / (std + 1e-8)

@@ -1,0 +1,68 @@
+"""Checkpoints: theta, how far the run is, and its configuration, in one safetensors file.
+
+A safetensors file holds numbers and text only, so nothing in a checkpoint can execute code. Randomness needs no
+state: every draw follows from the seed and the iteration. The order of theta's entries is kept, because the meta-update
+adds over them in order.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import safetensors
+import safetensors.torch
+
+from rlmaml import config as configuration
+from rlmaml.config import TrainConfig
+from rlmaml.errors import UserError
+from rlmaml.files import write_atomically
+from rlmaml.types import Params
+
+FORMAT = "rlmaml-checkpoint-1"
+
+
+class Checkpoint(NamedTuple):
+    """A run after ``iteration`` completed meta-iterations."""
+
+    theta: Params
+    iteration: int
+    config: TrainConfig
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint atomically: an earlier one stays intact until the new one is complete.
+
+    Raises:
+        UserError: the directory is not writable or the disk is full.
+    """
+    metadata = {
+        "format": FORMAT,
+        "iteration": str(checkpoint.iteration),
+        "config": configuration.to_json(checkpoint.config),
+        "order": json.dumps(list(checkpoint.theta)),
+    }
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in checkpoint.theta.items()}
+    write_atomically(path, safetensors.torch.save(tensors, metadata))
+
+
+def load_checkpoint(path: Path, device: str = "cpu") -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        UserError: there is none, it is truncated, or it was written by something else.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt", device=device) as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise UserError(f"There is no checkpoint at {path}. Give the directory of a run.") from error
+    except (safetensors.SafetensorError, OSError) as error:
+        raise UserError(f"{path} is truncated, or no checkpoint at all: {error}.") from error
+    if metadata.get("format") != FORMAT:
+        raise UserError(
+            f"{path} is not a checkpoint of this version of rlmaml: its format is {metadata.get('format')!r}; "
+            f"legal is {FORMAT!r}. Train anew, or use the version that wrote it."
+        )
+    theta = {name: tensors[name] for name in json.loads(metadata["order"])}
+    return Checkpoint(theta, int(metadata["iteration"]), configuration.from_json(metadata["config"]))

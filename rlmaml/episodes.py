@@ -1,0 +1,69 @@
+"""Adaptation with an environment in the loop: sample episodes, take an inner step, sample again."""
+
+from rlmaml.adapt import adapt
+from rlmaml.advantages import with_advantages
+from rlmaml.config import TrainConfig
+from rlmaml.losses import INNER_LOSSES
+from rlmaml.parameters import detach, learned_step_sizes, policy_parameters, with_task_axis
+from rlmaml.policy import Policy
+from rlmaml.rollout import TaskEnvironment, rollout
+from rlmaml.seeding import RandomStreams
+from rlmaml.stopwatch import Stopwatch
+from rlmaml.threads import torch_threads
+from rlmaml.types import Batch, Params, Rollout
+
+
+def sample_and_adapt(
+    env: TaskEnvironment,
+    policy: Policy,
+    theta: Params,
+    config: TrainConfig,
+    streams: RandomStreams,
+    clock: Stopwatch,
+    *,
+    num_tasks: int,
+    inner_steps: int,
+) -> tuple[list[Rollout], list[Batch]]:
+    """Rollouts before, between and after ``inner_steps`` inner steps on the environment's current tasks.
+
+    Returns:
+        ``inner_steps + 1`` rollouts, and the batches that the losses read of them.
+
+    Raises:
+        NonFiniteError: an observation, a reward or the baseline is NaN or infinite.
+    """
+    repeated = detach(with_task_axis(theta, num_tasks))
+    task_params = policy_parameters(repeated)
+    rollouts, batches = [], []
+    for step in range(inner_steps + 1):
+        with torch_threads(config.rollout_threads):
+            sampled = rollout(
+                env,
+                policy,
+                task_params,
+                num_tasks=num_tasks,
+                horizon=config.horizon,
+                streams=streams,
+                step=step,
+                clock=clock,
+            )
+        with torch_threads(config.threads):
+            with clock.part("advantages"):
+                batch = with_advantages(
+                    sampled,
+                    discount=config.discount,
+                    gae_lambda=config.gae_lambda,
+                    bootstrap=config.time_limit == "bootstrap",
+                )
+            if step < inner_steps:
+                with clock.part("adapt"):
+                    task_params = adapt(
+                        policy,
+                        task_params,
+                        batch,
+                        loss=INNER_LOSSES[config.inner_loss],
+                        step_size=learned_step_sizes(repeated, step) or config.step_sizes(step + 1)[-1],
+                    )
+        rollouts.append(sampled)
+        batches.append(batch)
+    return rollouts, batches

@@ -1,0 +1,12 @@
+"""Errors a user can act on: each says what, what was received, what is legal, and the cure."""
+
+
+class UserError(Exception):
+    """Something the user can mend; scripts print it as one sentence, without a traceback."""
+
+
+class NonFiniteError(UserError):
+    """A quantity of the computation became NaN or infinite."""
+
+    def __init__(self, what: str, cause: str) -> None:
+        super().__init__(f"{what} became NaN or infinite: {cause}.")

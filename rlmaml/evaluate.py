@@ -1,0 +1,91 @@
+"""Evaluation: adapt to held-out tasks and report the return after every inner step."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from scipy.special import stdtrit
+from torch import Tensor
+
+from rlmaml.config import TrainConfig
+from rlmaml.episodes import sample_and_adapt
+from rlmaml.policy import Policy
+from rlmaml.rollout import TaskEnvironment
+from rlmaml.seeding import Phase, RandomStreams
+from rlmaml.stopwatch import Stopwatch
+from rlmaml.types import Params, Rollout, Tasks
+
+
+class Evaluation(NamedTuple):
+    """Returns on held-out tasks; column k holds the mean over episodes after k inner steps."""
+
+    tasks: Tasks
+    rollouts: list[Rollout]
+    returns: Float[Tensor, "task stage"]
+
+    def summary(self) -> dict[str, list[Any]]:
+        """Mean over tasks, standard deviation over tasks, and the 95 % interval of the mean, per stage.
+
+        The interval is Student's t over tasks; with a single task it is not defined and given as null.
+        """
+        returns = self.returns.double().numpy()
+        mean, std = (
+            returns.mean(0),
+            returns.std(0, ddof=1) if len(returns) > 1 else np.full(returns.shape[1], np.nan),
+        )
+        half = stdtrit(len(returns) - 1, 0.975) * std / np.sqrt(len(returns)) if len(returns) > 1 else std
+        return {
+            "mean": mean.tolist(),
+            "std": _or_null(std),
+            "ci95": [[low, high] for low, high in zip(_or_null(mean - half), _or_null(mean + half), strict=True)],
+        }
+
+    def as_json(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything a later comparison needs, as plain data."""
+        return {
+            "returns": self.summary(),
+            "per_task": self.returns.tolist(),
+            "tasks": {name: values.tolist() for name, values in self.tasks.items()},
+            "config": dict(settings),
+        }
+
+
+def evaluate(
+    env: TaskEnvironment,
+    policy: Policy,
+    theta: Params,
+    config: TrainConfig,
+    *,
+    num_tasks: int,
+    steps: int,
+    seed: int,
+) -> Evaluation:
+    """Adapt theta to ``num_tasks`` tasks drawn for evaluation alone, with no meta-update.
+
+    Args:
+        env: environment with a multiple of ``num_tasks`` copies; their quotient is the number of episodes per stage.
+        policy: the policy.
+        theta: meta-parameters.
+        config: settings of the inner steps, as trained.
+        num_tasks: number of held-out tasks.
+        steps: number of inner steps; beyond the trained ones, the last step size is used again.
+        seed: seed of the evaluation; its streams are never used in training.
+
+    Raises:
+        NonFiniteError: an observation, a reward or the baseline is NaN or infinite.
+    """
+    streams = RandomStreams(seed, Phase.EVALUATION)
+    tasks = env.sample_tasks(num_tasks, streams.task_seeds(num_tasks))
+    env.set_tasks(tasks)
+    rollouts, _ = sample_and_adapt(
+        env, policy, theta, config, streams, Stopwatch(), num_tasks=num_tasks, inner_steps=steps
+    )
+    returns = torch.stack([sampled.returns.mean(1) for sampled in rollouts], 1).cpu()
+    return Evaluation(tasks, rollouts, returns)
+
+
+def _or_null(values: npt.NDArray[np.float64]) -> list[float | None]:
+    return [float(value) if np.isfinite(value) else None for value in values]

@@ -1,0 +1,61 @@
+"""Policy-gradient losses of ONE task, as functions of the log-ratio to the policy that sampled.
+
+All take ``log_ratio = log π(a|s) − log π_sampling(a|s)``, advantages and a mask of valid steps, and return a
+scalar: minus the objective, a sum over valid steps divided by their number. At the sampling policy all three have
+the same gradient, the policy gradient; they differ in their second derivative, and so in the meta-gradient.
+With H₂ = E[Σ ∇²log π · A], H₁ = E[Σ ∇log π ∇log πᵀ · A] and H₁₂ = E[Σ ∇log π ∇Qᵀ] (arXiv 1810.06784):
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+Loss: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def log_likelihood(
+    log_ratio: Float[Tensor, "episode time"],
+    advantages: Float[Tensor, "episode time"],
+    valid: Bool[Tensor, "episode time"],
+) -> Float[Tensor, ""]:
+    """``−mean(log π · A)``, the loss of MAML for RL (arXiv 1703.03400); its second derivative is H₂ alone."""
+    return -mean_over_steps(log_ratio * advantages, valid)
+
+
+def likelihood_ratio(
+    log_ratio: Float[Tensor, "episode time"],
+    advantages: Float[Tensor, "episode time"],
+    valid: Bool[Tensor, "episode time"],
+) -> Float[Tensor, ""]:
+    """``−mean(π/π_sampling · A)``, the low-variance-curvature loss (arXiv 1810.06784): H₁ + H₂, without H₁₂."""
+    return -mean_over_steps(torch.exp(log_ratio) * advantages, valid)
+
+
+def dice(
+    log_ratio: Float[Tensor, "episode time"],
+    advantages: Float[Tensor, "episode time"],
+    valid: Bool[Tensor, "episode time"],
+) -> Float[Tensor, ""]:
+    """DiCE (arXiv 1802.05098) with advantages (arXiv 1909.10549): unbiased second derivative H₁ + H₂ + H₁₂ + H₁₂ᵀ.
+
+    ``−mean((□(a_0…a_t) − □(a_0…a_{t−1})) · A_t)``, where □ is the product of the ratios of the actions up to t;
+    with A the return to go and no discount it is the DiCE objective ``□(a_0…a_t) · r_t``.
+    """
+    log_product = (log_ratio * valid).cumsum(-1)
+    before = torch.exp(log_product - log_ratio * valid)
+    return -mean_over_steps((torch.exp(log_product) - before) * advantages, valid)
+
+
+INNER_LOSSES: dict[str, Loss] = {
+    "log_likelihood": log_likelihood,
+    "likelihood_ratio": likelihood_ratio,
+    "dice": dice,
+}
+
+
+def mean_over_steps(values: Float[Tensor, "episode time"], valid: Bool[Tensor, "episode time"]) -> Float[Tensor, ""]:
+    """Sum over the valid steps divided by their number."""
+    return (values * valid).sum() / valid.sum()

@@ -1,0 +1,223 @@
+"""MAML with a TRPO meta-update (arXiv 1703.03400, algorithm 3, and arXiv 1502.05477).
+
+A *stage* is the policy after k inner steps, together with the episodes it sampled; stage 0 is theta. The
+meta-objective is the surrogate return of the stages, weighted by ``stage_weights``: all weight on the last one is
+MAML. The step is the natural gradient in the metric of the stages' KL, seen through the inner steps, followed by
+a line search that adapts anew at every candidate.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rlmaml import distributions
+from rlmaml.adapt import adapt_in_steps
+from rlmaml.advantages import normalise
+from rlmaml.config import TrainConfig
+from rlmaml.distributions import Distribution
+from rlmaml.errors import NonFiniteError
+from rlmaml.losses import INNER_LOSSES, likelihood_ratio, mean_over_steps
+from rlmaml.parameters import flatten, sum_over_tasks, unflatten, with_task_axis
+from rlmaml.policy import Policy
+from rlmaml.stopwatch import Stopwatch
+from rlmaml.trust_region import conjugate_gradient, full_step, gauss_newton_product, line_search
+from rlmaml.types import Batch, Params
+
+
+class UpdateReport(NamedTuple):
+    """What happened in a meta-update; losses are minus the surrogate advantage, KL is in nats."""
+
+    loss_before: float
+    loss_after: float
+    kl: float
+    gradient_norm: float
+    step_norm: float
+    cg_residual: float
+    line_search_tries: int
+    accepted: bool
+
+
+class Stages(NamedTuple):
+    """The stages that count, at some theta.
+
+    ``points`` is theta repeated along the task axis: the leaves to which derivatives are taken.
+    """
+
+    points: list[Tensor]
+    policies: list[Distribution]
+    batches: list[Batch]
+    weights: list[float]
+
+
+def update(
+    policy: Policy, theta: Params, pre: Sequence[Batch], post: Batch, config: TrainConfig, clock: Stopwatch
+) -> tuple[Params, UpdateReport]:
+    """One TRPO step on theta.
+
+    Args:
+        policy: the policy.
+        theta: meta-parameters.
+        pre: one batch per inner step, sampled before that step; the first one with theta itself.
+        post: the batch sampled with the fully adapted parameters.
+        config: settings of the inner steps and of the trust region.
+        clock: receives ``gradient``, ``curvature`` and ``line_search``.
+
+    Returns:
+        The new theta (the very same object where the line search found nothing) and a report.
+
+    Raises:
+        NonFiniteError: the loss or its gradient is NaN or infinite.
+    """
+    batches = [*pre, post]
+    start = flatten(theta.values())
+
+    with clock.part("gradient"):
+        stages = adapted_stages(policy, theta, batches, config)
+        old = [distributions.detach(stage) for stage in stages.policies]
+        loss = surrogate_loss(stages, old)
+        gradient = sum_over_tasks(torch.autograd.grad(loss, stages.points, materialize_grads=True))
+        loss_before = float(loss.detach())
+        if not (loss.isfinite() and gradient.isfinite().all()):
+            raise NonFiniteError("The meta-loss or its gradient", "the advantages of the rollouts are not usable")
+
+    with clock.part("curvature"):
+        product = curvature_product(policy, theta, batches, config)
+        solution = conjugate_gradient(product, gradient, iterations=config.cg_iterations)
+
+    def evaluate(point: Tensor) -> tuple[float, float]:
+        with torch.no_grad():
+            candidate = adapted_stages(policy, unflatten(point, theta), batches, config, differentiable=False)
+            return float(surrogate_loss(candidate, old)), float(mean_kl(candidate, old))
+
+    with clock.part("line_search"):
+        step = full_step(evaluate, product, start, -solution.x, config.max_kl)
+        found = line_search(
+            evaluate,
+            start,
+            step,
+            loss=loss_before,
+            max_kl=config.max_kl,
+            backtrack=config.backtrack,
+            tries=config.backtrack_tries,
+        )
+    report = UpdateReport(
+        loss_before=loss_before,
+        loss_after=found.loss,
+        kl=found.kl,
+        gradient_norm=float(gradient.norm()),
+        step_norm=float((found.point - start).norm()),
+        cg_residual=solution.relative_residual,
+        line_search_tries=found.tries,
+        accepted=found.accepted,
+    )
+    return (unflatten(found.point, theta) if found.accepted else theta), report
+
+
+def adapted_stages(
+    policy: Policy,
+    theta: Params,
+    batches: Sequence[Batch],
+    config: TrainConfig,
+    *,
+    differentiable: bool = True,
+) -> Stages:
+    """Adapt theta to every task on the given batches, and act with every stage of non-zero weight on its own batch."""
+    points = with_task_axis(theta, len(batches[0].valid))
+    task_params = adapt_in_steps(
+        policy,
+        points,
+        batches[:-1],
+        loss=INNER_LOSSES[config.inner_loss],
+        step_sizes=config.step_sizes(len(batches) - 1),
+        create_graph=differentiable and not config.first_order,
+    )
+    weights = config.normalised_stage_weights()
+    counted = [k for k, weight in enumerate(weights) if weight > 0]
+    return Stages(
+        points=list(points.values()),
+        policies=[policy(task_params[k], batches[k].observations) for k in counted],
+        batches=[batches[k] for k in counted],
+        weights=[weights[k] for k in counted],
+    )
+
+
+def surrogate_loss(new: Stages, old: Sequence[Distribution]) -> Float[Tensor, ""]:
+    """``−Σ_k w_k mean_tasks mean_steps(π_new/π_old · A)`` over the stages k."""
+    return weighted_mean(
+        new,
+        [
+            torch.func.vmap(likelihood_ratio)(
+                stage.log_prob(batch.actions) - before.log_prob(batch.actions), batch.advantages, batch.valid
+            )
+            for stage, before, batch in zip(new.policies, old, new.batches, strict=True)
+        ],
+    )
+
+
+def mean_kl(new: Stages, old: Sequence[Distribution]) -> Float[Tensor, ""]:
+    """``Σ_k w_k mean_tasks mean_steps KL(π_old ‖ π_new)`` over the stages k."""
+    return weighted_mean(
+        new,
+        [
+            torch.func.vmap(mean_over_steps)(before.kl(stage), batch.valid)  # type: ignore[arg-type]
+            for stage, before, batch in zip(new.policies, old, new.batches, strict=True)
+        ],
+    )
+
+
+def weighted_mean(stages: Stages, per_task: Sequence[Float[Tensor, " task"]]) -> Float[Tensor, ""]:
+    """Mean over tasks, and the sum over stages by their weights."""
+    total = sum(weight * values for weight, values in zip(stages.weights, per_task, strict=True))
+    return torch.as_tensor(total).mean()
+
+
+def curvature_product(
+    policy: Policy, theta: Params, batches: Sequence[Batch], config: TrainConfig
+) -> Callable[[Tensor], Tensor]:
+    """Products of a vector with the Hessian of :func:`mean_kl` at theta, plus ``damping`` times the vector.
+
+    At theta the KL and its gradient are 0, so its Hessian is exactly the Gauss-Newton matrix JᵀMJ: J is the Jacobian
+    of the stages' action distributions through the inner steps, M their Fisher information. It is taken on the
+    first ``curvature_fraction`` of every task's episodes.
+    """
+    num_episodes = math.ceil(config.curvature_fraction * batches[0].valid.shape[1])
+    stages = adapted_stages(policy, theta, [first_episodes(batch, num_episodes) for batch in batches], config)
+    step_weights = [
+        weight * batch.valid / (batch.valid.sum((1, 2), keepdim=True) * len(batch.valid))
+        for weight, batch in zip(stages.weights, stages.batches, strict=True)
+    ]
+    fisher = [distributions.detach(stage) for stage in stages.policies]
+
+    def metric(tangents: Sequence[Tensor]) -> list[Tensor]:
+        remaining = iter(tangents)
+        images = []
+        for stage, weight in zip(fisher, step_weights, strict=True):
+            tangent = type(stage)(*(next(remaining) for _ in stage))
+            image = stage.fisher_product(tangent)  # type: ignore[arg-type]
+            images += [field * weight.unsqueeze(-1) for field in image]
+        return images
+
+    outputs = [field for stage in stages.policies for field in stage]
+    product = gauss_newton_product(outputs, stages.points, metric)
+
+    def damped(vector: Tensor) -> Tensor:
+        tangents = [v.expand_as(p) for v, p in zip(unflatten(vector, theta).values(), stages.points, strict=True)]
+        return sum_over_tasks(product(tangents)) + config.damping * vector
+
+    return damped
+
+
+def first_episodes(batch: Batch, num_episodes: int) -> Batch:
+    """The first episodes of every task, their advantages normalised anew.
+
+    Over a few episodes the advantages no longer average to 0. Left like that, their mean would enter the inner
+    loss's second derivative as a multiple of the Fisher information, and swamp what all episodes agree on.
+    """
+    if num_episodes == batch.valid.shape[1]:
+        return batch
+    few = Batch(*(field[:, :num_episodes] for field in batch))
+    return few._replace(advantages=normalise(few.advantages, few.valid))

@@ -1,0 +1,89 @@
+"""What a run leaves to look at: TensorBoard, one JSON line per meta-iteration, and the progress bar."""
+
+import json
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from matplotlib.figure import Figure
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from rlmaml.files import unwritable, write_atomically
+from rlmaml.train import IterationReport
+from rlmaml.types import Params
+
+METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
+
+
+def scalars(theta: Params, report: IterationReport) -> dict[str, float]:
+    """The numbers of one meta-iteration, under the names that TensorBoard and the JSON lines use."""
+    numbers: dict[str, float] = {}
+    for step, sampled in enumerate(report.rollouts):
+        numbers[f"return/after_{step}_steps"] = float(sampled.returns.mean())
+    for step, sampled in enumerate(report.rollouts):
+        numbers[f"episode_length/after_{step}_steps"] = float(sampled.lengths.mean())
+    numbers |= {f"update/{name}": float(value) for name, value in report.update._asdict().items()}
+    if "log_std" in theta:
+        numbers["policy/std"] = float(theta["log_std"].exp().mean())
+    return numbers | {f"seconds/{name}": value for name, value in report.seconds.items()}
+
+
+class Recorder(AbstractContextManager["Recorder"]):
+    """Writes the reports of a run into its directory and shows its progress.
+
+    Lines from ``start`` on, left by an interrupted run, are dropped before the first one is written, so that a
+    resumed run leaves the same record as an uninterrupted one.
+    """
+
+    def __init__(self, run_dir: Path, start: int, iterations: int, settings: dict[str, Any]) -> None:
+        metrics = run_dir / METRICS
+        kept = metrics.read_bytes().splitlines(keepends=True)[:start] if metrics.exists() else []
+        write_atomically(metrics, b"".join(kept))
+        try:
+            self._lines = metrics.open("a")
+            self._writer = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=start)
+        except OSError as error:
+            raise unwritable(run_dir, error) from error
+        self._writer.add_text("settings", f"```json\n{json.dumps(settings, indent=2)}\n```", start)
+        self._bar = tqdm(total=iterations, initial=start, desc="meta-training", unit="iteration", dynamic_ncols=True)
+
+    def write(self, theta: Params, report: IterationReport) -> None:
+        """Record one meta-iteration.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        numbers = scalars(theta, report)
+        line = json.dumps({"iteration": report.iteration, **numbers})
+        try:
+            self._lines.write(line + "\n")
+            self._lines.flush()
+            for name, value in numbers.items():
+                self._writer.add_scalar(name, value, report.iteration)
+        except OSError as error:
+            raise unwritable(Path(self._lines.name), error) from error
+        self._bar.set_postfix(
+            before=f"{report.rollouts[0].returns.mean():.1f}",
+            after=f"{report.rollouts[-1].returns.mean():.1f}",
+            kl=f"{report.update.kl:.4f}",
+        )
+        self._bar.update()
+
+    def figure(self, name: str, figure: Figure, iteration: int) -> None:
+        """Show a figure in TensorBoard."""
+        self._writer.add_figure(name, figure, iteration)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the bar and the files; the record so far stays."""
+        self._bar.close()
+        self._writer.close()
+        self._lines.close()
+
+    def __enter__(self) -> Self:
+        """Nothing more than the recorder itself."""
+        return self

@@ -1,0 +1,57 @@
+"""Discounted returns and generalised advantages of padded episodes."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def discounted_sum(
+    terms: Float[Tensor, "*axes time"],
+    valid: Bool[Tensor, "*axes time"],
+    discount: float,
+    final: Float[Tensor, "*axes"] | None = None,
+) -> Float[Tensor, "*axes time"]:
+    """``G_t = x_t + discount · G_{t+1}`` over the valid steps, and 0 on padding.
+
+    Args:
+        terms: what is summed, one number per step.
+        valid: which steps count; they come before the padding.
+        discount: factor per step, in [0, 1].
+        final: ``G`` after the last valid step; 0 if not given.
+    """
+    running = torch.zeros_like(terms[..., 0]) if final is None else final
+    sums = []
+    for term, counts in zip(terms.unbind(-1)[::-1], valid.unbind(-1)[::-1], strict=True):
+        running = torch.where(counts, term + discount * running, running)
+        sums.append(running)
+    return torch.stack(sums[::-1], -1) * valid
+
+
+def temporal_differences(
+    rewards: Float[Tensor, "*axes time"],
+    values: Float[Tensor, "*axes time"],
+    final_values: Float[Tensor, "*axes"],
+    valid: Bool[Tensor, "*axes time"],
+    discount: float,
+) -> Float[Tensor, "*axes time"]:
+    """``δ_t = r_t + discount · V(s_{t+1}) − V(s_t)``; the state after the last valid step has ``final_values``."""
+    next_values = torch.cat([values[..., 1:], torch.zeros_like(values[..., :1])], -1)
+    is_last = valid & ~torch.cat([valid[..., 1:], torch.zeros_like(valid[..., :1])], -1)
+    next_values = torch.where(is_last, final_values.unsqueeze(-1), next_values)
+    return (rewards + discount * next_values - values) * valid
+
+
+def generalised_advantages(
+    rewards: Float[Tensor, "*axes time"],
+    values: Float[Tensor, "*axes time"],
+    final_values: Float[Tensor, "*axes"],
+    valid: Bool[Tensor, "*axes time"],
+    discount: float,
+    gae_lambda: float,
+) -> Float[Tensor, "*axes time"]:
+    """Generalised advantage estimation (arXiv 1506.02438): ``A_t = Σ_l (discount · λ)^l δ_{t+l}``.
+
+    With λ = 1 and final values of 0 it is the discounted return minus the baseline. Padding gets 0.
+    """
+    differences = temporal_differences(rewards, values, final_values, valid, discount)
+    return discounted_sum(differences, valid, discount * gae_lambda)

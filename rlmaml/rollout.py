@@ -1,0 +1,145 @@
+"""Sampling episodes of all tasks at once; one environment step serves every task and episode."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rlmaml.errors import NonFiniteError
+from rlmaml.policy import Policy
+from rlmaml.seeding import RandomStreams
+from rlmaml.stopwatch import Stopwatch
+from rlmaml.types import Params, Rollout, Tasks
+
+
+class TaskEnvironment(Protocol):
+    """What a rollout needs of an environment: a vectorised one without autoreset, whose copies share tasks.
+
+    Copy i works on task ``i // (num_envs // num_tasks)``. A copy whose episode is over stays as it is, earns 0
+    and keeps its flags until the next reset.
+    """
+
+    num_envs: int
+
+    def sample_tasks(self, num_tasks: int, seeds: Sequence[int] | None = None) -> Tasks:
+        """Tasks drawn from the family, the i-th from ``seeds[i]`` alone."""
+
+    def set_tasks(self, tasks: Tasks) -> None:
+        """Give each group of ``num_envs / num_tasks`` consecutive copies its task from the next reset on."""
+
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[npt.NDArray[Any], Mapping[str, Any]]:
+        """Begin an episode in every copy; ``seed`` holds one integer per copy."""
+
+    def step(
+        self, actions: npt.NDArray[Any]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], Mapping[str, Any]]:
+        """Observations, rewards, terminated, truncated and information, one row per copy."""
+
+
+def rollout(
+    env: TaskEnvironment,
+    policy: Policy,
+    params: Params,
+    *,
+    num_tasks: int,
+    horizon: int,
+    streams: RandomStreams,
+    step: int,
+    clock: Stopwatch,
+) -> Rollout:
+    """Episodes of every task under the given parameters, from the environment's current tasks.
+
+    Args:
+        env: environment with ``num_tasks × num_episodes`` copies whose tasks have been set.
+        policy: the policy.
+        params: theta, or task parameters with a leading task axis.
+        num_tasks: number of tasks.
+        horizon: largest number of steps; an episode still running then counts as truncated.
+        streams: random streams of this iteration.
+        step: number of inner steps taken so far; distinguishes the rollouts of one iteration.
+        clock: receives ``rollout`` and, within it, ``environment``.
+
+    Raises:
+        NonFiniteError: an observation or reward is NaN or infinite.
+    """
+    with clock.part("rollout"), torch.no_grad():
+        return _rollout(env, policy, params, num_tasks, horizon, streams, step, clock)
+
+
+def _rollout(
+    env: TaskEnvironment,
+    policy: Policy,
+    params: Params,
+    num_tasks: int,
+    horizon: int,
+    streams: RandomStreams,
+    step: int,
+    clock: Stopwatch,
+) -> Rollout:
+    num_episodes = env.num_envs // num_tasks
+    device = next(iter(params.values())).device
+    noise = draw_noise(policy, streams, step, num_tasks, num_episodes, horizon).to(device)
+
+    with clock.part("environment"):
+        seeds = streams.initial_state_seeds(step, num_tasks, num_episodes)
+        observation, _ = env.reset(seed=seeds)
+    _check_finite("observation", observation)
+    running = np.ones(env.num_envs, dtype=bool)
+    seen, chosen, distributions, rewards, valid = [], [], [], [], []
+    for t in range(horizon):
+        seen.append(_as_tensor(observation, num_tasks, device))
+        distribution = policy(params, seen[-1])
+        actions = distribution.sample(noise[t])
+        chosen.append(actions)
+        distributions.append(distribution)
+        valid.append(running)
+        with clock.part("environment"):
+            observation, reward, terminated, truncated, _ = env.step(actions.flatten(0, 1).cpu().numpy())
+        _check_finite("observation", observation)
+        _check_finite("reward", reward)
+        rewards.append(reward)
+        running = ~(terminated | truncated)
+        if not running.any():
+            break
+
+    def stack(arrays: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
+        return torch.stack([_as_tensor(array, num_tasks, device) for array in arrays], 2)
+
+    actions = torch.stack(chosen, 2)
+    distribution = type(distributions[0])(*(torch.stack(fields, 2) for fields in zip(*distributions, strict=True)))
+    return Rollout(
+        observations=torch.stack(seen, 2),
+        actions=actions,
+        log_probs=distribution.log_prob(actions),
+        rewards=stack(rewards),
+        terminated=_as_tensor(terminated, num_tasks, device),
+        truncated=_as_tensor(truncated | running, num_tasks, device),
+        valid=stack(valid),
+        final_observations=_as_tensor(observation, num_tasks, device),
+    )
+
+
+def draw_noise(
+    policy: Policy, streams: RandomStreams, step: int, num_tasks: int, num_episodes: int, horizon: int
+) -> torch.Tensor:
+    """Action noise ``[time, task, episode, ...]``, each task's from its own stream."""
+    per_task = [
+        policy.draw_noise(generator, (num_episodes, horizon))
+        for generator in streams.action_generators(step, num_tasks)
+    ]
+    return torch.from_numpy(np.stack(per_task)).movedim(2, 0).contiguous()
+
+
+def _as_tensor(rows: npt.NDArray[Any], num_tasks: int, device: torch.device) -> torch.Tensor:
+    """Rows of all copies as ``[task, episode, ...]``; floating point numbers in single precision."""
+    dtype = torch.float32 if rows.dtype.kind == "f" else None
+    return torch.as_tensor(rows, dtype=dtype, device=device).view(num_tasks, -1, *rows.shape[1:])
+
+
+def _check_finite(what: str, values: npt.NDArray[Any]) -> None:
+    if not np.isfinite(values).all():
+        raise NonFiniteError(f"The {what} in a rollout", "the simulation or the environment's reward diverged")

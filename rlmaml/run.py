@@ -1,0 +1,201 @@
+"""A training run in a directory: begin or resume it, train, keep checkpoints, end with an evaluation."""
+
+import dataclasses
+import io
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+
+from rlmaml.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rlmaml.config import TrainConfig, check_resumable
+from rlmaml.errors import NonFiniteError, UserError
+from rlmaml.evaluate import Evaluation, evaluate
+from rlmaml.figures import DrawPaths, adaptation_figure
+from rlmaml.files import unwritable, write_atomically
+from rlmaml.parameters import with_step_sizes
+from rlmaml.policy import GaussianMLP, Policy
+from rlmaml.provenance import provenance
+from rlmaml.record import METRICS, TENSORBOARD, Recorder
+from rlmaml.rollout import TaskEnvironment
+from rlmaml.seeding import RandomStreams
+from rlmaml.threads import keep_freed_memory
+from rlmaml.train import meta_train
+from rlmaml.types import Params
+
+CHECKPOINT, SETTINGS, EVALUATION, FIGURE = (
+    "checkpoint.safetensors",
+    "run.json",
+    "evaluation.json",
+    "adaptation.png",
+)
+EVALUATION_SEED = 10_000
+
+MakeEnv: TypeAlias = Callable[[int], TaskEnvironment]
+"""An environment with the given number of copies."""
+
+
+class InterruptedRunError(UserError):
+    """The user stopped a run; it can be resumed."""
+
+
+def train(
+    config: TrainConfig,
+    make_env: MakeEnv,
+    run_dir: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    draw: DrawPaths | None = None,
+) -> Evaluation:
+    """Meta-train in ``run_dir``, and evaluate on held-out tasks at the end.
+
+    Args:
+        config: settings of the run.
+        make_env: makes the task environment with a given number of copies.
+        run_dir: where everything is kept; made if it does not exist.
+        resume: continue the run found there, or begin it if there is none.
+        overwrite: delete the run found there, and begin anew.
+        draw: draws episodes of the family, for the figures; None for no figures.
+
+    Raises:
+        UserError: the directory holds a run and neither ``resume`` nor ``overwrite`` is given, or it holds one
+            with another configuration; it cannot be written; the device is not there; a number became NaN or
+            infinite; the user interrupted the run (:class:`InterruptedRunError`).
+    """
+    check_device(config.device)
+    env = make_env(config.num_tasks * config.num_episodes)
+    policy = make_policy(config, env)
+    theta, start = open_run(config, policy, run_dir, resume=resume, overwrite=overwrite)
+    settings = run_settings(config)
+    write_atomically(run_dir / SETTINGS, json.dumps(settings, indent=2).encode())
+    keep_freed_memory()
+
+    latest = train_from(Checkpoint(theta, start, config), env, policy, run_dir, settings, draw)
+    evaluation = evaluate_run(
+        latest,
+        make_env,
+        num_tasks=config.evaluation_tasks,
+        num_episodes=config.evaluation_episodes,
+        steps=config.evaluation_steps,
+        seed=EVALUATION_SEED,
+    )
+    write_atomically(run_dir / EVALUATION, json.dumps(evaluation.as_json(settings), indent=2).encode())
+    if draw:
+        picture = io.BytesIO()
+        adaptation_figure(draw, evaluation.tasks, evaluation.rollouts[:2]).savefig(picture, dpi=150)
+        write_atomically(run_dir / FIGURE, picture.getvalue())
+    return evaluation
+
+
+def train_from(
+    latest: Checkpoint,
+    env: TaskEnvironment,
+    policy: Policy,
+    run_dir: Path,
+    settings: dict[str, Any],
+    draw: DrawPaths | None,
+) -> Checkpoint:
+    """Meta-train from a checkpoint to the configured number of iterations, and keep checkpoints on the way.
+
+    Raises:
+        UserError: see :func:`train`.
+    """
+    path, config = run_dir / CHECKPOINT, latest.config
+    with Recorder(run_dir, latest.iteration, config.iterations, settings) as recorder:
+        try:
+            for theta, report in meta_train(env, policy, latest.theta, config, latest.iteration):
+                recorder.write(theta, report)
+                if draw and config.figure_interval and report.iteration % config.figure_interval == 0:
+                    figure = adaptation_figure(draw, report.tasks, report.rollouts)
+                    recorder.figure("adaptation", figure, report.iteration)
+                latest = Checkpoint(theta, report.iteration + 1, config)
+                if latest.iteration % config.checkpoint_interval == 0:
+                    save_checkpoint(path, latest)
+        except NonFiniteError as error:
+            kept = f"{path} holds the last checkpoint." if path.exists() else "No checkpoint was due yet."
+            raise UserError(f"Stopped in meta-iteration {latest.iteration}: {error} {kept}") from error
+        except KeyboardInterrupt as error:
+            save_checkpoint(path, latest)
+            raise InterruptedRunError(
+                f"Interrupted after {latest.iteration} meta-iterations. {run_dir} is usable as it is; "
+                "--resume continues it."
+            ) from error
+    save_checkpoint(path, latest)
+    return latest
+
+
+def run_settings(config: TrainConfig) -> dict[str, Any]:
+    """What is written beside every result: configuration, commit, versions and machine."""
+    return {"config": dataclasses.asdict(config), **provenance()}
+
+
+def open_run(
+    config: TrainConfig, policy: Policy, run_dir: Path, *, resume: bool, overwrite: bool
+) -> tuple[Params, int]:
+    """Theta and the number of meta-iterations done so far: those of the run found in ``run_dir``, or a fresh start.
+
+    Raises:
+        UserError: see :func:`train`.
+    """
+    path = run_dir / CHECKPOINT
+    if resume and overwrite:
+        raise UserError("--resume and --overwrite exclude each other; give one of them.")
+    occupied = any((run_dir / name).exists() for name in (CHECKPOINT, METRICS, SETTINGS))
+    if occupied and not (resume or overwrite):
+        raise UserError(
+            f"{run_dir} already holds a run. Continue it with --resume, delete it with --overwrite, or choose "
+            "another --run-dir."
+        )
+    if resume and path.exists():
+        stored = load_checkpoint(path, config.device)
+        check_resumable(stored.config, config)
+        return stored.theta, stored.iteration
+    try:
+        for name in (CHECKPOINT, METRICS, SETTINGS, EVALUATION, FIGURE):
+            (run_dir / name).unlink(missing_ok=True)
+        shutil.rmtree(run_dir / TENSORBOARD, ignore_errors=True)
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(run_dir, error) from error
+    theta = initial_theta(config, policy)
+    return {name: tensor.to(config.device) for name, tensor in theta.items()}, 0
+
+
+def evaluate_run(
+    checkpoint: Checkpoint, make_env: MakeEnv, *, num_tasks: int, num_episodes: int, steps: int, seed: int
+) -> Evaluation:
+    """Evaluate a checkpoint on ``num_tasks`` held-out tasks; see :func:`rlmaml.evaluate.evaluate`."""
+    env = make_env(num_tasks * num_episodes)
+    policy = make_policy(checkpoint.config, env)
+    return evaluate(env, policy, checkpoint.theta, checkpoint.config, num_tasks=num_tasks, steps=steps, seed=seed)
+
+
+def initial_theta(config: TrainConfig, policy: Policy) -> Params:
+    """Theta before the first meta-iteration: it follows from the seed alone."""
+    theta = policy.init(RandomStreams(config.seed).parameter_seed())
+    return with_step_sizes(theta, config.step_sizes(config.inner_steps)) if config.learn_step_sizes else theta
+
+
+def make_policy(config: TrainConfig, env: Any) -> GaussianMLP:
+    """The Gaussian policy of a configuration, sized for an environment's observations and actions."""
+    return GaussianMLP(
+        observation_size=math.prod(env.single_observation_space.shape),
+        action_size=math.prod(env.single_action_space.shape),
+        hidden=config.hidden,
+        activation=config.activation,
+        initial_std=config.initial_std,
+    )
+
+
+def check_device(name: str) -> None:
+    """Raise a :class:`UserError` unless torch can compute on the device."""
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--device is {name!r}, which is not available here ({reason}). Use cpu, or cuda.") from error

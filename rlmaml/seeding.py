@@ -1,0 +1,70 @@
+"""Named random streams, each derived from (seed, phase, iteration, name, index): no global generator anywhere.
+
+Because a draw depends only on its name and indices, a run gives the same numbers with any number of threads,
+and a resumed run continues exactly where the interrupted one would have.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+
+class Phase(IntEnum):
+    """What the numbers are drawn for; phases never share a number."""
+
+    TRAINING = 0
+    EVALUATION = 1
+
+
+class Stream(IntEnum):
+    """What is drawn."""
+
+    PARAMETERS = 0
+    TASKS = 1
+    INITIAL_STATES = 2
+    ACTIONS = 3
+
+
+@dataclass(frozen=True)
+class RandomStreams:
+    """The random streams of one iteration of one phase of a run.
+
+    Attributes:
+        seed: the run's seed, a non-negative integer.
+        phase: training or evaluation.
+        iteration: meta-iteration, counted from 0.
+    """
+
+    seed: int
+    phase: Phase = Phase.TRAINING
+    iteration: int = 0
+
+    def generator(self, stream: Stream, *indices: int) -> np.random.Generator:
+        """Generator of one stream; ``indices`` are, in order, the inner step and the task where they apply."""
+        key = (self.phase, self.iteration, stream, *indices)
+        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=key)))
+
+    def parameter_seed(self) -> int:
+        """Seed from which theta is initialised."""
+        return _integers(self.generator(Stream.PARAMETERS), 1)[0]
+
+    def task_seeds(self, num_tasks: int) -> list[int]:
+        """One seed per task, so that task i does not depend on how many tasks are sampled."""
+        return [_integers(self.generator(Stream.TASKS, task), 1)[0] for task in range(num_tasks)]
+
+    def initial_state_seeds(self, step: int, num_tasks: int, num_episodes: int) -> list[int]:
+        """One seed per copy, task-major, for the initial states of the rollout after ``step`` inner steps."""
+        return [
+            seed
+            for task in range(num_tasks)
+            for seed in _integers(self.generator(Stream.INITIAL_STATES, step, task), num_episodes)
+        ]
+
+    def action_generators(self, step: int, num_tasks: int) -> list[np.random.Generator]:
+        """One generator per task for the action noise of the rollout after ``step`` inner steps."""
+        return [self.generator(Stream.ACTIONS, step, task) for task in range(num_tasks)]
+
+
+def _integers(generator: np.random.Generator, count: int) -> list[int]:
+    return [int(value) for value in generator.integers(2**31, size=count)]

@@ -1,0 +1,85 @@
+"""Time a meta-iteration and its parts, on any family and at any size.
+
+Run it on an otherwise idle machine. Times are medians over the repeats, in seconds per meta-iteration.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from common import environment_maker
+
+from rlmaml.cli import run_command
+from rlmaml.config import InnerLoss, TrainConfig
+from rlmaml.errors import UserError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the script; what is not listed is as in a default run."""
+
+    env_id: tyro.conf.Positional[str]
+    """Task family, a registered environment id."""
+    variant: str = "finn2017"
+    """Which of the family's definitions to use."""
+    num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 20
+    """Tasks per meta-iteration."""
+    num_episodes: Annotated[int, tyro.conf.arg(name="episodes")] = 20
+    """Episodes per task before each inner step, and again after the last."""
+    horizon: int = 100
+    """Steps after which an episode is cut."""
+    inner_steps: int = 1
+    """Inner gradient steps per task."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the policy's hidden layers."""
+    inner_loss: InnerLoss = "log_likelihood"
+    """Inner loss."""
+    first_order: bool = False
+    """Leave out the derivative of the inner update."""
+    repeats: int = 20
+    """Meta-iterations that are timed."""
+    threads: int = 2
+    """Threads of the meta-update."""
+    json: Path | None = None
+    """File to which the figures are written."""
+
+    def __post_init__(self) -> None:
+        """Check the one number that is not part of a run's configuration."""
+        if self.repeats < 1:
+            raise UserError(f"--repeats is {self.repeats}; it must be at least 1.")
+
+
+def main() -> None:
+    """Parse, time, print."""
+    options = tyro.cli(Options, description=__doc__)
+    config = TrainConfig(
+        env_id=options.env_id,
+        variant=options.variant,
+        num_tasks=options.num_tasks,
+        num_episodes=options.num_episodes,
+        horizon=options.horizon,
+        inner_steps=options.inner_steps,
+        hidden=options.hidden,
+        inner_loss=options.inner_loss,
+        first_order=options.first_order,
+        threads=options.threads,
+    )
+
+    from rlmaml.benchmark import benchmark
+    from rlmaml.files import write_atomically
+
+    figures = benchmark(config, environment_maker(config), options.repeats)
+    total = figures["seconds_per_iteration"]
+    print(f"seconds per meta-iteration  {total['median']:.3f}  (min {total['min']:.3f}, max {total['max']:.3f})")
+    for part, seconds in figures["parts"].items():
+        print(f"  {part:<25} {seconds:.3f}")
+    print(f"environment steps per second {figures['env_steps_per_second']:,.0f}")
+    print(f"peak memory                  {figures['peak_memory_mb']:.0f} MiB")
+    if options.json:
+        write_atomically(options.json, json.dumps(figures, indent=2).encode())
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,71 @@
+"""Adapt a trained policy to held-out tasks and print the mean return after every inner step."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from common import environment_maker
+
+from rlmaml.cli import run_command
+from rlmaml.errors import UserError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the script."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """Directory of the run."""
+    num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 40
+    """Held-out tasks, drawn for evaluation alone."""
+    num_episodes: Annotated[int, tyro.conf.arg(name="episodes")] = 40
+    """Episodes per task and inner step."""
+    steps: int = 3
+    """Inner steps; beyond the trained ones, the last step size is used again."""
+    seed: int = 10_000
+    """Seed of the held-out tasks and of the episodes."""
+    json: Path | None = None
+    """File to which the returns are written, per task and in summary."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers before anything is loaded."""
+        for name, value, least in (
+            ("--tasks", self.num_tasks, 1),
+            ("--episodes", self.num_episodes, 1),
+            ("--steps", self.steps, 0),
+            ("--seed", self.seed, 0),
+        ):
+            if value < least:
+                raise UserError(f"{name} is {value}; it must be at least {least}.")
+
+
+def main() -> None:
+    """Parse, evaluate, print the table."""
+    options = tyro.cli(Options, description=__doc__)
+
+    from rlmaml.checkpoint import load_checkpoint
+    from rlmaml.files import write_atomically
+    from rlmaml.run import CHECKPOINT, evaluate_run, run_settings
+    from rlmaml.table import evaluation_table
+
+    checkpoint = load_checkpoint(options.run_dir / CHECKPOINT)
+    config = checkpoint.config
+    evaluation = evaluate_run(
+        checkpoint,
+        environment_maker(config),
+        num_tasks=options.num_tasks,
+        num_episodes=options.num_episodes,
+        steps=options.steps,
+        seed=options.seed,
+    )
+    print(f"Mean return on {options.num_tasks} held-out tasks, {options.num_episodes} episodes each:\n")
+    print(evaluation_table(evaluation.summary(), config.env_id, config.variant))
+    if options.json:
+        settings = run_settings(config) | {"iterations_done": checkpoint.iteration, "evaluation_seed": options.seed}
+        write_atomically(options.json, json.dumps(evaluation.as_json(settings), indent=2).encode())
+
+
+if __name__ == "__main__":
+    run_command(main)
