@@ -41,7 +41,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "config": configuration.to_json(checkpoint.config),
         "order": json.dumps(list(checkpoint.theta)),
     }
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in checkpoint.theta.items()}
+    tensors = {name: tensor.cpu().clone() for name, tensor in checkpoint.theta.items()}
     write_atomically(path, safetensors.torch.save(tensors, metadata))
 
 

@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.sigmoid, "re
 MIN_STD = 1e-6
 
 
+@runtime_checkable
 class Policy(Protocol):
     """What rollout, adaptation and meta-updates need of a policy."""
 

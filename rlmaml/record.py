@@ -4,7 +4,7 @@ import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
@@ -83,7 +83,3 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._bar.close()
         self._writer.close()
         self._lines.close()
-
-    def __enter__(self) -> Self:
-        """Nothing more than the recorder itself."""
-        return self

@@ -1,7 +1,7 @@
 """Sampling episodes of all tasks at once; one environment step serves every task and episode."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from rlmaml.stopwatch import Stopwatch
 from rlmaml.types import Params, Rollout, Tasks
 
 
+@runtime_checkable
 class TaskEnvironment(Protocol):
     """What a rollout needs of an environment: a vectorised one without autoreset, whose copies share tasks.
 

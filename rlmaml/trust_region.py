@@ -14,6 +14,10 @@ LARGEST_CORRECTION = 10.0
 """Bound on the factor by which the measured KL changes the length of a step, either way."""
 
 
+SERIAL_LENGTH = 16384
+"""Torch adds up fewer numbers than 32768 on one thread, whatever the number of threads."""
+
+
 class Solution(NamedTuple):
     """Result of :func:`conjugate_gradient`."""
 
@@ -30,6 +34,11 @@ class LineSearch(NamedTuple):
     kl: float
     tries: int
     accepted: bool
+
+
+def dot(a: Float[Tensor, " n"], b: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Inner product, added up in pieces so that its rounding does not depend on the number of threads."""
+    return torch.stack([piece.sum() for piece in torch.split(a * b, SERIAL_LENGTH)]).sum()
 
 
 def gauss_newton_product(
@@ -66,14 +75,14 @@ def conjugate_gradient(
     """
     x = torch.zeros_like(b)
     residual, direction = b.clone(), b.clone()
-    size = squared = residual.dot(residual)
+    size = squared = dot(residual, residual)
     done = 0
     while done < iterations and squared > tolerance**2 * size:
         image = product(direction)
-        length = squared / direction.dot(image)
+        length = squared / dot(direction, image)
         x = x + length * direction
         residual = residual - length * image
-        squared, previous = residual.dot(residual), squared
+        squared, previous = dot(residual, residual), squared
         direction = residual + (squared / previous) * direction
         done += 1
     return Solution(x, done, float((squared / size).sqrt()) if size > 0 else 0.0)
@@ -98,7 +107,7 @@ def full_step(
         direction: a direction of descent.
         max_kl: bound on the KL.
     """
-    curvature = direction.dot(product(direction))
+    curvature = dot(direction, product(direction))
     if not curvature > 0:
         return torch.zeros_like(direction)
     step = direction * torch.sqrt(2.0 * max_kl / curvature)

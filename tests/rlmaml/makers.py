@@ -1,0 +1,135 @@
+"""Random, non-degenerate values in double precision, and numerical derivatives to compare with."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlmaml.advantages import normalise
+from rlmaml.parameters import flatten, sum_over_tasks, with_task_axis
+from rlmaml.policy import Policy
+from rlmaml.types import Batch, Params, Rollout
+
+SMALL_WIDTHS: dict[str, Any] = {"cg_iterations": 8, "curvature_fraction": 1.0, "hidden": (4,)}
+
+
+def random_theta(policy: Policy, seed: int = 0) -> Params:
+    """Parameters far from their initial values: the biases, too, are not 0."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: tensor.double() + 0.4 * torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+        for name, tensor in policy.init(seed).items()
+    }
+
+
+def random_task_params(policy: Policy, num_tasks: int, seed: int = 0) -> Params:
+    """Different parameters for every task."""
+    thetas = [random_theta(policy, seed + 100 * task) for task in range(num_tasks)]
+    return {name: torch.stack([theta[name] for theta in thetas]) for name in thetas[0]}
+
+
+def repeated(theta: Params, num_tasks: int) -> Params:
+    """Theta along a task axis, recording gradients."""
+    return with_task_axis(theta, num_tasks)
+
+
+def random_valid(shape: tuple[int, int, int], seed: int = 0) -> Tensor:
+    """Episodes of different lengths, at least one step each; the first of every task is complete."""
+    num_tasks, num_episodes, horizon = shape
+    lengths = np.random.default_rng(seed).integers(1, horizon, size=(num_tasks, num_episodes), endpoint=True)
+    lengths[:, 0] = horizon
+    return torch.arange(horizon) < torch.from_numpy(lengths).unsqueeze(-1)
+
+
+def random_batch(
+    policy: Policy, params: Params, num_tasks: int, num_episodes: int = 5, horizon: int = 4, seed: int = 0
+) -> Batch:
+    """Steps sampled with ``params`` (theta or task parameters) at random observations, with padding."""
+    generator = np.random.default_rng(seed)
+    shape = (num_tasks, num_episodes, horizon)
+    observations = torch.from_numpy(generator.standard_normal((*shape, 3)))
+    distribution = policy(params, observations)
+    actions = distribution.sample(torch.from_numpy(policy.draw_noise(generator, shape))).detach()
+    valid = random_valid(shape, seed)
+    advantages = normalise(torch.from_numpy(generator.standard_normal(shape) + 0.3), valid)
+    return Batch(observations, actions, distribution.log_prob(actions).detach(), advantages, valid)
+
+
+def random_rollout(shape: tuple[int, int, int] = (3, 5, 6), seed: int = 0, observation_size: int = 2) -> Rollout:
+    """Episodes that do not come from any environment; about half of those that end do so by a time limit."""
+    generator = np.random.default_rng(seed)
+    valid = random_valid(shape, seed)
+    truncated = torch.from_numpy(generator.random(shape[:2]) < 0.5)
+    return Rollout(
+        observations=torch.from_numpy(generator.standard_normal((*shape, observation_size))),
+        actions=torch.from_numpy(generator.standard_normal((*shape, 2))),
+        log_probs=torch.from_numpy(generator.standard_normal(shape)),
+        rewards=torch.from_numpy(generator.standard_normal(shape)) * valid,
+        terminated=~truncated,
+        truncated=truncated,
+        valid=valid,
+        final_observations=torch.from_numpy(generator.standard_normal((*shape[:2], observation_size))),
+    )
+
+
+def pad(values: Tensor, extra: int, garbage: float) -> Tensor:
+    """``values[task, episode, time, ...]`` with more time steps, filled with garbage."""
+    filling = torch.full((*values.shape[:2], extra, *values.shape[3:]), garbage).to(values.dtype)
+    return torch.cat([values, filling], 2)
+
+
+def padded_batch(batch: Batch, extra: int = 3) -> Batch:
+    """The same valid steps among more, and worse, padding."""
+    garbage = Batch(*(torch.full_like(field, 1) for field in batch))._replace(
+        observations=torch.full_like(batch.observations, 7.0),
+        log_probs=torch.full_like(batch.log_probs, -3.0),
+        advantages=torch.full_like(batch.advantages, 11.0),
+    )
+    dirty = Batch(*(where_valid(batch.valid, field, other) for field, other in zip(batch, garbage, strict=True)))
+    padded = Batch(*(pad(field, extra, 2.0) for field in dirty))
+    if not batch.actions.is_floating_point():
+        padded = padded._replace(actions=pad(dirty.actions, extra, 1))
+    return padded._replace(valid=pad(batch.valid, extra, 0))
+
+
+def where_valid(valid: Tensor, values: Tensor, otherwise: Tensor) -> Tensor:
+    """``values`` at valid steps, ``otherwise`` elsewhere."""
+    return torch.where(valid.view(*valid.shape, *[1] * (values.dim() - 3)), values, otherwise)
+
+
+def select_tasks(batch: Batch, tasks: Any) -> Batch:
+    """The batch of some tasks, in the given order."""
+    return Batch(*(field[tasks] for field in batch))
+
+
+def double_batch(batch: Batch) -> Batch:
+    """The same numbers in double precision."""
+    return Batch(*(field.double() if field.is_floating_point() else field for field in batch))
+
+
+def central_differences(function: Callable[[Tensor], Tensor], point: Tensor, width: float = 1e-5) -> Tensor:
+    """Derivative along every entry of ``point``: ``[entry, *function's shape]``."""
+    steps = width * torch.eye(len(point), dtype=point.dtype)
+    return torch.stack([(function(point + step) - function(point - step)).detach() / (2 * width) for step in steps])
+
+
+def dense_hessian(value: Tensor, points: list[Tensor]) -> Tensor:
+    """Hessian with respect to theta, of which ``points`` are one copy per task."""
+    gradient = sum_over_tasks(torch.autograd.grad(value, points, create_graph=True, materialize_grads=True))
+    rows = [
+        sum_over_tasks(torch.autograd.grad(entry, points, retain_graph=True, materialize_grads=True))
+        for entry in gradient
+    ]
+    return torch.stack(rows)
+
+
+def assert_same(actual: Any, expected: Any, **tolerances: float) -> None:
+    """Parameters, batches, or tensors agree to rounding in double precision."""
+    torch.testing.assert_close(actual, expected, **({"rtol": 1e-10, "atol": 1e-12} | tolerances))
+
+
+def vector(params: Params) -> Tensor:
+    """All parameters as one vector."""
+    return flatten(params.values()).detach()

@@ -1,0 +1,220 @@
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import rlmaml.run
+from envs import TaskVectorEnv, make_tasks_env
+from envs.navigation_drawing import draw_paths
+from rlmaml.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rlmaml.config import TrainConfig
+from rlmaml.errors import UserError
+from rlmaml.evaluate import Evaluation
+from rlmaml.run import CHECKPOINT, EVALUATION, FIGURE, InterruptedRunError, check_device, evaluate_run, train
+
+CONFIG = TrainConfig(
+    iterations=6,
+    num_tasks=3,
+    num_episodes=4,
+    horizon=8,
+    hidden=(8,),
+    evaluation_tasks=2,
+    evaluation_episodes=3,
+    evaluation_steps=1,
+    checkpoint_interval=2,
+    figure_interval=4,
+    learn_step_sizes=True,
+    inner_loss="likelihood_ratio",
+)
+
+
+def make_env(num_envs: int) -> TaskVectorEnv:
+    return make_tasks_env("Navigation2D-v0", num_envs, CONFIG.horizon, variant="finn2017")
+
+
+class FailingEnv:
+    """Navigation in which ``fail`` is called with the number of steps taken so far, and may change the reward."""
+
+    def __init__(self, num_envs: int, fail: Callable[[int], float]) -> None:
+        self._env, self._fail, self._steps = make_env(num_envs), fail, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._env, name)
+
+    def step(self, actions: npt.NDArray[Any]) -> tuple[Any, ...]:
+        self._steps += 1
+        observation, reward, *rest = self._env.step(actions)
+        return observation, reward + self._fail(self._steps), *rest
+
+
+def lines(run_dir: Path) -> list[dict[str, float]]:
+    """Metrics without the times, which no two runs share."""
+    return [
+        {name: value for name, value in json.loads(line).items() if not name.startswith("seconds/")}
+        for line in (run_dir / "metrics.jsonl").read_text().splitlines()
+    ]
+
+
+def same_theta(one: Path, other: Path) -> bool:
+    a, b = load_checkpoint(one / CHECKPOINT).theta, load_checkpoint(other / CHECKPOINT).theta
+    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+STEPS_PER_ITERATION = 2 * CONFIG.horizon
+
+
+def interrupt_after(iterations: float) -> Callable[[int], float]:
+    def fail(steps: int) -> float:
+        if steps == int(iterations * STEPS_PER_ITERATION):
+            raise KeyboardInterrupt
+        return 0.0
+
+    return fail
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Evaluation]:
+    run_dir = tmp_path_factory.mktemp("runs") / "uninterrupted"
+    return run_dir, train(CONFIG, make_env, run_dir, draw=draw_paths)
+
+
+def test_a_run_leaves_everything_a_user_looks_for(uninterrupted: tuple[Path, Evaluation]) -> None:
+    run_dir, evaluation = uninterrupted
+    assert (run_dir / FIGURE).read_bytes().startswith(b"\x89PNG")
+    settings = json.loads((run_dir / "run.json").read_text())
+    assert settings["config"]["num_tasks"] == 3
+    assert settings["versions"]["torch"] == torch.__version__
+    assert "commit" in settings
+    stored = json.loads((run_dir / EVALUATION).read_text())
+    assert np.allclose(np.mean(stored["per_task"], 0), stored["returns"]["mean"])
+    assert stored["returns"]["mean"] == evaluation.summary()["mean"]
+    assert len(stored["tasks"]["goal"]) == 2
+    events = EventAccumulator(str(run_dir / "tensorboard")).Reload()
+    assert len(events.Scalars("return/after_1_steps")) == 6
+    assert [event.step for event in events.Images("adaptation")] == [0, 4]
+
+
+def test_the_same_seed_gives_the_same_run(tmp_path: Path, uninterrupted: tuple[Path, Evaluation]) -> None:
+    evaluation = train(CONFIG, make_env, tmp_path / "again")
+    assert same_theta(tmp_path / "again", uninterrupted[0])
+    assert lines(tmp_path / "again") == lines(uninterrupted[0])
+    assert torch.equal(evaluation.returns, uninterrupted[1].returns)
+    train(dataclasses.replace(CONFIG, seed=1), make_env, tmp_path / "other")
+    assert not same_theta(tmp_path / "other", uninterrupted[0])
+
+
+@pytest.mark.parametrize("iterations", [0.5, 3.5, 5.9])
+def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
+    tmp_path: Path, uninterrupted: tuple[Path, Evaluation], iterations: float
+) -> None:
+    run_dir = tmp_path / "run"
+    with pytest.raises(InterruptedRunError, match=f"Interrupted after {int(iterations)} meta-iterations"):
+        train(CONFIG, lambda n: FailingEnv(n, interrupt_after(iterations)), run_dir)
+    assert load_checkpoint(run_dir / CHECKPOINT).iteration == int(iterations)
+    evaluation = train(CONFIG, make_env, run_dir, resume=True)
+    assert same_theta(run_dir, uninterrupted[0])
+    assert lines(run_dir) == lines(uninterrupted[0])
+    assert torch.equal(evaluation.returns, uninterrupted[1].returns)
+
+
+def test_a_crash_costs_at_most_the_iterations_since_the_last_checkpoint(
+    tmp_path: Path, uninterrupted: tuple[Path, Evaluation]
+) -> None:
+    def fail(steps: int) -> float:
+        if steps == int(3.5 * STEPS_PER_ITERATION):
+            raise MemoryError
+        return 0.0
+
+    with pytest.raises(MemoryError):
+        train(CONFIG, lambda n: FailingEnv(n, fail), tmp_path)
+    assert load_checkpoint(tmp_path / CHECKPOINT).iteration == 2
+    assert len(lines(tmp_path)) == 3
+    train(CONFIG, make_env, tmp_path, resume=True)
+    assert same_theta(tmp_path, uninterrupted[0])
+    assert lines(tmp_path) == lines(uninterrupted[0])
+
+
+def test_a_resumed_run_may_go_on_for_longer(tmp_path: Path, uninterrupted: tuple[Path, Evaluation]) -> None:
+    train(dataclasses.replace(CONFIG, iterations=4), make_env, tmp_path)
+    train(CONFIG, make_env, tmp_path, resume=True)
+    assert same_theta(tmp_path, uninterrupted[0])
+
+
+def test_an_interrupted_run_can_be_evaluated(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedRunError):
+        train(CONFIG, lambda n: FailingEnv(n, interrupt_after(3.5)), tmp_path)
+    checkpoint = load_checkpoint(tmp_path / CHECKPOINT)
+    evaluation = evaluate_run(checkpoint, make_env, num_tasks=2, num_episodes=3, steps=2, seed=5)
+    assert evaluation.returns.shape == (2, 3)
+
+
+def test_a_reward_that_is_nan_stops_the_run_names_the_iteration_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    def fail(steps: int) -> float:
+        return float("nan") if steps == int(3.5 * STEPS_PER_ITERATION) else 0.0
+
+    with pytest.raises(UserError, match=r"meta-iteration 3: The reward in a rollout became NaN .* last checkpoint"):
+        train(CONFIG, lambda n: FailingEnv(n, fail), tmp_path)
+    assert load_checkpoint(tmp_path / CHECKPOINT).iteration == 2
+
+
+def test_a_directory_that_holds_a_run_is_refused_and_left_alone(
+    tmp_path: Path, uninterrupted: tuple[Path, Evaluation]
+) -> None:
+    run_dir = uninterrupted[0]
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"already holds a run. Continue it with --resume, delete it with --overwrite"):
+        train(CONFIG, make_env, run_dir)
+    with pytest.raises(UserError, match=r"--max-kl was 0.01 and is now 0.02"):
+        train(dataclasses.replace(CONFIG, max_kl=0.02), make_env, run_dir, resume=True)
+    with pytest.raises(UserError, match="exclude each other"):
+        train(CONFIG, make_env, run_dir, resume=True, overwrite=True)
+    assert before == {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+
+
+def test_overwrite_begins_anew_and_spares_files_that_are_not_the_runs(tmp_path: Path) -> None:
+    train(CONFIG, make_env, tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    train(dataclasses.replace(CONFIG, iterations=2, max_kl=0.02), make_env, tmp_path, overwrite=True)
+    assert load_checkpoint(tmp_path / CHECKPOINT).iteration == 2
+    assert len(lines(tmp_path)) == 2
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_resume_without_a_run_begins_one(tmp_path: Path, uninterrupted: tuple[Path, Evaluation]) -> None:
+    train(CONFIG, make_env, tmp_path / "new", resume=True)
+    assert same_theta(tmp_path / "new", uninterrupted[0])
+
+
+def test_a_run_directory_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="Cannot write"):
+        train(CONFIG, make_env, tmp_path / "file" / "run")
+
+
+def test_a_disk_that_fills_up_stops_the_run_and_keeps_the_earlier_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def save(path: Path, checkpoint: Checkpoint) -> None:
+        if checkpoint.iteration == 4:
+            monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, os.strerror(28))))
+        save_checkpoint(path, checkpoint)
+
+    monkeypatch.setattr(rlmaml.run, "save_checkpoint", save)
+    with pytest.raises(UserError, match=r"No space left on device. What was saved before is intact"):
+        train(CONFIG, make_env, tmp_path)
+    assert load_checkpoint(tmp_path / CHECKPOINT).iteration == 2
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    for name in ("gpu", "cuda:99"):
+        with pytest.raises(UserError, match="not available here"):
+            check_device(name)
