@@ -50,7 +50,7 @@ def normalise(
 ) -> Float[Tensor, "task episode time"]:
     """Mean 0 and standard deviation 1 over the valid steps of each task; 0 on padding and where all are equal."""
     count = valid.sum((-2, -1), keepdim=True)
-    mean = (advantages * valid).sum((-2, -1), keepdim=True) / count
+    mean = (advantages * valid).sum(-1, keepdim=True).sum(-2, keepdim=True) / count
     centred = (advantages - mean) * valid
-    std = (centred.square().sum((-2, -1), keepdim=True) / count).sqrt()
+    std = (centred.square().sum(-1, keepdim=True).sum(-2, keepdim=True) / count).sqrt()
     return centred / (std + 1e-8)

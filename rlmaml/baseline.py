@@ -54,7 +54,7 @@ def fit_baseline(
         weights = torch.where(finite, weights, solution)
         if weights.isfinite().all():
             return weights
-    raise NonFiniteError("the linear baseline", "the returns or observations it was fitted to are not usable")
+    raise NonFiniteError("The linear baseline", "the returns or observations it was fitted to are not usable")
 
 
 def baseline_values(

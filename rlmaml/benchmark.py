@@ -10,8 +10,9 @@ from typing import Any
 from tqdm import tqdm
 
 from rlmaml.config import TrainConfig
+from rlmaml.initial import initial_theta, make_policy
 from rlmaml.provenance import provenance
-from rlmaml.run import MakeEnv, initial_theta, make_policy
+from rlmaml.run import MakeEnv
 from rlmaml.threads import keep_freed_memory
 from rlmaml.train import IterationReport, meta_train
 

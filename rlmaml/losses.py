@@ -58,4 +58,4 @@ INNER_LOSSES: dict[str, Loss] = {
 
 def mean_over_steps(values: Float[Tensor, "episode time"], valid: Bool[Tensor, "episode time"]) -> Float[Tensor, ""]:
     """Sum over the valid steps divided by their number."""
-    return (values * valid).sum() / valid.sum()
+    return (values * valid).sum(-1).sum() / valid.sum()

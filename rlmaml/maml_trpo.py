@@ -94,7 +94,7 @@ def update(
             return float(surrogate_loss(candidate, old)), float(mean_kl(candidate, old))
 
     with clock.part("line_search"):
-        step = full_step(evaluate, product, start, -solution.x, config.max_kl)
+        step = -full_step(solution, gradient, config.max_kl)
         found = line_search(
             evaluate,
             start,
@@ -110,7 +110,7 @@ def update(
         kl=found.kl,
         gradient_norm=float(gradient.norm()),
         step_norm=float((found.point - start).norm()),
-        cg_residual=solution.relative_residual,
+        cg_residual=float(solution.residual.norm() / gradient.norm()) if gradient.any() else 0.0,
         line_search_tries=found.tries,
         accepted=found.accepted,
     )
@@ -187,7 +187,7 @@ def curvature_product(
     num_episodes = math.ceil(config.curvature_fraction * batches[0].valid.shape[1])
     stages = adapted_stages(policy, theta, [first_episodes(batch, num_episodes) for batch in batches], config)
     step_weights = [
-        weight * batch.valid / (batch.valid.sum((1, 2), keepdim=True) * len(batch.valid))
+        weight * batch.valid.to(batch.advantages) / (batch.valid.sum((1, 2), keepdim=True) * len(batch.valid))
         for weight, batch in zip(stages.weights, stages.batches, strict=True)
     ]
     fisher = [distributions.detach(stage) for stage in stages.policies]

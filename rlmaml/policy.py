@@ -6,11 +6,12 @@ observations, which then also have a leading task axis, is served by parameter s
 inside a module.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.sigmoid, "re
 MIN_STD = 1e-6
 
 
+Act: TypeAlias = Callable[[Tensor], Distribution]
+
+
 @runtime_checkable
 class Policy(Protocol):
     """What rollout, adaptation and meta-updates need of a policy."""
@@ -34,8 +38,11 @@ class Policy(Protocol):
     def init(self, seed: int) -> Params:
         """Fresh theta."""
 
+    def bind(self, params: Params) -> Act:
+        """The policy with these parameters: what depends on them alone is computed once, for many observations."""
+
     def __call__(self, params: Params, observations: Float[Tensor, "*axes obs"]) -> Distribution:
-        """Action distribution at every observation."""
+        """Action distribution at every observation; the same as ``bind(params)(observations)``."""
 
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Noise from which the distribution's ``sample`` makes an action at each of ``shape`` steps."""
@@ -70,13 +77,21 @@ class GaussianMLP:
         log_std = torch.full((self.action_size,), math.log(self.initial_std))
         return {**init_mlp(sizes, seed, self.output_scale), "log_std": log_std}
 
+    def bind(self, params: Params) -> Callable[[Tensor], Gaussian]:
+        """The policy with these parameters."""
+        mean_of = mlp(params, self.activation)
+        log_std = params["log_std"].clamp(min=math.log(MIN_STD))
+
+        def act(observations: Tensor) -> Gaussian:
+            mean = mean_of(observations)
+            per_task = log_std.view(len(log_std), *[1] * (mean.dim() - 2), -1) if log_std.dim() == 2 else log_std
+            return Gaussian(mean, per_task.expand_as(mean))
+
+        return act
+
     def __call__(self, params: Params, observations: Float[Tensor, "*axes obs"]) -> Gaussian:
         """Action distribution at every observation."""
-        mean = mlp(params, observations, self.activation)
-        log_std = params["log_std"].clamp(min=math.log(MIN_STD))
-        if log_std.dim() == 2:
-            log_std = log_std.view(len(log_std), *[1] * (mean.dim() - 2), -1)
-        return Gaussian(mean, log_std.expand_as(mean))
+        return self.bind(params)(observations)
 
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Standard normal noise, one number per action dimension."""
@@ -105,9 +120,14 @@ class CategoricalMLP:
         """Fresh theta."""
         return init_mlp((self.observation_size, *self.hidden, self.num_actions), seed, self.output_scale)
 
+    def bind(self, params: Params) -> Callable[[Tensor], Categorical]:
+        """The policy with these parameters."""
+        logits_of = mlp(params, self.activation)
+        return lambda observations: Categorical(logits_of(observations))
+
     def __call__(self, params: Params, observations: Float[Tensor, "*axes obs"]) -> Categorical:
         """Action distribution at every observation."""
-        return Categorical(mlp(params, observations, self.activation))
+        return self.bind(params)(observations)
 
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Uniform noise in [0, 1), one number per action."""
@@ -133,6 +153,10 @@ class ModulePolicy:
     def init(self, seed: int) -> Params:  # noqa: ARG002
         """The module's own parameters: whoever built it has initialised it."""
         return {name: tensor.detach().clone() for name, tensor in self.module.named_parameters()}
+
+    def bind(self, params: Params) -> Act:
+        """The policy with these parameters."""
+        return functools.partial(self, params)
 
     def __call__(self, params: Params, observations: Float[Tensor, "*axes obs"]) -> Distribution:
         """Action distribution at every observation."""
@@ -162,12 +186,12 @@ def init_mlp(sizes: tuple[int, ...], seed: int, output_scale: float) -> Params:
     return params
 
 
-def mlp(params: Params, inputs: Tensor, activation: str) -> Tensor:
-    """Multilayer perceptron without activation after the last layer.
+def mlp(params: Params, activation: str) -> Callable[[Tensor], Tensor]:
+    """Multilayer perceptron without activation after the last layer, as a function of ``[*axes, feature]``.
 
     Args:
-        params: as made by :func:`init_mlp`; with a task axis, ``[task, out, in]`` and ``[task, out]``.
-        inputs: ``[*axes, feature]``; the first axis is the task axis if the parameters have one.
+        params: as made by :func:`init_mlp`; with a task axis, ``[task, out, in]`` and ``[task, out]``, the inputs'
+            first axis is the task axis too.
         activation: a key of :data:`ACTIVATIONS`.
     """
     has_task_axis = params["layer0.weight"].dim() == 3
@@ -175,11 +199,15 @@ def mlp(params: Params, inputs: Tensor, activation: str) -> Tensor:
     layers = [(params[f"layer{i}.weight"], params[f"layer{i}.bias"]) for i in range(num_layers)]
     if activation == "tanh":
         layers = tanh_as_logistic(layers)
-    hidden = inputs.flatten(1, -2) if has_task_axis else inputs
-    for weight, bias in layers[:-1]:
-        hidden = ACTIVATIONS[activation](linear(hidden, weight, bias))
-    output = linear(hidden, *layers[-1])
-    return output.view(*inputs.shape[:-1], -1) if has_task_axis else output
+
+    def forward(inputs: Tensor) -> Tensor:
+        hidden = inputs.flatten(1, -2) if has_task_axis else inputs
+        for weight, bias in layers[:-1]:
+            hidden = ACTIVATIONS[activation](linear(hidden, weight, bias))
+        output = linear(hidden, *layers[-1])
+        return output.view(*inputs.shape[:-1], -1) if has_task_axis else output
+
+    return forward
 
 
 def tanh_as_logistic(layers: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:

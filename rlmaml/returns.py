@@ -11,7 +11,9 @@ def discounted_sum(
     discount: float,
     final: Float[Tensor, "*axes"] | None = None,
 ) -> Float[Tensor, "*axes time"]:
-    """``G_t = x_t + discount · G_{t+1}`` over the valid steps, and 0 on padding.
+    """``G_t = Σ_{k ≥ t} discount^(k−t) x_k`` over the valid steps, and 0 on padding.
+
+    All sums are one product with the triangular matrix of discounts.
 
     Args:
         terms: what is summed, one number per step.
@@ -19,12 +21,14 @@ def discounted_sum(
         discount: factor per step, in [0, 1].
         final: ``G`` after the last valid step; 0 if not given.
     """
-    running = torch.zeros_like(terms[..., 0]) if final is None else final
-    sums = []
-    for term, counts in zip(terms.unbind(-1)[::-1], valid.unbind(-1)[::-1], strict=True):
-        running = torch.where(counts, term + discount * running, running)
-        sums.append(running)
-    return torch.stack(sums[::-1], -1) * valid
+    steps = torch.arange(terms.shape[-1], device=terms.device)
+    ahead = steps.unsqueeze(-1) - steps  # how far step k, the row, lies ahead of step t, the column
+    discounts = torch.where(ahead >= 0, discount ** ahead.clamp(min=0).to(terms), 0.0)
+    sums = torch.where(valid, terms, 0.0) @ discounts
+    if final is not None:
+        to_the_end = valid.sum(-1, keepdim=True) - steps
+        sums = sums + discount ** to_the_end.clamp(min=0).to(terms) * final.unsqueeze(-1)
+    return sums * valid
 
 
 def temporal_differences(

@@ -89,11 +89,12 @@ def _rollout(
         seeds = streams.initial_state_seeds(step, num_tasks, num_episodes)
         observation, _ = env.reset(seed=seeds)
     _check_finite("observation", observation)
+    act = policy.bind(params)
     running = np.ones(env.num_envs, dtype=bool)
     seen, chosen, distributions, rewards, valid = [], [], [], [], []
     for t in range(horizon):
         seen.append(_as_tensor(observation, num_tasks, device))
-        distribution = policy(params, seen[-1])
+        distribution = act(seen[-1])
         actions = distribution.sample(noise[t])
         chosen.append(actions)
         distributions.append(distribution)

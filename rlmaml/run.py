@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import json
-import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +16,11 @@ from rlmaml.errors import NonFiniteError, UserError
 from rlmaml.evaluate import Evaluation, evaluate
 from rlmaml.figures import DrawPaths, adaptation_figure
 from rlmaml.files import unwritable, write_atomically
-from rlmaml.parameters import with_step_sizes
-from rlmaml.policy import GaussianMLP, Policy
+from rlmaml.initial import initial_theta, make_policy
+from rlmaml.policy import Policy
 from rlmaml.provenance import provenance
 from rlmaml.record import METRICS, TENSORBOARD, Recorder
 from rlmaml.rollout import TaskEnvironment
-from rlmaml.seeding import RandomStreams
 from rlmaml.threads import keep_freed_memory
 from rlmaml.train import meta_train
 from rlmaml.types import Params
@@ -162,8 +160,7 @@ def open_run(
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(run_dir, error) from error
-    theta = initial_theta(config, policy)
-    return {name: tensor.to(config.device) for name, tensor in theta.items()}, 0
+    return initial_theta(config, policy), 0
 
 
 def evaluate_run(
@@ -173,23 +170,6 @@ def evaluate_run(
     env = make_env(num_tasks * num_episodes)
     policy = make_policy(checkpoint.config, env)
     return evaluate(env, policy, checkpoint.theta, checkpoint.config, num_tasks=num_tasks, steps=steps, seed=seed)
-
-
-def initial_theta(config: TrainConfig, policy: Policy) -> Params:
-    """Theta before the first meta-iteration: it follows from the seed alone."""
-    theta = policy.init(RandomStreams(config.seed).parameter_seed())
-    return with_step_sizes(theta, config.step_sizes(config.inner_steps)) if config.learn_step_sizes else theta
-
-
-def make_policy(config: TrainConfig, env: Any) -> GaussianMLP:
-    """The Gaussian policy of a configuration, sized for an environment's observations and actions."""
-    return GaussianMLP(
-        observation_size=math.prod(env.single_observation_space.shape),
-        action_size=math.prod(env.single_action_space.shape),
-        hidden=config.hidden,
-        activation=config.activation,
-        initial_std=config.initial_std,
-    )
 
 
 def check_device(name: str) -> None:

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 KL_MARGIN = 0.95
-"""Share of the largest KL that a full step aims for, so that most full steps are accepted."""
-LARGEST_CORRECTION = 10.0
-"""Bound on the factor by which the measured KL changes the length of a step, either way."""
+"""Share of the largest KL that a rescaled step aims for, so that most of them are accepted."""
+LARGEST_GROWTH = 10.0
+"""Bound on the factor by which a step with too little KL is lengthened."""
 
 
 SERIAL_LENGTH = 16384
@@ -19,11 +19,10 @@ SERIAL_LENGTH = 16384
 
 
 class Solution(NamedTuple):
-    """Result of :func:`conjugate_gradient`."""
+    """Result of :func:`conjugate_gradient`: x, and the residual ``b − A x``."""
 
     x: Float[Tensor, " n"]
-    iterations: int
-    relative_residual: float
+    residual: Float[Tensor, " n"]
 
 
 class LineSearch(NamedTuple):
@@ -85,35 +84,19 @@ def conjugate_gradient(
         squared, previous = dot(residual, residual), squared
         direction = residual + (squared / previous) * direction
         done += 1
-    return Solution(x, done, float((squared / size).sqrt()) if size > 0 else 0.0)
+    return Solution(x, residual)
 
 
-def full_step(
-    evaluate: Callable[[Tensor], tuple[float, float]],
-    product: Callable[[Tensor], Tensor],
-    start: Float[Tensor, " n"],
-    direction: Float[Tensor, " n"],
-    max_kl: float,
-) -> Float[Tensor, " n"]:
-    """``direction`` scaled to the edge of the trust region.
+def full_step(solution: Solution, b: Float[Tensor, " n"], max_kl: float) -> Float[Tensor, " n"]:
+    """The solution x of ``A x = b``, scaled to the edge of the trust region: ``½ sᵀ A s = max_kl`` (arXiv 1502.05477).
 
-    First ``½ sᵀ A s = max_kl`` (arXiv 1502.05477), where A may come from a part of the data. Then the KL at
-    ``start + s``, on all data, corrects the length: it grows with its square.
-
-    Args:
-        evaluate: loss and KL at a point.
-        product: products with A.
-        start: where the step begins.
-        direction: a direction of descent.
-        max_kl: bound on the KL.
+    ``A x = b − residual``, so that no further product is needed. Where A has no positive curvature along x, the step
+    is 0.
     """
-    curvature = dot(direction, product(direction))
+    curvature = dot(solution.x, b - solution.residual)
     if not curvature > 0:
-        return torch.zeros_like(direction)
-    step = direction * torch.sqrt(2.0 * max_kl / curvature)
-    _, kl = evaluate(start + step)
-    correction = math.sqrt(KL_MARGIN * max_kl / kl) if kl > 0 else 1.0
-    return step * min(max(correction, 1 / LARGEST_CORRECTION), LARGEST_CORRECTION)
+        return torch.zeros_like(b)
+    return solution.x * torch.sqrt(2.0 * max_kl / curvature)
 
 
 def line_search(
@@ -126,7 +109,11 @@ def line_search(
     backtrack: float,
     tries: int,
 ) -> LineSearch:
-    """The first of ``start + backtrackʲ · step`` whose loss is below ``loss`` and whose KL is at most ``max_kl``.
+    """A point along ``step`` whose loss is below ``loss`` and whose KL is at most ``max_kl``.
+
+    The step's length comes from a curvature that may have seen a part of the data only. So the first try also
+    measures: where its KL misses the edge of the trust region, above it or by more than half below it, the step is
+    scaled to the edge, once (the KL grows with the square of the length). After that it shrinks by ``backtrack``.
 
     Args:
         evaluate: loss and KL at a point.
@@ -137,9 +124,13 @@ def line_search(
         backtrack: factor between tries, in (0, 1).
         tries: number of tries.
     """
-    for j in range(tries):
-        point = start + backtrack**j * step
+    for done in range(1, tries + 1):
+        point = start + step
         candidate_loss, kl = evaluate(point)
-        if candidate_loss < loss and kl <= max_kl:
-            return LineSearch(point, candidate_loss, kl, j + 1, accepted=True)
+        if done == 1 and 0 < kl < math.inf and not 0.5 * max_kl <= kl <= max_kl:
+            step = step * min(math.sqrt(KL_MARGIN * max_kl / kl), LARGEST_GROWTH)
+        elif candidate_loss < loss and kl <= max_kl:
+            return LineSearch(point, candidate_loss, kl, done, accepted=True)
+        else:
+            step = backtrack * step
     return LineSearch(start, loss, 0.0, tries, accepted=False)

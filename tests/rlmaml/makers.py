@@ -12,8 +12,6 @@ from rlmaml.parameters import flatten, sum_over_tasks, with_task_axis
 from rlmaml.policy import Policy
 from rlmaml.types import Batch, Params, Rollout
 
-SMALL_WIDTHS: dict[str, Any] = {"cg_iterations": 8, "curvature_fraction": 1.0, "hidden": (4,)}
-
 
 def random_theta(policy: Policy, seed: int = 0) -> Params:
     """Parameters far from their initial values: the biases, too, are not 0."""
@@ -125,9 +123,9 @@ def dense_hessian(value: Tensor, points: list[Tensor]) -> Tensor:
     return torch.stack(rows)
 
 
-def assert_same(actual: Any, expected: Any, **tolerances: float) -> None:
-    """Parameters, batches, or tensors agree to rounding in double precision."""
-    torch.testing.assert_close(actual, expected, **({"rtol": 1e-10, "atol": 1e-12} | tolerances))
+def assert_same(actual: Tensor, expected: Tensor, rtol: float = 1e-10, atol: float = 1e-12) -> None:
+    """By default: the tensors agree to rounding in double precision."""
+    torch.testing.assert_close(actual, expected, rtol=rtol, atol=atol)
 
 
 def vector(params: Params) -> Tensor:

@@ -16,6 +16,7 @@ from rlmaml.parameters import (
     with_task_axis,
 )
 from rlmaml.policy import GaussianMLP
+from rlmaml.types import Params
 from tests.rlmaml.makers import assert_same, random_theta
 
 SHAPES = st.lists(st.lists(st.integers(1, 4), max_size=3).map(tuple), min_size=1, max_size=5)
@@ -53,15 +54,14 @@ def test_the_task_axis_repeats_theta_in_fresh_leaves(gaussian: GaussianMLP) -> N
 def test_sum_over_tasks_is_the_gradient_at_shared_parameters(gaussian: GaussianMLP) -> None:
     theta = random_theta(gaussian)
     observations = torch.randn(3, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    points = with_task_axis(theta, 3)
-    per_task = torch.autograd.grad(
-        gaussian(points, observations).mean.square().sum(), list(points.values()), materialize_grads=True
-    )
+
+    def gradient(params: Params) -> tuple[torch.Tensor, ...]:
+        output = gaussian(params, observations)
+        value = output.mean.square().sum() + output.log_std.exp().sum()
+        return torch.autograd.grad(value, list(params.values()))
+
     shared = {name: tensor.clone().requires_grad_() for name, tensor in theta.items()}
-    expected = torch.autograd.grad(
-        gaussian(shared, observations).mean.square().sum(), list(shared.values()), materialize_grads=True
-    )
-    assert_same(sum_over_tasks(per_task), flatten(expected))
+    assert_same(sum_over_tasks(gradient(with_task_axis(theta, 3))), flatten(gradient(shared)))
 
 
 def test_detach_cuts_the_graph() -> None:
@@ -90,3 +90,8 @@ def test_theta_without_learned_step_sizes_has_none(gaussian: GaussianMLP) -> Non
     theta = random_theta(gaussian)
     assert learned_step_sizes(theta, 0) == {}
     assert policy_parameters(theta) == theta
+
+
+def test_learned_step_sizes_share_no_memory(gaussian: GaussianMLP) -> None:
+    extended = with_step_sizes(random_theta(gaussian), (0.1,))
+    assert len({tensor.data_ptr() for tensor in extended.values()}) == len(extended)

@@ -42,14 +42,11 @@ def test_an_initial_state_does_not_depend_on_the_number_of_episodes() -> None:
 
 
 def test_all_tasks_and_copies_of_a_run_get_different_seeds() -> None:
-    seeds = [
-        seed
-        for iteration in range(5)
-        for streams in [RandomStreams(0, iteration=iteration)]
-        for seed in streams.task_seeds(20)
-        + streams.initial_state_seeds(0, 20, 5)
-        + streams.initial_state_seeds(1, 20, 5)
-    ]
+    seeds = []
+    for iteration in range(5):
+        streams = RandomStreams(0, iteration=iteration)
+        seeds += streams.task_seeds(20)
+        seeds += [seed for step in range(2) for seed in streams.initial_state_seeds(step, 20, 5)]
     assert len(set(seeds)) == len(seeds) == 5 * (20 + 100 + 100)
 
 
