@@ -35,7 +35,7 @@ class Options:
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the policy's hidden layers."""
     inner_loss: InnerLoss = "log_likelihood"
-    """Inner loss."""
+    """Inner loss of the adaptation."""
     first_order: bool = False
     """Leave out the derivative of the inner update."""
     repeats: int = 20

@@ -61,7 +61,7 @@ def main() -> None:
         seed=options.seed,
     )
     print(f"Mean return on {options.num_tasks} held-out tasks, {options.num_episodes} episodes each:\n")
-    print(evaluation_table(evaluation.summary(), config.env_id, config.variant))
+    print(evaluation_table(evaluation.summary(), config.env_id, config.variant, config.horizon))
     if options.json:
         settings = run_settings(config) | {"iterations_done": checkpoint.iteration, "evaluation_seed": options.seed}
         write_atomically(options.json, json.dumps(evaluation.as_json(settings), indent=2).encode())

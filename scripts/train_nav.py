@@ -9,6 +9,7 @@ from pathlib import Path
 
 import tyro
 from common import environment_maker
+from defaults import NAVIGATION
 
 from rlmaml.cli import run_command
 from rlmaml.config import TrainConfig
@@ -24,7 +25,7 @@ class Options:
     """Continue the run in the run directory, or begin it if there is none."""
     overwrite: bool = False
     """Delete the run in the run directory and begin anew."""
-    config: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    config: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=lambda: NAVIGATION)
 
 
 def main() -> None:
@@ -46,7 +47,7 @@ def main() -> None:
         draw=draw_paths,
     )
     print(f"\nMean return on {config.evaluation_tasks} held-out tasks, {config.evaluation_episodes} episodes each:\n")
-    print(evaluation_table(evaluation.summary(), config.env_id, config.variant))
+    print(evaluation_table(evaluation.summary(), config.env_id, config.variant, config.horizon))
     print(f"\nRun: {run_dir}\nLook at it with: tensorboard --logdir {run_dir.parent}")
 
 

@@ -1,0 +1,29 @@
+"""Print the returns of several seeds of one experiment as a table, with their mean and interval."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from rlmaml.cli import run_command
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the script."""
+
+    run_dirs: tyro.conf.Positional[tuple[Path, ...]]
+    """Directories of finished runs that differ in their seed alone."""
+
+
+def main() -> None:
+    """Parse, summarise, print."""
+    options = tyro.cli(Options, description=__doc__)
+
+    from rlmaml.seeds import summarise_seeds
+
+    print(summarise_seeds(options.run_dirs))
+
+
+if __name__ == "__main__":
+    run_command(main)

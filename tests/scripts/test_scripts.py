@@ -1,0 +1,157 @@
+import json
+import re
+import runpy
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+TINY: tuple[object, ...] = ("--tasks", 2, "--episodes", 3, "--horizon", 5, "--hidden", 8, "--iterations", 2)
+TINY += ("--evaluation-tasks", 2, "--evaluation-episodes", 2, "--evaluation-steps", 1)
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a script as ``python scripts/NAME ARGUMENTS`` would, and return its exit code."""
+
+    def run_script(name: str, *arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        monkeypatch.syspath_prepend(str(SCRIPTS))
+        try:
+            runpy.run_path(str(SCRIPTS / name), run_name="__main__")
+        except SystemExit as ended:
+            return ended.code if isinstance(ended.code, int) else 0
+        return 0
+
+    return run_script
+
+
+@pytest.mark.parametrize("name", ["train_nav.py", "evaluate.py", "benchmark.py", "summarise.py"])
+def test_help_explains_every_option(name: str) -> None:
+    command = [sys.executable, str(SCRIPTS / name), "--help"]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    lines = [line.strip("│ ") for line in text.splitlines() if line.startswith("│")]
+    entries = re.split(r"\n(?=-|[A-Z_]+ )", "\n".join(lines))
+    assert len(entries) > 1 or name == "summarise.py"
+    for entry in entries:
+        assert re.search(r"[A-Z][a-z-]+:? [a-z]+|show this help", entry), entry
+
+
+def test_train_evaluate_and_summarise_work_together(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (0, 1):
+        assert run("train_nav.py", *TINY, "--seed", seed, "--run-dir", tmp_path / f"{seed}") == 0
+    output = capsys.readouterr().out
+    assert "this run" in output
+
+    evaluate = ["evaluate.py", tmp_path / "0", "--tasks", 3, "--episodes", 4, "--steps", 2, "--seed", 5]
+    assert run(*evaluate, "--json", tmp_path / "e.json") == 0
+    report = json.loads((tmp_path / "e.json").read_text())
+    assert set(report) == {"returns", "per_task", "tasks", "config"}
+    assert len(report["returns"]["mean"]) == len(report["returns"]["std"]) == len(report["returns"]["ci95"]) == 3
+    assert len(report["per_task"]) == 3
+    assert len(report["tasks"]["goal"]) == 3
+    assert run(*evaluate, "--json", tmp_path / "again.json") == 0
+    assert json.loads((tmp_path / "again.json").read_text()) == report
+
+    capsys.readouterr()
+    assert run("summarise.py", tmp_path / "0", tmp_path / "1") == 0
+    assert "2 seeds" in capsys.readouterr().out
+
+
+def test_benchmark_writes_every_figure(tmp_path: Path, run: Run) -> None:
+    sizes = [
+        "--tasks",
+        "2",
+        "--episodes",
+        "3",
+        "--horizon",
+        "5",
+        "--inner-steps",
+        "2",
+        "--hidden",
+        "8",
+        "4",
+        "--repeats",
+        "3",
+        "--threads",
+        "1",
+    ]
+    assert run("benchmark.py", "Navigation2D-v0", *sizes, "--json", tmp_path / "b.json") == 0
+    figures = json.loads((tmp_path / "b.json").read_text())
+    total = figures["seconds_per_iteration"]
+    assert 0 < total["min"] <= total["median"] <= total["max"]
+    parts = figures["parts"]
+    assert set(parts) == {"rollout", "environment", "advantages", "adapt", "gradient", "curvature", "line_search"}
+    assert all(seconds > 0 for seconds in parts.values())
+    assert parts["environment"] < parts["rollout"]
+    assert sum(parts.values()) - parts["environment"] < total["max"]
+    assert figures["env_steps_per_second"] > 0
+    assert figures["peak_memory_mb"] > 0
+    assert figures["threads"] == 1
+    assert figures["versions"]["torch"]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("train_nav.py --episodes 0", "--episodes is 0; it must be a number above 0."),
+        ("train_nav.py --env-id Nowhere-v0", "Known ids: Navigation2D-v0"),
+        ("train_nav.py --variant nobody2050", "Choose one of: finn2017, rothfuss2019, dynamics"),
+        ("train_nav.py --device gpu", "--device is 'gpu', which is not available here"),
+        ("train_nav.py --run-dir /dev/null/run", "Cannot write"),
+        ("evaluate.py /nowhere", "There is no checkpoint at /nowhere"),
+        ("evaluate.py /nowhere --tasks 0", "--tasks is 0; it must be at least 1."),
+        ("benchmark.py Nowhere-v0", "Known ids: Navigation2D-v0"),
+        ("benchmark.py Navigation2D-v0 --repeats 0", "--repeats is 0"),
+        ("summarise.py /nowhere", "There is no evaluation in /nowhere"),
+    ],
+)
+def test_a_users_mistake_ends_with_one_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run: Run,
+    capfd: pytest.CaptureFixture[str],
+    command: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, *arguments = command.split()
+    assert run(name, *arguments) == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_evaluating_a_file_that_is_no_checkpoint_ends_with_one_sentence(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"something else")
+    assert run("evaluate.py", tmp_path) == 2
+    assert "is truncated, or no checkpoint at all" in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path) -> None:
+    command = [sys.executable, *map(str, (SCRIPTS / "train_nav.py", *TINY, "--run-dir", tmp_path / "run"))]
+    process = subprocess.Popen([*command, "--iterations", "100000"], stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (metrics.exists() and metrics.read_text().count("\n") > 3) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(2)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume continues it" in error
+    assert "Traceback" not in error
+    done = metrics.read_text().count("\n")
+    subprocess.run([*command, "--iterations", str(done + 2), "--resume"], check=True, capture_output=True)
+    assert metrics.read_text().count("\n") == done + 2
