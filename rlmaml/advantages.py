@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rlmaml.baseline import baseline_features, baseline_values, fit_baseline
-from rlmaml.returns import discounted_sum, generalised_advantages
+from rlmaml.returns import discount_powers, discounted_sum, generalised_advantages
 from rlmaml.types import Batch, Rollout
 
 
@@ -23,14 +23,15 @@ def with_advantages(rollout: Rollout, *, discount: float, gae_lambda: float, boo
         NonFiniteError: the baseline has no finite solution.
     """
     valid = rollout.valid
-    time = torch.arange(valid.shape[-1], dtype=torch.float64, device=valid.device).expand(valid.shape)
-    lengths = valid.sum(-1).double()
+    time = torch.arange(valid.shape[-1], device=valid.device).expand(valid.shape)
+    lengths = valid.sum(-1)
     goes_on = rollout.truncated if bootstrap else torch.zeros_like(rollout.truncated)
 
     returns = discounted_sum(rollout.rewards.double(), valid, discount)
-    features = baseline_features(rollout.observations, time)
-    final_features = baseline_features(rollout.final_observations, lengths)
-    final_discounts = discount ** (lengths.unsqueeze(-1) - time) * goes_on.unsqueeze(-1)
+    features = baseline_features(rollout.observations, time.double())
+    final_features = baseline_features(rollout.final_observations, lengths.double())
+    to_the_end = (lengths.unsqueeze(-1) - time).clamp(min=0)
+    final_discounts = discount_powers(discount, returns)[to_the_end] * goes_on.unsqueeze(-1)
     weights = fit_baseline(features, returns, valid, final_features, final_discounts)
 
     advantages = generalised_advantages(

@@ -31,7 +31,7 @@ def likelihood_ratio(
     valid: Bool[Tensor, "episode time"],
 ) -> Float[Tensor, ""]:
     """``−mean(π/π_sampling · A)``, the low-variance-curvature loss (arXiv 1810.06784): H₁ + H₂, without H₁₂."""
-    return -mean_over_steps(torch.exp(log_ratio) * advantages, valid)
+    return -mean_over_steps(torch.exp(log_ratio * valid) * advantages, valid)
 
 
 def dice(

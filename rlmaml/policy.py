@@ -23,8 +23,9 @@ from torch.nn import functional
 from rlmaml.distributions import Categorical, Distribution, Gaussian
 from rlmaml.types import Params
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.sigmoid, "relu": torch.relu}
-"""Elementwise functions between layers; tanh by way of :func:`tanh_as_logistic`."""
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
+LOGISTIC_WIDTH = 64
+"""Layers of a multiple of this width compute tanh by way of :func:`tanh_as_logistic`."""
 MIN_STD = 1e-6
 
 
@@ -197,13 +198,14 @@ def mlp(params: Params, activation: str) -> Callable[[Tensor], Tensor]:
     has_task_axis = params["layer0.weight"].dim() == 3
     num_layers = sum(name.endswith(".weight") for name in params)
     layers = [(params[f"layer{i}.weight"], params[f"layer{i}.bias"]) for i in range(num_layers)]
-    if activation == "tanh":
-        layers = tanh_as_logistic(layers)
+    function = ACTIVATIONS[activation]
+    if activation == "tanh" and all(weight.shape[-2] % LOGISTIC_WIDTH == 0 for weight, _ in layers[:-1]):
+        function, layers = torch.sigmoid, tanh_as_logistic(layers)
 
     def forward(inputs: Tensor) -> Tensor:
         hidden = inputs.flatten(1, -2) if has_task_axis else inputs
         for weight, bias in layers[:-1]:
-            hidden = ACTIVATIONS[activation](linear(hidden, weight, bias))
+            hidden = function(linear(hidden, weight, bias))
         output = linear(hidden, *layers[-1])
         return output.view(*inputs.shape[:-1], -1) if has_task_axis else output
 
@@ -214,7 +216,8 @@ def tanh_as_logistic(layers: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tens
     """Weights and biases of the logistic network that computes what the given tanh network computes.
 
     Since tanh z = 2 σ(2z) − 1, doubling a layer's output before σ, and replacing the next layer's W h + b by
-    2W h + (b − W 1), gives the same function. On a CPU torch computes σ several times faster than tanh.
+    2W h + (b − W 1), gives the same function. On a CPU torch computes σ several times faster than tanh, but rounds
+    the last numbers of a thread's share differently unless the shares are even, as they are at widths of 64, 128, …
     """
     last = len(layers) - 1
     logistic = []

@@ -21,14 +21,20 @@ def discounted_sum(
         discount: factor per step, in [0, 1].
         final: ``G`` after the last valid step; 0 if not given.
     """
+    powers = discount_powers(discount, terms)
     steps = torch.arange(terms.shape[-1], device=terms.device)
     ahead = steps.unsqueeze(-1) - steps  # how far step k, the row, lies ahead of step t, the column
-    discounts = torch.where(ahead >= 0, discount ** ahead.clamp(min=0).to(terms), 0.0)
+    discounts = torch.where(ahead >= 0, powers[ahead.clamp(min=0)], 0.0)
     sums = torch.where(valid, terms, 0.0) @ discounts
     if final is not None:
         to_the_end = valid.sum(-1, keepdim=True) - steps
-        sums = sums + discount ** to_the_end.clamp(min=0).to(terms) * final.unsqueeze(-1)
+        sums = sums + powers[to_the_end.clamp(min=0)] * final.unsqueeze(-1)
     return sums * valid
+
+
+def discount_powers(discount: float, like: Float[Tensor, "*axes time"]) -> Float[Tensor, " power"]:
+    """``discount⁰, …, discountᵀ`` for T steps: a table, so that a power is the same wherever it is used."""
+    return discount ** torch.arange(like.shape[-1] + 1, dtype=like.dtype, device=like.device)
 
 
 def temporal_differences(

@@ -127,7 +127,7 @@ def line_search(
     for done in range(1, tries + 1):
         point = start + step
         candidate_loss, kl = evaluate(point)
-        if done == 1 and 0 < kl < math.inf and not 0.5 * max_kl <= kl <= max_kl:
+        if done == 1 < tries and 0 < kl < math.inf and not 0.5 * max_kl <= kl <= max_kl:
             step = step * min(math.sqrt(KL_MARGIN * max_kl / kl), LARGEST_GROWTH)
         elif candidate_loss < loss and kl <= max_kl:
             return LineSearch(point, candidate_loss, kl, done, accepted=True)

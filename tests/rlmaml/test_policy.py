@@ -50,9 +50,9 @@ def noise(generator: np.random.Generator, shape: tuple[int, ...]) -> Any:
     return generator.standard_normal((*shape, 2), dtype=np.float32)
 
 
-def two_policies(activation: str = "tanh") -> tuple[GaussianMLP, ModulePolicy]:
-    ours = GaussianMLP(observation_size=3, action_size=2, hidden=(5, 4), activation=activation)
-    module = GaussianModule((3, 5, 4, 2), activation).double()
+def two_policies(activation: str = "tanh", hidden: tuple[int, ...] = (5, 4)) -> tuple[GaussianMLP, ModulePolicy]:
+    ours = GaussianMLP(observation_size=3, action_size=2, hidden=hidden, activation=activation)
+    module = GaussianModule((3, *hidden, 2), activation).double()
     return ours, ModulePolicy(module, Gaussian, noise)
 
 
@@ -60,9 +60,10 @@ def observations(*shape: int) -> Tensor:
     return torch.randn((*shape, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
+@pytest.mark.parametrize("hidden", [(5, 4), (64, 128)])
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_the_mlp_is_plain_torch_modules(activation: str) -> None:
-    ours, theirs = two_policies(activation)
+def test_the_mlp_is_plain_torch_modules(activation: str, hidden: tuple[int, ...]) -> None:
+    ours, theirs = two_policies(activation, hidden)
     theta = random_theta(ours)
     mean, _ = torch.func.functional_call(theirs.module, plain_params(theta), (observations(4, 5),))
     assert_same(ours(theta, observations(4, 5)).mean, mean)
@@ -77,7 +78,7 @@ def test_a_perceptron_without_hidden_layers_is_linear() -> None:
 
 
 def test_the_logistic_rewriting_of_tanh_keeps_gradient_and_hessian_vector_product() -> None:
-    ours, theirs = two_policies()
+    ours, theirs = two_policies(hidden=(64, 128))
     theta = random_theta(ours)
     order = [plain_name(name) for name in theta]
     tangent = vector(random_theta(ours, seed=9))
