@@ -1,0 +1,35 @@
+import dataclasses
+import math
+
+import torch
+
+from envs import make_tasks_env
+from rlmaml.config import TrainConfig
+from rlmaml.initial import initial_theta, make_policy
+from rlmaml.parameters import learned_step_sizes, policy_parameters
+
+CONFIG = TrainConfig(hidden=(8, 4), initial_std=0.5, inner_steps=2, inner_step_sizes=(0.3, 0.1), learn_step_sizes=True)
+
+
+def test_the_policy_fits_the_environment_and_the_configuration() -> None:
+    policy = make_policy(CONFIG, make_tasks_env("Navigation2D-v0", 1))
+    theta = policy_parameters(initial_theta(CONFIG, policy))
+    shapes = [tuple(tensor.shape) for name, tensor in theta.items() if name.endswith("weight")]
+    assert shapes == [(8, 2), (4, 8), (2, 4)]
+    assert torch.allclose(theta["log_std"], torch.full((2,), math.log(0.5)))
+
+
+def test_learned_step_sizes_start_from_the_given_ones() -> None:
+    theta = initial_theta(CONFIG, make_policy(CONFIG, make_tasks_env("Navigation2D-v0", 1)))
+    for step, size in enumerate((0.3, 0.1, 0.1)):
+        sizes = learned_step_sizes(theta, step)
+        assert set(sizes) == set(policy_parameters(theta))
+        assert all(torch.allclose(value, torch.tensor(size)) for value in sizes.values())
+
+
+def test_theta_follows_from_the_seed_alone() -> None:
+    policy = make_policy(CONFIG, make_tasks_env("Navigation2D-v0", 1))
+    one, same = initial_theta(CONFIG, policy), initial_theta(dataclasses.replace(CONFIG, num_tasks=3), policy)
+    other = initial_theta(dataclasses.replace(CONFIG, seed=1), policy)
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["layer0.weight"], other["layer0.weight"])

@@ -1,0 +1,44 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from rlmaml.record import METRICS, TENSORBOARD, Recorder, scalars
+from rlmaml.types import Params
+from tests.rlmaml.test_figures import report
+
+THETA: Params = {"log_std": torch.tensor([0.0, 0.0])}
+
+
+def test_the_numbers_are_those_of_the_report() -> None:
+    seen = report()
+    numbers = scalars(THETA, seen)
+    assert numbers["return/after_1_steps"] == float(seen.rollouts[1].returns.mean())
+    assert numbers["episode_length/after_0_steps"] == 6.0
+    assert numbers["update/kl"] == seen.update.kl
+    assert numbers["update/accepted"] in (0.0, 1.0)
+    assert numbers["policy/std"] == 1.0
+    assert {"seconds/rollout", "seconds/environment", "seconds/curvature", "seconds/iteration"} < set(numbers)
+
+
+def test_every_number_goes_to_tensorboard_and_to_the_json_lines(tmp_path: Path) -> None:
+    seen = report()
+    with Recorder(tmp_path, 0, 2, {"config": {"seed": 3}}) as recorder:
+        recorder.write(THETA, seen)
+        recorder.write(THETA, seen._replace(iteration=1))
+    lines = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [0, 1]
+    events = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
+    for name, value in scalars(THETA, seen).items():
+        assert lines[0][name] == value
+        assert events.Scalars(name)[1].value == pytest.approx(value)
+
+
+def test_lines_beyond_the_start_are_dropped(tmp_path: Path) -> None:
+    (tmp_path / METRICS).write_text('{"iteration": 0}\n{"iteration": 1}\n{"iteration": 2, "cut off')
+    with Recorder(tmp_path, 1, 2, {}) as recorder:
+        recorder.write(THETA, report()._replace(iteration=1))
+    lines = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [0, 1]
