@@ -50,7 +50,8 @@ class TrainConfig:
     first_order: bool = False
     """Leave out the derivative of the inner update (first-order MAML)."""
     stage_weights: tuple[float, ...] = ()
-    """Weight in the meta-objective of the policy before and after each inner step; empty: the last one alone."""
+    """Weights in the meta-objective of the policies before and after each inner step; the last number serves all
+    further steps. Empty: the fully adapted policy alone."""
 
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the policy's hidden layers."""
@@ -118,9 +119,9 @@ class TrainConfig:
         self._require("hidden", all(width > 0 for width in self.hidden), "widths above 0")
         sizes = self.inner_step_sizes
         self._require("inner_step_sizes", sizes and all(size > 0 for size in sizes), "one or more numbers above 0")
-        weights, stages = self.stage_weights, self.inner_steps + 1
-        legal = len(weights) in (0, stages) and all(w >= 0 for w in weights) and (not weights or sum(weights) > 0)
-        self._require("stage_weights", legal, f"none, or {stages} numbers not below 0 and not all 0")
+        weights = self.stage_weights[: self.inner_steps + 1]
+        legal = not weights or (all(weight >= 0 for weight in self.stage_weights) and sum(weights) > 0)
+        self._require("stage_weights", legal, "numbers not below 0, and not all 0")
 
     def _require(self, name: str, condition: object, legal: str) -> None:
         if not condition:
@@ -133,7 +134,8 @@ class TrainConfig:
 
     def normalised_stage_weights(self) -> tuple[float, ...]:
         """Weight of each of the ``inner_steps + 1`` stages; they sum to 1."""
-        weights = self.stage_weights or (*[0.0] * self.inner_steps, 1.0)
+        given = self.stage_weights or (*[0.0] * self.inner_steps, 1.0)
+        weights = (*given, *[given[-1]] * self.inner_steps)[: self.inner_steps + 1]
         return tuple(weight / sum(weights) for weight in weights)
 
 

@@ -65,64 +65,53 @@ def rollout(
         clock: receives ``rollout`` and, within it, ``environment``.
 
     Raises:
-        NonFiniteError: an observation or reward is NaN or infinite.
+        NonFiniteError: an observation, action or reward is NaN or infinite.
     """
     with clock.part("rollout"), torch.no_grad():
-        return _rollout(env, policy, params, num_tasks, horizon, streams, step, clock)
+        num_episodes = env.num_envs // num_tasks
+        device = next(iter(params.values())).device
+        noise = draw_noise(policy, streams, step, num_tasks, num_episodes, horizon).to(device)
 
-
-def _rollout(
-    env: TaskEnvironment,
-    policy: Policy,
-    params: Params,
-    num_tasks: int,
-    horizon: int,
-    streams: RandomStreams,
-    step: int,
-    clock: Stopwatch,
-) -> Rollout:
-    num_episodes = env.num_envs // num_tasks
-    device = next(iter(params.values())).device
-    noise = draw_noise(policy, streams, step, num_tasks, num_episodes, horizon).to(device)
-
-    with clock.part("environment"):
-        seeds = streams.initial_state_seeds(step, num_tasks, num_episodes)
-        observation, _ = env.reset(seed=seeds)
-    _check_finite("observation", observation)
-    act = policy.bind(params)
-    running = np.ones(env.num_envs, dtype=bool)
-    seen, chosen, distributions, rewards, valid = [], [], [], [], []
-    for t in range(horizon):
-        seen.append(_as_tensor(observation, num_tasks, device))
-        distribution = act(seen[-1])
-        actions = distribution.sample(noise[t])
-        chosen.append(actions)
-        distributions.append(distribution)
-        valid.append(running)
         with clock.part("environment"):
-            observation, reward, terminated, truncated, _ = env.step(actions.flatten(0, 1).cpu().numpy())
+            seeds = streams.initial_state_seeds(step, num_tasks, num_episodes)
+            observation, _ = env.reset(seed=seeds)
         _check_finite("observation", observation)
-        _check_finite("reward", reward)
-        rewards.append(reward)
-        running = ~(terminated | truncated)
-        if not running.any():
-            break
+        act = policy.bind(params)
+        running = np.ones(env.num_envs, dtype=bool)
+        seen, chosen, distributions, rewards, valid = [], [], [], [], []
+        for t in range(horizon):
+            seen.append(_as_tensor(observation, num_tasks, device))
+            distribution = act(seen[-1])
+            actions = distribution.sample(noise[t])
+            chosen.append(actions)
+            distributions.append(distribution)
+            valid.append(running)
+            commands = actions.flatten(0, 1).cpu().numpy()
+            _check_finite("action", commands)
+            with clock.part("environment"):
+                observation, reward, terminated, truncated, _ = env.step(commands)
+            _check_finite("observation", observation)
+            _check_finite("reward", reward)
+            rewards.append(reward)
+            running = ~(terminated | truncated)
+            if not running.any():
+                break
 
-    def stack(arrays: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
-        return torch.stack([_as_tensor(array, num_tasks, device) for array in arrays], 2)
+        def stack(arrays: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
+            return torch.stack([_as_tensor(array, num_tasks, device) for array in arrays], 2)
 
-    actions = torch.stack(chosen, 2)
-    distribution = type(distributions[0])(*(torch.stack(fields, 2) for fields in zip(*distributions, strict=True)))
-    return Rollout(
-        observations=torch.stack(seen, 2),
-        actions=actions,
-        log_probs=distribution.log_prob(actions),
-        rewards=stack(rewards),
-        terminated=_as_tensor(terminated, num_tasks, device),
-        truncated=_as_tensor(truncated | running, num_tasks, device),
-        valid=stack(valid),
-        final_observations=_as_tensor(observation, num_tasks, device),
-    )
+        actions = torch.stack(chosen, 2)
+        distribution = type(distributions[0])(*(torch.stack(fields, 2) for fields in zip(*distributions, strict=True)))
+        return Rollout(
+            observations=torch.stack(seen, 2),
+            actions=actions,
+            log_probs=distribution.log_prob(actions),
+            rewards=stack(rewards),
+            terminated=_as_tensor(terminated, num_tasks, device),
+            truncated=_as_tensor(truncated | running, num_tasks, device),
+            valid=stack(valid),
+            final_observations=_as_tensor(observation, num_tasks, device),
+        )
 
 
 def draw_noise(
@@ -144,4 +133,6 @@ def _as_tensor(rows: npt.NDArray[Any], num_tasks: int, device: torch.device) -> 
 
 def _check_finite(what: str, values: npt.NDArray[Any]) -> None:
     if not np.isfinite(values).all():
-        raise NonFiniteError(f"The {what} in a rollout", "the simulation or the environment's reward diverged")
+        raise NonFiniteError(
+            f"The {what} in a rollout", "the policy, the simulation or the environment's reward diverged"
+        )

@@ -43,7 +43,7 @@ def test_every_field_has_a_help_text(name: str) -> None:
         ({"inner_step_sizes": (0.1, -0.1)}, "--inner-step-sizes is (0.1, -0.1)"),
         ({"curvature_fraction": 0.0}, "--curvature-fraction is 0.0"),
         ({"backtrack": 1.0}, "--backtrack is 1.0"),
-        ({"stage_weights": (1.0,)}, "--stage-weights is (1.0,); it must be none, or 2 numbers"),
+        ({"stage_weights": (1.0, -1.0)}, "--stage-weights is (1.0, -1.0); it must be numbers not below 0"),
         ({"stage_weights": (0.0, 0.0)}, "--stage-weights is (0.0, 0.0)"),
         ({"threads": 0}, "--threads is 0"),
     ],
@@ -81,6 +81,12 @@ def test_stage_weights_sum_to_one_and_fall_on_the_last_stage_by_default() -> Non
     assert TrainConfig(inner_steps=2).normalised_stage_weights() == (0.0, 0.0, 1.0)
     weights = TrainConfig(inner_steps=2, stage_weights=(0.0, 1.0, 3.0)).normalised_stage_weights()
     assert weights == (0.0, 0.25, 0.75)
+
+
+def test_stage_weights_fit_any_number_of_inner_steps() -> None:
+    weights = (0.0, 2.0, 1.0)
+    assert TrainConfig(inner_steps=1, stage_weights=weights).normalised_stage_weights() == (0.0, 1.0)
+    assert TrainConfig(inner_steps=3, stage_weights=weights).normalised_stage_weights() == (0.0, 0.5, 0.25, 0.25)
 
 
 def test_resuming_under_other_settings_names_each_differing_field() -> None:

@@ -170,3 +170,11 @@ def test_navigation_rewards_are_minus_the_distance_to_the_goal_after_the_move() 
     assert_same(result.rewards, -(after - goals).norm(dim=-1), rtol=1e-4, atol=1e-5)
     moved = (after - result.observations) / 0.1
     assert_same(moved, result.actions.clamp(-1, 1), rtol=1e-4, atol=1e-5)
+
+
+def test_a_policy_that_diverged_is_named_before_the_environment_sees_its_actions() -> None:
+    env = make_tasks_env("Navigation2D-v0", 2, 3)
+    policy = GaussianMLP(observation_size=2, action_size=2, hidden=(4,))
+    theta = policy.init(0) | {"layer0.bias": torch.full((4,), torch.nan)}
+    with pytest.raises(NonFiniteError, match="The action in a rollout became NaN or infinite"):
+        rollout(env, policy, theta, num_tasks=1, horizon=3, streams=RandomStreams(0), step=0, clock=Stopwatch())
