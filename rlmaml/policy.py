@@ -217,7 +217,8 @@ def tanh_as_logistic(layers: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tens
 
     Since tanh z = 2 σ(2z) − 1, doubling a layer's output before σ, and replacing the next layer's W h + b by
     2W h + (b − W 1), gives the same function. On a CPU torch computes σ several times faster than tanh, but rounds
-    the last numbers of a thread's share differently unless the shares are even, as they are at widths of 64, 128, …
+    the last numbers of a thread's share differently unless the share is a multiple of its vectors' length, as it is
+    for one thread or two at widths of 64, 128, …
     """
     last = len(layers) - 1
     logistic = []

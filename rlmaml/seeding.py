@@ -1,6 +1,6 @@
 """Named random streams, each derived from (seed, phase, iteration, name, index): no global generator anywhere.
 
-Because a draw depends only on its name and indices, a run gives the same numbers with any number of threads,
+Because a draw depends only on its name and indices, a stream gives the same numbers with any number of threads,
 and a resumed run continues exactly where the interrupted one would have.
 """
 
