@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from envs.family import Bools, Copies, Floats
 from envs.registry import load_family
@@ -21,7 +22,9 @@ class Transition(NamedTuple):
     reward: Floats
     terminated: Bools
     truncated: Bools
-    terms: dict[str, Floats]
+    info: dict[str, npt.NDArray[Any]]
+    """The reward terms by name and, in a step in which a simulation went unstable, ``"instability"``: the cause
+    of each copy, ``""`` for the sound ones."""
 
 
 class Episodes:
@@ -51,7 +54,7 @@ class Episodes:
         self._changed = np.zeros(num_copies, np.bool_)
         self._tasks = {
             name: np.zeros((num_copies, *(space.shape or ())), space.dtype)
-            for name, space in self.family.task_space.items()
+            for name, space in self.family.wide_task_space.items()
         }
         self._started = np.zeros(num_copies, np.bool_)
         self._elapsed = np.zeros(num_copies, np.int64)
@@ -70,7 +73,7 @@ class Episodes:
         Raises:
             TypeError, ValueError: as ``validate_tasks``; ValueError if the blocks are not of equal length.
         """
-        tasks = validate_tasks(tasks, self.family.task_space, self.family.task_units, self.family_id)
+        tasks = validate_tasks(tasks, self.family.wide_task_space, self.family.task_units, self.family_id)
         num_tasks = len(next(iter(tasks.values())))
         if self.num_copies % num_tasks:
             raise ValueError(
@@ -104,7 +107,8 @@ class Episodes:
         """One control step of every copy whose episode is not over.
 
         Actions (num_copies, action) are clipped to [-1, 1]. A copy whose episode is over keeps its state,
-        observation and flags, and gets zero for every reward term.
+        observation and flags, and gets zero for every reward term; so does one whose simulation went unstable
+        in this step, which terminates its episode.
 
         Raises:
             RuntimeError: a copy was never reset.
@@ -112,15 +116,17 @@ class Episodes:
         """
         actions = self._legal_actions(actions)
         running = ~(self._terminated | self._truncated)
-        terms, terminated = self.family.step(actions, running)
-        if not running.all():
-            terms = {name: np.where(running, term, 0.0) for name, term in terms.items()}
-            terminated &= running
+        terms, terminated, instability = self.family.step(actions, running)
+        counted = running if instability is None else running & (instability == "")
+        if not counted.all():
+            terms = {name: np.where(counted, term, 0.0) for name, term in terms.items()}
+            terminated = np.where(counted, terminated, running)
         self._elapsed += running
         self._terminated |= terminated
         self._truncated |= (self._elapsed >= self._horizon) & running & ~terminated
         reward = sum((terms[name] for name in self.family.reward_terms), start=np.zeros(self.num_copies))
-        return Transition(self.family.observe(), reward, self._terminated.copy(), self._truncated.copy(), terms)
+        info: dict[str, npt.NDArray[Any]] = dict(terms) if instability is None else terms | {"instability": instability}
+        return Transition(self.family.observe(), reward, self._terminated.copy(), self._truncated.copy(), info)
 
     def _give(self, copies: Copies, tasks: Task) -> None:
         for name, array in tasks.items():

@@ -7,7 +7,7 @@ every family is finished by the same code.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,18 @@ Copies = npt.NDArray[np.intp]
 VariantT = TypeVar("VariantT")
 
 
+class Outcome(NamedTuple):
+    """What one control step led to; every array is new and has a leading copy axis."""
+
+    terms: dict[str, Floats]
+    """The reward terms by name."""
+    terminated: Bools
+    """Which episodes ended."""
+    instability: npt.NDArray[np.str_] | None = None
+    """Where a simulation went unstable, the cause of each copy, ``""`` for the sound ones. Such a copy is as it
+    was before the step, its terms mean nothing, and its episode is over."""
+
+
 class TaskFamily(ABC):
     """``num_copies`` worlds as arrays with a leading copy axis; every method acts on all or on listed copies.
 
@@ -28,10 +40,7 @@ class TaskFamily(ABC):
     never positive) or in ``_reward``.
     """
 
-    variants: ClassVar[Mapping[str, Any]]
-    """Variant name -> frozen dataclass of its constants. The first one is the default."""
-
-    frames_per_second: ClassVar[int]
+    frames_per_second: int
     """Control steps shown per second of video."""
 
     observation_space: spaces.Box
@@ -41,7 +50,10 @@ class TaskFamily(ABC):
     """One copy's action: normalised, [-1, 1] in every dimension, float32."""
 
     task_space: spaces.Dict
-    """One task: named ``Box`` and ``Discrete`` parameters."""
+    """The tasks of training: named ``Box`` and ``Discrete`` parameters."""
+
+    wide_task_space: spaces.Dict
+    """Every legal task: the same parameters with the same or wider bounds, for tests beyond the training range."""
 
     task_units: Mapping[str, str]
     """Unit of each task parameter, "" for dimensionless ones."""
@@ -51,11 +63,16 @@ class TaskFamily(ABC):
 
     @abstractmethod
     def __init__(self, num_copies: int, **options: Any) -> None:
-        """Build the worlds. ``variant`` is an option of every family; an unknown one is a ValueError."""
+        """Build the worlds. Options of every family are ``variant`` and ``threads``, those that step physics."""
 
     @abstractmethod
-    def sample_task(self, generator: np.random.Generator) -> Task:
-        """Draw one task (no leading axis) from the task distribution, from ``generator`` alone."""
+    def sample_task(self, generator: np.random.Generator, *, wide: bool = False) -> Task:
+        """Draw one task (no leading axis), from ``generator`` alone.
+
+        Args:
+            generator: where the randomness comes from.
+            wide: draw from ``wide_task_space`` instead of the distribution of training.
+        """
 
     @abstractmethod
     def set_tasks(self, copies: Copies, tasks: Task) -> None:
@@ -79,7 +96,7 @@ class TaskFamily(ABC):
         """
 
     @abstractmethod
-    def step(self, actions: Floats, running: Bools) -> tuple[dict[str, Floats], Bools]:
+    def step(self, actions: Floats, running: Bools) -> Outcome:
         """Advance the running copies by one control step. The others must not move.
 
         Args:
@@ -87,8 +104,7 @@ class TaskFamily(ABC):
             running: (num_copies,), true where the episode is not over.
 
         Returns:
-            The reward terms by name, (num_copies,) each, and ``terminated``, (num_copies,). Both are new
-            arrays; the caller overrules their entries of copies that are not running.
+            Reward terms and ends of episodes; the caller overrules the entries of copies that are not running.
         """
 
     @abstractmethod
@@ -98,6 +114,17 @@ class TaskFamily(ABC):
     @abstractmethod
     def render(self, copy: int) -> npt.NDArray[np.uint8]:
         """A picture of one copy, (height, width, 3)."""
+
+
+class FamilyMaker(Protocol):
+    """What the table of families points to: a family class, or a data sheet that makes one."""
+
+    @property
+    def variants(self) -> Mapping[str, Any]:
+        """Variant name -> its constants. The first one is the default."""
+
+    def __call__(self, num_copies: int, **options: Any) -> TaskFamily:
+        """Build the worlds; an unknown ``variant`` is a ValueError."""
 
 
 def select_variant(family: str, variants: Mapping[str, VariantT], variant: str) -> VariantT:

@@ -17,7 +17,7 @@ Action (float32, 2; clipped to [-1, 1])
 
 Variants
     ``finn2017`` (default). One step moves at most 0.1 m per axis.
-        Task: ``goal`` ~ U[-0.5, 0.5]^2 m.
+        Task: ``goal`` ~ U[-0.5, 0.5]^2 m; beyond the training range, within [-0.75, 0.75]^2 m.
         Initial state: the origin.
         Reward: ``distance_cost`` = -|position - goal| (m), after the move. (The paper's text says squared;
         its code and published rollouts use the distance.)
@@ -31,7 +31,7 @@ Variants
     ``dynamics``. One step moves at most 0.1 m per axis before the gain. All tasks share the goal
         (0.3, 0.4) m and hence the reward function, so what distinguishes them is the dynamics alone.
         Task: ``wind`` ~ U[-0.02, 0.02]^2 m per step, ``gain`` ~ U[0.5, 1.5],
-        ``rotation`` ~ U[-pi, pi] rad, counter-clockwise.
+        ``rotation`` ~ U[-pi, pi] rad, counter-clockwise; beyond the training range, gains within [0.4, 2].
         Initial state, reward and termination: those of ``finn2017``.
         The goal can be reached in every task: the weakest actuation moves 0.05 m in any direction and the
         strongest wind is 0.0283 m. A fixed feedback policy can only cope with rotations below a quarter turn,
@@ -56,7 +56,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from envs.family import Bools, Copies, Floats, TaskFamily, finite_box, normalised_box, select_variant
+from envs.family import Bools, Copies, Floats, Outcome, TaskFamily, finite_box, normalised_box, select_variant
 from envs.tasks import Task, sample_uniform_task
 
 CORNERS = np.array([[2.0, 2.0], [-2.0, 2.0], [-2.0, -2.0], [2.0, -2.0]])
@@ -75,7 +75,7 @@ def distance(position: Floats, goal: Floats) -> Floats:
     return np.asarray(np.sqrt(offset[..., 0] ** 2 + offset[..., 1] ** 2))
 
 
-def distance_cost(before: Floats, after: Floats, goal: Floats) -> Floats:  # noqa: ARG001 (shared signature)
+def distance_cost(before: Floats, after: Floats, goal: Floats) -> Floats:
     """The negative distance to the goal after the move, metres: (..., 2) each to (...)."""
     return -distance(after, goal)
 
@@ -127,6 +127,8 @@ class NavigationVariant:
     """Term name -> function of the positions before and after the move and the goal."""
     task_parameters: Mapping[str, spaces.Space[Any]]
     """Task parameter -> its values."""
+    wide_task_parameters: Mapping[str, spaces.Space[Any]]
+    """Task parameter -> its values in tests beyond the training range, where they are wider."""
     task_units: Mapping[str, str]
     """Task parameter -> its unit."""
     view_half_width: float
@@ -140,6 +142,7 @@ VARIANTS = {
         goal_half_width=0.01,
         reward_terms={"distance_cost": distance_cost},
         task_parameters={"goal": spaces.Box(-0.5, 0.5, (2,), np.float64)},
+        wide_task_parameters={"goal": spaces.Box(-0.75, 0.75, (2,), np.float64)},
         task_units={"goal": "m"},
         view_half_width=0.8,
     ),
@@ -149,6 +152,7 @@ VARIANTS = {
         goal_half_width=0.0,
         reward_terms={"progress_reward": progress_reward},
         task_parameters={"corner": spaces.Discrete(4)},
+        wide_task_parameters={},
         task_units={"corner": ""},
         view_half_width=3.0,
     ),
@@ -162,6 +166,7 @@ VARIANTS = {
             "gain": spaces.Box(0.5, 1.5, (), np.float64),
             "rotation": spaces.Box(-np.pi, np.pi, (), np.float64),
         },
+        wide_task_parameters={"gain": spaces.Box(0.4, 2.0, (), np.float64)},
         task_units={"wind": "m/step", "gain": "", "rotation": "rad"},
         view_half_width=0.8,
     ),
@@ -177,13 +182,15 @@ class Navigation2D(TaskFamily):
     """
 
     variants: ClassVar[Mapping[str, NavigationVariant]] = VARIANTS
-    frames_per_second: ClassVar[int] = 10
+    frames_per_second = 10
 
-    def __init__(self, num_copies: int, variant: str = "finn2017") -> None:
+    def __init__(self, num_copies: int, variant: str = "finn2017", threads: int = 1) -> None:
         self._variant = select_variant("Navigation2D", VARIANTS, variant)
         self.observation_space = finite_box(2)
         self.action_space = normalised_box(2)
-        self.task_space = spaces.Dict(deepcopy(dict(self._variant.task_parameters)))
+        parameters = self._variant.task_parameters
+        self.task_space = spaces.Dict(deepcopy(dict(parameters)))
+        self.wide_task_space = spaces.Dict(deepcopy({**parameters, **self._variant.wide_task_parameters}))
         self.task_units = self._variant.task_units
         self.reward_terms = tuple(self._variant.reward_terms)
         self._position = np.zeros((num_copies, 2))
@@ -192,9 +199,9 @@ class Navigation2D(TaskFamily):
         self._wind = np.zeros((num_copies, 2))
         self._trails: dict[int, list[Floats]] = {}
 
-    def sample_task(self, generator: np.random.Generator) -> Task:
+    def sample_task(self, generator: np.random.Generator, *, wide: bool = False) -> Task:
         """Draw every parameter uniformly."""
-        return sample_uniform_task(self.task_space, generator)
+        return sample_uniform_task(self.wide_task_space if wide else self.task_space, generator)
 
     def set_tasks(self, copies: Copies, tasks: Task) -> None:
         """Keep the tasks as goals, actuation matrices and wind."""
@@ -213,13 +220,13 @@ class Navigation2D(TaskFamily):
         for copy in self._trails.keys() & set(copies.tolist()):
             del self._trails[copy]
 
-    def step(self, actions: Floats, running: Bools) -> tuple[dict[str, Floats], Bools]:
+    def step(self, actions: Floats, running: Bools) -> Outcome:
         """Move by the actuated action and the wind; reward and termination are those of the new position."""
         before = self._position
         commanded = self._actuation[..., 0] * actions[:, 0:1] + self._actuation[..., 1] * actions[:, 1:2]
         self._position = np.where(running[:, None], before + commanded + self._wind, before)
         terms = {name: term(before, self._position, self._goal) for name, term in self._variant.reward_terms.items()}
-        return terms, is_reached(self._position, self._goal, self._variant.goal_half_width)
+        return Outcome(terms, is_reached(self._position, self._goal, self._variant.goal_half_width))
 
     def observe(self) -> Floats:
         """The positions, (num_copies, 2), metres."""

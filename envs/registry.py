@@ -3,11 +3,11 @@
 from importlib import import_module
 from typing import NamedTuple
 
-from envs.family import TaskFamily
+from envs.family import FamilyMaker
 
 
 class Entry(NamedTuple):
-    """Where a family is, ``"module:Class"`` imported on first use, and its default horizon in steps."""
+    """Where a family is, ``"module:name"`` imported on first use, and its default horizon in steps."""
 
     family: str
     horizon: int
@@ -15,6 +15,19 @@ class Entry(NamedTuple):
 
 FAMILIES = {
     "Navigation2D-v0": Entry("envs.navigation:Navigation2D", horizon=100),
+    "HalfCheetahVel-v0": Entry("envs.half_cheetah:VELOCITY", horizon=200),
+    "HalfCheetahDir-v0": Entry("envs.half_cheetah:DIRECTION", horizon=200),
+    "HalfCheetahChanged-v0": Entry("envs.half_cheetah:CHANGED", horizon=200),
+    "AntVel-v0": Entry("envs.ant:VELOCITY", horizon=200),
+    "AntDir-v0": Entry("envs.ant:DIRECTION", horizon=200),
+    "AntDir2D-v0": Entry("envs.ant:PLANE_DIRECTION", horizon=200),
+    "AntGoal-v0": Entry("envs.ant:GOAL", horizon=200),
+    "AntChanged-v0": Entry("envs.ant:CHANGED", horizon=200),
+    "Walker2dVel-v0": Entry("envs.walker2d:VELOCITY", horizon=200),
+    "Walker2dParams-v0": Entry("envs.walker2d:PARAMETERS", horizon=200),
+    "HopperParams-v0": Entry("envs.hopper:PARAMETERS", horizon=200),
+    "HumanoidDir2D-v0": Entry("envs.humanoid:PLANE_DIRECTION", horizon=200),
+    "SwimmerVel-v0": Entry("envs.swimmer:VELOCITY", horizon=200),
 }
 
 
@@ -29,8 +42,8 @@ def find_entry(env_id: str) -> Entry:
     return FAMILIES[env_id]
 
 
-def load_family(env_id: str) -> type[TaskFamily]:
-    """Import and return the family class of an environment id. Raises as ``find_entry`` does."""
+def load_family(env_id: str) -> FamilyMaker:
+    """Import and return what makes the family of an environment id. Raises as ``find_entry`` does."""
     module, name = find_entry(env_id).family.split(":")
-    family: type[TaskFamily] = getattr(import_module(module), name)
-    return family
+    maker: FamilyMaker = getattr(import_module(module), name)
+    return maker

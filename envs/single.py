@@ -17,7 +17,8 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
     """One copy of a family as a ``gymnasium.Env``.
 
     ``reset``'s info holds the task of the episode; ``step``'s info holds the reward terms by name, whose sum
-    is the reward. The time limit is Gymnasium's ``TimeLimit`` wrapper, added by ``gymnasium.make``.
+    is the reward, and ``"instability"``, the cause, in a step in which the simulation
+    went unstable. The time limit is Gymnasium's ``TimeLimit`` wrapper, added by ``gymnasium.make``.
 
     Args:
         family: environment id, e.g. ``"Navigation2D-v0"``.
@@ -42,6 +43,7 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
         self.observation_space = world.observation_space
         self.action_space = world.action_space
         self.task_space = world.task_space
+        self.wide_task_space = world.wide_task_space
         self.task_units = world.task_units
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Floats, dict[str, Any]]:
@@ -61,7 +63,7 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
             raise ValueError(f"reset takes the option 'task'; got {list(options)}.")
         if "task" in options:
             family = self._episodes.family
-            task = validate_task(options["task"], family.task_space, family.task_units, self._episodes.family_id)
+            task = validate_task(options["task"], family.wide_task_space, family.task_units, self._episodes.family_id)
             self._episodes.assign({name: value[None] for name, value in task.items()})
         observation = self._episodes.reset(self._only_copy, {0: self.np_random})[0]
         self._show()
@@ -76,13 +78,13 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
         """
         now = self._episodes.step(np.asarray(action)[None])
         self._show()
-        terms = {name: float(term[0]) for name, term in now.terms.items()}
+        info = {name: values[0].item() for name, values in now.info.items()}
         return (
             now.observation[0],
             float(now.reward[0]),
             bool(now.terminated[0]),
             bool(now.truncated[0]),
-            terms,
+            info,
         )
 
     def render(self) -> Any:

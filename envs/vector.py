@@ -19,7 +19,10 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
 
     A copy whose episode is over stays as it is until it is reset: its observation repeats, its reward is 0
     and its ``terminated`` and ``truncated`` flags stay. The two flags are never both set. ``step``'s info
-    carries the reward terms by name, (num_envs,) each; their sum is the reward. Every returned array is new.
+    carries the reward terms by name, (num_envs,) each; their sum is the reward. In a step in which a simulation
+    went unstable, info also carries ``"instability"``: the cause of each copy, ``""`` for the sound ones. The
+    episode of such a copy is terminated, the copy is as it was before the step, and its reward is 0.
+    Every returned array is new.
 
     Args:
         family: environment id, e.g. ``"Navigation2D-v0"``.
@@ -60,18 +63,21 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.observation_space = batch_space(world.observation_space, num_envs)
         self.action_space = batch_space(world.action_space, num_envs)
         self.task_space = world.task_space
+        self.wide_task_space = world.wide_task_space
         self.task_units = world.task_units
         self.reward_terms = world.reward_terms
 
-    def sample_tasks(self, num_tasks: int, seeds: Sequence[int] | None = None) -> Task:
+    def sample_tasks(self, num_tasks: int, seeds: Sequence[int] | None = None, *, beyond: bool = False) -> Task:
         """Draw ``num_tasks`` tasks, with a leading task axis, without assigning them.
 
         Args:
             num_tasks: how many.
             seeds: one int per task; task i depends on ``seeds[i]`` alone. None draws from ``np_random``.
+            beyond: draw legal tasks outside of the training range instead of those of training.
 
         Raises:
-            ValueError: ``num_tasks`` is not positive, or the number of seeds differs from it.
+            ValueError: ``num_tasks`` is not positive, the number of seeds differs from it, or every legal task
+                is in the training range.
         """
         if num_tasks < 1:
             raise ValueError(f"num_tasks must be positive; got {num_tasks}.")
@@ -81,7 +87,19 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
             generators = [np.random.default_rng(seed) for seed in seeds]
         else:
             raise ValueError(f"sample_tasks needs one seed per task, {num_tasks} here; got {len(seeds)}.")
-        return stack_tasks([self._episodes.family.sample_task(generator) for generator in generators])
+        family = self._episodes.family
+        if not beyond:
+            return stack_tasks([family.sample_task(generator) for generator in generators])
+        if family.wide_task_space == family.task_space:
+            raise ValueError(f"{self._episodes.family_id}: every legal task is in the training range already.")
+        return stack_tasks([self._sample_beyond(generator) for generator in generators])
+
+    def _sample_beyond(self, generator: np.random.Generator) -> Task:
+        family = self._episodes.family
+        while True:
+            task = family.sample_task(generator, wide=True)
+            if not family.task_space.contains(task):
+                return task
 
     def set_tasks(self, tasks: Task) -> None:
         """Assign tasks: copy i gets task ``i // (num_envs // num_tasks)``, from its next reset on.

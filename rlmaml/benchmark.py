@@ -13,7 +13,7 @@ from rlmaml.config import TrainConfig
 from rlmaml.initial import initial_theta, make_policy
 from rlmaml.provenance import provenance
 from rlmaml.run import MakeEnv
-from rlmaml.threads import keep_freed_memory
+from rlmaml.threads import check_threads, keep_freed_memory
 from rlmaml.train import IterationReport, meta_train
 
 PARTS = ("rollout", "environment", "advantages", "adapt", "gradient", "curvature", "line_search")
@@ -28,6 +28,7 @@ def benchmark(config: TrainConfig, make_env: MakeEnv, repeats: int) -> dict[str,
     valid steps of all rollouts, divided by the time of the rollouts with all that belongs to them.
     """
     keep_freed_memory()
+    check_threads(config)
     env = make_env(config.num_tasks * config.num_episodes)
     policy = make_policy(config, env)
     theta = initial_theta(config, policy)

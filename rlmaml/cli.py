@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 
 from rlmaml.errors import UserError
@@ -12,6 +13,7 @@ def run_command(command: Callable[[], None]) -> None:
 
     An interrupt (Ctrl-C or SIGTERM) ends it with exit code 130.
     """
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         command()

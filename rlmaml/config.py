@@ -95,8 +95,8 @@ class TrainConfig:
     """Where the policy is computed: cpu, cuda or cuda:N."""
     threads: int = _free(2)
     """Threads of the meta-update."""
-    rollout_threads: int = _free(1)
-    """Threads of the policy inside a rollout, where operations are small."""
+    rollout_threads: int = _free(2)
+    """Threads that step the physics inside a rollout; the policy, whose operations are small there, takes one."""
 
     def __post_init__(self) -> None:
         """Check every field against its legal range.

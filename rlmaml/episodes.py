@@ -36,7 +36,7 @@ def sample_and_adapt(
     task_params = policy_parameters(repeated)
     rollouts, batches = [], []
     for step in range(inner_steps + 1):
-        with torch_threads(config.rollout_threads):
+        with torch_threads(1):  # threads that wait by spinning would slow the physics
             sampled = rollout(
                 env,
                 policy,

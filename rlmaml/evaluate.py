@@ -25,6 +25,7 @@ class Evaluation(NamedTuple):
     tasks: Tasks
     rollouts: list[Rollout]
     returns: Float[Tensor, "task stage"]
+    reward_terms: tuple[str, ...]
 
     def summary(self) -> dict[str, list[Any]]:
         """Mean over tasks, standard deviation over tasks, and the 95 % interval of the mean, per stage.
@@ -43,10 +44,17 @@ class Evaluation(NamedTuple):
             "ci95": [[low, high] for low, high in zip(_or_null(mean - half), _or_null(mean + half), strict=True)],
         }
 
+    def term_means(self) -> dict[str, list[float]]:
+        """Each reward term's share of the mean return, per stage."""
+        means = torch.stack([sampled.term_returns.mean((0, 1)) for sampled in self.rollouts], 1).cpu()
+        return {name: values.tolist() for name, values in zip(self.reward_terms, means, strict=True)}
+
     def as_json(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Everything a later comparison needs, as plain data."""
         return {
             "returns": self.summary(),
+            "terms": self.term_means(),
+            "unstable_episodes": [int(sampled.unstable.sum()) for sampled in self.rollouts],
             "per_task": self.returns.tolist(),
             "tasks": {name: values.tolist() for name, values in self.tasks.items()},
             "config": dict(settings),
@@ -62,6 +70,7 @@ def evaluate(
     num_tasks: int,
     steps: int,
     seed: int,
+    beyond: bool = False,
 ) -> Evaluation:
     """Adapt theta to ``num_tasks`` tasks drawn for evaluation alone, with no meta-update.
 
@@ -73,18 +82,19 @@ def evaluate(
         num_tasks: number of held-out tasks.
         steps: number of inner steps; beyond the trained ones, the last step size is used again.
         seed: seed of the evaluation; its streams are never used in training.
+        beyond: draw the tasks outside of the training range.
 
     Raises:
         NonFiniteError: an observation, a reward or the baseline is NaN or infinite.
     """
     streams = RandomStreams(seed, Phase.EVALUATION)
-    tasks = env.sample_tasks(num_tasks, streams.task_seeds(num_tasks))
+    tasks = env.sample_tasks(num_tasks, streams.task_seeds(num_tasks), beyond=beyond)
     env.set_tasks(tasks)
     rollouts, _ = sample_and_adapt(
         env, policy, theta, config, streams, Stopwatch(), num_tasks=num_tasks, inner_steps=steps
     )
     returns = torch.stack([sampled.returns.mean(1) for sampled in rollouts], 1).cpu()
-    return Evaluation(tasks, rollouts, returns)
+    return Evaluation(tasks, rollouts, returns, env.reward_terms)
 
 
 def _or_null(values: npt.NDArray[np.float64]) -> list[float | None]:

@@ -25,6 +25,9 @@ def scalars(theta: Params, report: IterationReport) -> dict[str, float]:
         numbers[f"return/after_{step}_steps"] = float(sampled.returns.mean())
     for step, sampled in enumerate(report.rollouts):
         numbers[f"episode_length/after_{step}_steps"] = float(sampled.lengths.mean())
+        numbers[f"unstable_episodes/after_{step}_steps"] = float(sampled.unstable.sum())
+        for column, term in enumerate(report.reward_terms):
+            numbers[f"{term}/after_{step}_steps"] = float(sampled.term_returns[..., column].mean())
     numbers |= {f"update/{name}": float(value) for name, value in report.update._asdict().items()}
     if "log_std" in theta:
         numbers["policy/std"] = float(theta["log_std"].exp().mean())

@@ -23,9 +23,11 @@ class TaskEnvironment(Protocol):
     """
 
     num_envs: int
+    reward_terms: tuple[str, ...]
+    """Names of the terms whose sum the reward is."""
 
-    def sample_tasks(self, num_tasks: int, seeds: Sequence[int] | None = None) -> Tasks:
-        """Tasks drawn from the family, the i-th from ``seeds[i]`` alone."""
+    def sample_tasks(self, num_tasks: int, seeds: Sequence[int] | None = None, *, beyond: bool = False) -> Tasks:
+        """Tasks drawn from the family, the i-th from ``seeds[i]`` alone; ``beyond`` the training range or in it."""
 
     def set_tasks(self, tasks: Tasks) -> None:
         """Give each group of ``num_envs / num_tasks`` consecutive copies its task from the next reset on."""
@@ -38,7 +40,11 @@ class TaskEnvironment(Protocol):
     def step(
         self, actions: npt.NDArray[Any]
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], Mapping[str, Any]]:
-        """Observations, rewards, terminated, truncated and information, one row per copy."""
+        """Observations, rewards, terminated, truncated and information, one row per copy.
+
+        The information holds the reward terms by name and, only in a step in which a simulation failed,
+        ``"instability"``: text per copy, empty for the sound ones.
+        """
 
 
 def rollout(
@@ -78,6 +84,8 @@ def rollout(
         _check_finite("observation", observation)
         act = policy.bind(params)
         running = np.ones(env.num_envs, dtype=bool)
+        unstable = np.zeros(env.num_envs, dtype=bool)
+        terms = np.zeros((env.num_envs, len(env.reward_terms)))
         seen, chosen, distributions, rewards, valid = [], [], [], [], []
         for t in range(horizon):
             seen.append(_as_tensor(observation, num_tasks, device))
@@ -85,14 +93,18 @@ def rollout(
             actions = distribution.sample(noise[t])
             chosen.append(actions)
             distributions.append(distribution)
-            valid.append(running)
             commands = actions.flatten(0, 1).cpu().numpy()
             _check_finite("action", commands)
             with clock.part("environment"):
-                observation, reward, terminated, truncated, _ = env.step(commands)
+                observation, reward, terminated, truncated, info = env.step(commands)
             _check_finite("observation", observation)
             _check_finite("reward", reward)
             rewards.append(reward)
+            for column, name in enumerate(env.reward_terms):
+                terms[:, column] += info[name]
+            if "instability" in info:
+                unstable |= info["instability"] != ""
+            valid.append(running & ~unstable)
             running = ~(terminated | truncated)
             if not running.any():
                 break
@@ -111,6 +123,8 @@ def rollout(
             truncated=_as_tensor(truncated | running, num_tasks, device),
             valid=stack(valid),
             final_observations=_as_tensor(observation, num_tasks, device),
+            term_returns=_as_tensor(terms, num_tasks, device),
+            unstable=_as_tensor(unstable, num_tasks, device),
         )
 
 

@@ -14,14 +14,14 @@ from rlmaml.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.config import TrainConfig, check_resumable
 from rlmaml.errors import NonFiniteError, UserError
 from rlmaml.evaluate import Evaluation, evaluate
-from rlmaml.figures import DrawPaths, adaptation_figure
+from rlmaml.figures import DrawEpisodes, adaptation_figure, draw_rewards
 from rlmaml.files import unwritable, write_atomically
 from rlmaml.initial import initial_theta, make_policy
 from rlmaml.policy import Policy
 from rlmaml.provenance import provenance
 from rlmaml.record import METRICS, TENSORBOARD, Recorder
 from rlmaml.rollout import TaskEnvironment
-from rlmaml.threads import keep_freed_memory
+from rlmaml.threads import check_threads, keep_freed_memory
 from rlmaml.train import meta_train
 from rlmaml.types import Params
 
@@ -48,7 +48,7 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    draw: DrawPaths | None = None,
+    draw: DrawEpisodes = draw_rewards,
 ) -> Evaluation:
     """Meta-train in ``run_dir``, and evaluate on held-out tasks at the end.
 
@@ -58,7 +58,7 @@ def train(
         run_dir: where everything is kept; made if it does not exist.
         resume: continue the run found there, or begin it if there is none.
         overwrite: delete the run found there, and begin anew.
-        draw: draws episodes of the family, for the figures; None for no figures.
+        draw: draws episodes of one task, for the figures.
 
     Raises:
         UserError: the directory holds a run and neither ``resume`` nor ``overwrite`` is given, or it holds one
@@ -66,6 +66,7 @@ def train(
             infinite; the user interrupted the run (:class:`InterruptedRunError`).
     """
     check_device(config.device)
+    check_threads(config)
     env = make_env(config.num_tasks * config.num_episodes)
     policy = make_policy(config, env)
     theta, start = open_run(config, policy, run_dir, resume=resume, overwrite=overwrite)
@@ -83,10 +84,9 @@ def train(
         seed=EVALUATION_SEED,
     )
     write_atomically(run_dir / EVALUATION, json.dumps(evaluation.as_json(settings), indent=2).encode())
-    if draw:
-        picture = io.BytesIO()
-        adaptation_figure(draw, evaluation.tasks, evaluation.rollouts[:2]).savefig(picture, dpi=150)
-        write_atomically(run_dir / FIGURE, picture.getvalue())
+    picture = io.BytesIO()
+    adaptation_figure(draw, evaluation.tasks, evaluation.rollouts[:2]).savefig(picture, dpi=150)
+    write_atomically(run_dir / FIGURE, picture.getvalue())
     return evaluation
 
 
@@ -96,7 +96,7 @@ def train_from(
     policy: Policy,
     run_dir: Path,
     settings: dict[str, Any],
-    draw: DrawPaths | None,
+    draw: DrawEpisodes,
 ) -> Checkpoint:
     """Meta-train from a checkpoint to the configured number of iterations, and keep checkpoints on the way.
 
@@ -108,7 +108,7 @@ def train_from(
         try:
             for theta, report in meta_train(env, policy, latest.theta, config, latest.iteration):
                 recorder.write(theta, report)
-                if draw and config.figure_interval and report.iteration % config.figure_interval == 0:
+                if config.figure_interval and report.iteration % config.figure_interval == 0:
                     figure = adaptation_figure(draw, report.tasks, report.rollouts)
                     recorder.figure("adaptation", figure, report.iteration)
                 latest = Checkpoint(theta, report.iteration + 1, config)
@@ -164,12 +164,21 @@ def open_run(
 
 
 def evaluate_run(
-    checkpoint: Checkpoint, make_env: MakeEnv, *, num_tasks: int, num_episodes: int, steps: int, seed: int
+    checkpoint: Checkpoint,
+    make_env: MakeEnv,
+    *,
+    num_tasks: int,
+    num_episodes: int,
+    steps: int,
+    seed: int,
+    beyond: bool = False,
 ) -> Evaluation:
     """Evaluate a checkpoint on ``num_tasks`` held-out tasks; see :func:`rlmaml.evaluate.evaluate`."""
     env = make_env(num_tasks * num_episodes)
     policy = make_policy(checkpoint.config, env)
-    return evaluate(env, policy, checkpoint.theta, checkpoint.config, num_tasks=num_tasks, steps=steps, seed=seed)
+    return evaluate(
+        env, policy, checkpoint.theta, checkpoint.config, num_tasks=num_tasks, steps=steps, seed=seed, beyond=beyond
+    )
 
 
 def check_device(name: str) -> None:

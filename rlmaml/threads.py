@@ -1,15 +1,30 @@
 """Thread counts and memory of the process: settings of the machine, which never change a result."""
 
 import ctypes
+import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+from rlmaml.config import TrainConfig, option
+
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 LARGEST_KEPT_BLOCK = 1 << 30
+
+
+def check_threads(config: TrainConfig) -> None:
+    """Warn where a run asks for more threads than the machine has cores: they would wait for each other."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for name in ("threads", "rollout_threads"):
+        if (count := getattr(config, name)) > cores:
+            warnings.warn(
+                f"{option(name)} is {count}, but this machine has {cores} cores; more threads than cores are slower.",
+                stacklevel=2,
+            )
 
 
 @contextmanager

@@ -22,6 +22,7 @@ class IterationReport(NamedTuple):
     rollouts: list[Rollout]
     update: UpdateReport
     seconds: dict[str, float]
+    reward_terms: tuple[str, ...]
 
 
 def meta_iteration(
@@ -57,7 +58,7 @@ def meta_iteration(
         )
         with torch_threads(config.threads):
             theta, report = update(policy, theta, pre, post, config, clock)
-    return theta, IterationReport(iteration, tasks, rollouts, report, dict(clock.seconds))
+    return theta, IterationReport(iteration, tasks, rollouts, report, dict(clock.seconds), env.reward_terms)
 
 
 def meta_train(

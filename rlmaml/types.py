@@ -22,6 +22,8 @@ class Rollout(NamedTuple):
 
     ``log_probs`` are those of the actions under the policy that sampled them. ``final_observations`` holds what
     was seen after an episode's last valid step: the state from which a time-limited episode would have gone on.
+    ``term_returns`` splits each return into the environment's reward terms. ``unstable`` episodes were terminated
+    because the simulation failed; the step in which it did is not valid.
     """
 
     observations: Float[Tensor, "task episode time obs"]
@@ -32,6 +34,8 @@ class Rollout(NamedTuple):
     truncated: Bool[Tensor, "task episode"]
     valid: Bool[Tensor, "task episode time"]
     final_observations: Float[Tensor, "task episode obs"]
+    term_returns: Float[Tensor, "task episode term"]
+    unstable: Bool[Tensor, "task episode"]
 
     @property
     def returns(self) -> Float[Tensor, "task episode"]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from common import environment_maker
+from common import default_variant, environment_maker
 
 from rlmaml.cli import run_command
 from rlmaml.config import InnerLoss, TrainConfig
@@ -22,8 +22,8 @@ class Options:
 
     env_id: tyro.conf.Positional[str]
     """Task family, a registered environment id."""
-    variant: str = "finn2017"
-    """Which of the family's definitions to use."""
+    variant: str | None = None
+    """Which of the family's definitions to use; by default its first."""
     num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 20
     """Tasks per meta-iteration."""
     num_episodes: Annotated[int, tyro.conf.arg(name="episodes")] = 20
@@ -42,6 +42,8 @@ class Options:
     """Meta-iterations that are timed."""
     threads: int = 2
     """Threads of the meta-update."""
+    rollout_threads: int = 2
+    """Threads that step the physics inside a rollout."""
     json: Path | None = None
     """File to which the figures are written."""
 
@@ -56,7 +58,7 @@ def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     config = TrainConfig(
         env_id=options.env_id,
-        variant=options.variant,
+        variant=options.variant or default_variant(options.env_id),
         num_tasks=options.num_tasks,
         num_episodes=options.num_episodes,
         horizon=options.horizon,
@@ -65,6 +67,7 @@ def main() -> None:
         inner_loss=options.inner_loss,
         first_order=options.first_order,
         threads=options.threads,
+        rollout_threads=options.rollout_threads,
     )
 
     from rlmaml.benchmark import benchmark

@@ -1,7 +1,11 @@
-"""What the scripts share: they introduce the environments of ``envs`` to ``rlmaml``."""
+"""What the scripts share: they introduce the environments of ``envs`` to ``rlmaml``, and train."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
 
 from rlmaml.config import TrainConfig
 from rlmaml.errors import UserError
@@ -10,15 +14,92 @@ if TYPE_CHECKING:
     from envs import TaskVectorEnv
 
 
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of a training script: where the run is kept, and the settings of the run."""
+
+    run_dir: Path | None = None
+    """Directory of the run; by default runs/<env id>-<variant>-seed<seed>."""
+    resume: bool = False
+    """Continue the run in the run directory, or begin it if there is none."""
+    overwrite: bool = False
+    """Delete the run in the run directory and begin anew."""
+    config: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+
+
+def train_command(defaults: TrainConfig, description: str, arguments: Sequence[str] | None = None) -> None:
+    """Parse the options of a training script, train, and print the table.
+
+    Args:
+        defaults: settings that the command line may change.
+        description: the script's help text.
+        arguments: the command line; None for the process's own.
+
+    Raises:
+        UserError: see :func:`rlmaml.run.train`.
+    """
+    options = tyro.cli(TrainOptions, default=TrainOptions(config=defaults), description=description, args=arguments)
+    config = options.config
+    run_dir = options.run_dir or Path("runs") / f"{config.env_id}-{config.variant}-seed{config.seed}"
+
+    from rlmaml.run import train
+    from rlmaml.table import evaluation_table
+
+    evaluation = train(
+        config,
+        environment_maker(config),
+        run_dir,
+        resume=options.resume,
+        overwrite=options.overwrite,
+        draw=episode_drawing(config.env_id),
+    )
+    print(f"\nMean return on {config.evaluation_tasks} held-out tasks, {config.evaluation_episodes} episodes each:\n")
+    print(
+        evaluation_table(evaluation.summary(), evaluation.term_means(), config.env_id, config.variant, config.horizon)
+    )
+    print(f"\nRun: {run_dir}\nLook at it with: tensorboard --logdir {run_dir.parent}")
+
+
 def environment_maker(config: TrainConfig) -> Callable[[int], "TaskVectorEnv"]:
     """A function that makes the configured environment with a given number of copies."""
 
     def make(num_envs: int) -> "TaskVectorEnv":
-        from envs import make_tasks_env
-
         try:
-            return make_tasks_env(config.env_id, num_envs, config.horizon, variant=config.variant)
-        except ValueError as error:
+            from envs import make_tasks_env
+
+            return make_tasks_env(
+                config.env_id, num_envs, config.horizon, variant=config.variant, threads=config.rollout_threads
+            )
+        except (ImportError, ValueError) as error:
             raise UserError(str(error)) from error
 
     return make
+
+
+def default_variant(env_id: str) -> str:
+    """The first variant of a family.
+
+    Raises:
+        UserError: the id is unknown, or the family's simulator is not installed.
+    """
+    try:
+        from envs.registry import load_family
+
+        return next(iter(load_family(env_id).variants))
+    except (ImportError, ValueError) as error:
+        raise UserError(str(error)) from error
+
+
+def episode_drawing(env_id: str) -> Callable[..., None]:
+    """How the family's episodes are drawn in figures: paths for navigation, rewards over time for the others."""
+    from rlmaml.figures import draw_rewards
+
+    if env_id != "Navigation2D-v0":
+        return draw_rewards
+
+    from envs.navigation_drawing import draw_paths
+
+    def draw(axes: Any, task: Any, episodes: Any, **style: Any) -> None:
+        draw_paths(axes, task, [episode.observations for episode in episodes], **style)
+
+    return draw

@@ -1,5 +1,7 @@
 """Tuned settings of each task family, in one place; RESULTS.md says what they reach."""
 
+from dataclasses import replace
+
 from rlmaml.config import TrainConfig
 
 NAVIGATION = TrainConfig(
@@ -18,3 +20,29 @@ NAVIGATION = TrainConfig(
 The credit that ``likelihood_ratio`` gives to what is sampled before a step keeps the policy exploring until it has
 adapted; with ``log_likelihood`` its standard deviation shrinks early, and the first step suffers.
 """
+
+LOCOMOTION = TrainConfig(
+    num_tasks=40,
+    num_episodes=20,
+    horizon=200,
+    inner_steps=1,
+    inner_step_sizes=(0.1, 0.05),
+    learn_step_sizes=True,
+    inner_loss="likelihood_ratio",
+    stage_weights=(0.0, 1.0),
+    hidden=(100, 100),
+    gae_lambda=0.97,
+    max_kl=0.02,
+    evaluation_episodes=20,
+)
+"""Every robot family, unless its own entry below says otherwise."""
+
+TUNED: dict[tuple[str, str], TrainConfig] = {
+    ("HalfCheetahDir-v0", "finn2017"): replace(LOCOMOTION, iterations=100),
+}
+"""(Environment id, variant) -> settings that were tried and that RESULTS.md reports on."""
+
+
+def locomotion(env_id: str, variant: str) -> TrainConfig:
+    """The settings of a robot family: its tuned ones, or those of every robot."""
+    return replace(TUNED.get((env_id, variant), LOCOMOTION), env_id=env_id, variant=variant)

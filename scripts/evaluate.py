@@ -1,7 +1,7 @@
 """Adapt a trained policy to held-out tasks and print the mean return after every inner step."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +26,10 @@ class Options:
     """Inner steps; beyond the trained ones, the last step size is used again."""
     seed: int = 10_000
     """Seed of the held-out tasks and of the episodes."""
+    beyond: bool = False
+    """Draw the tasks outside of the training range, where the family has such tasks."""
+    threads: int = 2
+    """Threads of the adaptation, and of the physics."""
     json: Path | None = None
     """File to which the returns are written, per task and in summary."""
 
@@ -36,6 +40,7 @@ class Options:
             ("--episodes", self.num_episodes, 1),
             ("--steps", self.steps, 0),
             ("--seed", self.seed, 0),
+            ("--threads", self.threads, 1),
         ):
             if value < least:
                 raise UserError(f"{name} is {value}; it must be at least {least}.")
@@ -49,21 +54,28 @@ def main() -> None:
     from rlmaml.files import write_atomically
     from rlmaml.run import CHECKPOINT, evaluate_run, run_settings
     from rlmaml.table import evaluation_table
+    from rlmaml.threads import check_threads
 
     checkpoint = load_checkpoint(options.run_dir / CHECKPOINT)
-    config = checkpoint.config
+    config = replace(checkpoint.config, threads=options.threads, rollout_threads=options.threads)
+    check_threads(config)
     evaluation = evaluate_run(
-        checkpoint,
+        checkpoint._replace(config=config),
         environment_maker(config),
         num_tasks=options.num_tasks,
         num_episodes=options.num_episodes,
         steps=options.steps,
         seed=options.seed,
+        beyond=options.beyond,
     )
-    print(f"Mean return on {options.num_tasks} held-out tasks, {options.num_episodes} episodes each:\n")
-    print(evaluation_table(evaluation.summary(), config.env_id, config.variant, config.horizon))
+    place = " beyond the training range" if options.beyond else ""
+    print(f"Mean return on {options.num_tasks} held-out tasks{place}, {options.num_episodes} episodes each:\n")
+    print(
+        evaluation_table(evaluation.summary(), evaluation.term_means(), config.env_id, config.variant, config.horizon)
+    )
     if options.json:
         settings = run_settings(config) | {"iterations_done": checkpoint.iteration, "evaluation_seed": options.seed}
+        settings |= {"beyond": options.beyond}
         write_atomically(options.json, json.dumps(evaluation.as_json(settings), indent=2).encode())
 
 

@@ -6,13 +6,16 @@ import pytest
 from gymnasium import spaces
 
 from envs.episodes import Episodes
-from envs.family import Bools, Copies, Floats, TaskFamily, finite_box, normalised_box
+from envs.family import Bools, Copies, Floats, Outcome, TaskFamily, finite_box, normalised_box
 from envs.registry import FAMILIES, Entry
 from envs.tasks import Task
 
 
 class Careless(TaskFamily):
-    """Reports a reward and a termination for stopped copies too, and remembers which tasks it was given."""
+    """Reports a reward and a termination for stopped copies too, and remembers which tasks it was given.
+
+    The last copy's simulation goes unstable in its first step wherever the action is 1.
+    """
 
     variants: ClassVar[Mapping[str, Any]] = {"only": None}
     frames_per_second = 10
@@ -21,11 +24,12 @@ class Careless(TaskFamily):
     def __init__(self, num_copies: int, **options: Any) -> None:
         self.observation_space, self.action_space = finite_box(1), normalised_box(1)
         self.task_space = spaces.Dict({"speed": spaces.Box(0.0, 9.0, (), np.float64)})
+        self.wide_task_space = self.task_space
         self.task_units = {"speed": "m/s"}
         self.given: list[tuple[list[int], list[float]]] = []
         self._num_copies = num_copies
 
-    def sample_task(self, generator: np.random.Generator) -> Task:
+    def sample_task(self, generator: np.random.Generator, *, wide: bool = False) -> Task:
         return {"speed": np.array(generator.uniform(0.0, 9.0))}
 
     def set_tasks(self, copies: Copies, tasks: Task) -> None:
@@ -34,9 +38,11 @@ class Careless(TaskFamily):
     def reset(self, copies: Copies, generators: Mapping[int, np.random.Generator]) -> None:
         pass
 
-    def step(self, actions: Floats, running: Bools) -> tuple[dict[str, Floats], Bools]:
+    def step(self, actions: Floats, running: Bools) -> Outcome:
         terms = {"alive_reward": np.full(self._num_copies, 5.0), "effort_cost": -np.abs(actions[:, 0])}
-        return terms, ~running
+        if actions[-1, 0] < 1.0 or not running[-1]:
+            return Outcome(terms, ~running)
+        return Outcome(terms, ~running, np.array([""] * (self._num_copies - 1) + ["exploded"]))
 
     def observe(self) -> Floats:
         return np.zeros((self._num_copies, 1))
@@ -70,3 +76,15 @@ def test_a_family_is_given_tasks_only_for_copies_whose_task_changed(episodes: Ep
     assert family.given[1:] == [([0], [3.0])]
     episodes.reset(np.arange(2), {})
     assert len(family.given) == 2
+
+
+def test_an_unstable_simulation_terminates_its_episode_without_reward_and_says_why(episodes: Episodes) -> None:
+    episodes.reset(np.arange(2), {0: np.random.default_rng(0), 1: np.random.default_rng(1)})
+    first, second = episodes.step(np.array([[1.0], [1.0]])), episodes.step(np.array([[1.0], [1.0]]))
+    assert first.info["instability"].tolist() == ["", "exploded"]
+    assert first.terminated.tolist() == [False, True]
+    assert first.reward.tolist() == [4.0, 0.0]
+    assert [first.info[name][1] for name in ("alive_reward", "effort_cost")] == [0.0, 0.0]
+    assert "instability" not in second.info
+    assert second.terminated.tolist() == [False, True]
+    assert second.truncated.tolist() == [True, False]

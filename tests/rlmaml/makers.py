@@ -69,6 +69,8 @@ def random_rollout(shape: tuple[int, int, int] = (3, 5, 6), seed: int = 0, obser
         truncated=truncated,
         valid=valid,
         final_observations=torch.from_numpy(generator.standard_normal((*shape[:2], observation_size))),
+        term_returns=torch.from_numpy(generator.standard_normal((*shape[:2], 1))),
+        unstable=torch.zeros(shape[:2], dtype=torch.bool),
     )
 
 

@@ -34,7 +34,7 @@ def test_the_summary_by_hand() -> None:
     # Four tasks with returns 1, 2, 3, 6: mean 3, deviation √((4 + 1 + 0 + 9)/3) = √(14/3).
     # The interval is mean ± 3.182446 · √(14/3) / √4, with the 97.5 % quantile of t with three degrees of freedom.
     returns = torch.tensor([[1.0, -1.0], [2.0, -2.0], [3.0, -3.0], [6.0, -6.0]])
-    summary = Evaluation({}, [], returns).summary()
+    summary = Evaluation({}, [], returns, ()).summary()
     assert summary["mean"] == [3.0, -3.0]
     assert summary["std"] == pytest.approx([math.sqrt(14 / 3)] * 2)
     half = 3.182446 * math.sqrt(14 / 3) / 2
@@ -44,19 +44,19 @@ def test_the_summary_by_hand() -> None:
 
 def test_the_interval_is_that_of_a_t_test() -> None:
     returns = torch.randn(12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    summary = Evaluation({}, [], returns).summary()
+    summary = Evaluation({}, [], returns, ()).summary()
     for stage in range(3):
         interval = scipy.stats.ttest_1samp(returns[:, stage].numpy(), 0.0).confidence_interval(0.95)
         assert summary["ci95"][stage] == pytest.approx([interval.low, interval.high])
 
 
 def test_a_single_task_has_no_interval() -> None:
-    summary = Evaluation({}, [], torch.tensor([[2.0, 3.0]])).summary()
+    summary = Evaluation({}, [], torch.tensor([[2.0, 3.0]]), ()).summary()
     assert summary == {"mean": [2.0, 3.0], "std": [None, None], "ci95": [[None, None], [None, None]]}
 
 
 def test_equal_returns_have_an_interval_of_width_zero() -> None:
-    summary = Evaluation({}, [], torch.tensor([[2.0], [2.0]])).summary()
+    summary = Evaluation({}, [], torch.tensor([[2.0], [2.0]]), ()).summary()
     assert summary == {"mean": [2.0], "std": [0.0], "ci95": [[2.0, 2.0]]}
 
 

@@ -4,9 +4,8 @@ import numpy as np
 import torch
 
 from envs import make_tasks_env
-from envs.navigation_drawing import draw_paths
 from rlmaml.config import TrainConfig
-from rlmaml.figures import AFTER, BEFORE, adaptation_figure, episode_paths
+from rlmaml.figures import AFTER, BEFORE, adaptation_figure, draw_rewards, first_episodes
 from rlmaml.initial import initial_theta, make_policy
 from rlmaml.train import IterationReport, meta_iteration
 
@@ -19,24 +18,28 @@ def report() -> IterationReport:
     return meta_iteration(env, policy, initial_theta(CONFIG, policy), CONFIG, 0)[1]
 
 
-def test_a_path_holds_every_valid_observation_and_the_final_one() -> None:
+def test_an_episode_holds_every_valid_observation_and_the_final_one() -> None:
     rollout = report().rollouts[0]
     valid = rollout.valid.clone()
     valid[1, 0, 4:] = False
-    short, _, full = episode_paths(rollout._replace(valid=valid), 1, 3)
-    assert short.shape == (5, 2)
-    assert full.shape == (7, 2)
-    assert np.array_equal(full[:6], rollout.observations[1, 2].numpy())
-    assert np.array_equal(full[6], rollout.final_observations[1, 2].numpy())
+    short, _, full = first_episodes(rollout._replace(valid=valid), 1, 3)
+    assert short.observations.shape == (5, 2)
+    assert full.observations.shape == (7, 2)
+    assert np.array_equal(full.observations[:6], rollout.observations[1, 2].numpy())
+    assert np.array_equal(full.observations[6], rollout.final_observations[1, 2].numpy())
+    assert np.array_equal(short.rewards, rollout.rewards[1, 0, :4].numpy())
 
 
 def test_the_figure_shows_each_task_before_and_after_with_its_returns(tmp_path: Path) -> None:
     seen = report()
-    figure = adaptation_figure(draw_paths, seen.tasks, seen.rollouts, num_tasks=9)
+    figure = adaptation_figure(draw_rewards, seen.tasks, seen.rollouts, num_tasks=9)
     assert len(figure.axes) == 2
     for index, axes in enumerate(figure.axes):
-        colours = [line.get_color() for line in axes.lines]
-        assert colours.count(BEFORE) == colours.count(AFTER) == 2 * 3  # a path and its end for each of 3 episodes
+        for step, colour in ((0, BEFORE), (1, AFTER)):
+            lines = [line for line in axes.lines if line.get_color() == colour]
+            assert len(lines) == 3
+            for episode, line in enumerate(lines):
+                np.testing.assert_array_equal(line.get_ydata(), seen.rollouts[step].rewards[index, episode])
         after = float(torch.as_tensor(seen.rollouts[1].returns[index]).mean())
         assert f"{after:.1f}" in axes.get_title()
     figure.savefig(tmp_path / "figure.png")

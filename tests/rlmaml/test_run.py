@@ -13,7 +13,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import rlmaml.run
 from envs import TaskVectorEnv, make_tasks_env
-from envs.navigation_drawing import draw_paths
 from rlmaml.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.config import TrainConfig
 from rlmaml.errors import UserError
@@ -83,7 +82,7 @@ def interrupt_after(iterations: float) -> Callable[[int], float]:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Evaluation]:
     run_dir = tmp_path_factory.mktemp("runs") / "uninterrupted"
-    return run_dir, train(CONFIG, make_env, run_dir, draw=draw_paths)
+    return run_dir, train(CONFIG, make_env, run_dir)
 
 
 def test_a_run_leaves_everything_a_user_looks_for(uninterrupted: tuple[Path, Evaluation]) -> None:

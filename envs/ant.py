@@ -1,0 +1,218 @@
+"""Ant: a four-legged robot that falls over. AntVel-v0, AntDir-v0, AntDir2D-v0, AntGoal-v0, AntChanged-v0.
+
+Model: Gymnasium's ``ant.xml`` (a torso and four legs of a hip and an ankle, RK4).
+
+Observation (float64)
+    ``finn2017``, 125: positions (15: x, y, z, quaternion, hips and ankles 1 to 4; m, rad), velocities (14; m/s,
+    rad/s), contact forces on each of the 14 bodies clipped to [-1, 1] (84; torque, force; N m, N), the torso's rotation
+    matrix (9), the centre of mass of the whole robot (3; m).
+    ``gymnasium`` and ``rothfuss2019``, 105: positions without x and y (13), velocities (14), clipped contact forces on
+    all bodies but the world (78).
+    The policy never sees the target, the direction, the goal or the damage.
+
+Action (float32, 8; clipped to [-1, 1])
+    Torques of hip_4 ankle_4 hip_1 ankle_1 hip_2 ankle_2 hip_3 ankle_3, in units of 150 N m.
+
+Bodies
+    ``finn2017``: one physics step of 0.02 s per control step. Speed: that of the centre of mass. Everything is
+        computed after the step. Initial state: the standing pose of the model's ``init_qpos``, 0.55 m high, positions
+        + 0.01 N(0, 1), velocities + 0.1 N(0, 1). Contacts as stiff as in the paper's model (``solimp`` 0.8 0.8 0.01).
+    ``gymnasium``: five physics steps of 0.01 s. Speed: the change of the torso's position in a control step.
+        Initial state: positions + U[-0.1, 0.1], velocities + 0.1 N(0, 1). Contact forces are those at the beginning
+        of the last physics step, 0.01 s before those that Gymnasium's Ant-v5 reports.
+    Terminated: the torso's height leaves [0.2, 1.0] m.
+
+Reward terms
+    ``finn2017``: ``control_cost`` = -0.005 sum(a^2), ``contact_cost`` = -0.0005 sum(clipped forces^2),
+        ``survive_reward`` = 0.05 in every step, also in that of a fall.
+    ``gymnasium``: ``control_cost`` = -0.5 sum(a^2), ``contact_cost`` = -0.0005 sum(clipped forces^2),
+        ``survive_reward`` = 1 while the ant stands. Standing still is a strong optimum: look at the terms.
+
+AntVel-v0: ``velocity_error_cost`` = -|v_x - velocity|, and in ``finn2017`` ``goal_reward`` = 1. Task
+    ``velocity`` ~ U[0, 3] m/s, wide [0, 4]. Variants ``finn2017`` (default), ``gymnasium``.
+AntDir-v0: ``forward_reward`` = d v_x. Task ``backward`` ~ U{0, 1}; nothing is beyond. Variants ``finn2017`` (default),
+    ``gymnasium``.
+AntDir2D-v0: ``forward_reward`` = v along ``direction``. Task ``direction`` ~ U[-pi, pi] rad; nothing is beyond.
+    Variants ``gymnasium`` (default), ``finn2017``.
+AntGoal-v0: ``distance_cost`` = -|x - x_g| - |y - y_g| of the torso, ``control_cost`` = -0.1 sum(a^2), ``contact_cost``
+    as above, no bonus. Task ``distance``, ``direction``: uniform over a disc of 3 m, wide 4.5 m. Variant
+    ``rothfuss2019`` (default), with Gymnasium's body.
+AntChanged-v0: ``gymnasium``'s forward problem with a robot that is not what it was. Tasks, by variant:
+    ``damaged`` (default): ``dead_joint`` ~ U{0, ..., 6} of hip_1 ankle_1 hip_2 ankle_2 hip_3 ankle_3 hip_4 ankle_4 has
+    a dead motor, wide: also 7; ``payload`` ~ U[0, 0.5] kg at the torso, wide [0, 1] (the ant weighs 0.88 kg);
+    ``friction`` ~ U[0.4, 1.6] times all sliding friction, wide [0.2, 2]; ``combined``: all three; each with
+    ``_velocity``: ``gymnasium``'s AntVel.
+
+Horizon: 200 steps.
+
+Version history
+    v0: first version.
+
+Sources
+    Finn, Abbeel, Levine 2017, arXiv:1703.03400, and the ant of rllab (Duan et al. 2016, arXiv:1604.06778) that it
+    used; Gymnasium's Ant-v5; Rothfuss et al. 2019, arXiv:1810.06784 (goals). AntChanged is our own.
+"""
+
+from functools import partial
+
+import mujoco
+import numpy as np
+from gymnasium import spaces
+
+from envs.bodies import add_sensor, gaussian_state, ground_position, gymnasium_state, load_model, scalar_box
+from envs.changes import Change, changed_variants, damaged_actuator, ground_friction, payload
+from envs.family import Bools, Floats
+from envs.locomotion import Body, LocomotionFamily, Motion, RewardTerm
+from envs.physics import Physics, Simulation
+from envs.problems import along_direction, at_goal, at_speed, forwards, forwards_or_backwards
+from envs.rewards import contact_cost, control_cost, survive_reward
+from envs.robot_drawing import RobotCamera
+from envs.tasks import Task
+
+JOINTS = ("hip_1", "ankle_1", "hip_2", "ankle_2", "hip_3", "ankle_3", "hip_4", "ankle_4")
+TORSO = 1
+"""Id of the torso, whose subtree is the whole robot."""
+HEALTHY_HEIGHT = (0.2, 1.0)
+"""Metres."""
+CONTACT_WEIGHT = 5e-4
+CAMERA = RobotCamera(distance=5.0, elevation=-30.0)
+
+
+def build(*, like_finn2017: bool) -> mujoco.MjModel:
+    """Gymnasium's model, with sensors that make MuJoCo compute contact forces and the centre of mass's velocity."""
+
+    def edit(spec: mujoco.MjSpec) -> None:
+        add_sensor(spec, mujoco.mjtSensor.mjSENS_FRAMELINACC, "torso")
+        if like_finn2017:
+            add_sensor(spec, mujoco.mjtSensor.mjSENS_SUBTREELINVEL, "torso")
+            spec.option.timestep = 0.02
+            for geom in spec.geoms:
+                geom.solimp[:3] = (0.8, 0.8, 0.01)
+
+    return load_model("ant.xml", edit)
+
+
+def standing_state(model: mujoco.MjModel, generator: np.random.Generator) -> tuple[Floats, Floats]:
+    """The pose that the model keeps as ``init_qpos``, with Gaussian noise."""
+    start = model.numeric("init_qpos").data
+    return gaussian_state(model, generator, position_scale=0.01, velocity_scale=0.1, start=start)
+
+
+def clipped_forces(physics: Physics) -> Floats:
+    """Contact forces on all bodies, the world first, clipped to [-1, 1], (copy, body, 6)."""
+    forces: Floats = physics.outputs["cfrc_ext"].clip(-1.0, 1.0)
+    return forces
+
+
+def observe_everything(physics: Physics) -> Floats:
+    """The observation of ``finn2017``, (copy, 125)."""
+    forces = clipped_forces(physics).reshape(len(physics.qpos), -1)
+    rotation, centre = (physics.outputs[name][:, TORSO] for name in ("xmat", "subtree_com"))
+    return np.hstack([physics.qpos, physics.qvel, forces, rotation, centre])
+
+
+def observe_without_position(physics: Physics) -> Floats:
+    """The observation of Gymnasium's Ant-v5, (copy, 105)."""
+    forces = clipped_forces(physics)[:, 1:].reshape(len(physics.qpos), -1)
+    return np.hstack([physics.qpos[:, 2:], physics.qvel, forces])
+
+
+def torso_position(physics: Physics) -> Floats:
+    """X and y of the torso as MuJoCo last evaluated them, which is what Ant-v5 differentiates, (copy, 2) m."""
+    return physics.outputs["xpos"][:, TORSO, :2].copy()
+
+
+def centre_of_mass_velocity(physics: Physics) -> Floats:
+    """X and y velocity of the centre of mass, (copy, 2) m/s."""
+    return physics.outputs["subtree_linvel"][:, TORSO, :2]
+
+
+def is_healthy(physics: Physics) -> Bools:
+    """Whether the torso is neither on the ground nor in the air."""
+    low, high = HEALTHY_HEIGHT
+    return (physics.qpos[:, 2] >= low) & (physics.qpos[:, 2] <= high)
+
+
+FINN2017 = Body(
+    build=partial(build, like_finn2017=True),
+    simulation=Simulation(substeps=1, outputs=("cfrc_ext", "xmat", "subtree_com", "subtree_linvel"), fresh="forces"),
+    initial_state=standing_state,
+    observe=observe_everything,
+    position=ground_position,
+    velocity=centre_of_mass_velocity,
+    is_healthy=is_healthy,
+    camera=CAMERA,
+)
+
+GYMNASIUM = Body(
+    build=partial(build, like_finn2017=False),
+    simulation=Simulation(substeps=5, outputs=("cfrc_ext", "xpos")),
+    initial_state=partial(gymnasium_state, scale=0.1),
+    observe=observe_without_position,
+    position=torso_position,
+    is_healthy=is_healthy,
+    camera=CAMERA,
+)
+
+
+def _control(weight: float) -> RewardTerm:
+    return lambda motion, task: control_cost(motion.actions, weight)
+
+
+def _contact(motion: Motion, task: Task) -> Floats:
+    return contact_cost(clipped_forces(motion.physics), CONTACT_WEIGHT)
+
+
+def _always(bonus: float) -> RewardTerm:
+    return lambda motion, task: np.full(len(motion.actions), bonus)
+
+
+FINN2017_TERMS: dict[str, RewardTerm] = {
+    "control_cost": _control(0.005),
+    "contact_cost": _contact,
+    "survive_reward": _always(0.05),
+}
+GYMNASIUM_TERMS: dict[str, RewardTerm] = {
+    "control_cost": _control(0.5),
+    "contact_cost": _contact,
+    "survive_reward": lambda motion, task: survive_reward(motion.healthy, 1.0),
+}
+
+
+VELOCITY = LocomotionFamily(
+    "AntVel",
+    {
+        "finn2017": at_speed(FINN2017, {"goal_reward": _always(1.0), **FINN2017_TERMS}, 3.0, 4.0),
+        "gymnasium": at_speed(GYMNASIUM, GYMNASIUM_TERMS, 3.0, 4.0),
+    },
+)
+DIRECTION = LocomotionFamily(
+    "AntDir",
+    {
+        "finn2017": forwards_or_backwards(FINN2017, FINN2017_TERMS),
+        "gymnasium": forwards_or_backwards(GYMNASIUM, GYMNASIUM_TERMS),
+    },
+)
+PLANE_DIRECTION = LocomotionFamily(
+    "AntDir2D",
+    {
+        "gymnasium": along_direction(GYMNASIUM, GYMNASIUM_TERMS),
+        "finn2017": along_direction(FINN2017, FINN2017_TERMS),
+    },
+)
+GOAL = LocomotionFamily(
+    "AntGoal",
+    {"rothfuss2019": at_goal(GYMNASIUM, {"control_cost": _control(0.1), "contact_cost": _contact}, 3.0, 4.5)},
+)
+
+_CHANGES = {
+    "damaged": Change("dead_joint", spaces.Discrete(7), spaces.Discrete(8), "", damaged_actuator(JOINTS)),
+    "payload": Change("payload", scalar_box(0.0, 0.5), scalar_box(0.0, 1.0), "kg", payload("torso")),
+    "friction": Change("friction", scalar_box(0.4, 1.6), scalar_box(0.2, 2.0), "", ground_friction),
+}
+CHANGED = LocomotionFamily(
+    "AntChanged",
+    changed_variants(
+        forwards(GYMNASIUM, GYMNASIUM_TERMS), at_speed(GYMNASIUM, GYMNASIUM_TERMS, 3.0, 4.0), _CHANGES, JOINTS
+    ),
+)

@@ -1,0 +1,171 @@
+"""What a task changes in a robot: functions that write its parameters into the model fields of some copies.
+
+Every change starts from the model as it was built, so that a task never leaves a trace in the next one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from envs.bodies import factor_box
+from envs.family import Copies, Floats
+from envs.locomotion import ApplyChange, LocomotionVariant
+from envs.physics import Physics, indices
+from envs.robot_drawing import Marks
+from envs.tasks import Task, describe_task, sample_uniform_task
+
+TRAINING_EXPONENT, WIDE_EXPONENT = 3.0, 4.0
+"""Random parameters are factors ``base ** u``, u uniform between minus and plus this, in training and beyond."""
+
+FACTOR_BASES = {"mass": 1.5, "inertia": 1.5, "damping": 1.3, "friction": 1.5}
+"""The base of each random parameter."""
+
+
+def damaged_actuator(joints: Sequence[str]) -> ApplyChange:
+    """The motor of one joint is dead: its gear is 0. The parameter is an index into ``joints``."""
+
+    def change(physics: Physics, copies: Copies, damaged: npt.NDArray[Any]) -> None:
+        model = physics.model
+        moved = model.actuator_trnid[:, 0].tolist()
+        motors = np.array([moved.index(joint) for joint in indices(model, "joint", joints)])
+        gear = physics.field("actuator_gear")
+        gear[copies] = model.actuator_gear
+        gear[copies, motors[damaged]] = 0.0
+
+    return change
+
+
+def payload(body: str) -> ApplyChange:
+    """A point mass in kg at the centre of mass of a body, so that its inertia about that point is unchanged."""
+
+    def change(physics: Physics, copies: Copies, masses: Floats) -> None:
+        (index,) = indices(physics.model, "body", [body])
+        physics.field("body_mass")[copies, index] = physics.model.body_mass[index] + masses
+
+    return change
+
+
+def ground_friction(physics: Physics, copies: Copies, factors: Floats) -> None:
+    """All sliding friction coefficients times a factor: with it, those of every contact with the ground."""
+    friction = physics.field("geom_friction")
+    friction[copies, :, 0] = physics.model.geom_friction[:, 0] * factors[:, None]
+
+
+def masses(physics: Physics, copies: Copies, factors: Floats) -> None:
+    """Each body's mass times its own factor, (n, nbody - 1); the inertia stays."""
+    physics.field("body_mass")[copies, 1:] = physics.model.body_mass[1:] * factors
+
+
+def inertias(physics: Physics, copies: Copies, factors: Floats) -> None:
+    """Each body's diagonal inertia times its own factor, (n, nbody - 1)."""
+    physics.field("body_inertia")[copies, 1:] = physics.model.body_inertia[1:] * factors[..., None]
+
+
+def dampings(joints: Sequence[str]) -> ApplyChange:
+    """Each listed hinge's damping times its own factor, (n, joints)."""
+
+    def change(physics: Physics, copies: Copies, factors: Floats) -> None:
+        dofs = physics.model.jnt_dofadr[indices(physics.model, "joint", joints)]
+        physics.field("dof_damping")[copies[:, None], dofs] = physics.model.dof_damping[dofs] * factors
+
+    return change
+
+
+def frictions(geoms: Sequence[str]) -> ApplyChange:
+    """The sliding, torsional and rolling friction of each listed geom times its own factor, (n, geoms)."""
+
+    def change(physics: Physics, copies: Copies, factors: Floats) -> None:
+        listed = indices(physics.model, "geom", geoms)
+        physics.field("geom_friction")[copies[:, None], listed] = (
+            physics.model.geom_friction[listed] * factors[..., None]
+        )
+
+    return change
+
+
+def sample_factors(space: spaces.Dict, generator: np.random.Generator) -> Task:
+    """One task whose real parameters are factors, log-uniform between their bounds."""
+    bounds = {name: factor for name, factor in space.items() if isinstance(factor, spaces.Box)}
+    logs = {name: spaces.Box(np.log(box.low), np.log(box.high), dtype=np.float64) for name, box in bounds.items()}
+    drawn = sample_uniform_task(spaces.Dict(dict(space.items()) | logs), generator)
+    return drawn | {name: np.clip(np.exp(drawn[name]), box.low, box.high) for name, box in bounds.items()}
+
+
+class Change(NamedTuple):
+    """One way in which a robot differs between tasks: a task parameter and what it does."""
+
+    parameter: str
+    space: spaces.Space[Any]
+    wide_space: spaces.Space[Any]
+    unit: str
+    apply: ApplyChange
+
+
+def changed_variants(
+    forward: LocomotionVariant, velocity: LocomotionVariant, changes: Mapping[str, Change], joints: Sequence[str]
+) -> dict[str, LocomotionVariant]:
+    """A variant per change, one with all of them, and each of these again with a target speed.
+
+    Args:
+        forward: the problem without changes, whose reward does not depend on the task.
+        velocity: the same robot's target-speed problem.
+        changes: variant name -> change.
+        joints: the names that the parameter ``dead_joint`` counts.
+    """
+    kinds = {**{name: [change] for name, change in changes.items()}, "combined": list(changes.values())}
+    variants = {name: _with_changes(forward, kind, joints) for name, kind in kinds.items()}
+    return variants | {f"{name}_velocity": _with_changes(velocity, kind, joints) for name, kind in kinds.items()}
+
+
+def _with_changes(base: LocomotionVariant, changes: Sequence[Change], joints: Sequence[str]) -> LocomotionVariant:
+    units = {**base.task_units, **{change.parameter: change.unit for change in changes}}
+
+    def marks(task: Task) -> Marks:
+        numbers = dict(task)
+        dead = numbers.pop("dead_joint", None)
+        text = describe_task(numbers, units)
+        if dead is None:
+            return Marks(text, heading=0.0)
+        joint = joints[int(dead)]
+        return Marks(f"dead motor: {joint}" + (f", {text}" if text else ""), heading=0.0, damaged=(joint,))
+
+    return replace(
+        base,
+        task_parameters={**base.task_parameters, **{change.parameter: change.space for change in changes}},
+        wide_task_parameters={
+            **base.wide_task_parameters,
+            **{change.parameter: change.wide_space for change in changes},
+        },
+        task_units=units,
+        changes={change.parameter: change.apply for change in changes},
+        marks=marks,
+    )
+
+
+def random_parameters(
+    base: LocomotionVariant, *, num_bodies: int, joints: Sequence[str], geoms: Sequence[str]
+) -> LocomotionVariant:
+    """A problem whose robot has random masses, inertias, dampings and frictions: factors, log-uniform around 1."""
+    known = {"mass": num_bodies, "inertia": num_bodies, "damping": len(joints), "friction": len(geoms)}
+
+    def factors(exponent: float) -> dict[str, spaces.Space[Any]]:
+        return {name: factor_box(size, FACTOR_BASES[name], exponent) for name, size in known.items()}
+
+    return replace(
+        base,
+        task_parameters=factors(TRAINING_EXPONENT),
+        wide_task_parameters=factors(WIDE_EXPONENT),
+        task_units=dict.fromkeys(known, ""),
+        sample_task=sample_factors,
+        changes={
+            "mass": masses,
+            "inertia": inertias,
+            "damping": dampings(joints),
+            "friction": frictions(geoms),
+        },
+        marks=lambda task: Marks(f"mean mass factor {task['mass'].mean():.2f}", heading=0.0),
+    )

@@ -1,0 +1,148 @@
+"""Half-cheetah: a planar two-legged runner. HalfCheetahVel-v0, HalfCheetahDir-v0, HalfCheetahChanged-v0.
+
+Model: Gymnasium's ``half_cheetah.xml`` (14 kg, hinges back and front: thigh, shin, foot).
+
+Observation (float64)
+    ========  =====================================  =============  ====================
+    17 or 20  what                                   unit           MJCF names
+    ========  =====================================  =============  ====================
+    0         height of the torso                    m              rootz
+    1         pitch of the torso                     rad            rooty
+    2-7       hinge angles                           rad            bthigh bshin bfoot fthigh fshin ffoot
+    8-9       speed of the torso in x and z          m/s            rootx rootz
+    10        pitch rate of the torso                rad/s          rooty
+    11-16     hinge rates                            rad/s          bthigh bshin bfoot fthigh fshin ffoot
+    17-19     centre of mass of the whole robot      m              (``finn2017`` only)
+    ========  =====================================  =============  ====================
+    The policy never sees the target, the direction, the damage, the payload or the friction.
+
+Action (float32, 6; clipped to [-1, 1])
+    Torque of bthigh bshin bfoot fthigh fshin ffoot, in units of 120, 90, 60, 120, 60, 30 N m.
+
+Bodies
+    ``finn2017``: one physics step of 0.01 s per control step. Speed: that of the centre of mass, after the step.
+        Initial state: the model's, positions + 0.01 N(0, 1), velocities + 0.1 N(0, 1).
+    ``rothfuss2019``, and every variant of HalfCheetahChanged: five physics steps of 0.01 s. Speed: the change of
+        the torso's x in a control step. Initial state: Gymnasium's, positions + U[-0.1, 0.1], velocities
+        + 0.1 N(0, 1).
+    Never terminated, but for a simulation that goes unstable.
+
+HalfCheetahVel-v0: run at a speed
+    ``velocity_error_cost`` = -|v - velocity|, ``control_cost`` = -0.05 sum(a^2).
+    Task ``velocity``, m/s: ``finn2017`` (default) ~ U[0, 2], wide [0, 3]; ``rothfuss2019`` ~ U[0, 3], wide [0, 4].
+
+HalfCheetahDir-v0: run forwards or backwards
+    ``forward_reward`` = d v with d = 1 or -1, ``control_cost`` as above.
+    Task ``backward`` ~ U{0, 1}, the same in both variants. All tasks are seen in training: nothing is beyond.
+
+HalfCheetahChanged-v0: run forwards with a robot that is not what it was
+    ``forward_reward`` = v, ``control_cost`` as above. Tasks, by variant:
+    ``damaged`` (default): ``dead_joint`` ~ U{0, ..., 4} of the six joints in the order above has a dead motor; wide:
+        also 5, the front foot, which training never sees.
+    ``payload``: ``payload`` ~ U[0, 6] kg at the torso's centre of mass; wide [0, 9].
+    ``friction``: ``friction`` ~ U[0.4, 1.6] times all sliding friction; wide [0.2, 2].
+    ``combined``: all three.
+    ``damaged_velocity``, ``payload_velocity``, ``friction_velocity``, ``combined_velocity``: the same with
+        HalfCheetahVel's reward and ``velocity`` ~ U[0, 3] m/s, wide [0, 4].
+
+Horizon: 200 steps; ``rothfuss2019`` used 100.
+
+Version history
+    v0: first version.
+
+Sources
+    Finn, Abbeel, Levine 2017, arXiv:1703.03400; Rothfuss et al. 2019, arXiv:1810.06784 (its target range and the
+    variants of HalfCheetahChanged were not published in this form; dead motors: Nagabandi et al. 2019,
+    arXiv:1803.11347).
+"""
+
+from functools import partial
+
+import mujoco
+import numpy as np
+from gymnasium import spaces
+
+from envs.bodies import (
+    add_sensor,
+    gaussian_state,
+    gymnasium_state,
+    load_model,
+    planar_position,
+    positions_and_velocities,
+    scalar_box,
+)
+from envs.changes import Change, changed_variants, damaged_actuator, ground_friction, payload
+from envs.family import Floats
+from envs.locomotion import Body, LocomotionFamily, RewardTerm
+from envs.physics import Physics, Simulation
+from envs.problems import at_speed, forwards, forwards_or_backwards
+from envs.rewards import control_cost
+
+JOINTS = ("bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
+TOTAL_MASS = 14.0
+"""kg."""
+TORSO = 1
+"""Id of the torso, whose subtree is the whole robot."""
+
+
+def build(*, with_centre_of_mass_velocity: bool = False) -> mujoco.MjModel:
+    """Gymnasium's model, with its deprecated way to set the total mass replaced by MuJoCo's function."""
+
+    def edit(spec: mujoco.MjSpec) -> None:
+        spec.compiler.settotalmass = -1
+        if with_centre_of_mass_velocity:
+            add_sensor(spec, mujoco.mjtSensor.mjSENS_SUBTREELINVEL, "torso")
+
+    model = load_model("half_cheetah.xml", edit)
+    mujoco.mj_setTotalmass(model, TOTAL_MASS)
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+    return model
+
+
+def observe_with_centre_of_mass(physics: Physics) -> Floats:
+    """Positions without x, velocities, and the centre of mass, (copy, 20)."""
+    return np.hstack([physics.qpos[:, 1:], physics.qvel, physics.outputs["subtree_com"][:, TORSO]])
+
+
+def centre_of_mass_velocity(physics: Physics) -> Floats:
+    """X and y velocity of the centre of mass, (copy, 2) m/s."""
+    return physics.outputs["subtree_linvel"][:, TORSO, :2]
+
+
+FINN2017 = Body(
+    build=partial(build, with_centre_of_mass_velocity=True),
+    simulation=Simulation(substeps=1, outputs=("subtree_com", "subtree_linvel"), fresh="velocities", persistent=True),
+    initial_state=partial(gaussian_state, position_scale=0.01, velocity_scale=0.1),
+    observe=observe_with_centre_of_mass,
+    position=planar_position,
+    velocity=centre_of_mass_velocity,
+)
+
+GYMNASIUM = Body(
+    build=build,
+    simulation=Simulation(substeps=5),
+    initial_state=partial(gymnasium_state, scale=0.1),
+    observe=partial(positions_and_velocities, skipped=1),
+    position=planar_position,
+)
+
+TERMS: dict[str, RewardTerm] = {"control_cost": lambda motion, task: control_cost(motion.actions, 0.05)}
+
+VELOCITY = LocomotionFamily(
+    "HalfCheetahVel",
+    {"finn2017": at_speed(FINN2017, TERMS, 2.0, 3.0), "rothfuss2019": at_speed(GYMNASIUM, TERMS, 3.0, 4.0)},
+)
+DIRECTION = LocomotionFamily(
+    "HalfCheetahDir",
+    {"finn2017": forwards_or_backwards(FINN2017, TERMS), "rothfuss2019": forwards_or_backwards(GYMNASIUM, TERMS)},
+)
+
+_CHANGES = {
+    "damaged": Change("dead_joint", spaces.Discrete(5), spaces.Discrete(6), "", damaged_actuator(JOINTS)),
+    "payload": Change("payload", scalar_box(0.0, 6.0), scalar_box(0.0, 9.0), "kg", payload("torso")),
+    "friction": Change("friction", scalar_box(0.4, 1.6), scalar_box(0.2, 2.0), "", ground_friction),
+}
+CHANGED = LocomotionFamily(
+    "HalfCheetahChanged",
+    changed_variants(forwards(GYMNASIUM, TERMS), at_speed(GYMNASIUM, TERMS, 3.0, 4.0), _CHANGES, JOINTS),
+)

@@ -1,0 +1,176 @@
+"""What all robots share: a body, a task distribution and reward terms, put together as data.
+
+``half_cheetah.py``, ``ant.py`` and the others are data sheets: each states its bodies, tasks and terms, and this
+file runs them.
+"""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias, final
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from envs.family import Bools, Copies, Floats, Outcome, TaskFamily, finite_box, normalised_box, select_variant
+from envs.physics import Physics, Simulation
+from envs.robot_drawing import Marks, RobotCamera, RobotPictures
+from envs.tasks import Task, sample_uniform_task
+
+State: TypeAlias = tuple[Floats, Floats]
+"""Positions (nq,) and velocities (nv,) of one copy."""
+
+
+class Motion(NamedTuple):
+    """One control step of all copies, as the reward terms see it."""
+
+    velocity: Floats
+    """Speed over the ground in x and y, (copy, 2) m/s."""
+    position: Floats
+    """Where the robot is after the step, (copy, 2) m."""
+    actions: Floats
+    """Normalised actions, (copy, action)."""
+    healthy: Bools
+    """Whether the robot stands after the step, (copy,)."""
+    physics: Physics
+    """For terms that read more."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """A robot: its model and how it is started, stepped, observed and judged."""
+
+    build: Callable[[], mujoco.MjModel]
+    """Compiles the model."""
+    simulation: Simulation
+    initial_state: Callable[[mujoco.MjModel, np.random.Generator], State]
+    """Draws the state in which an episode starts."""
+    observe: Callable[[Physics], Floats]
+    """The observations of all copies, (copy, observation), as a new array."""
+    position: Callable[[Physics], Floats]
+    """Where the robot is, (copy, 2) m."""
+    velocity: Callable[[Physics], Floats] | None = None
+    """Its speed over the ground, (copy, 2) m/s; None for the change of ``position`` in a control step."""
+    is_healthy: Callable[[Physics], Bools] | None = None
+    """Whether the robot stands, (copy,); an episode in which it does not is terminated. None: always."""
+    control_range: float = 1.0
+    """Control of a full action, in the model's units."""
+    camera: RobotCamera = field(default_factory=RobotCamera)
+
+
+RewardTerm: TypeAlias = Callable[[Motion, Task], Floats]
+"""A term of the reward, (copy,), from the step and the tasks of all copies."""
+
+ApplyChange: TypeAlias = Callable[[Physics, Copies, npt.NDArray[Any]], None]
+"""Writes the values (n, ...) of a task parameter into the model fields of the listed copies."""
+
+
+@dataclass(frozen=True)
+class LocomotionVariant:
+    """One exactly defined problem."""
+
+    body: Body
+    task_parameters: Mapping[str, spaces.Space[Any]]
+    """Task parameter -> its values in training."""
+    task_units: Mapping[str, str]
+    """Task parameter -> its unit."""
+    reward_terms: Mapping[str, RewardTerm]
+    """Term name -> term; the reward is their sum in this order."""
+    wide_task_parameters: Mapping[str, spaces.Space[Any]] = field(default_factory=dict)
+    """Task parameter -> its values in tests beyond the training range, where they are wider."""
+    sample_task: Callable[[spaces.Dict, np.random.Generator], Task] = sample_uniform_task
+    """Draws one task of a space."""
+    changes: Mapping[str, ApplyChange] = field(default_factory=dict)
+    """Task parameter -> what it changes in the robot."""
+    marks: Callable[[Task], Marks] = lambda task: Marks()
+    """What a picture shows of one task."""
+
+
+@dataclass(frozen=True)
+class LocomotionFamily:
+    """An environment id's variants; called, it makes the worlds."""
+
+    name: str
+    variants: Mapping[str, LocomotionVariant]
+
+    def __call__(self, num_copies: int, variant: str | None = None, threads: int = 1) -> "Locomotion":
+        """``num_copies`` robots of one variant, the first by default.
+
+        Raises:
+            ValueError: unknown variant, or a number of threads that is not positive.
+        """
+        chosen = select_variant(self.name, self.variants, variant or next(iter(self.variants)))
+        if threads < 1:
+            raise ValueError(f"{self.name}: threads must be positive; got {threads}.")
+        return Locomotion(num_copies, chosen, threads)
+
+
+@final
+class Locomotion(TaskFamily):
+    """``num_copies`` robots of one variant, stepped on ``threads`` threads."""
+
+    def __init__(self, num_copies: int, variant: LocomotionVariant, threads: int) -> None:
+        self._variant = variant
+        self._body = variant.body
+        self._pictures: RobotPictures | None = None
+        model = self._body.build()
+        self._physics = Physics(model, num_copies, self._body.simulation, threads)
+        self.frames_per_second = round(1 / self._physics.duration)
+        self.observation_space = finite_box(self._body.observe(self._physics).shape[1])
+        self.action_space = normalised_box(model.nu)
+        parameters = variant.task_parameters
+        self.task_space = spaces.Dict(deepcopy(dict(parameters)))
+        self.wide_task_space = spaces.Dict(deepcopy({**parameters, **variant.wide_task_parameters}))
+        self.task_units = variant.task_units
+        self.reward_terms = tuple(variant.reward_terms)
+        self._tasks: Task = {
+            name: np.zeros((num_copies, *(space.shape or ())), space.dtype) for name, space in parameters.items()
+        }
+
+    def sample_task(self, generator: np.random.Generator, *, wide: bool = False) -> Task:
+        """Draw from the variant's distribution over its task space, or over the wide one."""
+        return self._variant.sample_task(self.wide_task_space if wide else self.task_space, generator)
+
+    def set_tasks(self, copies: Copies, tasks: Task) -> None:
+        """Keep the tasks for the reward, and change the robots as they say."""
+        for name, values in tasks.items():
+            self._tasks[name][copies] = values
+        for name, change in self._variant.changes.items():
+            change(self._physics, copies, tasks[name])
+        if self._variant.changes:
+            self._physics.settle(copies)
+
+    def reset(self, copies: Copies, generators: Mapping[int, np.random.Generator]) -> None:
+        """Draw each copy's initial state from its own generator."""
+        states = [self._body.initial_state(self._physics.model, generators[copy]) for copy in copies.tolist()]
+        qpos, qvel = (np.stack(rows) for rows in zip(*states, strict=True))
+        self._physics.reset(copies, qpos, qvel)
+
+    def step(self, actions: Floats, running: Bools) -> Outcome:
+        """Step the physics, and judge where it led."""
+        body, physics = self._body, self._physics
+        before = body.position(physics)
+        instability = physics.step(body.control_range * actions, running)
+        after = body.position(physics)
+        motion = Motion(
+            velocity=(after - before) / physics.duration if body.velocity is None else body.velocity(physics),
+            position=after,
+            actions=actions,
+            healthy=np.ones(len(actions), np.bool_) if body.is_healthy is None else body.is_healthy(physics),
+            physics=physics,
+        )
+        terms = {name: term(motion, self._tasks) for name, term in self._variant.reward_terms.items()}
+        return Outcome(terms, ~motion.healthy, instability)
+
+    def observe(self) -> Floats:
+        """The observations of all copies."""
+        return self._body.observe(self._physics)
+
+    def render(self, copy: int) -> npt.NDArray[np.uint8]:
+        """The robot, followed by the camera, with what its task asks of it."""
+        if self._pictures is None:
+            self._pictures = RobotPictures(self._physics.model, self._body.camera)
+        task = {name: values[copy] for name, values in self._tasks.items()}
+        return self._pictures.draw(self._physics.data_of(copy), self._variant.marks(task))

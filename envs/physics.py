@@ -1,0 +1,167 @@
+"""The only file that steps MuJoCo: all copies of a robot as one ``mujoco.batch.Batch``.
+
+The batch holds every copy's state in C++ and steps the copies on native threads, with the same bits as one
+simulation after the other. Model fields that a task changes are kept per copy.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+
+from envs.family import Bools, Copies, Floats
+
+try:
+    import mujoco
+    from mujoco.batch import Batch, SimulationError
+except ImportError as error:
+    raise ImportError(
+        f"The robots of envs need MuJoCo 4 or newer, whose mujoco.batch steps them ({error}). "
+        "Install it with: pip install 'mujoco>=4'."
+    ) from error
+
+GYMNASIUM_MODELS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+"""Where Gymnasium keeps the robots' MJCF files."""
+
+CAUSES = {
+    int(mujoco.mjtWarning.mjWARN_INERTIA): "singular inertia",
+    int(mujoco.mjtWarning.mjWARN_CONTACTFULL): "too many contacts",
+    int(mujoco.mjtWarning.mjWARN_CNSTRFULL): "too many constraints",
+    int(mujoco.mjtWarning.mjWARN_BADQPOS): "position diverged",
+    int(mujoco.mjtWarning.mjWARN_BADQVEL): "velocity diverged",
+    int(mujoco.mjtWarning.mjWARN_BADQACC): "acceleration diverged",
+    int(mujoco.mjtWarning.mjWARN_BADCTRL): "control diverged",
+}
+"""MuJoCo's warnings, and what an episode that ends by one says of it."""
+
+Fresh = Literal["nothing", "velocities", "forces"]
+_STAGES = {
+    "nothing": mujoco.mjtStage.mjSTAGE_NONE,
+    "velocities": mujoco.mjtStage.mjSTAGE_VEL,
+    "forces": mujoco.mjtStage.mjSTAGE_ACC,
+}
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """How a model is stepped."""
+
+    substeps: int
+    """Physics steps per control step."""
+    outputs: tuple[str, ...] = ()
+    """MjData fields that are read besides qpos and qvel, e.g. ``"subtree_com"``."""
+    fresh: Fresh = "nothing"
+    """What is computed anew at the state after a step. With ``"nothing"``, outputs belong to the last evaluation
+    inside the last physics step, as after ``mj_step``."""
+    persistent: bool = False
+    """Whether each copy keeps its own MjData: ``fresh="velocities"`` then costs next to nothing, and memory more."""
+
+
+class Physics:
+    """``num_copies`` simulations of one robot.
+
+    Args:
+        model: the robot. It must be the caller's last use of it.
+        num_copies: how many.
+        simulation: how it is stepped.
+        threads: native threads, the caller's included. They change no bit of any result.
+
+    Attributes:
+        qpos, qvel: live arrays (num_copies, nq) and (num_copies, nv). Read only.
+        outputs: field name -> live array (num_copies, ...), read only.
+        duration: seconds per control step.
+    """
+
+    def __init__(self, model: mujoco.MjModel, num_copies: int, simulation: Simulation, threads: int) -> None:
+        self.model = model
+        self.duration = simulation.substeps * model.opt.timestep
+        self._simulation = simulation
+        self._stage = _STAGES[simulation.fresh].value
+        self._batch = Batch(model, num_copies, threads, simulation.persistent)
+        self.qpos: Floats = self._batch.bind("qpos")
+        self.qvel: Floats = self._batch.bind("qvel")
+        self.outputs: dict[str, Floats] = {name: self._batch.bind(name) for name in simulation.outputs}
+        self._controls = self._batch.bind("ctrl")
+        self._before = self._batch.state.copy()
+
+    def reset(self, copies: Copies, qpos: Floats, qvel: Floats) -> None:
+        """Start the listed copies at rest in everything but ``qpos`` (n, nq) and ``qvel`` (n, nv)."""
+        self._batch.reset(ids=copies, stage=_STAGES["nothing"].value)
+        self.qpos[copies], self.qvel[copies] = qpos, qvel
+        self._batch.forward(ids=copies)
+
+    def step(self, controls: Floats, running: Bools) -> npt.NDArray[np.str_] | None:
+        """Advance the running copies by one control step under ``controls`` (num_copies, nu).
+
+        Returns:
+            None, or, where a simulation went unstable, the cause of each copy, ``""`` for the sound ones. An
+            unstable copy keeps the state that it had before the step.
+        """
+        np.copyto(self._before, self._batch.state)
+        self._controls[running] = controls[running]
+        causes: dict[int, str] = {}
+        try:
+            self._batch.step(ids=running, nstep=self._simulation.substeps, stage=self._stage)
+        except SimulationError as error:
+            causes = {int(copy): self._batch.error(int(copy)) for copy in error.ids}
+        warned = self._batch.warning[:, :, 1].any(axis=1) & running
+        finite = np.isfinite(self.qpos).all(axis=1) & np.isfinite(self.qvel).all(axis=1)
+        for copy in np.flatnonzero(warned | (~finite & running)).tolist():
+            causes.setdefault(copy, self._cause(copy))
+        if not causes:
+            return None
+        unstable = np.array(sorted(causes), np.intp)
+        self._batch.state[unstable] = self._before[unstable]
+        self._batch.forward(ids=unstable)
+        return np.array([causes.get(copy, "") for copy in range(len(self.qpos))])
+
+    def field(self, name: str) -> npt.NDArray[Any]:
+        """A model field with one value per copy, (num_copies, ...), to be written.
+
+        Raises:
+            ValueError: there is no such field, or it cannot differ between copies.
+        """
+        values: npt.NDArray[Any] = self._batch.expand(name)
+        return values
+
+    def settle(self, copies: Copies) -> None:
+        """Recompute, for the listed copies, what MuJoCo derives from model fields. Call it after writing them."""
+        self._batch.set_const(ids=copies)
+
+    def model_of(self, copy: int) -> mujoco.MjModel:
+        """A copy's own model, with its fields."""
+        return self._batch.get_model(copy)
+
+    def data_of(self, copy: int) -> mujoco.MjData:
+        """A copy's state as an MjData of its own, with everything computed."""
+        data = self._batch.get_data(copy)
+        mujoco.mj_forward(self.model, data)
+        return data
+
+    def _cause(self, copy: int) -> str:
+        warnings = np.flatnonzero(self._batch.warning[copy, :, 1]).tolist()
+        return "; ".join(CAUSES.get(warning, f"MuJoCo warning {warning}") for warning in warnings) or "state not finite"
+
+
+def indices(model: mujoco.MjModel, kind: str, names: Sequence[str]) -> npt.NDArray[np.intp]:
+    """The ids of named objects in a model.
+
+    Args:
+        model: the model.
+        kind: ``"joint"``, ``"body"``, ``"geom"`` or ``"actuator"``.
+        names: their names in the MJCF file.
+
+    Raises:
+        ValueError: an unknown name; the message lists the model's own.
+    """
+    counts = {"joint": model.njnt, "body": model.nbody, "geom": model.ngeom, "actuator": model.nu}
+    objects = [getattr(model, kind)(index) for index in range(counts[kind])]
+    known = {entry.name: entry.id for entry in objects if entry.name}
+    for name in names:
+        if name not in known:
+            raise ValueError(f'The model has no {kind} "{name}". It has: {", ".join(known)}.')
+    return np.array([known[name] for name in names], np.intp)

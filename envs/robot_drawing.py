@@ -1,0 +1,139 @@
+"""Pictures of robots: the camera follows the robot, and marks show what its task asks of it."""
+
+import copy
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+WIDTH, HEIGHT = 480, 360
+"""Pixels of a picture."""
+
+_ARROW, _GOAL, _DAMAGE = (0.18, 0.55, 0.34, 1.0), (0.18, 0.55, 0.34, 0.6), (0.82, 0.29, 0.36, 1.0)
+
+NO_GL = (
+    'A picture of a robot needs OpenGL, which could not be reached through "{backend}" here ({error}). Without a '
+    "screen, install the package libegl1 (Debian, Ubuntu) or mesa-libEGL (Fedora) and set MUJOCO_GL=egl. "
+    "Training never needs it."
+)
+
+
+@dataclass(frozen=True)
+class RobotCamera:
+    """From where a robot is watched; the camera follows the first body."""
+
+    distance: float = 4.0
+    """Metres from the robot."""
+    elevation: float = -15.0
+    """Degrees; negative looks down."""
+    azimuth: float = 90.0
+    """Degrees; 90 looks along y, so that the robot's x is to the right."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What a picture shows of a task."""
+
+    text: str = ""
+    """Written in a corner."""
+    heading: float | None = None
+    """Where to go, radians counter-clockwise from x: an arrow above the robot."""
+    goal: npt.NDArray[np.float64] | None = None
+    """A place on the ground, (2,) m."""
+    damaged: tuple[str, ...] = field(default=())
+    """Joints whose limbs are red."""
+
+
+class RobotPictures:
+    """Draws copies of one robot.
+
+    Raises:
+        RuntimeError: there is no OpenGL here; the message names the package and the value of ``MUJOCO_GL`` that help.
+    """
+
+    def __init__(self, model: mujoco.MjModel, camera: RobotCamera) -> None:
+        self._model = copy.copy(model)
+        self._model.vis.global_.offwidth, self._model.vis.global_.offheight = WIDTH, HEIGHT
+        self._colours, self._materials = self._model.geom_rgba.copy(), self._model.geom_matid.copy()
+        backend = os.environ.get("MUJOCO_GL") or default_backend()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # GLFW only warns where it has no screen
+                self._window = import_module(f"mujoco.{backend}").GLContext(WIDTH, HEIGHT)
+            self._window.make_current()
+            self._painter = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        except Exception as error:
+            raise RuntimeError(NO_GL.format(backend=backend, error=error)) from error
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._painter)
+        self._scene = mujoco.MjvScene(self._model, maxgeom=200)
+        self._frame = mujoco.MjrRect(0, 0, WIDTH, HEIGHT)
+        self._view = mujoco.MjvCamera()
+        self._view.type, self._view.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, 1
+        self._view.distance, self._view.elevation, self._view.azimuth = (
+            camera.distance,
+            camera.elevation,
+            camera.azimuth,
+        )
+
+    def draw(self, data: mujoco.MjData, marks: Marks) -> npt.NDArray[np.uint8]:
+        """One picture, (HEIGHT, WIDTH, 3), of a state and of what its task asks."""
+        model, scene, frame, painter = self._model, self._scene, self._frame, self._painter
+        model.geom_rgba[:], model.geom_matid[:] = self._colours, self._materials
+        for joint in marks.damaged:
+            limb = model.geom_bodyid == model.joint(joint).bodyid[0]
+            model.geom_rgba[limb], model.geom_matid[limb] = _DAMAGE, -1
+        self._window.make_current()
+        everything = mujoco.mjtCatBit.mjCAT_ALL
+        mujoco.mjv_updateScene(model, data, mujoco.MjvOption(), None, self._view, everything, scene)
+        if marks.heading is not None:
+            _add_arrow(scene, data.xpos[1] + (0.0, 0.0, 0.7), marks.heading)
+        if marks.goal is not None:
+            _add_disc(scene, marks.goal)
+        mujoco.mjr_render(frame, scene, painter)
+        if marks.text:
+            corner, font = mujoco.mjtGridPos.mjGRID_TOPLEFT, mujoco.mjtFont.mjFONT_NORMAL
+            mujoco.mjr_overlay(font, corner, frame, marks.text, "", painter)
+        picture = np.empty((HEIGHT, WIDTH, 3), np.uint8)
+        mujoco.mjr_readPixels(picture, None, frame, painter)
+        return np.flipud(picture).copy()
+
+
+def default_backend() -> str:
+    """How OpenGL is reached where ``MUJOCO_GL`` does not say it: without a window where there is no screen."""
+    if sys.platform == "darwin":
+        return "cgl"
+    has_screen = sys.platform != "linux" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
+    return "glfw" if has_screen else "egl"
+
+
+def _add_disc(scene: mujoco.MjvScene, position: npt.NDArray[np.float64]) -> None:
+    """Mark a place on the ground."""
+    _add(scene, mujoco.mjtGeom.mjGEOM_CYLINDER, (0.25, 0.25, 0.02), (*position, 0.02), np.eye(3), _GOAL)
+
+
+def _add_arrow(scene: mujoco.MjvScene, position: npt.NDArray[np.float64], angle: float) -> None:
+    """Mark a direction by an arrow of 0.8 m. MuJoCo's arrows point along their z axis."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    rotation = np.array([[0.0, -sin, cos], [0.0, cos, sin], [-1.0, 0.0, 0.0]])
+    _add(scene, mujoco.mjtGeom.mjGEOM_ARROW, (0.03, 0.03, 0.8), position, rotation, _ARROW)
+
+
+def _add(
+    scene: mujoco.MjvScene,
+    shape: mujoco.mjtGeom,
+    size: Sequence[float],
+    position: Sequence[float] | npt.NDArray[np.float64],
+    rotation: npt.NDArray[np.float64],
+    colour: Sequence[float],
+) -> None:
+    marker = scene.geoms[scene.ngeom]
+    mujoco.mjv_initGeom(
+        marker, shape, np.array(size), np.array(position), rotation.ravel(), np.array(colour, np.float32)
+    )
+    scene.ngeom += 1
