@@ -39,7 +39,7 @@ AntGoal-v0: ``distance_cost`` = -|x - x_g| - |y - y_g| of the torso, ``control_c
     ``rothfuss2019`` (default), with Gymnasium's body.
 AntChanged-v0: ``gymnasium``'s forward problem with a robot that is not what it was. Tasks, by variant:
     ``damaged`` (default): ``dead_joint`` ~ U{0, ..., 6} of hip_1 ankle_1 hip_2 ankle_2 hip_3 ankle_3 hip_4 ankle_4 has
-    a dead motor, wide: also 7; ``payload`` ~ U[0, 0.5] kg at the torso, wide [0, 1] (the ant weighs 0.88 kg);
+    a dead motor, wide: also 7; ``payload`` ~ U[0, 0.5] kg at the torso, wide [0, 1] (the ant weighs 0.91 kg);
     ``friction`` ~ U[0.4, 1.6] times all sliding friction, wide [0.2, 2]; ``combined``: all three; each with
     ``_velocity``: ``gymnasium``'s AntVel.
 

@@ -71,7 +71,8 @@ def is_healthy(physics: Physics) -> Bools:
     return (low < height) & (height < high) & (pitch > -HEALTHY_PITCH) & (pitch < HEALTHY_PITCH)
 
 
-def _body(substeps: int) -> Body:
+def body(substeps: int) -> Body:
+    """The robot with a number of physics steps per control step."""
     return Body(
         build=partial(load_model, "walker2d_v5.xml"),
         simulation=Simulation(substeps),
@@ -90,11 +91,11 @@ TERMS: dict[str, RewardTerm] = {
 VELOCITY = LocomotionFamily(
     "Walker2dVel",
     {
-        "gymnasium": at_speed(_body(4), TERMS, 3.0, 4.0),
-        "rothfuss2019": at_speed(_body(4), TERMS, 10.0, 12.0),
+        "gymnasium": at_speed(body(4), TERMS, 3.0, 4.0),
+        "rothfuss2019": at_speed(body(4), TERMS, 10.0, 12.0),
     },
 )
 PARAMETERS = LocomotionFamily(
     "Walker2dParams",
-    {"rothfuss2019": random_parameters(forwards(_body(5), TERMS), num_bodies=7, joints=JOINTS, geoms=GEOMS)},
+    {"rothfuss2019": random_parameters(forwards(body(5), TERMS), num_bodies=7, joints=JOINTS, geoms=GEOMS)},
 )

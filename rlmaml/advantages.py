@@ -9,7 +9,9 @@ from rlmaml.returns import discount_powers, discounted_sum, generalised_advantag
 from rlmaml.types import Batch, Rollout
 
 
-def with_advantages(rollout: Rollout, *, discount: float, gae_lambda: float, bootstrap: bool) -> Batch:
+def with_advantages(
+    rollout: Rollout, *, discount: float, gae_lambda: float, bootstrap: bool, scale: float | None = None
+) -> Batch:
     """Advantages of every valid step, each task with its own baseline, normalised per task.
 
     Args:
@@ -18,6 +20,7 @@ def with_advantages(rollout: Rollout, *, discount: float, gae_lambda: float, boo
         gae_lambda: λ of generalised advantage estimation in [0, 1].
         bootstrap: whether an episode cut by the time limit goes on with the baseline's value of its final state
             (the infinite-horizon objective), or ends there (the fixed-horizon objective of the MAML papers).
+        scale: see :func:`normalise`.
 
     Raises:
         NonFiniteError: the baseline has no finite solution.
@@ -42,16 +45,24 @@ def with_advantages(rollout: Rollout, *, discount: float, gae_lambda: float, boo
         discount,
         gae_lambda,
     )
-    normalised = normalise(advantages, valid).to(rollout.rewards.dtype)
+    normalised = normalise(advantages, valid, scale).to(rollout.rewards.dtype)
     return Batch(rollout.observations, rollout.actions, rollout.log_probs, normalised, valid)
 
 
 def normalise(
-    advantages: Float[Tensor, "task episode time"], valid: Bool[Tensor, "task episode time"]
+    advantages: Float[Tensor, "task episode time"],
+    valid: Bool[Tensor, "task episode time"],
+    scale: float | None = None,
 ) -> Float[Tensor, "task episode time"]:
-    """Mean 0 and standard deviation 1 over the valid steps of each task; 0 on padding and where all are equal."""
+    """Mean 0 and standard deviation 1 over the valid steps of each task; 0 on padding and where all are equal.
+
+    With a ``scale``, in units of reward, all advantages are divided by it instead of by their task's own deviation. A
+    task whose actions hardly matter then takes a small inner step instead of one made of amplified noise.
+    """
     count = valid.sum((-2, -1), keepdim=True)
     mean = (advantages * valid).sum(-1, keepdim=True).sum(-2, keepdim=True) / count
     centred = (advantages - mean) * valid
+    if scale is not None:
+        return centred / scale
     std = (centred.square().sum(-1, keepdim=True).sum(-2, keepdim=True) / count).sqrt()
     return centred / (std + 1e-8)

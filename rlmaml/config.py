@@ -66,6 +66,8 @@ class TrainConfig:
     """Lambda of generalised advantage estimation; 1 is return minus baseline."""
     time_limit: TimeLimit = "fixed_horizon"
     """At the horizon the return ends (fixed_horizon, as in the papers) or goes on with the baseline (bootstrap)."""
+    advantage_scale: float | None = None
+    """Divide the centred advantages of all tasks by this, in reward units; by default by each task's own deviation."""
 
     max_kl: float = 0.01
     """Largest mean KL in nats between the adapted policies before and after a meta-update."""
@@ -115,6 +117,8 @@ class TrainConfig:
         for name in ("discount", "gae_lambda"):
             self._require(name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
         self._require("curvature_fraction", 0 < self.curvature_fraction <= 1, "a number above 0 and at most 1")
+        scale = self.advantage_scale
+        self._require("advantage_scale", scale is None or scale > 0, "a number above 0")
         self._require("backtrack", 0 < self.backtrack < 1, "a number between 0 and 1")
         self._require("hidden", all(width > 0 for width in self.hidden), "widths above 0")
         sizes = self.inner_step_sizes

@@ -54,6 +54,7 @@ def sample_and_adapt(
                     discount=config.discount,
                     gae_lambda=config.gae_lambda,
                     bootstrap=config.time_limit == "bootstrap",
+                    scale=config.advantage_scale,
                 )
             if step < inner_steps:
                 with clock.part("adapt"):

@@ -36,7 +36,7 @@ def adaptation_figure(
     for index, axes in enumerate(all_axes):
         task = {name: values[index] for name, values in tasks.items()}
         for step, color, label in ((0, BEFORE, "before"), (last, AFTER, f"after {last} inner step(s)")):
-            draw(axes, task, first_episodes(rollouts[step], index, num_episodes), color=color, label=label)
+            draw(axes, task, shown_episodes(rollouts[step], index, num_episodes), color=color, label=label)
         before, after = (float(rollouts[step].returns[index].mean()) for step in (0, last))
         axes.set_title(f"return {before:.1f} → {after:.1f}", fontsize=10)
     handles, labels = all_axes[0].get_legend_handles_labels()
@@ -55,7 +55,7 @@ def draw_rewards(axes: Axes, task: Tasks, episodes: Sequence[Episode], *, color:
     axes.tick_params(labelsize=7)
 
 
-def first_episodes(rollout: Rollout, task: int, num_episodes: int) -> list[Episode]:
+def shown_episodes(rollout: Rollout, task: int, num_episodes: int) -> list[Episode]:
     """The first episodes of one task, without padding and with the final observation."""
     episodes = []
     for episode in range(min(num_episodes, rollout.valid.shape[1])):

@@ -185,7 +185,8 @@ def curvature_product(
     first ``curvature_fraction`` of every task's episodes.
     """
     num_episodes = math.ceil(config.curvature_fraction * batches[0].valid.shape[1])
-    stages = adapted_stages(policy, theta, [first_episodes(batch, num_episodes) for batch in batches], config)
+    few = [first_episodes(batch, num_episodes, config.advantage_scale) for batch in batches]
+    stages = adapted_stages(policy, theta, few, config)
     step_weights = [
         weight * batch.valid.to(batch.advantages) / (batch.valid.sum((1, 2), keepdim=True) * len(batch.valid))
         for weight, batch in zip(stages.weights, stages.batches, strict=True)
@@ -211,13 +212,14 @@ def curvature_product(
     return damped
 
 
-def first_episodes(batch: Batch, num_episodes: int) -> Batch:
+def first_episodes(batch: Batch, num_episodes: int, scale: float | None) -> Batch:
     """The first episodes of every task, their advantages normalised anew.
 
     Over a few episodes the advantages no longer average to 0. Left like that, their mean would enter the inner
-    loss's second derivative as a multiple of the Fisher information, and swamp what all episodes agree on.
+    loss's second derivative as a multiple of the Fisher information, and swamp what all episodes agree on. Advantages
+    that all tasks divide by one ``scale`` have it already; they are centred alone.
     """
     if num_episodes == batch.valid.shape[1]:
         return batch
     few = Batch(*(field[:, :num_episodes] for field in batch))
-    return few._replace(advantages=normalise(few.advantages, few.valid))
+    return few._replace(advantages=normalise(few.advantages, few.valid, 1.0 if scale else None))

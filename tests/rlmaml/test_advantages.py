@@ -38,6 +38,13 @@ def test_normalisation_by_hand() -> None:
     assert_same(normalise(raw, valid), expected, rtol=1e-7)
 
 
+def test_a_common_scale_keeps_how_much_actions_matter_in_each_task() -> None:
+    # the first task's 1 and 3 are centred to -1 and 1, the second's 10 and 30 to -10 and 10; both are divided by 4
+    raw = torch.tensor([[[1.0, 3.0]], [[10.0, 30.0]]], dtype=torch.float64)
+    valid = torch.ones(2, 1, 2, dtype=torch.bool)
+    assert normalise(raw, valid, scale=4.0).tolist() == [[[-0.25, 0.25]], [[-2.5, 2.5]]]
+
+
 def test_normalisation_does_not_depend_on_the_number_of_threads() -> None:
     raw = torch.randn((1, 400, 100), generator=torch.Generator().manual_seed(0))
     one = normalise(raw, raw < 1)

@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 
 from rlmaml.cli import run_command
@@ -21,6 +23,12 @@ def test_an_interrupt_is_exit_code_130(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit) as ended:
         run_command(command)
     assert ended.value.code == 130
+
+
+def test_a_warning_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    run_command(lambda: None)
+    assert warnings.formatwarning("Too many threads.", UserWarning, "file.py", 3) == "warning: Too many threads.\n"
 
 
 def test_a_defect_of_the_program_keeps_its_traceback() -> None:

@@ -113,3 +113,16 @@ def test_an_evaluation_is_plain_data() -> None:
     assert data["returns"] == evaluation.summary()
     assert data["config"] == {"commit": "abc"}
     assert data["tasks"]["goal"] == evaluation.tasks["goal"].tolist()
+
+
+def test_the_terms_of_the_reward_add_up_to_the_return() -> None:
+    evaluation = navigation_evaluation(steps=1)
+    terms = evaluation.term_means()
+    assert list(terms) == ["distance_cost"]
+    assert terms["distance_cost"] == pytest.approx(evaluation.returns.mean(0).tolist(), rel=1e-5)
+
+
+def test_tasks_beyond_the_training_range_are_outside_of_its_space() -> None:
+    env = make_tasks_env("Navigation2D-v0", 20, 5)
+    evaluation = evaluate(env, POLICY, POLICY.init(0), TrainConfig(), num_tasks=10, steps=0, seed=1, beyond=True)
+    assert (np.abs(evaluation.tasks["goal"]).max(axis=1) > 0.5).all()

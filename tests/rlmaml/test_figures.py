@@ -5,7 +5,7 @@ import torch
 
 from envs import make_tasks_env
 from rlmaml.config import TrainConfig
-from rlmaml.figures import AFTER, BEFORE, adaptation_figure, draw_rewards, first_episodes
+from rlmaml.figures import AFTER, BEFORE, adaptation_figure, draw_rewards, shown_episodes
 from rlmaml.initial import initial_theta, make_policy
 from rlmaml.train import IterationReport, meta_iteration
 
@@ -22,7 +22,7 @@ def test_an_episode_holds_every_valid_observation_and_the_final_one() -> None:
     rollout = report().rollouts[0]
     valid = rollout.valid.clone()
     valid[1, 0, 4:] = False
-    short, _, full = first_episodes(rollout._replace(valid=valid), 1, 3)
+    short, _, full = shown_episodes(rollout._replace(valid=valid), 1, 3)
     assert short.observations.shape == (5, 2)
     assert full.observations.shape == (7, 2)
     assert np.array_equal(full.observations[:6], rollout.observations[1, 2].numpy())

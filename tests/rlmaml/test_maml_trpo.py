@@ -227,7 +227,16 @@ def test_a_fraction_of_the_curvature_is_taken_on_the_first_episodes(fraction: fl
 
 def test_all_of_the_episodes_are_the_batch_itself() -> None:
     batch = random_batch(GAUSSIAN, random_theta(GAUSSIAN), NUM_TASKS)
-    assert first_episodes(batch, 5) is batch
+    assert first_episodes(batch, 5, None) is batch
+
+
+def test_the_first_episodes_keep_a_scale_that_all_tasks_share() -> None:
+    policy = GaussianMLP(observation_size=3, action_size=2, hidden=(4,))
+    batch = random_batch(policy, random_theta(policy), num_tasks=2)
+    few = first_episodes(batch, 2, 3.0)
+    kept = batch.advantages[:, :2] * few.valid
+    mean = kept.sum((1, 2), keepdim=True) / few.valid.sum((1, 2), keepdim=True)
+    assert_same(few.advantages, (kept - mean) * few.valid)
 
 
 def test_an_update_is_a_natural_gradient_step() -> None:

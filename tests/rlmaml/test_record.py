@@ -17,6 +17,8 @@ def test_the_numbers_are_those_of_the_report() -> None:
     numbers = scalars(THETA, seen)
     assert numbers["return/after_1_steps"] == float(seen.rollouts[1].returns.mean())
     assert numbers["episode_length/after_0_steps"] == 6.0
+    assert numbers["unstable_episodes/after_0_steps"] == 0.0
+    assert numbers["distance_cost/after_1_steps"] == pytest.approx(numbers["return/after_1_steps"])
     assert numbers["update/kl"] == seen.update.kl
     assert numbers["update/accepted"] in (0.0, 1.0)
     assert numbers["policy/std"] == 1.0
@@ -42,3 +44,12 @@ def test_lines_beyond_the_start_are_dropped(tmp_path: Path) -> None:
         recorder.write(THETA, report()._replace(iteration=1))
     lines = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
     assert [line["iteration"] for line in lines] == [0, 1]
+
+
+def test_unstable_episodes_are_counted() -> None:
+    seen = report()
+    unstable = torch.zeros_like(seen.rollouts[0].unstable)
+    unstable[0, 1] = unstable[1, 0] = True
+    rollouts = [seen.rollouts[0], seen.rollouts[1]._replace(unstable=unstable)]
+    numbers = scalars(THETA, seen._replace(rollouts=rollouts))
+    assert [numbers[f"unstable_episodes/after_{step}_steps"] for step in (0, 1)] == [0.0, 2.0]

@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 import torch
 
 from envs import make_tasks_env
+from rlmaml.advantages import with_advantages
 from rlmaml.errors import NonFiniteError
 from rlmaml.policy import CategoricalMLP, GaussianMLP, Policy
 from rlmaml.rollout import TaskEnvironment, rollout
@@ -69,6 +71,31 @@ def test_terminated_truncated_and_cut_by_the_horizon_are_told_apart() -> None:
 def test_returns_are_sums_of_rewards() -> None:
     # copy 1 ends after two steps: 201 + 202
     assert float(sample(ScriptedEnvironment(6, ENDS)).returns[0, 1]) == 403.0
+
+
+def test_returns_are_split_into_the_environments_terms() -> None:
+    # copy 1 ends after two steps: 201 + 202 and twice its goal
+    env = ScriptedEnvironment(6, ENDS)
+    env.goals = np.array([0.5, 0.25, 0.125, 0.0, 0.0, 0.0])
+    result = sample(env)
+    assert result.term_returns[0, 1].tolist() == [403.0, 0.5]
+    assert_same(result.term_returns.sum(-1), result.returns, rtol=1e-6)
+
+
+def test_the_step_in_which_a_simulation_fails_is_not_valid() -> None:
+    # copy 3 fails in its third step, copy 0 in its first one
+    env = ScriptedEnvironment(6, {3: (3, "unstable"), 0: (1, "unstable")})
+    result = sample(env)
+    assert result.unstable.tolist() == [[True, False, False], [True, False, False]]
+    assert result.terminated.tolist() == [[True, False, False], [True, False, False]]
+    assert result.lengths[:, 0].tolist() == [0.0, 2.0]
+    assert not (result.valid & (result.rewards == 0)).any()
+    assert float(result.returns[1, 0]) == 401.0 + 402.0
+    # what is seen last is the state before the failure: copy 3 after two steps
+    assert result.final_observations[1, 0, :2].tolist() == [3.0, 2.0]
+    batch = with_advantages(result, discount=0.9, gae_lambda=0.9, bootstrap=True)
+    assert batch.advantages.isfinite().all()
+    assert not batch.advantages[~batch.valid].any()
 
 
 def test_a_rollout_ends_when_every_episode_has() -> None:

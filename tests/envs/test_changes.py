@@ -1,0 +1,103 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from envs import ant, half_cheetah, hopper, walker2d
+from envs.bodies import factor_box
+from envs.changes import damaged_actuator, sample_factors
+from envs.locomotion import LocomotionFamily
+from envs.physics import Physics
+
+COPIES = np.arange(3)
+
+
+def changed(family: LocomotionFamily, variant: str, **tasks: Any) -> Physics:
+    world = family(3, variant=variant)
+    arrays = {name: np.array(values) for name, values in tasks.items()}
+    other = {name: np.roll(array, 1, axis=0) for name, array in arrays.items()}
+    world.set_tasks(COPIES, other)  # which must leave no trace
+    world.set_tasks(COPIES, arrays)
+    return world._physics
+
+
+@pytest.mark.parametrize("module", [half_cheetah, ant])
+def test_a_dead_motor_is_that_of_the_named_joint_alone(module: Any) -> None:
+    physics = changed(module.CHANGED, "damaged", dead_joint=[0, 1, 5])
+    nominal = physics.model.actuator_gear
+    for copy, dead in enumerate([0, 1, 5]):
+        joint = physics.model.joint(module.JOINTS[dead]).id
+        for actuator in range(physics.model.nu):
+            gear = physics.model_of(copy).actuator_gear[actuator]
+            expected = 0.0 if physics.model.actuator_trnid[actuator, 0] == joint else nominal[actuator]
+            np.testing.assert_array_equal(gear, expected)
+
+
+def test_a_payload_is_a_point_mass_at_the_torsos_centre_of_mass() -> None:
+    physics = changed(half_cheetah.CHANGED, "payload", payload=[0.0, 2.0, 5.0])
+    for copy, mass in enumerate([0.0, 2.0, 5.0]):
+        model, nominal = physics.model_of(copy), physics.model
+        assert model.body("torso").mass[0] == nominal.body("torso").mass[0] + mass
+        assert model.body_subtreemass[0] == pytest.approx(14.0 + mass)
+        np.testing.assert_array_equal(model.body_mass[2:], nominal.body_mass[2:])
+        np.testing.assert_array_equal(model.body_inertia, nominal.body_inertia)
+
+
+def test_ground_friction_scales_sliding_friction_alone() -> None:
+    physics = changed(ant.CHANGED, "friction", friction=[0.4, 1.0, 1.6])
+    for copy, factor in enumerate([0.4, 1.0, 1.6]):
+        model = physics.model_of(copy)
+        np.testing.assert_array_equal(model.geom_friction[:, 0], physics.model.geom_friction[:, 0] * factor)
+        np.testing.assert_array_equal(model.geom_friction[:, 1:], physics.model.geom_friction[:, 1:])
+
+
+def test_changes_combine_with_each_other_and_with_a_target_speed() -> None:
+    numbers = {"payload": [1.0, 2.0, 3.0], "friction": [0.5, 1.0, 1.5], "velocity": [0.0, 1.0, 2.0]}
+    physics = changed(half_cheetah.CHANGED, "combined_velocity", dead_joint=[0, 1, 2], **numbers)
+    model = physics.model_of(2)
+    assert model.actuator_gear[2, 0] == 0.0
+    assert model.body_subtreemass[0] == pytest.approx(17.0)
+    assert model.geom_friction[0, 0] == pytest.approx(1.5 * physics.model.geom_friction[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("family", "module"), [(walker2d.PARAMETERS, walker2d), (hopper.PARAMETERS, hopper)], ids=["walker2d", "hopper"]
+)
+def test_random_parameters_scale_each_body_joint_and_geom_by_its_own_factor(
+    family: LocomotionFamily, module: Any
+) -> None:
+    world = family(3)
+    drawn = [world.sample_task(np.random.default_rng(seed)) for seed in range(3)]
+    tasks = {name: np.stack([task[name] for task in drawn]) for name in drawn[0]}
+    physics = changed(family, "rothfuss2019", **tasks)
+    assert len(physics.model.body_mass) == 1 + tasks["mass"].shape[1]
+    for copy in range(3):
+        model, nominal = physics.model_of(copy), physics.model
+        np.testing.assert_array_equal(model.body_mass[1:], nominal.body_mass[1:] * tasks["mass"][copy])
+        np.testing.assert_array_equal(
+            model.body_inertia[1:], nominal.body_inertia[1:] * tasks["inertia"][copy][:, None]
+        )
+        for index, joint in enumerate(module.JOINTS):
+            expected = nominal.joint(joint).damping * tasks["damping"][copy][index]
+            np.testing.assert_array_equal(model.joint(joint).damping, expected)
+        for index, geom in enumerate(module.GEOMS):
+            expected = nominal.geom(geom).friction * tasks["friction"][copy][index]
+            np.testing.assert_array_equal(model.geom(geom).friction, expected)
+        assert len(module.GEOMS) == nominal.ngeom
+
+
+def test_factors_are_log_uniform_within_their_bounds() -> None:
+    space = spaces.Dict({"mass": factor_box(2, 1.5, 3.0)})
+    logs = np.array([np.log(sample_factors(space, np.random.default_rng(seed))["mass"]) for seed in range(2000)])
+    largest = 3.0 * np.log(1.5)
+    assert np.abs(logs).max() <= largest * (1 + 1e-12)
+    # uniform on [-L, L]: mean 0 with deviation L / sqrt(3 n), standard deviation L / sqrt(3)
+    assert np.abs(logs.mean(axis=0)).max() < 4 * largest / np.sqrt(3 * 2000)
+    assert logs.std() == pytest.approx(largest / np.sqrt(3), rel=0.05)
+
+
+def test_an_unknown_joint_is_refused_with_the_models_own() -> None:
+    world = half_cheetah.VELOCITY(3)
+    with pytest.raises(ValueError, match=r'no joint "tail".*bthigh.*ffoot'):
+        damaged_actuator(["tail"])(world._physics, COPIES, np.zeros(3, np.int64))

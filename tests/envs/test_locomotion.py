@@ -1,0 +1,164 @@
+"""Our batched robots against Gymnasium's own environments, one step after the other."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import gymnasium
+import mujoco
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from envs import ant, half_cheetah, hopper, humanoid, make_tasks_env, swimmer, walker2d
+from envs.episodes import Episodes
+from envs.locomotion import Body, Locomotion, LocomotionFamily, RewardTerm
+from envs.physics import Simulation
+from envs.problems import forwards
+from envs.rewards import control_cost
+
+Array = npt.NDArray[Any]
+
+
+class Twin(NamedTuple):
+    """One of our bodies, the terms that make Gymnasium's reward of it, and where contact forces are observed."""
+
+    body: Body
+    terms: Mapping[str, RewardTerm]
+    weight: float = 1.0
+    contact_observations: int = 0
+
+
+def costing(weight: float) -> Mapping[str, RewardTerm]:
+    return {"control_cost": lambda motion, task: control_cost(motion.actions, weight)}
+
+
+HOPPER = replace(hopper.BODY, simulation=Simulation(substeps=4))
+TWINS = {
+    "HalfCheetah-v5": Twin(half_cheetah.GYMNASIUM, costing(0.1)),
+    "Ant-v5": Twin(ant.GYMNASIUM, ant.GYMNASIUM_TERMS, contact_observations=78),
+    "Walker2d-v5": Twin(walker2d.body(substeps=4), walker2d.TERMS),
+    "Hopper-v5": Twin(HOPPER, hopper.TERMS),
+    "Humanoid-v5": Twin(humanoid.BODY, humanoid.TERMS, 1.25, contact_observations=78),
+    "Swimmer-v5": Twin(swimmer.BODY, swimmer.TERMS),
+}
+NUM_COPIES, STEPS = 3, 60
+COPIES = np.arange(NUM_COPIES)
+
+
+def theirs(name: str) -> Any:
+    return gymnasium.make(name).unwrapped
+
+
+def ours(name: str, threads: int = 2) -> Locomotion:
+    twin = TWINS[name]
+    family = LocomotionFamily(name, {"forward": forwards(twin.body, twin.terms, twin.weight)})
+    return family(NUM_COPIES, threads=threads)
+
+
+def reset(world: Locomotion, seeds: Any) -> None:
+    world.reset(COPIES, {copy: np.random.default_rng(seed) for copy, seed in enumerate(seeds)})
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_dynamics_equal_gymnasiums_bit_for_bit(name: str) -> None:
+    # The state, and all that is not a contact force in the observation, is equal bit for bit, from a reset with the
+    # same seed on. Contact forces differ: Gymnasium computes them from the last stage of the last Runge-Kutta step,
+    # which MuJoCo's batch does not show.
+    world, reference = ours(name), theirs(name)
+    own = world._physics
+    same = slice(0, -TWINS[name].contact_observations or None)
+    for copy in (0, 2):
+        reset(world, [7, 8, 9])
+        observation, _ = reference.reset(seed=7 + copy)
+        np.testing.assert_array_equal(world.observe()[copy][same], observation[same])
+        generator = np.random.default_rng(copy)
+        for _ in range(STEPS):
+            actions = generator.uniform(-1, 1, (NUM_COPIES, reference.model.nu))
+            outcome = world.step(actions, np.ones(NUM_COPIES, np.bool_))
+            observation, reward, terminated, _, info = reference.step(TWINS[name].body.control_range * actions[copy])
+            assert reference.action_space.high[0] == pytest.approx(TWINS[name].body.control_range)
+            np.testing.assert_array_equal(own.qpos[copy], reference.data.qpos)
+            np.testing.assert_array_equal(own.qvel[copy], reference.data.qvel)
+            np.testing.assert_array_equal(world.observe()[copy][same], observation[same])
+            assert outcome.terminated[copy] == terminated
+            rewards = {term: values[copy] for term, values in outcome.terms.items()}
+            rewards.pop("contact_cost", None)
+            others = sum(rewards.values()) + info.get("reward_contact", 0.0)
+            assert others == pytest.approx(reward, rel=1e-13, abs=1e-13)
+            if terminated:
+                break
+
+
+@pytest.mark.parametrize("name", ["Ant-v5", "Humanoid-v5"])
+def test_contact_forces_are_mujocos_at_the_beginning_of_the_last_physics_step(name: str) -> None:
+    world, model = ours(name), TWINS[name].body.build()
+    data, substeps = mujoco.MjData(model), TWINS[name].body.simulation.substeps
+    reset(world, [1, 2, 3])
+    own = world._physics
+    data.qpos[:], data.qvel[:] = own.qpos[1], own.qvel[1]
+    mujoco.mj_forward(model, data)
+    generator, touched = np.random.default_rng(0), 0
+    for _ in range(30):
+        actions = generator.uniform(-1, 1, (NUM_COPIES, model.nu))
+        world.step(actions, np.ones(NUM_COPIES, np.bool_))
+        data.ctrl[:] = TWINS[name].body.control_range * actions[1]
+        mujoco.mj_step(model, data, nstep=substeps - 1)
+        probe = mujoco.MjData(model)
+        mujoco.mj_copyData(probe, model, data)
+        mujoco.mj_forward(model, probe)
+        mujoco.mj_rnePostConstraint(model, probe)
+        np.testing.assert_allclose(own.outputs["cfrc_ext"][1], probe.cfrc_ext, rtol=1e-9, atol=1e-9)
+        mujoco.mj_step(model, data)
+        touched += bool(np.abs(probe.cfrc_ext).max() > 0)
+    assert touched > 5
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_finished_copies_stand_still_while_others_go_on(name: str) -> None:
+    world = ours(name)
+    reset(world, [1, 2, 3])
+    generator = np.random.default_rng(0)
+    running = np.array([True, False, True])
+    before = world.observe()
+    world.step(generator.uniform(-1, 1, (NUM_COPIES, world.action_space.shape[0])), running)
+    np.testing.assert_array_equal(world.observe()[1], before[1])
+    assert (world.observe()[running] != before[running]).any(axis=1).all()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "variant"), [("AntVel-v0", "finn2017"), ("HalfCheetahVel-v0", "finn2017"), ("HopperParams-v0", None)]
+)
+def test_the_number_of_threads_changes_no_bit_of_an_environment(env_id: str, variant: str | None) -> None:
+    runs = []
+    for threads in (1, 2):
+        env = make_tasks_env(env_id, 6, 20, variant=variant, threads=threads)
+        env.set_tasks(env.sample_tasks(3, seeds=[1, 2, 3]))
+        seen = [env.reset(seed=4)[0]]
+        generator = np.random.default_rng(5)
+        for _ in range(20):
+            observation, reward, *_ = env.step(generator.uniform(-1, 1, env.action_space.shape))
+            seen += [observation, reward]
+        runs.append(np.concatenate([array.ravel() for array in seen]))
+    np.testing.assert_array_equal(runs[0], runs[1])
+
+
+def test_an_exploding_robot_ends_its_episode_with_the_cause(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its warnings to a file in the working directory
+    episodes = Episodes("HalfCheetahVel-v0", 3, 10, variant="rothfuss2019")
+    assert isinstance(episodes.family, Locomotion)
+    episodes.reset(COPIES, {copy: np.random.default_rng(copy) for copy in range(3)})
+    episodes.family._physics.field("actuator_gear")[1] *= 1e9
+    first = episodes.step(np.full((3, 6), 0.5))
+    assert first.terminated.tolist() == [False, True, False]
+    assert "diverged" in first.info["instability"][1]
+    assert first.reward[1] == 0.0
+    assert np.isfinite(first.observation).all()
+    second = episodes.step(np.full((3, 6), 0.5))
+    np.testing.assert_array_equal(second.observation[1], first.observation[1])
+    assert "instability" not in second.info
+
+
+def test_a_number_of_threads_that_is_not_positive_is_refused() -> None:
+    with pytest.raises(ValueError, match="HalfCheetahVel: threads must be positive; got 0"):
+        make_tasks_env("HalfCheetahVel-v0", 2, threads=0)

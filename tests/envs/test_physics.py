@@ -1,0 +1,182 @@
+import subprocess
+import sys
+from functools import partial
+from typing import Any
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from envs.bodies import load_model
+from envs.physics import Physics, Simulation, indices
+
+NUM_COPIES = 5
+ALL = np.arange(NUM_COPIES)
+EVERYBODY = np.ones(NUM_COPIES, np.bool_)
+
+walker = partial(load_model, "walker2d_v5.xml")
+
+
+def started(threads: int = 1, **simulation: Any) -> Physics:
+    physics = Physics(walker(), NUM_COPIES, Simulation(substeps=4, **simulation), threads)
+    generator = np.random.default_rng(0)
+    model = physics.model
+    qpos = model.qpos0 + 0.005 * generator.standard_normal((NUM_COPIES, model.nq))
+    physics.reset(ALL, qpos, 0.1 * generator.standard_normal((NUM_COPIES, model.nv)))
+    return physics
+
+
+def controls(steps: int) -> npt.NDArray[np.float64]:
+    return np.random.default_rng(1).uniform(-1, 1, (steps, NUM_COPIES, 6))
+
+
+def run(physics: Physics, steps: int = 30) -> npt.NDArray[np.float64]:
+    states = []
+    for control in controls(steps):
+        assert physics.step(control, EVERYBODY) is None
+        states.append(np.hstack([physics.qpos, physics.qvel]))
+    return np.array(states)
+
+
+@pytest.mark.parametrize("simulation", [{}, {"fresh": "velocities", "persistent": True}, {"fresh": "forces"}])
+def test_the_number_of_threads_changes_no_bit(simulation: dict[str, Any]) -> None:
+    one = run(started(threads=1, **simulation))
+    assert one.std(axis=1).min() > 0
+    for threads in (2, 3):
+        np.testing.assert_array_equal(run(started(threads=threads, **simulation)), one)
+
+
+def test_a_copy_equals_a_simulation_of_its_own() -> None:
+    physics = started()
+    copy, model = 3, walker()
+    data = mujoco.MjData(model)
+    data.qpos[:], data.qvel[:] = physics.qpos[copy], physics.qvel[copy]
+    mujoco.mj_forward(model, data)
+    for control in controls(30):
+        data.ctrl[:] = control[copy]
+        mujoco.mj_step(model, data, nstep=4)
+        physics.step(control, EVERYBODY)
+        np.testing.assert_array_equal(physics.qpos[copy], data.qpos)
+        np.testing.assert_array_equal(physics.qvel[copy], data.qvel)
+
+
+def test_only_running_copies_move() -> None:
+    physics = started(outputs=("xpos",))
+    run(physics, 2)
+    before = [array.copy() for array in (physics.qpos, physics.qvel, physics.outputs["xpos"])]
+    running = np.array([True, False, True, False, False])
+    physics.step(controls(1)[0], running)
+    for array, old in zip((physics.qpos, physics.qvel, physics.outputs["xpos"]), before, strict=True):
+        np.testing.assert_array_equal(array[~running], old[~running])
+        assert (array[running] != old[running]).reshape(2, -1).any(axis=1).all()
+
+
+def test_a_reset_concerns_the_listed_copies_and_forgets_what_was_before() -> None:
+    fresh, used = started(), started()
+    run(used, 10)
+    qpos, qvel = used.qpos.copy(), used.qvel.copy()
+    copies = np.array([1, 4])
+    start = started()
+    used.reset(copies, start.qpos[copies], start.qvel[copies])
+    others = np.array([0, 2, 3])
+    np.testing.assert_array_equal(used.qpos[others], qpos[others])
+    np.testing.assert_array_equal(used.qvel[others], qvel[others])
+    for control in controls(5):
+        fresh.step(control, EVERYBODY)
+        used.step(control, EVERYBODY)
+        np.testing.assert_array_equal(used.qpos[copies], fresh.qpos[copies])
+
+
+def test_a_copys_masses_and_gears_equal_a_model_of_its_own() -> None:
+    physics = started()
+    factors = np.random.default_rng(2).uniform(0.5, 2.0, (NUM_COPIES, physics.model.nbody))
+    physics.field("body_mass")[:] = physics.model.body_mass * factors
+    physics.field("actuator_gear")[2] *= 0.5
+    physics.settle(ALL)
+    own = []
+    for copy in range(NUM_COPIES):
+        model = walker()
+        model.body_mass[:] *= factors[copy]
+        model.actuator_gear[:] *= 0.5 if copy == 2 else 1.0
+        data = mujoco.MjData(model)
+        mujoco.mj_setConst(model, data)
+        mujoco.mj_resetData(model, data)
+        data.qpos[:], data.qvel[:] = physics.qpos[copy], physics.qvel[copy]
+        own.append((model, data))
+    physics.reset(ALL, physics.qpos.copy(), physics.qvel.copy())
+    for model, data in own:
+        mujoco.mj_forward(model, data)
+    for control in controls(20):
+        physics.step(control, EVERYBODY)
+        for copy, (model, data) in enumerate(own):
+            data.ctrl[:] = control[copy]
+            mujoco.mj_step(model, data, nstep=4)
+            np.testing.assert_array_equal(physics.qpos[copy], data.qpos)
+            np.testing.assert_array_equal(physics.qvel[copy], data.qvel)
+    np.testing.assert_array_equal(physics.model_of(1).body_mass, own[1][0].body_mass)
+
+
+@pytest.mark.parametrize("simulation", [{}, {"fresh": "velocities", "persistent": True}, {"fresh": "forces"}])
+def test_a_simulation_that_explodes_is_caught_and_stays_as_it_was(
+    simulation: dict[str, Any], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its warnings to a file in the working directory
+    physics, sound = started(**simulation), started(**simulation)
+    physics.field("actuator_gear")[1] *= 1e9
+    before = np.hstack([physics.qpos, physics.qvel])
+    causes = physics.step(controls(1)[0], EVERYBODY)
+    assert causes is not None
+    assert [bool(cause) for cause in causes] == [False, True, False, False, False]
+    assert "diverged" in causes[1]
+    after = np.hstack([physics.qpos, physics.qvel])
+    np.testing.assert_array_equal(after[1], before[1])
+    others = np.array([0, 2, 3, 4])
+    for control in controls(5):
+        sound.step(control, EVERYBODY)
+    for control in controls(5)[1:]:
+        assert physics.step(control, np.array([True, False, True, True, True])) is None
+    np.testing.assert_array_equal(physics.qpos[others], sound.qpos[others])
+    physics.field("actuator_gear")[1] = physics.model.actuator_gear
+    start = started(**simulation)
+    physics.reset(np.array([1]), start.qpos[[1]], start.qvel[[1]])
+    start.step(controls(1)[0], EVERYBODY)
+    assert physics.step(controls(1)[0], EVERYBODY) is None
+    np.testing.assert_array_equal(physics.qpos[1], start.qpos[1])
+
+
+def test_a_state_that_is_not_finite_is_caught(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    physics = started()
+    physics.qvel[2, 0] = np.nan
+    causes = physics.step(controls(1)[0], EVERYBODY)
+    assert causes is not None
+    assert [copy for copy, cause in enumerate(causes) if cause] == [2]
+
+
+def test_outputs_are_those_of_the_new_state_where_they_are_fresh() -> None:
+    fresh, stale = started(outputs=("subtree_com",), fresh="velocities"), started(outputs=("subtree_com",))
+    run(fresh, 3)
+    run(stale, 3)
+    for copy in range(NUM_COPIES):
+        data = fresh.data_of(copy)
+        np.testing.assert_allclose(fresh.outputs["subtree_com"][copy], data.subtree_com, rtol=0, atol=1e-12)
+        assert np.abs(stale.outputs["subtree_com"][copy] - data.subtree_com).max() > 1e-6
+
+
+def test_an_unknown_name_is_refused_with_the_models_own() -> None:
+    np.testing.assert_array_equal(indices(walker(), "joint", ["foot_joint", "thigh_joint"]), [5, 3])
+    with pytest.raises(ValueError, match=r'no joint "knee".*thigh_joint.*foot_left_joint'):
+        indices(walker(), "joint", ["knee"])
+    with pytest.raises(ValueError, match="BatchNope"):
+        started().field("BatchNope")
+
+
+def test_an_older_mujoco_is_refused_with_the_version_that_is_needed(tmp_path: Any) -> None:
+    (tmp_path / "mujoco").mkdir()
+    (tmp_path / "mujoco" / "__init__.py").write_text("__version__ = '3.3.0'\n")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import envs.physics"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert "MuJoCo 4 or newer" in result.stderr
+    assert "pip install 'mujoco>=4'" in result.stderr

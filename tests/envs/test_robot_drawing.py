@@ -1,0 +1,76 @@
+import subprocess
+import sys
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from envs import robot_drawing
+from envs.robot_drawing import Marks, RobotCamera, RobotPictures, default_backend
+
+TASKS = {
+    "HalfCheetahChanged-v0": ({"dead_joint": 0}, {"dead_joint": 4}),
+    "AntDir2D-v0": ({"direction": 0.5}, {"direction": -2.0}),
+    "AntGoal-v0": ({"distance": 1.0, "direction": 0.0}, {"distance": 2.0, "direction": 1.0}),
+    "Walker2dVel-v0": ({"velocity": 0.5}, {"velocity": 1.5}),
+}
+
+
+@pytest.mark.parametrize("env_id", TASKS)
+def test_a_picture_shows_the_task(env_id: str) -> None:
+    env = gymnasium.make(env_id, render_mode="rgb_array")
+    pictures: list[Any] = []
+    for task in (*TASKS[env_id], TASKS[env_id][0]):
+        env.reset(seed=0, options={"task": task})
+        pictures.append(env.render())
+    assert (pictures[0] != pictures[1]).any()
+    np.testing.assert_array_equal(pictures[0], pictures[2])
+
+
+def test_the_camera_follows_the_robot() -> None:
+    from envs.half_cheetah import VELOCITY
+
+    world = VELOCITY(1)
+    world.reset(np.arange(1), {0: np.random.default_rng(0)})
+    pictures = RobotPictures(world._physics.model, RobotCamera())
+    for x in (0.0, 30.0):
+        world._physics.qpos[0, 0] = x
+        picture = pictures.draw(world._physics.data_of(0), Marks())
+        middle = picture[100:260, 140:340].reshape(-1, 3).astype(int)
+        skin = (middle[:, 0] > middle[:, 2] + 25).mean()  # the robot alone is of a warm colour
+        assert skin > 0.02
+
+
+def test_without_opengl_the_message_names_package_and_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setattr(robot_drawing, "import_module", _missing)
+    env = gymnasium.make("HalfCheetahVel-v0", render_mode="rgb_array")
+    env.reset(seed=0)
+    with pytest.raises(RuntimeError, match=r'through "glfw".*libegl1.*MUJOCO_GL=egl'):
+        env.render()
+
+
+def _missing(name: str) -> Any:
+    raise ImportError(f"no {name}")
+
+
+def test_opengl_needs_no_window_where_there_is_no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert default_backend() == "egl"
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert default_backend() == "glfw"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert default_backend() == "cgl"
+
+
+def test_stepping_a_robot_loads_no_opengl() -> None:
+    code = (
+        "import gymnasium, sys, envs; env = gymnasium.make('AntVel-v0'); env.reset(seed=0); "
+        "env.step(env.action_space.sample()); print([name for name in sys.modules if 'OpenGL' in name])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
