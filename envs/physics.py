@@ -102,10 +102,9 @@ class Physics:
             unstable copy keeps the state that it had before the step.
         """
         np.copyto(self._before, self._batch.state)
-        self._controls[running] = controls[running]
         causes: dict[int, str] = {}
         try:
-            self._batch.step(ids=running, nstep=self._simulation.substeps, stage=self._stage)
+            self.advance(controls, running)
         except SimulationError as error:
             causes = {int(copy): self._batch.error(int(copy)) for copy in error.ids}
         warned = self._batch.warning[:, :, 1].any(axis=1) & running
@@ -118,6 +117,15 @@ class Physics:
         self._batch.state[unstable] = self._before[unstable]
         self._batch.forward(ids=unstable)
         return np.array([causes.get(copy, "") for copy in range(len(self.qpos))])
+
+    def advance(self, controls: Floats, running: Bools) -> None:
+        """The bare step, with no look at what became of it.
+
+        Raises:
+            SimulationError: MuJoCo failed in some copies; the others went on.
+        """
+        self._controls[running] = controls[running]
+        self._batch.step(ids=running, nstep=self._simulation.substeps, stage=self._stage)
 
     def field(self, name: str) -> npt.NDArray[Any]:
         """A model field with one value per copy, (num_copies, ...), to be written.

@@ -7,7 +7,7 @@ import numpy as np
 
 from envs.locomotion import LocomotionFamily
 from envs.physics import Physics
-from envs.registry import load_family
+from envs.registry import find_entry, load_family
 
 ENVPOOL_NAMES = {"half_cheetah": "HalfCheetah-v5", "ant": "Ant-v5", "walker2d": "Walker2d-v5", "hopper": "Hopper-v5"}
 ENVPOOL_NAMES |= {"humanoid": "Humanoid-v5", "swimmer": "Swimmer-v5"}
@@ -29,12 +29,11 @@ def raw_physics_rate(env_id: str, variant: str, num_copies: int, steps: int, thr
     states = [body.initial_state(physics.model, generator) for _ in range(num_copies)]
     qpos, qvel = (np.stack(rows) for rows in zip(*states, strict=True))
     physics.reset(np.arange(num_copies), qpos, qvel)
-    batch, stage = physics._batch, physics._stage
+    everybody = np.ones(num_copies, np.bool_)
     controls = body.control_range * generator.standard_normal((steps, num_copies, physics.model.nu)).clip(-1.0, 1.0)
     start = time.perf_counter()
     for control in controls:
-        batch.bind("ctrl")[:] = control
-        batch.step(nstep=body.simulation.substeps, stage=stage)
+        physics.advance(control, everybody)
     return num_copies * steps / (time.perf_counter() - start)
 
 
@@ -45,7 +44,7 @@ def envpool_rate(env_id: str, num_copies: int, steps: int, threads: int) -> tupl
         ImportError: EnvPool is not installed.
         ValueError: EnvPool has no such body.
     """
-    module = type_name(env_id)
+    module = find_entry(env_id).family.split(":")[0].removeprefix("envs.")
     if module not in ENVPOOL_NAMES:
         raise ValueError(f"EnvPool has no body like that of {env_id}. It has: {', '.join(ENVPOOL_NAMES)}.")
     import envpool
@@ -62,10 +61,3 @@ def envpool_rate(env_id: str, num_copies: int, steps: int, threads: int) -> tupl
     rate = num_copies * steps / (time.perf_counter() - start)
     pool.close()
     return name, rate
-
-
-def type_name(env_id: str) -> str:
-    """The data sheet of an id, e.g. ``half_cheetah``."""
-    from envs.registry import find_entry
-
-    return find_entry(env_id).family.split(":")[0].removeprefix("envs.")

@@ -40,9 +40,7 @@ def benchmark(config: TrainConfig, make_env: MakeEnv, repeats: int) -> dict[str,
 def summarise(reports: Sequence[IterationReport], config: TrainConfig) -> dict[str, Any]:
     """The benchmark's figures from the reports of its meta-iterations."""
     totals = [report.seconds["iteration"] for report in reports]
-    rates = [
-        sum(int(sampled.valid.sum()) for sampled in report.rollouts) / report.seconds["rollout"] for report in reports
-    ]
+    steps = [sum(int(sampled.valid.sum()) for sampled in report.rollouts) for report in reports]
     return {
         "seconds_per_iteration": {
             "median": statistics.median(totals),
@@ -50,7 +48,10 @@ def summarise(reports: Sequence[IterationReport], config: TrainConfig) -> dict[s
             "max": max(totals),
         },
         "parts": {part: statistics.median(report.seconds[part] for report in reports) for part in PARTS},
-        "env_steps_per_second": statistics.median(rates),
+        "env_steps": statistics.median(steps),
+        "env_steps_per_second": statistics.median(
+            count / report.seconds["rollout"] for count, report in zip(steps, reports, strict=True)
+        ),
         "peak_memory_mb": peak_memory_mb(),
         "threads": config.threads,
         "rollout_threads": config.rollout_threads,

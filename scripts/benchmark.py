@@ -1,15 +1,17 @@
 """Time a meta-iteration and its parts, on any family and at any size.
 
-Run it on an otherwise idle machine. Times are medians over the repeats, in seconds per meta-iteration.
+Run it on an otherwise idle machine. Times are medians over the repeats, in seconds per meta-iteration. For robots, the
+rate of environment steps is set beside that of MuJoCo's batched physics alone, measured in the same run on the same
+model, copies and threads, and, with --against envpool, beside EnvPool's.
 """
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
-from common import default_variant, environment_maker
+from common import compare_with_physics, default_variant, environment_maker
 
 from rlmaml.cli import run_command
 from rlmaml.config import InnerLoss, TrainConfig
@@ -44,6 +46,8 @@ class Options:
     """Threads of the meta-update."""
     rollout_threads: int = 2
     """Threads that step the physics inside a rollout."""
+    against: Literal["envpool"] | None = None
+    """Also measure EnvPool's environment with the same body, where EnvPool is installed."""
     json: Path | None = None
     """File to which the figures are written."""
 
@@ -80,6 +84,9 @@ def main() -> None:
         print(f"  {part:<25} {seconds:.3f}")
     print(f"environment steps per second {figures['env_steps_per_second']:,.0f}")
     print(f"peak memory                  {figures['peak_memory_mb']:.0f} MiB")
+    figures["physics"] = compare_with_physics(config, figures, options.repeats, options.against)
+    for name, value in figures["physics"].items():
+        print(f"{name:<42} {value if isinstance(value, str) else format(value, ',.2f')}")
     if options.json:
         write_atomically(options.json, json.dumps(figures, indent=2).encode())
 
