@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rlmaml.errors import NonFiniteError
+from rlmaml.threads import torch_threads
 
 OBSERVATION_CLIP = 10.0
 RIDGE = 1e-5
@@ -49,7 +50,8 @@ def fit_baseline(
     identity = torch.eye(normal.shape[-1], dtype=normal.dtype, device=normal.device)
     weights = torch.full_like(target, torch.nan)
     for attempt in range(RIDGE_TRIES):
-        solution, _ = torch.linalg.solve_ex(normal + RIDGE * 10.0**attempt * identity, target)
+        with torch_threads(1):  # on two, batches of large systems hang (pytorch/pytorch#142815)
+            solution, _ = torch.linalg.solve_ex(normal + RIDGE * 10.0**attempt * identity, target)
         finite = weights.isfinite().all(-1, keepdim=True)
         weights = torch.where(finite, weights, solution)
         if weights.isfinite().all():

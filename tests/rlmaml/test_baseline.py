@@ -6,6 +6,7 @@ from torch import Tensor
 from rlmaml.baseline import RIDGE, baseline_features, baseline_values, fit_baseline
 from rlmaml.errors import NonFiniteError
 from rlmaml.returns import discounted_sum
+from rlmaml.threads import torch_threads
 from rlmaml.types import Rollout
 from tests.rlmaml.makers import assert_same, random_rollout
 
@@ -135,3 +136,19 @@ def test_values_of_every_task_use_its_own_weights() -> None:
     features = torch.tensor([[[1.0, 2.0]], [[3.0, 4.0]]])
     weights = torch.tensor([[10.0, 1.0], [0.0, -1.0]])
     assert baseline_values(features, weights).tolist() == [[12.0], [-4.0]]
+
+
+def test_the_systems_are_solved_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    # on two, torch 2.13 hangs or is wrong for batches of more than about a hundred features
+    threads, solve = [], torch.linalg.solve_ex
+
+    def counting(*arguments: Tensor) -> tuple[Tensor, Tensor]:
+        threads.append(torch.get_num_threads())
+        solution, info = solve(*arguments)
+        return solution, info
+
+    monkeypatch.setattr(torch.linalg, "solve_ex", counting)
+    with torch_threads(2):
+        fit_baseline(*ingredients(random_rollout(), bootstrap=True))
+        assert torch.get_num_threads() == 2
+    assert threads == [1]
