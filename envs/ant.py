@@ -38,10 +38,11 @@ AntGoal-v0: ``distance_cost`` = -|x - x_g| - |y - y_g| of the torso, ``control_c
     as above, no bonus. Task ``distance``, ``direction``: uniform over a disc of 3 m, wide 4.5 m. Variant
     ``rothfuss2019`` (default), with Gymnasium's body.
 AntChanged-v0: ``gymnasium``'s forward problem with a robot that is not what it was. Tasks, by variant:
-    ``damaged`` (default): ``dead_joint`` ~ U{0, ..., 6} of hip_1 ankle_1 hip_2 ankle_2 hip_3 ankle_3 hip_4 ankle_4 has
-    a dead motor, wide: also 7; ``payload`` ~ U[0, 0.5] kg at the torso, wide [0, 1] (the ant weighs 0.91 kg);
-    ``friction`` ~ U[0.4, 1.6] times all sliding friction, wide [0.2, 2]; ``combined``: all three; each with
-    ``_velocity``: ``gymnasium``'s AntVel.
+    ``damaged`` (default): ``dead_joint`` ~ U{1, ..., 7}: the first, ..., seventh of hip_1 ankle_1 hip_2 ankle_2 hip_3
+    ankle_3 hip_4 ankle_4 has a dead motor, wide: also the eighth, and 0, the intact robot; ``intact``: 0 in training,
+    wide as before; ``payload`` ~ U[0, 0.5] kg at the torso, wide [0, 1] (the ant weighs 0.91 kg);
+    ``friction`` ~ U[0.4, 1.6] times all sliding friction, wide [0.2, 2]; ``combined``: damage, payload and
+    friction; each with ``_velocity``: ``gymnasium``'s AntVel.
 
 Horizon: 200 steps.
 
@@ -206,7 +207,8 @@ GOAL = LocomotionFamily(
 )
 
 _CHANGES = {
-    "damaged": Change("dead_joint", spaces.Discrete(7), spaces.Discrete(8), "", damaged_actuator(JOINTS)),
+    "damaged": Change("dead_joint", spaces.Discrete(7, start=1), spaces.Discrete(9), "", damaged_actuator(JOINTS)),
+    "intact": Change("dead_joint", spaces.Discrete(1), spaces.Discrete(9), "", damaged_actuator(JOINTS)),
     "payload": Change("payload", scalar_box(0.0, 0.5), scalar_box(0.0, 1.0), "kg", payload("torso")),
     "friction": Change("friction", scalar_box(0.4, 1.6), scalar_box(0.2, 2.0), "", ground_friction),
 }

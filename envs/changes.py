@@ -26,7 +26,7 @@ FACTOR_BASES = {"mass": 1.5, "inertia": 1.5, "damping": 1.3, "friction": 1.5}
 
 
 def damaged_actuator(joints: Sequence[str]) -> ApplyChange:
-    """The motor of one joint is dead: its gear is 0. The parameter is an index into ``joints``."""
+    """The motor of one joint is dead: its gear is 0. The parameter counts ``joints`` from 1; 0 is an intact robot."""
 
     def change(physics: Physics, copies: Copies, damaged: npt.NDArray[Any]) -> None:
         model = physics.model
@@ -34,7 +34,8 @@ def damaged_actuator(joints: Sequence[str]) -> ApplyChange:
         motors = np.array([moved.index(joint) for joint in indices(model, "joint", joints)])
         gear = physics.field("actuator_gear")
         gear[copies] = model.actuator_gear
-        gear[copies, motors[damaged]] = 0.0
+        broken = damaged > 0
+        gear[copies[broken], motors[damaged[broken] - 1]] = 0.0
 
     return change
 
@@ -108,15 +109,16 @@ class Change(NamedTuple):
 def changed_variants(
     forward: LocomotionVariant, velocity: LocomotionVariant, changes: Mapping[str, Change], joints: Sequence[str]
 ) -> dict[str, LocomotionVariant]:
-    """A variant per change, one with all of them, and each of these again with a target speed.
+    """A variant per change, one with all but ``intact``, and each of these again with a target speed.
 
     Args:
         forward: the problem without changes, whose reward does not depend on the task.
         velocity: the same robot's target-speed problem.
         changes: variant name -> change.
-        joints: the names that the parameter ``dead_joint`` counts.
+        joints: the names that the parameter ``dead_joint`` counts, from 1.
     """
-    kinds = {**{name: [change] for name, change in changes.items()}, "combined": list(changes.values())}
+    together = [change for name, change in changes.items() if name != "intact"]
+    kinds = {**{name: [change] for name, change in changes.items()}, "combined": together}
     variants = {name: _with_changes(forward, kind, joints) for name, kind in kinds.items()}
     return variants | {f"{name}_velocity": _with_changes(velocity, kind, joints) for name, kind in kinds.items()}
 
@@ -130,8 +132,9 @@ def _with_changes(base: LocomotionVariant, changes: Sequence[Change], joints: Se
         text = describe_task(numbers, units)
         if dead is None:
             return Marks(text, heading=0.0)
-        joint = joints[int(dead)]
-        return Marks(f"dead motor: {joint}" + (f", {text}" if text else ""), heading=0.0, damaged=(joint,))
+        limbs = (joints[int(dead) - 1],) if dead > 0 else ()
+        words = f"dead motor: {limbs[0]}" if limbs else "intact"
+        return Marks(words + (f", {text}" if text else ""), heading=0.0, damaged=limbs)
 
     return replace(
         base,

@@ -37,12 +37,13 @@ HalfCheetahDir-v0: run forwards or backwards
 
 HalfCheetahChanged-v0: run forwards with a robot that is not what it was
     ``forward_reward`` = v, ``control_cost`` as above. Tasks, by variant:
-    ``damaged`` (default): ``dead_joint`` ~ U{0, ..., 4} of the six joints in the order above has a dead motor; wide:
-        also 5, the front foot, which training never sees.
+    ``damaged`` (default): ``dead_joint`` ~ U{1, ..., 5}: the first, ..., fifth joint in the order above has a dead
+        motor; wide: also 6, the front foot, and 0, the intact robot, which training never sees.
+    ``intact``: ``dead_joint`` = 0 in training; wide: as above. For policies that know no damage.
     ``payload``: ``payload`` ~ U[0, 6] kg at the torso's centre of mass; wide [0, 9].
     ``friction``: ``friction`` ~ U[0.4, 1.6] times all sliding friction; wide [0.2, 2].
-    ``combined``: all three.
-    ``damaged_velocity``, ``payload_velocity``, ``friction_velocity``, ``combined_velocity``: the same with
+    ``combined``: damage, payload and friction.
+    Each of these with ``_velocity`` after its name: the same with
         HalfCheetahVel's reward and ``velocity`` ~ U[0, 3] m/s, wide [0, 4].
 
 Horizon: 200 steps; ``rothfuss2019`` used 100.
@@ -138,7 +139,8 @@ DIRECTION = LocomotionFamily(
 )
 
 _CHANGES = {
-    "damaged": Change("dead_joint", spaces.Discrete(5), spaces.Discrete(6), "", damaged_actuator(JOINTS)),
+    "damaged": Change("dead_joint", spaces.Discrete(5, start=1), spaces.Discrete(7), "", damaged_actuator(JOINTS)),
+    "intact": Change("dead_joint", spaces.Discrete(1), spaces.Discrete(7), "", damaged_actuator(JOINTS)),
     "payload": Change("payload", scalar_box(0.0, 6.0), scalar_box(0.0, 9.0), "kg", payload("torso")),
     "friction": Change("friction", scalar_box(0.4, 1.6), scalar_box(0.2, 2.0), "", ground_friction),
 }

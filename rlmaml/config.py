@@ -40,7 +40,7 @@ class TrainConfig:
     """Steps after which an episode is cut."""
 
     inner_steps: int = 1
-    """Inner gradient steps per task, each on fresh episodes."""
+    """Inner gradient steps per task, each on fresh episodes; 0 trains one policy over all tasks, without adaptation."""
     inner_step_sizes: tuple[float, ...] = (0.1,)
     """Inner step sizes in order; the last one serves all further steps, also in evaluation."""
     learn_step_sizes: bool = False
@@ -107,12 +107,12 @@ class TrainConfig:
             UserError: names the option, what was received and what is legal.
         """
         positive = (
-            "num_tasks num_episodes horizon inner_steps cg_iterations backtrack_tries evaluation_tasks "
+            "num_tasks num_episodes horizon cg_iterations backtrack_tries evaluation_tasks "
             "evaluation_episodes checkpoint_interval threads rollout_threads initial_std max_kl"
         )
         for name in positive.split():
             self._require(name, getattr(self, name) > 0, "a number above 0")
-        for name in ("seed", "iterations", "evaluation_steps", "figure_interval", "damping"):
+        for name in ("seed", "iterations", "inner_steps", "evaluation_steps", "figure_interval", "damping"):
             self._require(name, getattr(self, name) >= 0, "a number not below 0")
         for name in ("discount", "gae_lambda"):
             self._require(name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
@@ -121,6 +121,8 @@ class TrainConfig:
         self._require("advantage_scale", scale is None or scale > 0, "a number above 0")
         self._require("backtrack", 0 < self.backtrack < 1, "a number between 0 and 1")
         self._require("hidden", all(width > 0 for width in self.hidden), "widths above 0")
+        learns = self.inner_steps > 0 or not self.learn_step_sizes
+        self._require("learn_step_sizes", learns, "off where --inner-steps is 0: there is no step to learn")
         sizes = self.inner_step_sizes
         self._require("inner_step_sizes", sizes and all(size > 0 for size in sizes), "one or more numbers above 0")
         weights = self.stage_weights[: self.inner_steps + 1]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from common import compare_with_physics, default_variant, environment_maker
+from common import check_envpool, compare_with_physics, default_variant, environment_maker
 
 from rlmaml.cli import run_command
 from rlmaml.config import InnerLoss, TrainConfig
@@ -73,6 +73,9 @@ def main() -> None:
         threads=options.threads,
         rollout_threads=options.rollout_threads,
     )
+
+    if options.against:
+        check_envpool()
 
     from rlmaml.benchmark import benchmark
     from rlmaml.files import write_atomically

@@ -91,6 +91,21 @@ def default_variant(env_id: str) -> str:
         raise UserError(str(error)) from error
 
 
+def check_beyond(config: TrainConfig) -> None:
+    """Raise a :class:`UserError` where the family has no tasks beyond the training range."""
+    env = environment_maker(config)(1)
+    if env.wide_task_space == env.task_space:
+        raise UserError(f"--beyond: every legal task of {config.env_id}, {config.variant}, is in the training range.")
+
+
+def check_envpool() -> None:
+    """Raise a :class:`UserError` where EnvPool cannot be imported."""
+    try:
+        import envpool  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"--against envpool: {error}. Install it with: pip install envpool.") from error
+
+
 def episode_drawing(env_id: str) -> Callable[..., None]:
     """How the family's episodes are drawn in figures: paths for navigation, rewards over time for the others."""
     from rlmaml.figures import draw_rewards
@@ -118,7 +133,7 @@ def compare_with_physics(
         against: ``"envpool"``, or nothing.
 
     Raises:
-        UserError: EnvPool is not installed, or has no such body.
+        UserError: EnvPool has no such body.
     """
     from envs.throughput import envpool_rate, raw_physics_rate
 
@@ -141,8 +156,8 @@ def compare_with_physics(
         return rates
     try:
         pools = [envpool_rate(config.env_id, copies, config.horizon, threads) for _ in range(repeats)]
-    except (ImportError, ValueError) as error:
-        raise UserError(f"--against envpool: {error}. Without it, the benchmark runs as well.") from error
+    except ValueError as error:
+        raise UserError(f"--against envpool: {error}") from error
     pool = median(rate for _, rate in pools)
     return rates | {
         "EnvPool's environment": pools[0][0],

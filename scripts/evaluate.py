@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from common import environment_maker
+from common import check_beyond, environment_maker
 
 from rlmaml.cli import run_command
 from rlmaml.errors import UserError
@@ -26,6 +26,8 @@ class Options:
     """Inner steps; beyond the trained ones, the last step size is used again."""
     seed: int = 10_000
     """Seed of the held-out tasks and of the episodes."""
+    variant: str | None = None
+    """Evaluate on another variant of the family, e.g. a changed robot; by default the one of the training."""
     beyond: bool = False
     """Draw the tasks outside of the training range, where the family has such tasks."""
     threads: int = 2
@@ -58,7 +60,10 @@ def main() -> None:
 
     checkpoint = load_checkpoint(options.run_dir / CHECKPOINT)
     config = replace(checkpoint.config, threads=options.threads, rollout_threads=options.threads)
+    config = replace(config, variant=options.variant or config.variant)
     check_threads(config)
+    if options.beyond:
+        check_beyond(config)
     evaluation = evaluate_run(
         checkpoint._replace(config=config),
         environment_maker(config),

@@ -10,7 +10,7 @@ import argparse
 import sys
 
 from common import default_variant, train_command
-from defaults import locomotion
+from defaults import NAVIGATION, locomotion
 
 from rlmaml.cli import run_command
 from rlmaml.errors import UserError
@@ -23,6 +23,8 @@ def main() -> None:
         env_id, arguments = "HalfCheetahDir-v0", ["--help"]
     if not env_id or env_id.startswith("-"):
         raise UserError("Give the task family first, e.g. train_locomotion.py HalfCheetahDir-v0; --help explains.")
+    if env_id == NAVIGATION.env_id:
+        raise UserError(f"{env_id} is not a robot; train it with scripts/train_nav.py.")
     chosen = argparse.ArgumentParser(add_help=False)
     chosen.add_argument("--variant")
     variant = chosen.parse_known_args(arguments)[0].variant or default_variant(env_id)

@@ -23,11 +23,11 @@ def changed(family: LocomotionFamily, variant: str, **tasks: Any) -> Physics:
 
 
 @pytest.mark.parametrize("module", [half_cheetah, ant])
-def test_a_dead_motor_is_that_of_the_named_joint_alone(module: Any) -> None:
-    physics = changed(module.CHANGED, "damaged", dead_joint=[0, 1, 5])
+def test_a_dead_motor_is_that_of_the_named_joint_alone_and_of_none_in_an_intact_robot(module: Any) -> None:
+    physics = changed(module.CHANGED, "damaged", dead_joint=[0, 2, 6])
     nominal = physics.model.actuator_gear
-    for copy, dead in enumerate([0, 1, 5]):
-        joint = physics.model.joint(module.JOINTS[dead]).id
+    for copy, dead in enumerate([0, 2, 6]):
+        joint = physics.model.joint(module.JOINTS[dead - 1]).id if dead else None
         for actuator in range(physics.model.nu):
             gear = physics.model_of(copy).actuator_gear[actuator]
             expected = 0.0 if physics.model.actuator_trnid[actuator, 0] == joint else nominal[actuator]
@@ -54,7 +54,7 @@ def test_ground_friction_scales_sliding_friction_alone() -> None:
 
 def test_changes_combine_with_each_other_and_with_a_target_speed() -> None:
     numbers = {"payload": [1.0, 2.0, 3.0], "friction": [0.5, 1.0, 1.5], "velocity": [0.0, 1.0, 2.0]}
-    physics = changed(half_cheetah.CHANGED, "combined_velocity", dead_joint=[0, 1, 2], **numbers)
+    physics = changed(half_cheetah.CHANGED, "combined_velocity", dead_joint=[1, 2, 3], **numbers)
     model = physics.model_of(2)
     assert model.actuator_gear[2, 0] == 0.0
     assert model.body_subtreemass[0] == pytest.approx(17.0)

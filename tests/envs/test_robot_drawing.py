@@ -10,7 +10,7 @@ from envs import robot_drawing
 from envs.robot_drawing import Marks, RobotCamera, RobotPictures, default_backend
 
 TASKS = {
-    "HalfCheetahChanged-v0": ({"dead_joint": 0}, {"dead_joint": 4}),
+    "HalfCheetahChanged-v0": ({"dead_joint": 0}, {"dead_joint": 5}),
     "AntDir2D-v0": ({"direction": 0.5}, {"direction": -2.0}),
     "AntGoal-v0": ({"distance": 1.0, "direction": 0.0}, {"distance": 2.0, "direction": 1.0}),
     "Walker2dVel-v0": ({"velocity": 0.5}, {"velocity": 1.5}),

@@ -32,7 +32,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     return run_script
 
 
-@pytest.mark.parametrize("name", ["train_nav.py", "evaluate.py", "benchmark.py", "summarise.py"])
+@pytest.mark.parametrize("name", ["train_nav.py", "train_locomotion.py", "evaluate.py", "benchmark.py", "summarise.py"])
 def test_help_explains_every_option(name: str) -> None:
     command = [sys.executable, str(SCRIPTS / name), "--help"]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -54,7 +54,7 @@ def test_train_evaluate_and_summarise_work_together(
     evaluate = ["evaluate.py", tmp_path / "0", "--tasks", 3, "--episodes", 4, "--steps", 2, "--seed", 5]
     assert run(*evaluate, "--json", tmp_path / "e.json") == 0
     report = json.loads((tmp_path / "e.json").read_text())
-    assert set(report) == {"returns", "per_task", "tasks", "config"}
+    assert set(report) == {"returns", "terms", "unstable_episodes", "per_task", "tasks", "config"}
     assert len(report["returns"]["mean"]) == len(report["returns"]["std"]) == len(report["returns"]["ci95"]) == 3
     assert len(report["per_task"]) == 3
     assert len(report["tasks"]["goal"]) == 3
@@ -64,6 +64,59 @@ def test_train_evaluate_and_summarise_work_together(
     capsys.readouterr()
     assert run("summarise.py", tmp_path / "0", tmp_path / "1") == 0
     assert "2 seeds" in capsys.readouterr().out
+
+
+def test_a_robot_is_trained_evaluated_beyond_its_training_range_and_timed(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    family = ["HalfCheetahVel-v0", "--variant", "rothfuss2019"]
+    assert run("train_locomotion.py", *family, *TINY, "--run-dir", tmp_path / "run") == 0
+    output = capsys.readouterr().out
+    assert "of which velocity_error_cost" in output
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["config"]
+    assert (settings["env_id"], settings["variant"]) == ("HalfCheetahVel-v0", "rothfuss2019")
+    evaluate = [
+        "evaluate.py",
+        tmp_path / "run",
+        "--tasks",
+        3,
+        "--episodes",
+        2,
+        "--beyond",
+        "--json",
+        tmp_path / "e.json",
+    ]
+    assert run(*evaluate) == 0
+    report = json.loads((tmp_path / "e.json").read_text())
+    assert min(report["tasks"]["velocity"]) > 3.0
+    assert set(report["terms"]) == {"velocity_error_cost", "control_cost"}
+    sizes = [
+        "--tasks",
+        2,
+        "--episodes",
+        2,
+        "--horizon",
+        5,
+        "--hidden",
+        8,
+        "--repeats",
+        2,
+        "--json",
+        tmp_path / "b.json",
+    ]
+    assert run("benchmark.py", *family, *sizes) == 0
+    physics = json.loads((tmp_path / "b.json").read_text())["physics"]
+    assert physics["environment / physics alone"] > 0
+    assert physics["physics alone, steps per second"] > 0
+
+
+def test_a_family_without_tasks_beyond_the_training_range_says_so(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train_locomotion.py", "HalfCheetahDir-v0", *TINY, "--run-dir", tmp_path) == 0
+    capsys.readouterr()
+    assert run("evaluate.py", tmp_path, "--beyond") == 2
+    assert "every legal task of HalfCheetahDir-v0, finn2017, is in the training range" in capsys.readouterr().err
 
 
 def test_benchmark_writes_every_figure(tmp_path: Path, run: Run) -> None:
@@ -111,6 +164,12 @@ def test_benchmark_writes_every_figure(tmp_path: Path, run: Run) -> None:
         ("evaluate.py /nowhere --tasks 0", "--tasks is 0; it must be at least 1."),
         ("benchmark.py Nowhere-v0", "Known ids: Navigation2D-v0"),
         ("benchmark.py Navigation2D-v0 --repeats 0", "--repeats is 0"),
+        ("train_locomotion.py", "Give the task family first"),
+        ("train_locomotion.py --iterations 3", "Give the task family first"),
+        ("train_locomotion.py Nowhere-v0", "Known ids: Navigation2D-v0, HalfCheetahVel-v0"),
+        ("train_locomotion.py Navigation2D-v0", "train it with scripts/train_nav.py"),
+        ("train_locomotion.py AntVel-v0 --variant nobody2050", "Choose one of: finn2017, gymnasium"),
+        ("benchmark.py SwimmerVel-v0 --against envpool", "pip install envpool"),
         ("summarise.py /nowhere", "There is no evaluation in /nowhere"),
     ],
 )
