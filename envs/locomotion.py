@@ -116,9 +116,9 @@ class Locomotion(TaskFamily):
         self._body = variant.body
         self._pictures: RobotPictures | None = None
         model = self._body.build()
-        self._physics = Physics(model, num_copies, self._body.simulation, threads)
-        self.frames_per_second = round(1 / self._physics.duration)
-        self.observation_space = finite_box(self._body.observe(self._physics).shape[1])
+        self.physics = Physics(model, num_copies, self._body.simulation, threads)
+        self.frames_per_second = round(1 / self.physics.duration)
+        self.observation_space = finite_box(self._body.observe(self.physics).shape[1])
         self.action_space = normalised_box(model.nu)
         parameters = variant.task_parameters
         self.task_space = spaces.Dict(deepcopy(dict(parameters)))
@@ -138,19 +138,19 @@ class Locomotion(TaskFamily):
         for name, values in tasks.items():
             self._tasks[name][copies] = values
         for name, change in self._variant.changes.items():
-            change(self._physics, copies, tasks[name])
+            change(self.physics, copies, tasks[name])
         if self._variant.changes:
-            self._physics.settle(copies)
+            self.physics.settle(copies)
 
     def reset(self, copies: Copies, generators: Mapping[int, np.random.Generator]) -> None:
         """Draw each copy's initial state from its own generator."""
-        states = [self._body.initial_state(self._physics.model, generators[copy]) for copy in copies.tolist()]
+        states = [self._body.initial_state(self.physics.model, generators[copy]) for copy in copies.tolist()]
         qpos, qvel = (np.stack(rows) for rows in zip(*states, strict=True))
-        self._physics.reset(copies, qpos, qvel)
+        self.physics.reset(copies, qpos, qvel)
 
     def step(self, actions: Floats, running: Bools) -> Outcome:
         """Step the physics, and judge where it led."""
-        body, physics = self._body, self._physics
+        body, physics = self._body, self.physics
         before = body.position(physics)
         instability = physics.step(body.control_range * actions, running)
         after = body.position(physics)
@@ -166,11 +166,11 @@ class Locomotion(TaskFamily):
 
     def observe(self) -> Floats:
         """The observations of all copies."""
-        return self._body.observe(self._physics)
+        return self._body.observe(self.physics)
 
     def render(self, copy: int) -> npt.NDArray[np.uint8]:
         """The robot, followed by the camera, with what its task asks of it."""
         if self._pictures is None:
-            self._pictures = RobotPictures(self._physics.model, self._body.camera)
+            self._pictures = RobotPictures(self.physics.model, self._body.camera)
         task = {name: values[copy] for name, values in self._tasks.items()}
-        return self._pictures.draw(self._physics.data_of(copy), self._variant.marks(task))
+        return self._pictures.draw(self.physics.data_of(copy), self._variant.marks(task))

@@ -1,6 +1,8 @@
 """How fast physics can be stepped: MuJoCo's batch with nothing around it, and EnvPool where it is installed."""
 
 import time
+from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -14,15 +16,23 @@ ENVPOOL_NAMES |= {"humanoid": "Humanoid-v5", "swimmer": "Swimmer-v5"}
 """Module of a data sheet -> EnvPool's environment with the same body."""
 
 
-def raw_physics_rate(env_id: str, variant: str, num_copies: int, steps: int, threads: int) -> float | None:
+def median_rate(measure: Callable[[], float], repeats: int) -> float:
+    """The median of some measurements."""
+    return median(measure() for _ in range(repeats))
+
+
+def raw_physics_rate(env_id: str, variant: str, num_copies: int, steps: int, threads: int) -> float:
     """Control steps per second of ``Batch.step`` alone: all copies, ``steps`` times, under Gaussian actions.
 
     The model, the number of physics steps and what is computed after them are those of the variant. Writing the
-    controls is part of it; observations, rewards and resets are not. None for a family without physics.
+    controls is part of it; observations, rewards and resets are not.
+
+    Raises:
+        ValueError: the family has no physics.
     """
     family = load_family(env_id)
     if not isinstance(family, LocomotionFamily):
-        return None
+        raise ValueError(f"{env_id} is not simulated by MuJoCo.")
     body = family.variants[variant].body
     physics = Physics(body.build(), num_copies, body.simulation, threads)
     generator = np.random.default_rng(0)
@@ -37,19 +47,26 @@ def raw_physics_rate(env_id: str, variant: str, num_copies: int, steps: int, thr
     return num_copies * steps / (time.perf_counter() - start)
 
 
-def envpool_rate(env_id: str, num_copies: int, steps: int, threads: int) -> tuple[str, float]:
-    """The name and the control steps per second of EnvPool's environment with the same body.
+def envpool_name(env_id: str) -> str:
+    """EnvPool's environment with the same body.
 
     Raises:
-        ImportError: EnvPool is not installed.
         ValueError: EnvPool has no such body.
     """
     module = find_entry(env_id).family.split(":")[0].removeprefix("envs.")
     if module not in ENVPOOL_NAMES:
         raise ValueError(f"EnvPool has no body like that of {env_id}. It has: {', '.join(ENVPOOL_NAMES)}.")
+    return ENVPOOL_NAMES[module]
+
+
+def envpool_rate(name: str, num_copies: int, steps: int, threads: int) -> float:
+    """Control steps per second of one of EnvPool's environments, restarts of finished episodes included.
+
+    Raises:
+        ImportError: EnvPool is not installed.
+    """
     import envpool
 
-    name = ENVPOOL_NAMES[module]
     pool: Any = envpool.make_gymnasium(name, num_envs=num_copies, num_threads=threads)
     pool.reset()
     low, high = pool.action_space.low, pool.action_space.high
@@ -60,4 +77,4 @@ def envpool_rate(env_id: str, num_copies: int, steps: int, threads: int) -> tupl
         pool.step(action)
     rate = num_copies * steps / (time.perf_counter() - start)
     pool.close()
-    return name, rate
+    return rate

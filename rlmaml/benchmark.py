@@ -61,6 +61,28 @@ def summarise(reports: Sequence[IterationReport], config: TrainConfig) -> dict[s
     }
 
 
+def beside_physics(figures: dict[str, Any], physics_rate: float, pool_rate: float | None = None) -> dict[str, float]:
+    """How the environment inside a rollout compares with physics alone, and with another simulator.
+
+    Args:
+        figures: those of :func:`benchmark`.
+        physics_rate: control steps per second of physics alone, with as many copies and threads.
+        pool_rate: control steps per second of the other simulator; None for no comparison.
+    """
+    config = figures["config"]
+    rate = figures["env_steps"] / figures["parts"]["environment"]
+    steps = config["num_tasks"] * config["num_episodes"] * config["horizon"] * (config["inner_steps"] + 1)
+    ratios = {
+        "environment_steps_per_second": rate,
+        "physics_steps_per_second": physics_rate,
+        "environment_over_physics": rate / physics_rate,
+        "iteration_over_physics": figures["seconds_per_iteration"]["median"] * physics_rate / steps,
+    }
+    if pool_rate is None:
+        return ratios
+    return ratios | {"envpool_steps_per_second": pool_rate, "environment_over_envpool": rate / pool_rate}
+
+
 def peak_memory_mb() -> float:
     """Largest resident memory of this process so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from common import check_envpool, compare_with_physics, default_variant, environment_maker
+from common import check_envpool, default_variant, environment_maker, simulator_rates
+from defaults import NAVIGATION
 
 from rlmaml.cli import run_command
 from rlmaml.config import InnerLoss, TrainConfig
@@ -74,10 +75,9 @@ def main() -> None:
         rollout_threads=options.rollout_threads,
     )
 
-    if options.against:
-        check_envpool()
+    pool = check_envpool(options.env_id) if options.against else None
 
-    from rlmaml.benchmark import benchmark
+    from rlmaml.benchmark import benchmark, beside_physics
     from rlmaml.files import write_atomically
 
     figures = benchmark(config, environment_maker(config), options.repeats)
@@ -87,9 +87,10 @@ def main() -> None:
         print(f"  {part:<25} {seconds:.3f}")
     print(f"environment steps per second {figures['env_steps_per_second']:,.0f}")
     print(f"peak memory                  {figures['peak_memory_mb']:.0f} MiB")
-    figures["physics"] = compare_with_physics(config, figures, options.repeats, options.against)
-    for name, value in figures["physics"].items():
-        print(f"{name:<42} {value if isinstance(value, str) else format(value, ',.2f')}")
+    if config.env_id != NAVIGATION.env_id:
+        figures["physics"] = beside_physics(figures, *simulator_rates(config, options.repeats, pool))
+        for name, value in figures["physics"].items():
+            print(f"{name.replace('_', ' '):<28} {value:,.2f}")
     if options.json:
         write_atomically(options.json, json.dumps(figures, indent=2).encode())
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import tyro
@@ -98,12 +98,29 @@ def check_beyond(config: TrainConfig) -> None:
         raise UserError(f"--beyond: every legal task of {config.env_id}, {config.variant}, is in the training range.")
 
 
-def check_envpool() -> None:
-    """Raise a :class:`UserError` where EnvPool cannot be imported."""
+def check_envpool(env_id: str) -> str:
+    """The name of EnvPool's environment with the same body.
+
+    Raises:
+        UserError: EnvPool is not installed, or has no such body.
+    """
+    from envs.throughput import envpool_name
+
     try:
-        import envpool  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"--against envpool: {error}. Install it with: pip install envpool.") from error
+        name = envpool_name(env_id)
+        import_module("envpool")
+    except (ImportError, ValueError) as error:
+        raise UserError(f"--against envpool: {error} EnvPool is installed with: pip install envpool.") from error
+    return name
+
+
+def simulator_rates(config: TrainConfig, repeats: int, pool: str | None) -> tuple[float, float | None]:
+    """Control steps per second of physics alone and, given a name, of EnvPool; each a median over the repeats."""
+    from envs.throughput import envpool_rate, median_rate, raw_physics_rate
+
+    sizes = (config.num_tasks * config.num_episodes, config.horizon, config.rollout_threads)
+    physics = median_rate(lambda: raw_physics_rate(config.env_id, config.variant, *sizes), repeats)
+    return physics, None if pool is None else median_rate(lambda: envpool_rate(pool, *sizes), repeats)
 
 
 def episode_drawing(env_id: str) -> Callable[..., None]:
@@ -119,48 +136,3 @@ def episode_drawing(env_id: str) -> Callable[..., None]:
         draw_paths(axes, task, [episode.observations for episode in episodes], **style)
 
     return draw
-
-
-def compare_with_physics(
-    config: TrainConfig, figures: dict[str, Any], repeats: int, against: str | None
-) -> dict[str, float | str]:
-    """Rates of control steps per second: the environment's inside a rollout, raw physics, and EnvPool's.
-
-    Args:
-        config: the settings that ``figures`` were measured with.
-        figures: those of :func:`rlmaml.benchmark.benchmark`.
-        repeats: each rate is the median of so many episodes of all copies.
-        against: ``"envpool"``, or nothing.
-
-    Raises:
-        UserError: EnvPool has no such body.
-    """
-    from envs.throughput import envpool_rate, raw_physics_rate
-
-    copies, threads = config.num_tasks * config.num_episodes, config.rollout_threads
-    measured = [
-        raw_physics_rate(config.env_id, config.variant, copies, config.horizon, threads) for _ in range(repeats)
-    ]
-    raw = [rate for rate in measured if rate is not None]
-    if not raw:
-        return {}
-    steps = copies * config.horizon * (config.inner_steps + 1)
-    environment = figures["env_steps"] / figures["parts"]["environment"]
-    rates: dict[str, float | str] = {
-        "environment steps per second": environment,
-        "physics alone, steps per second": median(raw),
-        "environment / physics alone": environment / median(raw),
-        "meta-iteration / physics alone": figures["seconds_per_iteration"]["median"] * median(raw) / steps,
-    }
-    if against is None:
-        return rates
-    try:
-        pools = [envpool_rate(config.env_id, copies, config.horizon, threads) for _ in range(repeats)]
-    except ValueError as error:
-        raise UserError(f"--against envpool: {error}") from error
-    pool = median(rate for _, rate in pools)
-    return rates | {
-        "EnvPool's environment": pools[0][0],
-        "EnvPool, steps per second": pool,
-        "environment / EnvPool": environment / pool,
-    }

@@ -44,7 +44,7 @@ def test_observations_and_control_steps_are_those_of_the_data_sheet(
     made = world(BODIES[name])
     assert made.observation_space.shape == (size,)
     assert BODIES[name].simulation.substeps == substeps
-    assert made._physics.duration == pytest.approx(duration)
+    assert made.physics.duration == pytest.approx(duration)
 
 
 @pytest.mark.parametrize(("name", "position", "velocity"), [("half_cheetah", 0.01, 0.1), ("ant", 0.01, 0.1)])
@@ -64,7 +64,7 @@ def test_the_centre_of_mass_velocity_is_the_derivative_of_its_position() -> None
     for module in (half_cheetah, ant):
         made = world(module.FINN2017)
         made.reset(np.arange(2), {copy: np.random.default_rng(copy) for copy in range(2)})
-        physics, actions = made._physics, np.random.default_rng(0).uniform(-1, 1, (2, made.action_space.shape[0]))
+        physics, actions = made.physics, np.random.default_rng(0).uniform(-1, 1, (2, made.action_space.shape[0]))
         velocities, positions = [], []
         for _ in range(40):
             made.step(actions, np.ones(2, np.bool_))
@@ -80,7 +80,7 @@ def test_an_ant_that_stands_feels_the_ground_and_its_weight() -> None:
     for body in (ant.FINN2017, ant.GYMNASIUM):
         made = world(body)
         made.reset(np.arange(2), {copy: np.random.default_rng(copy) for copy in range(2)})
-        physics = made._physics
+        physics = made.physics
         for _ in range(int(15.0 / physics.duration)):
             made.step(np.zeros((2, 8)), np.ones(2, np.bool_))
         assert np.abs(physics.qvel).max() < 0.05  # it stands
@@ -110,16 +110,16 @@ def test_a_robot_is_unhealthy_where_its_data_sheet_says(name: str, unhealthy: di
     made, body = world(BODIES[name]), BODIES[name]
     made.reset(np.arange(2), {copy: np.random.default_rng(copy) for copy in range(2)})
     assert body.is_healthy is not None
-    assert body.is_healthy(made._physics).all()
+    assert body.is_healthy(made.physics).all()
     for index, value in unhealthy.items():
-        made._physics.qpos[1, index] = value
-    assert body.is_healthy(made._physics).tolist() == [True, False]
+        made.physics.qpos[1, index] = value
+    assert body.is_healthy(made.physics).tolist() == [True, False]
 
 
 def test_a_fallen_ant_ends_its_episode() -> None:
     made = world(ant.FINN2017)
     made.reset(np.arange(2), {copy: np.random.default_rng(copy) for copy in range(2)})
-    made._physics.qpos[1, 2] = 1.5
+    made.physics.qpos[1, 2] = 1.5
     assert made.step(np.zeros((2, 8)), np.ones(2, np.bool_)).terminated.tolist() == [False, True]
 
 

@@ -19,7 +19,7 @@ def changed(family: LocomotionFamily, variant: str, **tasks: Any) -> Physics:
     other = {name: np.roll(array, 1, axis=0) for name, array in arrays.items()}
     world.set_tasks(COPIES, other)  # which must leave no trace
     world.set_tasks(COPIES, arrays)
-    return world._physics
+    return world.physics
 
 
 @pytest.mark.parametrize("module", [half_cheetah, ant])
@@ -100,4 +100,4 @@ def test_factors_are_log_uniform_within_their_bounds() -> None:
 def test_an_unknown_joint_is_refused_with_the_models_own() -> None:
     world = half_cheetah.VELOCITY(3)
     with pytest.raises(ValueError, match=r'no joint "tail".*bthigh.*ffoot'):
-        damaged_actuator(["tail"])(world._physics, COPIES, np.zeros(3, np.int64))
+        damaged_actuator(["tail"])(world.physics, COPIES, np.zeros(3, np.int64))

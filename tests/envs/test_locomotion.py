@@ -66,7 +66,7 @@ def test_dynamics_equal_gymnasiums_bit_for_bit(name: str) -> None:
     # same seed on. Contact forces differ: Gymnasium computes them from the last stage of the last Runge-Kutta step,
     # which MuJoCo's batch does not show.
     world, reference = ours(name), theirs(name)
-    own = world._physics
+    own = world.physics
     same = slice(0, -TWINS[name].contact_observations or None)
     for copy in (0, 2):
         reset(world, [7, 8, 9])
@@ -95,7 +95,7 @@ def test_contact_forces_are_mujocos_at_the_beginning_of_the_last_physics_step(na
     world, model = ours(name), TWINS[name].body.build()
     data, substeps = mujoco.MjData(model), TWINS[name].body.simulation.substeps
     reset(world, [1, 2, 3])
-    own = world._physics
+    own = world.physics
     data.qpos[:], data.qvel[:] = own.qpos[1], own.qvel[1]
     mujoco.mj_forward(model, data)
     generator, touched = np.random.default_rng(0), 0
@@ -148,7 +148,7 @@ def test_an_exploding_robot_ends_its_episode_with_the_cause(tmp_path: Any, monke
     episodes = Episodes("HalfCheetahVel-v0", 3, 10, variant="rothfuss2019")
     assert isinstance(episodes.family, Locomotion)
     episodes.reset(COPIES, {copy: np.random.default_rng(copy) for copy in range(3)})
-    episodes.family._physics.field("actuator_gear")[1] *= 1e9
+    episodes.family.physics.field("actuator_gear")[1] *= 1e9
     first = episodes.step(np.full((3, 6), 0.5))
     assert first.terminated.tolist() == [False, True, False]
     assert "diverged" in first.info["instability"][1]

@@ -33,10 +33,10 @@ def test_the_camera_follows_the_robot() -> None:
 
     world = VELOCITY(1)
     world.reset(np.arange(1), {0: np.random.default_rng(0)})
-    pictures = RobotPictures(world._physics.model, RobotCamera())
+    pictures = RobotPictures(world.physics.model, RobotCamera())
     for x in (0.0, 30.0):
-        world._physics.qpos[0, 0] = x
-        picture = pictures.draw(world._physics.data_of(0), Marks())
+        world.physics.qpos[0, 0] = x
+        picture = pictures.draw(world.physics.data_of(0), Marks())
         middle = picture[100:260, 140:340].reshape(-1, 3).astype(int)
         skin = (middle[:, 0] > middle[:, 2] + 25).mean()  # the robot alone is of a warm colour
         assert skin > 0.02

@@ -106,8 +106,7 @@ def test_a_robot_is_trained_evaluated_beyond_its_training_range_and_timed(
     ]
     assert run("benchmark.py", *family, *sizes) == 0
     physics = json.loads((tmp_path / "b.json").read_text())["physics"]
-    assert physics["environment / physics alone"] > 0
-    assert physics["physics alone, steps per second"] > 0
+    assert min(physics.values()) > 0
 
 
 def test_a_family_without_tasks_beyond_the_training_range_says_so(
@@ -169,7 +168,7 @@ def test_benchmark_writes_every_figure(tmp_path: Path, run: Run) -> None:
         ("train_locomotion.py Nowhere-v0", "Known ids: Navigation2D-v0, HalfCheetahVel-v0"),
         ("train_locomotion.py Navigation2D-v0", "train it with scripts/train_nav.py"),
         ("train_locomotion.py AntVel-v0 --variant nobody2050", "Choose one of: finn2017, gymnasium"),
-        ("benchmark.py SwimmerVel-v0 --against envpool", "pip install envpool"),
+        ("benchmark.py Navigation2D-v0 --against envpool", "EnvPool has no body like that"),
         ("summarise.py /nowhere", "There is no evaluation in /nowhere"),
     ],
 )

@@ -1,0 +1,38 @@
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from envs.throughput import envpool_name, envpool_rate, median_rate, raw_physics_rate
+
+
+def test_physics_alone_is_timed_on_the_variants_own_model() -> None:
+    assert raw_physics_rate("AntVel-v0", "finn2017", num_copies=3, steps=4, threads=1) > 0
+    with pytest.raises(ValueError, match="Navigation2D-v0 is not simulated by MuJoCo"):
+        raw_physics_rate("Navigation2D-v0", "finn2017", num_copies=3, steps=4, threads=1)
+
+
+def test_the_median_rate_by_hand() -> None:
+    rates = iter([5.0, 1.0, 3.0])
+    assert median_rate(lambda: next(rates), 3) == 3.0
+
+
+def test_envpools_bodies_are_found_by_ours() -> None:
+    assert envpool_name("HalfCheetahChanged-v0") == "HalfCheetah-v5"
+    assert envpool_name("AntGoal-v0") == "Ant-v5"
+    with pytest.raises(ValueError, match="no body like that of Navigation2D-v0"):
+        envpool_name("Navigation2D-v0")
+
+
+def test_envpool_is_stepped_with_legal_actions(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[Any] = []
+    space = SimpleNamespace(low=np.full(6, -0.4), high=np.full(6, 0.4))
+    pool = SimpleNamespace(reset=lambda: None, step=steps.append, close=lambda: None, action_space=space)
+    fake: Any = ModuleType("envpool")
+    fake.make_gymnasium = lambda name, num_envs, num_threads: pool
+    monkeypatch.setitem(sys.modules, "envpool", fake)
+    assert envpool_rate("HalfCheetah-v5", num_copies=3, steps=4, threads=1) > 0
+    assert len(steps) == 4
+    assert all(action.shape == (3, 6) and np.abs(action).max() <= 0.4 for action in steps)
