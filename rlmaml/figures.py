@@ -1,6 +1,6 @@
 """Figures of adaptation: some episodes of some tasks, before and after it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -44,7 +44,9 @@ def adaptation_figure(
     return figure
 
 
-def draw_rewards(axes: Axes, task: Tasks, episodes: Sequence[Episode], *, color: str, label: str | None = None) -> None:
+def draw_rewards(
+    axes: Axes, task: Mapping[str, Any], episodes: Sequence[Episode], *, color: str, label: str | None = None
+) -> None:
     """Draw the reward over the steps of several episodes of one task, whose parameters are written below."""
     for index, episode in enumerate(episodes):
         axes.plot(episode.rewards, color=color, alpha=0.6, linewidth=1.0, label=label if index == 0 else None)
