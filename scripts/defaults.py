@@ -22,23 +22,36 @@ adapted; with ``log_likelihood`` its standard deviation shrinks early, and the f
 """
 
 LOCOMOTION = TrainConfig(
-    num_tasks=40,
+    num_tasks=20,
     num_episodes=20,
     horizon=200,
-    inner_steps=1,
+    inner_steps=2,
     inner_step_sizes=(0.1, 0.05),
     learn_step_sizes=True,
     inner_loss="likelihood_ratio",
-    stage_weights=(0.0, 1.0),
+    stage_weights=(0.0, 2.0, 1.0),
     hidden=(100, 100),
+    initial_std=0.5,
     gae_lambda=0.97,
-    max_kl=0.02,
+    max_kl=0.03,
     evaluation_episodes=20,
 )
 """Every robot family, unless its own entry below says otherwise."""
 
+SPEED = replace(
+    LOCOMOTION,
+    inner_steps=3,
+    inner_step_sizes=(0.1, 0.1, 0.1),
+    stage_weights=(0.0, 1.0, 1.0, 1.0),
+    initial_std=0.4,
+    advantage_scale=3.0,
+)
+"""Target speeds: how far off a task is says how far to go, so advantages keep one scale over all tasks."""
+
 TUNED: dict[tuple[str, str], TrainConfig] = {
-    ("HalfCheetahDir-v0", "finn2017"): replace(LOCOMOTION, iterations=100),
+    ("HalfCheetahVel-v0", "finn2017"): replace(SPEED, iterations=200),
+    ("HalfCheetahVel-v0", "rothfuss2019"): replace(SPEED, horizon=100, iterations=200),
+    ("HalfCheetahDir-v0", "rothfuss2019"): replace(LOCOMOTION, horizon=100, iterations=300),
 }
 """(Environment id, variant) -> settings that were tried and that RESULTS.md reports on."""
 
