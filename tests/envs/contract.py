@@ -179,9 +179,10 @@ class EnvironmentContract:
         actions[:, 2] = 1.0
         before = roll_out(env, actions)
         has_changed = False
+        tasks, beyond = env.sample_tasks(NUM_ENVS, seeds=range(NUM_ENVS)), env.wide_task_space != env.task_space
         for seed in range(90, 98):
-            tasks = env.sample_tasks(NUM_ENVS, seeds=[0, 1, seed, 3])
-            env.set_tasks(tasks)
+            other = env.sample_tasks(1, seeds=[seed], beyond=beyond)
+            env.set_tasks({name: np.concatenate([array[:2], other[name], array[3:]]) for name, array in tasks.items()})
             after = roll_out(env, actions)
             assert_same(take(after, [0, 1, 3]), take(before, [0, 1, 3]))
             has_changed |= not np.array_equal(after.reward[:, 2], before.reward[:, 2])
