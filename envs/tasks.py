@@ -43,6 +43,29 @@ def validate_task(task: Any, space: spaces.Dict, units: Mapping[str, str], owner
     return _validate(task, space, f"{owner} expects a task {_legal(space, units, ())}", num_axes=0)
 
 
+def parse_task(words: Sequence[str], space: spaces.Dict, units: Mapping[str, str], owner: str) -> Task:
+    """One task from ``name=value`` words, several numbers separated by commas: ``["goal=0.3,-0.1", "gain=0.8"]``.
+
+    Raises:
+        TypeError, ValueError: a word of another form, and as ``validate_task``; the message lists the legal parameters
+            with their ranges and units.
+    """
+    expects = f"{owner} expects a task {_legal(space, units, ())}"
+    task = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        try:
+            numbers = [float(number) for number in text.split(",")]
+        except ValueError as error:
+            raise ValueError(f"{expects}; got {word!r}. Write name=value, or name=value,value.") from error
+        if not equals or name in task:
+            raise ValueError(f"{expects}; got {word!r}. Write each parameter once, as name=value.")
+        is_whole = isinstance(space.spaces.get(name), spaces.Discrete) and all(n.is_integer() for n in numbers)
+        array = np.array(numbers, np.int64 if is_whole else np.float64)
+        task[name] = array[0] if len(numbers) == 1 and not getattr(space.spaces.get(name), "shape", ()) else array
+    return validate_task(task, space, units, owner)
+
+
 def sample_uniform_task(space: spaces.Dict, generator: np.random.Generator) -> Task:
     """One task with every parameter drawn uniformly over its bounds, in the order of the space."""
     task: Task = {}

@@ -19,14 +19,17 @@ from rlmaml.files import write_atomically
 from rlmaml.types import Params
 
 FORMAT = "rlmaml-checkpoint-1"
+CHECKPOINT = "checkpoint.safetensors"
+"""Name of a run's checkpoint in its directory."""
 
 
 class Checkpoint(NamedTuple):
-    """A run after ``iteration`` completed meta-iterations."""
+    """A run after ``iteration`` completed meta-iterations; theta may since have taken inner steps on one task."""
 
     theta: Params
     iteration: int
     config: TrainConfig
+    inner_steps_taken: int = 0
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -38,6 +41,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     metadata = {
         "format": FORMAT,
         "iteration": str(checkpoint.iteration),
+        "inner_steps_taken": str(checkpoint.inner_steps_taken),
         "config": configuration.to_json(checkpoint.config),
         "order": json.dumps(list(checkpoint.theta)),
     }
@@ -65,4 +69,5 @@ def load_checkpoint(path: Path, device: str = "cpu") -> Checkpoint:
             f"legal is {FORMAT!r}. Train anew, or use the version that wrote it."
         )
     theta = {name: tensors[name] for name in json.loads(metadata["order"])}
-    return Checkpoint(theta, int(metadata["iteration"]), configuration.from_json(metadata["config"]))
+    config = configuration.from_json(metadata["config"])
+    return Checkpoint(theta, int(metadata["iteration"]), config, int(metadata.get("inner_steps_taken", "0")))

@@ -49,22 +49,38 @@ def sample_and_adapt(
             )
         with torch_threads(config.threads):
             with clock.part("advantages"):
-                batch = with_advantages(
-                    sampled,
-                    discount=config.discount,
-                    gae_lambda=config.gae_lambda,
-                    bootstrap=config.time_limit == "bootstrap",
-                    scale=config.advantage_scale,
-                )
+                batch = to_batch(sampled, config)
             if step < inner_steps:
                 with clock.part("adapt"):
-                    task_params = adapt(
-                        policy,
-                        task_params,
-                        batch,
-                        loss=INNER_LOSSES[config.inner_loss],
-                        step_size=learned_step_sizes(repeated, step) or config.step_sizes(step + 1)[-1],
-                    )
+                    task_params = inner_step(policy, repeated, task_params, batch, config, step)
         rollouts.append(sampled)
         batches.append(batch)
     return rollouts, batches
+
+
+def to_batch(sampled: Rollout, config: TrainConfig) -> Batch:
+    """What the losses read of a rollout, as configured; see :func:`rlmaml.advantages.with_advantages`."""
+    return with_advantages(
+        sampled,
+        discount=config.discount,
+        gae_lambda=config.gae_lambda,
+        bootstrap=config.time_limit == "bootstrap",
+        scale=config.advantage_scale,
+    )
+
+
+def inner_step(
+    policy: Policy, params: Params, task_params: Params, batch: Batch, config: TrainConfig, step: int
+) -> Params:
+    """Inner step number ``step``, counted from 0, as configured.
+
+    Args:
+        policy: the policy.
+        params: holds the learned step sizes, where there are any, with a task axis.
+        task_params: the policy's parameters before the step.
+        batch: episodes sampled with them.
+        config: settings of the inner step.
+        step: how many steps were taken before; beyond the trained ones, the last step size is used again.
+    """
+    size = learned_step_sizes(params, step) or config.step_sizes(step + 1)[-1]
+    return adapt(policy, task_params, batch, loss=INNER_LOSSES[config.inner_loss], step_size=size)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from rlmaml.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rlmaml.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.config import TrainConfig, check_resumable
 from rlmaml.errors import NonFiniteError, UserError
 from rlmaml.evaluate import Evaluation, evaluate
@@ -25,12 +25,7 @@ from rlmaml.threads import check_threads, keep_freed_memory
 from rlmaml.train import meta_train
 from rlmaml.types import Params
 
-CHECKPOINT, SETTINGS, EVALUATION, FIGURE = (
-    "checkpoint.safetensors",
-    "run.json",
-    "evaluation.json",
-    "adaptation.png",
-)
+SETTINGS, EVALUATION, FIGURE = "run.json", "evaluation.json", "adaptation.png"
 EVALUATION_SEED = 10_000
 
 MakeEnv: TypeAlias = Callable[[int], TaskEnvironment]

@@ -1,7 +1,7 @@
 """What the scripts share: they introduce the environments of ``envs`` to ``rlmaml``, and train."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,38 @@ def environment_maker(config: TrainConfig) -> Callable[[int], "TaskVectorEnv"]:
             raise UserError(str(error)) from error
 
     return make
+
+
+def make_task_environment(
+    config: TrainConfig, words: Sequence[str], num_envs: int, seed: int, variant: str | None, threads: int
+) -> tuple["TaskVectorEnv", str]:
+    """An environment whose copies all work on one task, and that task in words.
+
+    Args:
+        config: settings of the run; its family, variant and horizon are used.
+        words: the task as ``name=value`` words, or ``random`` for one that training may draw.
+        num_envs: copies.
+        seed: seed of a random task.
+        variant: another variant of the family than the run's.
+        threads: threads of the physics.
+
+    Raises:
+        UserError: the task is not legal in this family; the message lists its parameters with ranges and units.
+    """
+    from envs.tasks import describe_task, parse_task
+
+    config = replace(config, variant=variant or config.variant, rollout_threads=threads)
+    env = environment_maker(config)(num_envs)
+    try:
+        if tuple(words) == ("random",):
+            task = {name: values[0] for name, values in env.sample_tasks(1, [seed]).items()}
+        else:
+            task = parse_task(words, env.wide_task_space, env.task_units, config.env_id)
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from error
+    env.set_tasks({name: value[None] for name, value in task.items()})
+    flag = "" if env.task_space.contains(task) else " (outside of the training range)"
+    return env, describe_task(task, env.task_units) + flag
 
 
 def default_variant(env_id: str) -> str:

@@ -52,9 +52,9 @@ def main() -> None:
     """Parse, evaluate, print the table."""
     options = tyro.cli(Options, description=__doc__)
 
-    from rlmaml.checkpoint import load_checkpoint
+    from rlmaml.checkpoint import CHECKPOINT, load_checkpoint
     from rlmaml.files import write_atomically
-    from rlmaml.run import CHECKPOINT, evaluate_run, run_settings
+    from rlmaml.run import evaluate_run, run_settings
     from rlmaml.table import evaluation_table
     from rlmaml.threads import check_threads
 

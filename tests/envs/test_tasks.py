@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from envs.tasks import describe_task, repeat_tasks, sample_uniform_task, validate_task, validate_tasks
+from envs.tasks import describe_task, parse_task, repeat_tasks, sample_uniform_task, validate_task, validate_tasks
 
 SPACE = spaces.Dict(
     {
@@ -154,3 +154,28 @@ def test_sampled_tasks_are_uniform_over_the_space() -> None:
     assert 0.0 <= velocity.min() < 0.01 < 1.99 < velocity.max() <= 2.0
     # A count of 4000 draws with probability 1/4 has standard deviation sqrt(4000 * 3 / 16) = 27.4.
     assert (abs(np.bincount(corner, minlength=4) - 1000) < 4 * 27.4).all()
+
+
+def test_a_task_in_words_is_parsed() -> None:
+    task = parse_task(["velocity=0.5", "goal=0.3,-0.2", "corner=2"], SPACE, UNITS, "Robot-v0")
+    assert (float(task["velocity"]), int(task["corner"])) == (0.5, 2)
+    np.testing.assert_array_equal(task["goal"], [0.3, -0.2])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("velocity=0.5", r"Missing: \[.*'goal'.*\]"),
+        ("velocity", "Write name=value"),
+        ("velocity=high", "Write name=value"),
+        ("velocity=0.5 velocity=0.6", "each parameter once"),
+        ("velocity=3 goal=0.3,-0.2 corner=2", 'got "velocity" = 3'),
+        ("velocity=1 goal=0.3 corner=2", "shape"),
+        ("velocity=1 goal=0.3,-0.2 corner=2.5", "Pass integers"),
+        ("speed=1 goal=0.3,-0.2 corner=2", r"unknown: \['speed'\]"),
+    ],
+)
+def test_a_task_in_words_that_is_not_legal_lists_what_is(words: str, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message) as raised:
+        parse_task(words.split(), SPACE, UNITS, "Robot-v0")
+    assert '"velocity": () in [0, 2] m/s' in str(raised.value)

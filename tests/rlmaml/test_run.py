@@ -13,11 +13,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import rlmaml.run
 from envs import TaskVectorEnv, make_tasks_env
-from rlmaml.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rlmaml.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.config import TrainConfig
 from rlmaml.errors import UserError
 from rlmaml.evaluate import Evaluation
-from rlmaml.run import CHECKPOINT, EVALUATION, FIGURE, InterruptedRunError, check_device, evaluate_run, train
+from rlmaml.run import EVALUATION, FIGURE, InterruptedRunError, check_device, evaluate_run, train
 
 CONFIG = TrainConfig(
     iterations=6,

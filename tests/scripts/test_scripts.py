@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+
+from rlmaml.adaptable import load
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TINY: tuple[object, ...] = ("--tasks", 2, "--episodes", 3, "--horizon", 5, "--hidden", 8, "--iterations", 2)
@@ -32,7 +35,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     return run_script
 
 
-@pytest.mark.parametrize("name", ["train_nav.py", "train_locomotion.py", "evaluate.py", "benchmark.py", "summarise.py"])
+@pytest.mark.parametrize(
+    "name", sorted(path.name for path in SCRIPTS.glob("*.py") if path.name not in ("common.py", "defaults.py"))
+)
 def test_help_explains_every_option(name: str) -> None:
     command = [sys.executable, str(SCRIPTS / name), "--help"]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -213,3 +218,46 @@ def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path) -> None:
     done = metrics.read_text().count("\n")
     subprocess.run([*command, "--iterations", str(done + 2), "--resume"], check=True, capture_output=True)
     assert metrics.read_text().count("\n") == done + 2
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 2-D navigation, too short to be good."""
+    run_dir = tmp_path_factory.mktemp("runs") / "run"
+    command = [sys.executable, SCRIPTS / "train_nav.py", *TINY, "--run-dir", run_dir]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    return run_dir
+
+
+def test_a_policy_is_adapted_in_simulation_from_recorded_episodes_and_online(
+    tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapted, recorded, again = (tmp_path / name for name in ("a.safetensors", "episodes.npz", "b.safetensors"))
+    task = ["--task", "goal=0.3,-0.2", "--episodes-per-step", 4]
+    assert run("adapt.py", trained, *task, "--steps", 1, "--output", adapted, "--record", recorded) == 0
+    output = capsys.readouterr().out
+    assert "Task: goal = (0.3, -0.2) m" in output
+    assert re.search(r"^    1 +-\d+\.\d\d  -\d+\.\d\d to -\d+\.\d\d$", output, re.MULTILINE)
+    assert run("adapt.py", trained, "--episodes", recorded, "--output", again) == 0
+    one, other = load(adapted).params, load(again).params
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert run("adapt.py", adapted, "--online", "--steps", 2, "--episodes-per-step", 3, "--output", again) == 2
+    assert "exists" in capsys.readouterr().err
+    assert run("adapt.py", adapted, "--online", "--steps", 2, "--output", again, "--overwrite") == 0
+    assert run("adapt.py", trained, "--task", "goal=0.6,0.2", "--output", tmp_path / "c.safetensors") == 0
+    assert "(outside of the training range)" in capsys.readouterr().out
+
+
+def test_adaptation_refuses_what_it_cannot_use(
+    tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, message in (
+        (["--task", "speed=1"], '"goal": (2,) in '),
+        (["--steps", 0], "--steps is 0"),
+        (["--episodes", tmp_path / "absent.npz"], "There are no episodes at"),
+        (["--episodes", tmp_path / "absent.npz", "--online"], "--episodes needs no simulator"),
+    ):
+        assert run("adapt.py", trained, *arguments, "--output", tmp_path / "out.safetensors") == 2
+        assert message in capsys.readouterr().err
+    assert run("adapt.py", tmp_path / "nowhere") == 2
+    assert "There is no checkpoint at" in capsys.readouterr().err

@@ -1,0 +1,202 @@
+"""A meta-trained policy in use: load it, act, adapt it to one robot's task from episodes, act better.
+
+``policy = load(run_dir)``, ``adapted = policy.adapt(episodes)``, ``action = adapted.act(observation)``.
+"""
+
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rlmaml.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
+from rlmaml.config import TrainConfig
+from rlmaml.episodes import inner_step, to_batch
+from rlmaml.errors import NonFiniteError, UserError
+from rlmaml.parameters import detach, policy_parameters, with_task_axis
+from rlmaml.policy import GaussianMLP
+from rlmaml.recorded import RecordedEpisodes, as_rollout, check_episodes, from_rollout
+from rlmaml.rollout import TaskEnvironment, rollout
+from rlmaml.seeding import Phase, RandomStreams
+from rlmaml.stopwatch import Stopwatch
+from rlmaml.threads import torch_threads
+from rlmaml.types import Params
+
+LARGEST_LOG_RATIO = 0.5
+"""Mean |log importance ratio| in nats above which episodes count as another policy's."""
+LEGAL_SPREAD = (0.5, 2.0)
+"""Mean squared standardised action noise; 1 for the policy's own episodes."""
+
+
+@dataclass(frozen=True)
+class AdaptablePolicy:
+    """A policy for one robot, as meta-trained or after inner steps on its task.
+
+    Attributes:
+        network: the policy as a function of its parameters.
+        params: its parameters, without a task axis, with the learned step sizes where there are any.
+        config: settings of the run that trained it.
+        iteration: meta-iterations it was trained for.
+        steps_taken: inner steps taken since.
+    """
+
+    network: GaussianMLP
+    params: Params
+    config: TrainConfig
+    iteration: int
+    steps_taken: int = 0
+
+    @property
+    def weights(self) -> Params:
+        """What the network reads: the parameters without the learned step sizes."""
+        return policy_parameters(self.params)
+
+    def act(self, observation: npt.ArrayLike, generator: np.random.Generator | None = None) -> npt.NDArray[np.float32]:
+        """The action at one observation (obs,) or at several (..., obs), within [-1, 1].
+
+        Args:
+            observation: what the robot sees.
+            generator: draws exploration noise; by default the most likely action is taken.
+
+        Raises:
+            UserError: the observation has another size than those of the training, or is not finite.
+        """
+        seen = np.asarray(observation, np.float32)
+        if seen.ndim == 0 or seen.shape[-1] != self.network.observation_size or not np.isfinite(seen).all():
+            raise UserError(
+                f"The policy acts on finite observations of {self.network.observation_size} numbers; got shape "
+                f"{seen.shape}{'' if np.isfinite(seen).all() else ', not finite'}."
+            )
+        with torch.no_grad():
+            distribution = self.network(self.weights, torch.from_numpy(np.atleast_2d(seen)))
+            actions = distribution.mean
+            if generator is not None:
+                noise = self.network.draw_noise(generator, tuple(actions.shape[:-1]))
+                actions = distribution.sample(torch.from_numpy(noise))
+        clipped: npt.NDArray[np.float32] = actions.clamp(-1.0, 1.0).view(*seen.shape[:-1], -1).numpy()
+        return clipped
+
+    def adapt(self, episodes: RecordedEpisodes, *, step_scale: float = 1.0) -> "AdaptablePolicy":
+        """The policy after one more inner step, on episodes sampled with this one.
+
+        Args:
+            episodes: several episodes on the robot's task; see :mod:`rlmaml.recorded`.
+            step_scale: factor on the inner step size.
+
+        Warns:
+            The episodes look as if another policy had made them; see :func:`off_policy_reason`.
+
+        Raises:
+            UserError: the episodes do not fit the policy, or the step is not finite.
+        """
+        episodes = check_fit(self, episodes)
+        if reason := off_policy_reason(self, episodes):
+            warnings.warn(f"The episodes were not produced by this policy: {reason}", stacklevel=2)
+        sampled = as_rollout(episodes)
+        repeated = detach(with_task_axis(self.params, 1))
+        before = policy_parameters(repeated)
+        if episodes.log_probs is None:
+            with torch.no_grad():
+                log_probs = self.network(before, sampled.observations).log_prob(sampled.actions)
+            sampled = sampled._replace(log_probs=log_probs)
+        try:
+            batch = to_batch(sampled, self.config)
+        except NonFiniteError as error:
+            raise UserError(f"Adaptation failed: {error}") from error
+        after = inner_step(self.network, repeated, before, batch, self.config, self.steps_taken)
+        adapted = {name: before[name] + step_scale * (after[name] - before[name]) for name in before}
+        if not all(bool(tensor.isfinite().all()) for tensor in adapted.values()):
+            raise UserError("Adaptation failed: the adapted parameters are not finite. Check the recorded rewards.")
+        single = {name: tensor[0].detach() for name, tensor in adapted.items()}
+        return replace(self, params=self.params | single, steps_taken=self.steps_taken + 1)
+
+    def record(self, env: TaskEnvironment, seed: int) -> RecordedEpisodes:
+        """One episode in every copy of an environment whose copies share one task, with exploration.
+
+        Raises:
+            NonFiniteError: an observation, action or reward is NaN or infinite.
+        """
+        with torch_threads(1):
+            sampled = rollout(
+                env,
+                self.network,
+                self.weights,
+                num_tasks=1,
+                horizon=self.config.horizon,
+                streams=RandomStreams(seed, Phase.EVALUATION),
+                step=self.steps_taken,
+                clock=Stopwatch(),
+            )
+        return from_rollout(sampled)
+
+    def save(self, path: Path) -> None:
+        """Write the policy to a file that :func:`load` reads.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        save_checkpoint(path, Checkpoint(self.params, self.iteration, self.config, self.steps_taken))
+
+
+def load(path: Path | str) -> AdaptablePolicy:
+    """The policy of a run directory, or of a file that :meth:`AdaptablePolicy.save` wrote.
+
+    Raises:
+        UserError: there is none, or it is truncated or foreign.
+    """
+    path = Path(path)
+    checkpoint = load_checkpoint(path / CHECKPOINT if path.is_dir() or not path.suffix else path)
+    theta, config = checkpoint.theta, checkpoint.config
+    network = GaussianMLP(
+        observation_size=theta["layer0.weight"].shape[-1],
+        action_size=theta["log_std"].shape[-1],
+        hidden=config.hidden,
+        activation=config.activation,
+        initial_std=config.initial_std,
+    )
+    return AdaptablePolicy(network, theta, config, checkpoint.iteration, checkpoint.inner_steps_taken)
+
+
+def check_fit(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> RecordedEpisodes:
+    """The episodes, checked on their own and against the policy.
+
+    Raises:
+        UserError: see :func:`rlmaml.recorded.check_episodes`; or observations or actions of another size than the
+            policy's, or a bootstrapped time limit without final observations.
+    """
+    episodes = check_episodes(episodes, "The recording")
+    sizes = {"observations": policy.network.observation_size, "actions": policy.network.action_size}
+    for name, size in sizes.items():
+        received = getattr(episodes, name).shape[1]
+        if received != size:
+            raise UserError(f"The recorded {name} have {received} numbers; this policy was trained with {size}.")
+    if policy.config.time_limit == "bootstrap" and episodes.final_observations is None:
+        raise UserError(
+            "This policy was trained with --time-limit bootstrap, which needs final_observations in the recording."
+        )
+    return episodes
+
+
+def off_policy_reason(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> str | None:
+    """Why recorded episodes cannot be this policy's own, or None if they may be.
+
+    With recorded log-probabilities, the importance ratio ``π(a|o) / π_recorded(a|o)`` is 1 for the policy's own
+    episodes. Without them, ``((a − μ(o)) / σ)²`` has mean 1 for these.
+    """
+    with torch.no_grad():
+        distribution = policy.network(policy.weights, torch.from_numpy(episodes.observations))
+        actions = torch.from_numpy(episodes.actions)
+        if episodes.log_probs is not None:
+            log_ratio = distribution.log_prob(actions) - torch.from_numpy(episodes.log_probs)
+            typical = float(log_ratio.abs().mean())
+            if typical > LARGEST_LOG_RATIO:
+                return f"the importance ratio is far from 1 (mean |log ratio| {typical:.2f} nats)."
+            return None
+        spread = float(((actions - distribution.mean) * torch.exp(-distribution.log_std)).square().mean())
+    low, high = LEGAL_SPREAD
+    if low <= spread <= high:
+        return None
+    kind = "less" if spread < low else "more"
+    return f"its actions vary {kind} than the policy's exploration (mean squared deviation {spread:.2f}, not about 1)."

@@ -1,0 +1,79 @@
+"""Adaptation with the robot in the loop: collect episodes, take an inner step, collect again."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtrit
+
+from rlmaml.adaptable import AdaptablePolicy
+from rlmaml.recorded import RecordedEpisodes
+
+Collect: TypeAlias = Callable[[AdaptablePolicy, int], RecordedEpisodes]
+"""``collect(policy, visit)``: episodes of the policy on the robot; visits are counted from 0, and never repeat."""
+
+
+class Attempt(NamedTuple):
+    """What one round of adaptation led to."""
+
+    policy: AdaptablePolicy
+    """The policy to go on with: the new one, or the previous one where the step was undone."""
+    episodes: RecordedEpisodes
+    """What the attempted policy did."""
+    undone: bool = False
+
+    @property
+    def returns(self) -> npt.NDArray[np.float64]:
+        """Returns of the attempted policy."""
+        return self.episodes.returns.astype(np.float64)
+
+
+def return_interval(returns: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """The 95 % interval of the mean return, Student's t over episodes; without limits for a single episode."""
+    mean, count = float(returns.mean()), len(returns)
+    if count < 2:
+        return -np.inf, np.inf
+    half = float(stdtrit(count - 1, 0.975) * returns.std(ddof=1) / np.sqrt(count))
+    return mean - half, mean + half
+
+
+def adapt_in_steps(policy: AdaptablePolicy, collect: Collect, rounds: int) -> Iterator[Attempt]:
+    """The policy as it is, then after each of ``rounds`` inner steps, all of which are kept.
+
+    Raises:
+        UserError: see :meth:`rlmaml.adaptable.AdaptablePolicy.adapt`.
+    """
+    for visit in range(rounds + 1):
+        episodes = collect(policy, visit)
+        yield Attempt(policy, episodes)
+        if visit < rounds:
+            policy = policy.adapt(episodes)
+
+
+def adapt_online(policy: AdaptablePolicy, collect: Collect, rounds: int) -> Iterator[Attempt]:
+    """The policy as it is, then after each of ``rounds`` attempts to improve it; bad ones are undone.
+
+    A step is undone where the return interval of the new policy lies below that of the previous one. The next attempt
+    then starts from the previous policy with fresh episodes and half the step; after a step that is kept, the size is
+    the trained one again.
+
+    Raises:
+        UserError: see :meth:`rlmaml.adaptable.AdaptablePolicy.adapt`.
+    """
+    visit, scale = 0, 1.0
+    episodes = collect(policy, visit)
+    returns = episodes.returns.astype(np.float64)
+    yield Attempt(policy, episodes)
+    for _ in range(rounds):
+        candidate = policy.adapt(episodes, step_scale=scale)
+        visit += 1
+        attempt = Attempt(candidate, collect(candidate, visit))
+        if return_interval(attempt.returns)[1] < return_interval(returns)[0]:
+            visit, scale = visit + 1, scale / 2
+            episodes = collect(policy, visit)
+            returns = np.concatenate([returns, episodes.returns])
+            yield attempt._replace(policy=policy, undone=True)
+        else:
+            policy, episodes, returns, scale = candidate, attempt.episodes, attempt.returns, 1.0
+            yield attempt

@@ -1,0 +1,112 @@
+"""Adapt a meta-trained policy to one task, and write the adapted policy.
+
+In simulation: adapt.py RUN_DIR --task velocity=1.3. From recorded episodes, without a simulator: adapt.py RUN_DIR
+--episodes FILE. While the robot goes on working: adapt.py RUN_DIR --task velocity=1.3 --online. RUN_DIR may also be a
+policy that this script wrote, which is then adapted further.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from common import make_task_environment
+
+from rlmaml.cli import run_command
+from rlmaml.errors import UserError
+
+if TYPE_CHECKING:
+    from rlmaml.adaptable import AdaptablePolicy
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the script."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """Directory of the run, or an adapted policy."""
+    task: tuple[str, ...] = ("random",)
+    """Task to adapt to in simulation: parameters by name, such as velocity=1.3 or goal=0.3,-0.2; or random."""
+    episodes: Path | None = None
+    """Adapt from these recorded episodes instead: an .npz file (its layout: rlmaml/recorded.py) or a Minari dataset."""
+    online: bool = False
+    """Go on adapting; undo a step after which the return is significantly worse."""
+    num_episodes: Annotated[int, tyro.conf.arg(name="episodes-per-step")] = 20
+    """Episodes per inner step in simulation."""
+    steps: int = 1
+    """Inner steps in simulation, or attempts with --online; beyond the trained steps, the last size is used again."""
+    seed: int = 0
+    """Seed of the episodes, and of a random task."""
+    variant: str | None = None
+    """Adapt in another variant of the family; by default in the one of the training."""
+    record: Path | None = None
+    """Also write the episodes of the unadapted policy to this .npz file."""
+    output: Path | None = None
+    """Where the adapted policy is written; by default RUN_DIR/adapted.safetensors."""
+    overwrite: bool = False
+    """Replace files that are already there."""
+    threads: int = 2
+    """Threads of the physics."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers before anything is loaded."""
+        least = (("--episodes-per-step", self.num_episodes, 2), ("--steps", self.steps, 1), ("--seed", self.seed, 0))
+        for name, value, smallest in (*least, ("--threads", self.threads, 1)):
+            if value < smallest:
+                raise UserError(f"{name} is {value}; it must be at least {smallest}.")
+        if self.episodes and (self.online or self.record or self.task != ("random",)):
+            raise UserError("--episodes needs no simulator; it excludes --task, --online and --record.")
+
+    @property
+    def target(self) -> Path:
+        """The file of the adapted policy."""
+        beside = self.run_dir if self.run_dir.is_dir() else self.run_dir.parent
+        return self.output or beside / "adapted.safetensors"
+
+
+def main() -> None:
+    """Parse, adapt, write, print the returns."""
+    options = tyro.cli(Options, description=__doc__)
+    for path in (options.target, options.record):
+        if path and path.exists() and not options.overwrite:
+            raise UserError(f"{path} exists. Choose another file, or replace it with --overwrite.")
+
+    from rlmaml.adaptable import load
+
+    policy = load(options.run_dir)
+    if options.episodes:
+        from rlmaml.recorded import read_episodes
+
+        episodes = read_episodes(options.episodes)
+        adapted = policy.adapt(episodes)
+        print(f"Adapted on {len(episodes.ends)} recorded episodes, mean return {episodes.returns.mean():.2f}.")
+    else:
+        adapted = adapt_in_simulation(options, policy)
+    adapted.save(options.target)
+    print(f"Adapted policy: {options.target}")
+
+
+def adapt_in_simulation(options: Options, policy: "AdaptablePolicy") -> "AdaptablePolicy":
+    """Adapt to the chosen task, and print the return after each step."""
+    from rlmaml.online import adapt_in_steps, adapt_online, return_interval
+    from rlmaml.recorded import write_episodes
+
+    env, description = make_task_environment(
+        policy.config, options.task, options.num_episodes, options.seed, options.variant, options.threads
+    )
+    print(f"Task: {description}\n\nsteps  return  95 % interval")
+    steps = (adapt_online if options.online else adapt_in_steps)(
+        policy, lambda current, visit: current.record(env, options.seed + visit), options.steps
+    )
+    for number, step in enumerate(steps):
+        low, high = return_interval(step.returns)
+        undone = "  undone" if step.undone else ""
+        print(f"{number:>5}  {step.returns.mean():>8.2f}  {low:.2f} to {high:.2f}{undone}", flush=True)
+        if number == 0 and options.record:
+            write_episodes(options.record, step.episodes)
+        policy = step.policy
+    return policy
+
+
+if __name__ == "__main__":
+    run_command(main)

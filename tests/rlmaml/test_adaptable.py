@@ -1,0 +1,138 @@
+import dataclasses
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from envs import TaskVectorEnv, make_tasks_env
+from rlmaml.adaptable import AdaptablePolicy, load
+from rlmaml.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
+from rlmaml.config import TrainConfig
+from rlmaml.episodes import sample_and_adapt
+from rlmaml.errors import UserError
+from rlmaml.initial import initial_theta, make_policy
+from rlmaml.seeding import Phase, RandomStreams
+from rlmaml.stopwatch import Stopwatch
+from tests.rlmaml.makers import vector
+
+CONFIG = TrainConfig(
+    num_tasks=1, num_episodes=6, horizon=9, hidden=(8,), threads=1, inner_steps=2, inner_step_sizes=(0.5, 0.3)
+)
+LEARNED = dataclasses.replace(CONFIG, learn_step_sizes=True, inner_loss="likelihood_ratio")
+
+
+def navigation() -> TaskVectorEnv:
+    env = make_tasks_env("Navigation2D-v0", 6, CONFIG.horizon, variant="finn2017")
+    env.set_tasks({"goal": np.array([[0.3, -0.2]])})
+    return env
+
+
+def saved_policy(run_dir: Path, config: TrainConfig = LEARNED) -> AdaptablePolicy:
+    theta = initial_theta(config, make_policy(config, navigation()))
+    save_checkpoint(run_dir / CHECKPOINT, Checkpoint(theta, 3, config))
+    return load(run_dir)
+
+
+@pytest.mark.parametrize("config", [CONFIG, LEARNED])
+def test_two_steps_from_recorded_episodes_equal_adaptation_in_the_loop(tmp_path: Path, config: TrainConfig) -> None:
+    env, policy = navigation(), saved_policy(tmp_path, config)
+    rollouts, _ = sample_and_adapt(
+        env,
+        policy.network,
+        policy.params,
+        config,
+        RandomStreams(5, Phase.EVALUATION),
+        Stopwatch(),
+        num_tasks=1,
+        inner_steps=2,
+    )
+    for sampled in rollouts:
+        episodes = policy.record(env, 5)
+        np.testing.assert_array_equal(episodes.rewards, sampled.rewards[sampled.valid].numpy())
+        policy = policy.adapt(episodes)
+    assert policy.steps_taken == 3
+
+
+def test_adaptation_without_recorded_log_probabilities_takes_the_policy_for_the_sampling_one(tmp_path: Path) -> None:
+    policy = saved_policy(tmp_path)
+    episodes = policy.record(navigation(), 0)
+    known, assumed = policy.adapt(episodes), policy.adapt(episodes._replace(log_probs=None))
+    torch.testing.assert_close(vector(known.params), vector(assumed.params))
+
+
+def test_adaptation_leaves_the_policy_as_it_was_and_its_step_sizes_too(tmp_path: Path) -> None:
+    policy = saved_policy(tmp_path)
+    before = vector(policy.params).clone()
+    adapted = policy.adapt(policy.record(navigation(), 0))
+    assert torch.equal(vector(policy.params), before)
+    for name, tensor in adapted.params.items():
+        assert torch.equal(tensor, policy.params[name]) == name.startswith("log_step_size."), name
+
+
+def test_half_a_step_goes_half_the_way(tmp_path: Path) -> None:
+    policy = saved_policy(tmp_path)
+    episodes = policy.record(navigation(), 0)
+    whole, half = (vector(policy.adapt(episodes, step_scale=scale).weights) for scale in (1.0, 0.5))
+    torch.testing.assert_close(half, (vector(policy.weights) + whole) / 2)
+
+
+def test_a_saved_policy_acts_as_before_and_goes_on_adapting(tmp_path: Path) -> None:
+    env, policy = navigation(), saved_policy(tmp_path)
+    adapted = policy.adapt(policy.record(env, 0))
+    adapted.save(tmp_path / "adapted.safetensors")
+    loaded = load(tmp_path / "adapted.safetensors")
+    assert (loaded.steps_taken, loaded.iteration, loaded.config) == (1, 3, LEARNED)
+    observation = np.array([0.1, 0.2])
+    np.testing.assert_array_equal(loaded.act(observation), adapted.act(observation))
+    episodes = adapted.record(env, 0)
+    assert torch.equal(vector(loaded.adapt(episodes).params), vector(adapted.adapt(episodes).params))
+
+
+def test_actions_are_the_clipped_mean_or_drawn_around_it(tmp_path: Path) -> None:
+    policy = saved_policy(tmp_path)
+    large = {name: 10_000 * tensor for name, tensor in policy.params.items()}
+    assert np.abs(dataclasses.replace(policy, params=large).act([1.0, 1.0])).max() == 1.0
+    seen = np.zeros((500, 3, 2))
+    mean = policy.act(seen)
+    assert mean.shape == (500, 3, 2)
+    drawn = policy.act(seen, np.random.default_rng(0))
+    assert not np.array_equal(drawn, mean)
+    np.testing.assert_allclose(drawn.mean((0, 1)), mean[0, 0], atol=0.1)
+
+
+@pytest.mark.parametrize("observation", [np.zeros(3), np.zeros(()), np.array([0.0, np.nan])])
+def test_an_observation_that_does_not_fit_is_refused(tmp_path: Path, observation: np.ndarray) -> None:
+    with pytest.raises(UserError, match="finite observations of 2 numbers"):
+        saved_policy(tmp_path).act(observation)
+
+
+def test_episodes_of_another_robot_are_refused(tmp_path: Path) -> None:
+    policy = saved_policy(tmp_path)
+    episodes = policy.record(navigation(), 0)
+    with pytest.raises(UserError, match="observations have 3 numbers; this policy was trained with 2"):
+        policy.adapt(episodes._replace(observations=np.zeros((54, 3)), final_observations=None))
+    with pytest.raises(UserError, match="actions have 1 numbers; this policy was trained with 2"):
+        policy.adapt(episodes._replace(actions=np.zeros((54, 1))))
+    bootstrap = dataclasses.replace(policy, config=dataclasses.replace(LEARNED, time_limit="bootstrap"))
+    with pytest.raises(UserError, match="needs final_observations"):
+        bootstrap.adapt(episodes._replace(final_observations=None))
+
+
+def test_episodes_of_another_policy_warn_and_the_own_ones_do_not(tmp_path: Path) -> None:
+    policy = saved_policy(tmp_path)
+    episodes = policy.record(navigation(), 0)
+    unknown = episodes._replace(log_probs=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        policy.adapt(episodes)
+        policy.adapt(unknown)
+    assert episodes.log_probs is not None
+    for foreign, reason in (
+        (episodes._replace(log_probs=episodes.log_probs + 2), "importance ratio is far from 1"),
+        (unknown._replace(actions=0.1 * episodes.actions), "vary less"),
+        (unknown._replace(actions=3 * episodes.actions), "vary more"),
+    ):
+        with pytest.warns(UserWarning, match=reason):
+            policy.adapt(foreign)
