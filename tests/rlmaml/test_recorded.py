@@ -91,9 +91,13 @@ def test_a_minari_dataset_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         )
         for a, b, final in zip(starts, episodes.ends, episodes.final_observations, strict=True)
     ]
-    box = lambda size: spaces.Box(-np.inf, np.inf, (size,), np.float32)
+    observation_space, action_space = (spaces.Box(-np.inf, np.inf, (size,)) for size in (4, 2))
     minari.create_dataset_from_buffers(
-        "robot/test-v0", buffers, observation_space=box(4), action_space=box(2), data_format="hdf5"
+        "robot/test-v0",
+        buffers,
+        observation_space=observation_space,
+        action_space=action_space,
+        data_format="hdf5",
     )
     assert_equal(read_episodes(tmp_path / "robot" / "test-v0"), episodes)
 
