@@ -92,7 +92,7 @@ def adapt_in_simulation(options: Options, policy: "AdaptablePolicy") -> "Adaptab
     from rlmaml.recorded import write_episodes
 
     env, description = make_task_environment(
-        policy.config, options.task, options.num_episodes, options.seed, options.variant, options.threads
+        policy.config, options.num_episodes, options.task, options.seed, options.variant, options.threads
     )
     print(f"Task: {description}\n\nsteps  return  95 % interval")
     steps = (adapt_online if options.online else adapt_in_steps)(

@@ -61,7 +61,7 @@ def train_command(defaults: TrainConfig, description: str, arguments: Sequence[s
     print(f"\nRun: {run_dir}\nLook at it with: tensorboard --logdir {run_dir.parent}")
 
 
-def environment_maker(config: TrainConfig) -> Callable[[int], "TaskVectorEnv"]:
+def environment_maker(config: TrainConfig, render_mode: str | None = None) -> Callable[[int], "TaskVectorEnv"]:
     """A function that makes the configured environment with a given number of copies."""
 
     def make(num_envs: int) -> "TaskVectorEnv":
@@ -69,7 +69,12 @@ def environment_maker(config: TrainConfig) -> Callable[[int], "TaskVectorEnv"]:
             from envs import make_tasks_env
 
             return make_tasks_env(
-                config.env_id, num_envs, config.horizon, variant=config.variant, threads=config.rollout_threads
+                config.env_id,
+                num_envs,
+                config.horizon,
+                render_mode=render_mode,
+                variant=config.variant,
+                threads=config.rollout_threads,
             )
         except (ImportError, ValueError) as error:
             raise UserError(str(error)) from error
@@ -78,17 +83,24 @@ def environment_maker(config: TrainConfig) -> Callable[[int], "TaskVectorEnv"]:
 
 
 def make_task_environment(
-    config: TrainConfig, words: Sequence[str], num_envs: int, seed: int, variant: str | None, threads: int
+    config: TrainConfig,
+    num_envs: int,
+    words: Sequence[str],
+    seed: int,
+    variant: str | None,
+    threads: int,
+    render_mode: str | None = None,
 ) -> tuple["TaskVectorEnv", str]:
     """An environment whose copies all work on one task, and that task in words.
 
     Args:
         config: settings of the run; its family, variant and horizon are used.
-        words: the task as ``name=value`` words, or ``random`` for one that training may draw.
         num_envs: copies.
+        words: the task as ``name=value`` words, or ``random`` for one that training may draw.
         seed: seed of a random task.
         variant: another variant of the family than the run's.
         threads: threads of the physics.
+        render_mode: ``"rgb_array"`` for an environment to be drawn.
 
     Raises:
         UserError: the task is not legal in this family; the message lists its parameters with ranges and units.
@@ -96,7 +108,7 @@ def make_task_environment(
     from envs.tasks import describe_task, parse_task
 
     config = replace(config, variant=variant or config.variant, rollout_threads=threads)
-    env = environment_maker(config)(num_envs)
+    env = environment_maker(config, render_mode)(num_envs)
     try:
         if tuple(words) == ("random",):
             task = {name: values[0] for name, values in env.sample_tasks(1, [seed]).items()}

@@ -261,3 +261,26 @@ def test_adaptation_refuses_what_it_cannot_use(
         assert message in capsys.readouterr().err
     assert run("adapt.py", tmp_path / "nowhere") == 2
     assert "There is no checkpoint at" in capsys.readouterr().err
+
+
+def test_a_policy_is_filmed_before_and_after_adaptation(
+    tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = tmp_path / "film.gif"
+    render = ["render.py", trained, "--task", "goal=0.3,-0.2", "--episodes-per-step", 3, "--output", video]
+    assert run(*render) == 0
+    assert "Task: goal = (0.3, -0.2) m; return -" in capsys.readouterr().out
+    assert video.stat().st_size > 1000
+    assert (trained / "paths.png").exists()
+    assert run(*render) == 2
+    assert "exists" in capsys.readouterr().err
+
+
+def test_without_opengl_rendering_a_robot_names_the_package(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = ["HopperParams-v0", *TINY, "--run-dir", tmp_path / "run"]
+    assert run("train_locomotion.py", *family) == 0
+    monkeypatch.setenv("MUJOCO_GL", "nothing")
+    assert run("render.py", tmp_path / "run", "--episodes-per-step", 2) == 2
+    assert "libegl1" in capsys.readouterr().err

@@ -1,0 +1,119 @@
+"""Film a policy before and after adaptation, side by side on the same task: RUN_DIR/adaptation.mp4 and .gif.
+
+The policy adapts to the task from fresh episodes, as in adapt.py; both films then start from the same state and show
+the most likely actions. For 2-D navigation there is also a still figure of the paths for several tasks.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from common import environment_maker, episode_drawing, make_task_environment
+from defaults import NAVIGATION
+
+from rlmaml.cli import run_command
+from rlmaml.errors import UserError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the script."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """Directory of the run."""
+    task: tuple[str, ...] = ("random",)
+    """Task: parameters by name, such as velocity=1.3 or goal=0.3,-0.2; or random."""
+    num_episodes: Annotated[int, tyro.conf.arg(name="episodes-per-step")] = 20
+    """Episodes per inner step."""
+    steps: int = 1
+    """Inner steps; beyond the trained ones, the last step size is used again."""
+    seed: int = 0
+    """Seed of a random task, of the episodes and of the filmed initial state."""
+    variant: str | None = None
+    """Film another variant of the family; by default the one of the training."""
+    output: Path | None = None
+    """The video, an .mp4 or a .gif; by default both, RUN_DIR/adaptation.mp4 and RUN_DIR/adaptation.gif."""
+    overwrite: bool = False
+    """Replace files that are already there."""
+    threads: int = 2
+    """Threads of the physics."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers before anything is loaded."""
+        least = (("--episodes-per-step", self.num_episodes, 1), ("--steps", self.steps, 1), ("--seed", self.seed, 0))
+        for name, value, smallest in (*least, ("--threads", self.threads, 1)):
+            if value < smallest:
+                raise UserError(f"{name} is {value}; it must be at least {smallest}.")
+
+
+def main() -> None:
+    """Parse, adapt, film, write."""
+    options = tyro.cli(Options, description=__doc__)
+    names = ("adaptation.mp4", "adaptation.gif")
+    targets = [options.output] if options.output else [options.run_dir / name for name in names]
+    stills = options.run_dir / "paths.png"
+    for path in (*targets, stills):
+        if path.exists() and not options.overwrite:
+            raise UserError(f"{path} exists. Choose another --output, or replace it with --overwrite.")
+
+    from tqdm import tqdm
+
+    from rlmaml.adaptable import load
+    from rlmaml.online import adapt_in_steps
+    from rlmaml.video import check_video_path, film, frame_stride, side_by_side, write_video
+
+    for path in targets:
+        check_video_path(path)
+    policy = load(options.run_dir)
+    choice = (options.task, options.seed, options.variant, options.threads)
+    scene, description = make_task_environment(policy.config, 1, *choice, render_mode="rgb_array")
+    scene.reset(seed=[options.seed])
+    try:
+        scene.render()
+    except RuntimeError as error:
+        raise UserError(str(error)) from error
+    stride = frame_stride(scene.metadata["render_fps"])
+    robots, _ = make_task_environment(policy.config, options.num_episodes, *choice)
+    with tqdm(total=options.steps + 2 * policy.config.horizon, desc="adapting", unit="step") as bar:
+        for attempt in adapt_in_steps(
+            policy, lambda current, visit: current.record(robots, options.seed + visit), options.steps
+        ):
+            adapted = attempt.policy
+            bar.update(adapted.steps_taken > 0)
+        bar.set_description("filming")
+        films = [film(scene, actor, options.seed, stride, bar.update) for actor in (policy, adapted)]
+    steps = f"{options.steps} gradient step{'s' if options.steps > 1 else ''}"
+    captions = ("before adaptation", f"after {steps} on {options.num_episodes} episodes each")
+    frames = list(side_by_side(films, captions, f"{policy.config.env_id}: {description}"))
+    print(f"Task: {description}; return {films[0][-1].earned:.1f} before, {films[1][-1].earned:.1f} after {steps}")
+    for path in targets:
+        write_video(path, frames, scene.metadata["render_fps"] / stride)
+        print(path)
+    if policy.config.env_id == NAVIGATION.env_id:
+        draw_stills(options, stills)
+        print(stills)
+
+
+def draw_stills(options: Options, path: Path) -> None:
+    """Paths before and after adaptation to four tasks drawn for evaluation, with exploration."""
+    from rlmaml.checkpoint import CHECKPOINT, load_checkpoint
+    from rlmaml.figures import adaptation_figure
+    from rlmaml.run import evaluate_run
+
+    checkpoint = load_checkpoint(options.run_dir / CHECKPOINT)
+    config = replace(checkpoint.config, variant=options.variant or checkpoint.config.variant)
+    evaluation = evaluate_run(
+        checkpoint._replace(config=config),
+        environment_maker(config),
+        num_tasks=4,
+        num_episodes=options.num_episodes,
+        steps=options.steps,
+        seed=options.seed,
+    )
+    figure = adaptation_figure(episode_drawing(config.env_id), evaluation.tasks, evaluation.rollouts)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    run_command(main)
