@@ -49,6 +49,9 @@ class TaskFamily(ABC):
     action_space: spaces.Box
     """One copy's action: normalised, [-1, 1] in every dimension, float32."""
 
+    control_range: float = 1.0
+    """What a full action commands, in the units of the robot's actuators."""
+
     task_space: spaces.Dict
     """The tasks of training: named ``Box`` and ``Discrete`` parameters."""
 

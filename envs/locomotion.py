@@ -120,6 +120,7 @@ class Locomotion(TaskFamily):
         self.frames_per_second = round(1 / self.physics.duration)
         self.observation_space = finite_box(self._body.observe(self.physics).shape[1])
         self.action_space = normalised_box(model.nu)
+        self.control_range = self._body.control_range
         parameters = variant.task_parameters
         self.task_space = spaces.Dict(deepcopy(dict(parameters)))
         self.wide_task_space = spaces.Dict(deepcopy({**parameters, **variant.wide_task_parameters}))
@@ -152,7 +153,7 @@ class Locomotion(TaskFamily):
         """Step the physics, and judge where it led."""
         body, physics = self._body, self.physics
         before = body.position(physics)
-        instability = physics.step(body.control_range * actions, running)
+        instability = physics.step(self.control_range * actions, running)
         after = body.position(physics)
         motion = Motion(
             velocity=(after - before) / physics.duration if body.velocity is None else body.velocity(physics),

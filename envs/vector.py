@@ -60,6 +60,7 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.metadata = {**self.metadata, "render_fps": world.frames_per_second}
         self.single_observation_space = world.observation_space
         self.single_action_space = world.action_space
+        self.control_range = world.control_range
         self.observation_space = batch_space(world.observation_space, num_envs)
         self.action_space = batch_space(world.action_space, num_envs)
         self.task_space = world.task_space

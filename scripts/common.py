@@ -105,13 +105,15 @@ def make_task_environment(
     Raises:
         UserError: the task is not legal in this family; the message lists its parameters with ranges and units.
     """
+    import numpy as np
+
     from envs.tasks import describe_task, parse_task
 
     config = replace(config, variant=variant or config.variant, rollout_threads=threads)
     env = environment_maker(config, render_mode)(num_envs)
     try:
         if tuple(words) == ("random",):
-            task = {name: values[0] for name, values in env.sample_tasks(1, [seed]).items()}
+            task = {name: np.asarray(values[0]) for name, values in env.sample_tasks(1, [seed]).items()}
         else:
             task = parse_task(words, env.wide_task_space, env.task_units, config.env_id)
     except (TypeError, ValueError) as error:

@@ -284,3 +284,18 @@ def test_without_opengl_rendering_a_robot_names_the_package(
     monkeypatch.setenv("MUJOCO_GL", "nothing")
     assert run("render.py", tmp_path / "run", "--episodes-per-step", 2) == 2
     assert "libegl1" in capsys.readouterr().err
+
+
+def test_a_policy_is_exported_verified_and_timed(
+    tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    export = ["export.py", trained, "--output", tmp_path / "out", "--int8", "--task", "goal=0.3,-0.2"]
+    assert run(*export) == 0
+    output = capsys.readouterr().out
+    assert re.search(r"^policy.onnx +\d+\.\d +\d+\.\d +\d\.\de-\d+$", output, re.MULTILINE)
+    assert "Return on goal = (0.3, -0.2) m: -" in output
+    names = ["policy.int8.onnx", "policy.json", "policy.onnx", "policy.pt2", "policy.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    assert json.loads((tmp_path / "out" / "policy.json").read_text())["family"] == "Navigation2D-v0"
+    assert run(*export) == 2
+    assert "exists" in capsys.readouterr().err

@@ -1,0 +1,98 @@
+"""Write a policy as files that run on a robot: ONNX, a torch.export program, weights and a card; verify and time them.
+
+RUN_DIR may also be a policy that adapt.py wrote. The files map observations (batch, obs) to the robot's controls
+(batch, action), with the clipping and the scaling of actions inside, for any batch size:
+
+    policy.onnx  policy.pt2  policy.safetensors  policy.json  and, with --int8, policy.int8.onnx
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from common import make_task_environment
+
+from rlmaml.cli import run_command
+from rlmaml.errors import UserError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the script."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """Directory of the run, or an adapted policy."""
+    output: Path | None = None
+    """Directory of the files; by default RUN_DIR/export."""
+    int8: bool = False
+    """Also write ONNX with 8-bit weights, and measure what that costs in return."""
+    task: tuple[str, ...] = ("random",)
+    """Task on which --int8 is measured: parameters by name, such as velocity=1.3; or random."""
+    seed: int = 0
+    """Seed of all that is drawn: observations, episodes, and a random task."""
+    overwrite: bool = False
+    """Replace files that are already there."""
+
+
+def main() -> None:
+    """Parse, export, verify, time."""
+    options = tyro.cli(Options, description=__doc__)
+    beside = options.run_dir if options.run_dir.is_dir() else options.run_dir.parent
+    folder = options.output or beside / "export"
+    suffixes = ["onnx", "pt2", "safetensors", "json"] + (["int8.onnx"] if options.int8 else [])
+    files = {suffix: folder / f"policy.{suffix}" for suffix in suffixes}
+    for path in files.values():
+        if path.exists() and not options.overwrite:
+            raise UserError(f"{path} exists. Choose another --output, or replace it with --overwrite.")
+
+    import torch
+
+    from rlmaml import export
+    from rlmaml.adaptable import load
+    from rlmaml.files import unwritable, write_atomically
+    from rlmaml.provenance import provenance
+
+    torch.set_num_threads(1)
+    policy = load(options.run_dir)
+    env, task = make_task_environment(policy.config, 20, options.task, options.seed, None, 1)
+    size, control_range = policy.network.observation_size, env.control_range
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+    program = export.export_program(export.Actor(policy, control_range))
+    export.write_onnx(program, files["onnx"])
+    torch.export.save(program, files["pt2"])
+    policy.save(files["safetensors"])
+    text = json.dumps(export.card(policy, control_range, dict(env.task_units), provenance()), indent=2)
+    write_atomically(files["json"], text.encode())
+
+    print("file                   kB   us/action   largest difference")
+    for suffix, loader in (("onnx", export.load_onnx), ("pt2", export.load_program)):
+        controls = loader(files[suffix])
+        difference = export.largest_difference(controls, policy, control_range, options.seed)
+        if difference > export.LARGEST_DIFFERENCE:
+            raise UserError(f"{files[suffix]} differs from the Python policy by {difference:.2g}; do not use it.")
+        report(files[suffix], export.latency(controls, size), difference)
+    if options.int8:
+        export.write_int8(files["onnx"], files["int8.onnx"])
+        small = export.load_onnx(files["int8.onnx"])
+        difference = export.largest_difference(small, policy, control_range, options.seed)
+        report(files["int8.onnx"], export.latency(small, size), difference)
+        exact, rounded = (
+            export.mean_return(env, controls, control_range, policy.config.horizon, options.seed)
+            for controls in (export.load_onnx(files["onnx"]), small)
+        )
+        print(f"\nReturn on {task}: {exact:.2f} exact, {rounded:.2f} with 8-bit weights (20 episodes each).")
+    print(f"\nFiles: {folder}")
+
+
+def report(path: Path, seconds: float, difference: float) -> None:
+    """One line about one file."""
+    print(f"{path.name:<18} {path.stat().st_size / 1000:>6.1f} {1e6 * seconds:>11.1f} {difference:>20.1e}")
+
+
+if __name__ == "__main__":
+    run_command(main)
