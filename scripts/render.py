@@ -33,7 +33,7 @@ class Options:
     variant: str | None = None
     """Film another variant of the family; by default the one of the training."""
     output: Path | None = None
-    """The video, an .mp4 or a .gif; by default both, RUN_DIR/adaptation.mp4 and RUN_DIR/adaptation.gif."""
+    """The video, an .mp4 or a .gif; by default both are written, as adaptation.mp4 and adaptation.gif in RUN_DIR."""
     overwrite: bool = False
     """Replace files that are already there."""
     threads: int = 2

@@ -42,7 +42,7 @@ def test_help_explains_every_option(name: str) -> None:
     command = [sys.executable, str(SCRIPTS / name), "--help"]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     lines = [line.strip("│ ") for line in text.splitlines() if line.startswith("│")]
-    entries = re.split(r"\n(?=-|[A-Z_]+ )", "\n".join(lines))
+    entries = re.split(r"\n(?=--?[a-z]|[A-Z_]+ )", "\n".join(lines))
     assert len(entries) > 1 or name == "summarise.py"
     for entry in entries:
         assert re.search(r"[A-Z][a-z-]+:? [a-z]+|show this help", entry), entry
