@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from envs.family import Bools, Copies, Floats
+from envs.family import Bools, Copies, Floats, finite_box
 from envs.registry import load_family
-from envs.tasks import Task, repeat_tasks, stack_tasks, validate_tasks
+from envs.tasks import Task, repeat_tasks, stack_tasks, task_features, validate_tasks
 
 
 class Transition(NamedTuple):
@@ -34,14 +34,24 @@ class Episodes:
         family: environment id, looked up in the table of families.
         num_copies: how many worlds.
         max_episode_steps: steps after which a copy that did not terminate is truncated; None for never.
+        observe_task: whether observations end in the task's parameters, as for the oracle policies of the papers.
         family_options: passed to the family, e.g. ``variant``.
+
+    Attributes:
+        observation_space: one copy's observation.
 
     Raises:
         ValueError: unknown id or variant, or a count that is not a positive integer.
     """
 
     def __init__(
-        self, family: str, num_copies: int, max_episode_steps: int | None = None, **family_options: Any
+        self,
+        family: str,
+        num_copies: int,
+        max_episode_steps: int | None = None,
+        *,
+        observe_task: bool = False,
+        **family_options: Any,
     ) -> None:
         _require_positive(f"{family}: num_envs", num_copies)
         if max_episode_steps is not None:
@@ -60,6 +70,11 @@ class Episodes:
         self._elapsed = np.zeros(num_copies, np.int64)
         self._terminated = np.zeros(num_copies, np.bool_)
         self._truncated = np.zeros(num_copies, np.bool_)
+        self._observe_task = observe_task
+        self.observation_space = self.family.observation_space
+        if observe_task:
+            size = self.observation_space.shape[0] + task_features(self._tasks, self.family.wide_task_space).shape[1]
+            self.observation_space = finite_box(size)
         self._actions_shape = (num_copies, *self.family.action_space.shape)
 
     @property
@@ -101,7 +116,7 @@ class Episodes:
         self._elapsed[copies] = 0
         self._terminated[copies] = False
         self._truncated[copies] = False
-        return self.family.observe()
+        return self._observe()
 
     def step(self, actions: Any) -> Transition:
         """One control step of every copy whose episode is not over.
@@ -126,7 +141,13 @@ class Episodes:
         self._truncated |= (self._elapsed >= self._horizon) & running & ~terminated
         reward = sum((terms[name] for name in self.family.reward_terms), start=np.zeros(self.num_copies))
         info: dict[str, npt.NDArray[Any]] = dict(terms) if instability is None else terms | {"instability": instability}
-        return Transition(self.family.observe(), reward, self._terminated.copy(), self._truncated.copy(), info)
+        return Transition(self._observe(), reward, self._terminated.copy(), self._truncated.copy(), info)
+
+    def _observe(self) -> Floats:
+        observation = self.family.observe()
+        if not self._observe_task:
+            return observation
+        return np.concatenate([observation, task_features(self._tasks, self.family.wide_task_space)], axis=1)
 
     def _give(self, copies: Copies, tasks: Task) -> None:
         for name, array in tasks.items():

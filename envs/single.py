@@ -23,7 +23,8 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
     Args:
         family: environment id, e.g. ``"Navigation2D-v0"``.
         render_mode: None, ``"rgb_array"`` or ``"human"`` (a window that follows every reset and step).
-        family_options: options of the family, e.g. ``variant="finn2017"``.
+        family_options: options of the family, e.g. ``variant="finn2017"``, and ``observe_task`` for observations
+            that end in the task's parameters, scaled: what an oracle sees.
 
     Raises:
         ValueError: unknown id, variant or render mode.
@@ -40,7 +41,7 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
         world = self._episodes.family
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": world.frames_per_second}
-        self.observation_space = world.observation_space
+        self.observation_space = self._episodes.observation_space
         self.action_space = world.action_space
         self.task_space = world.task_space
         self.wide_task_space = world.wide_task_space

@@ -78,6 +78,23 @@ def sample_uniform_task(space: spaces.Dict, generator: np.random.Generator) -> T
     return task
 
 
+def task_features(tasks: Task, space: spaces.Dict) -> npt.NDArray[np.float64]:
+    """Tasks as numbers for a policy that is told its task, (num_tasks, features).
+
+    A ``Box`` parameter is scaled so that the bounds of ``space`` are -1 and 1; a ``Discrete`` one becomes one number
+    per value, 1 for the task's and 0 for the others.
+    """
+    columns = []
+    for name, parameter in space.items():
+        low, high, _, _ = _bounds(parameter)
+        if isinstance(parameter, spaces.Discrete):
+            columns.append((tasks[name][:, None] == np.arange(int(low), int(high) + 1)).astype(np.float64))
+        else:
+            middle, half = (high + low) / 2, np.where(high > low, (high - low) / 2, 1.0)
+            columns.append(((tasks[name] - middle) / half).reshape(len(tasks[name]), -1))
+    return np.concatenate(columns, axis=1)
+
+
 def stack_tasks(tasks: Sequence[Task]) -> Task:
     """A batch of tasks from single ones: the leading axis is the task axis."""
     return {name: np.stack([task[name] for task in tasks]) for name in tasks[0]}

@@ -29,7 +29,8 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         num_envs: number of copies.
         max_episode_steps: steps until an episode is truncated; None for never.
         render_mode: None or ``"rgb_array"``.
-        family_options: options of the family, e.g. ``variant="finn2017"``.
+        family_options: options of the family, e.g. ``variant="finn2017"``, and ``observe_task`` for observations
+            that end in the task's parameters, scaled: what an oracle sees.
 
     Raises:
         ValueError: unknown id, variant or render mode; ``num_envs`` or ``max_episode_steps`` not positive.
@@ -58,10 +59,10 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.max_episode_steps = max_episode_steps
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": world.frames_per_second}
-        self.single_observation_space = world.observation_space
+        self.single_observation_space = self._episodes.observation_space
         self.single_action_space = world.action_space
         self.control_range = world.control_range
-        self.observation_space = batch_space(world.observation_space, num_envs)
+        self.observation_space = batch_space(self._episodes.observation_space, num_envs)
         self.action_space = batch_space(world.action_space, num_envs)
         self.task_space = world.task_space
         self.wide_task_space = world.wide_task_space

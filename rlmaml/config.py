@@ -36,6 +36,8 @@ class TrainConfig:
     """Tasks per meta-iteration."""
     num_episodes: Annotated[int, arg(name="episodes")] = 20
     """Episodes per task before each inner step, and again after the last."""
+    observe_task: bool = False
+    """Add the task's parameters, scaled, to the observations: the oracle of the papers, which need not adapt."""
     horizon: int = 100
     """Steps after which an episode is cut."""
 

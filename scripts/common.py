@@ -74,6 +74,7 @@ def environment_maker(config: TrainConfig, render_mode: str | None = None) -> Ca
                 config.horizon,
                 render_mode=render_mode,
                 variant=config.variant,
+                observe_task=config.observe_task,
                 threads=config.rollout_threads,
             )
         except (ImportError, ValueError) as error:

@@ -48,10 +48,24 @@ SPEED = replace(
 )
 """Target speeds: how far off a task is says how far to go, so advantages keep one scale over all tasks."""
 
+SHORT = replace(
+    LOCOMOTION,
+    horizon=100,
+    inner_steps=1,
+    inner_step_sizes=(0.1,),
+    stage_weights=(0.0, 1.0),
+    hidden=(64, 64),
+)
+"""Episodes of 100 longer steps, and one inner step, as in arXiv 1810.06784."""
+
+NOT_ADAPTING = replace(SHORT, inner_steps=0, learn_step_sizes=False, stage_weights=(1.0,))
+
 TUNED: dict[tuple[str, str], TrainConfig] = {
+    ("HalfCheetahDir-v0", "rothfuss2019"): replace(SHORT, iterations=300),
     ("HalfCheetahVel-v0", "finn2017"): replace(SPEED, iterations=200),
-    ("HalfCheetahVel-v0", "rothfuss2019"): replace(SPEED, horizon=100, iterations=200),
-    ("HalfCheetahDir-v0", "rothfuss2019"): replace(LOCOMOTION, horizon=100, iterations=300),
+    ("HalfCheetahVel-v0", "rothfuss2019"): replace(SHORT, advantage_scale=3.0, initial_std=0.4, iterations=200),
+    ("HalfCheetahChanged-v0", "damaged"): replace(SHORT, iterations=200),
+    ("HalfCheetahChanged-v0", "intact"): replace(NOT_ADAPTING, iterations=200),
 }
 """(Environment id, variant) -> settings that were tried and that RESULTS.md reports on."""
 

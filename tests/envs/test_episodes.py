@@ -8,7 +8,7 @@ from gymnasium import spaces
 from envs.episodes import Episodes
 from envs.family import Bools, Copies, Floats, Outcome, TaskFamily, finite_box, normalised_box
 from envs.registry import FAMILIES, Entry
-from envs.tasks import Task
+from envs.tasks import Task, task_features
 
 
 class Careless(TaskFamily):
@@ -88,3 +88,19 @@ def test_an_unstable_simulation_terminates_its_episode_without_reward_and_says_w
     assert "instability" not in second.info
     assert second.terminated.tolist() == [False, True]
     assert second.truncated.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("env_id", ["Navigation2D-v0", "HopperParams-v0"])
+def test_an_oracle_sees_its_task_after_the_observation(env_id: str) -> None:
+    plain, oracle = Episodes(env_id, 4), Episodes(env_id, 4, observe_task=True)
+    generators = {copy: np.random.default_rng(copy) for copy in range(4)}
+    again = {copy: np.random.default_rng(copy) for copy in range(4)}
+    seen, told = plain.reset(np.arange(4), generators), oracle.reset(np.arange(4), again)
+    size = seen.shape[1]
+    np.testing.assert_array_equal(told[:, :size], seen)
+    features = task_features(oracle.tasks, oracle.family.wide_task_space)
+    np.testing.assert_array_equal(told[:, size:], features)
+    assert len(np.unique(features, axis=0)) == 4
+    assert oracle.observation_space.shape == told.shape[1:]
+    actions = np.zeros((4, *oracle.family.action_space.shape))
+    np.testing.assert_array_equal(oracle.step(actions).observation[:, size:], features)

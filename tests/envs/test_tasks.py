@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from envs.tasks import describe_task, parse_task, repeat_tasks, sample_uniform_task, validate_task, validate_tasks
+from envs.tasks import (
+    describe_task,
+    parse_task,
+    repeat_tasks,
+    sample_uniform_task,
+    task_features,
+    validate_task,
+    validate_tasks,
+)
 
 SPACE = spaces.Dict(
     {
@@ -179,3 +187,15 @@ def test_a_task_in_words_that_is_not_legal_lists_what_is(words: str, message: st
     with pytest.raises((TypeError, ValueError), match=message) as raised:
         parse_task(words.split(), SPACE, UNITS, "Robot-v0")
     assert '"velocity": () in [0, 2] m/s' in str(raised.value)
+
+
+def test_task_features_by_hand() -> None:
+    tasks = {"velocity": np.array([0.0, 1.5]), "goal": np.array([[0.5, -0.5], [0.0, 0.25]]), "corner": np.array([0, 3])}
+    columns = {"velocity": [[-1.0], [0.5]], "goal": [[1.0, -1.0], [0.0, 0.5]], "corner": [[1, 0, 0, 0], [0, 0, 0, 1]]}
+    expected = np.concatenate([np.array(columns[name], np.float64) for name in SPACE], axis=1)
+    np.testing.assert_array_equal(task_features(tasks, SPACE), expected)
+
+
+def test_a_parameter_with_a_single_value_is_0_among_the_features() -> None:
+    space = spaces.Dict({"gain": spaces.Box(2.0, 2.0, (), np.float64)})
+    assert task_features({"gain": np.array([2.0])}, space).tolist() == [[0.0]]

@@ -299,3 +299,21 @@ def test_a_policy_is_exported_verified_and_timed(
     assert json.loads((tmp_path / "out" / "policy.json").read_text())["family"] == "Navigation2D-v0"
     assert run(*export) == 2
     assert "exists" in capsys.readouterr().err
+
+
+def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare = ["compare.py", "--iterations", 1, "--seeds", 0, "--tasks", 2, "--episodes", 2, "--output", tmp_path]
+    assert run(*compare) == 0
+    output = capsys.readouterr().out
+    assert "beyond the training range" in output
+    assert "one step of MAML recovers" in output
+    report = json.loads((tmp_path / "comparison.json").read_text())
+    assert set(report) == {"in the training range", "beyond the training range"}
+    assert (tmp_path / "comparison.png").stat().st_size > 1000
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metrics.jsonl")}
+    assert run(*compare) == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metrics.jsonl")} == before
+    assert run("compare.py", "--seeds", 0, 0) == 2
+    assert "--seeds is (0, 0)" in capsys.readouterr().err

@@ -1,0 +1,187 @@
+"""The experiment of the papers: a meta-trained policy against a pretrained one, a random one and an oracle.
+
+``maml`` is the run as configured. ``pretrained`` is one policy trained over all tasks without adaptation, then
+fine-tuned by the same inner steps. ``random`` is fine-tuned from initialisation. ``oracle`` is trained like
+``pretrained``, but sees the task and need not adapt (arXiv 1703.03400, section 5.3). All see the same number of
+environment steps in training, except the random one, and the same held-out tasks.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from scipy.special import stdtrit
+
+from rlmaml.checkpoint import CHECKPOINT, load_checkpoint
+from rlmaml.config import TrainConfig, check_resumable, from_json
+from rlmaml.figures import DrawEpisodes
+from rlmaml.files import write_atomically
+from rlmaml.run import EVALUATION, EVALUATION_SEED, MakeEnv, evaluate_run, run_settings, train
+
+BEYOND = "beyond.json"
+METHODS = ("maml", "pretrained", "random", "oracle")
+COLOURS = {"maml": "#d1495b", "pretrained": "#00798c", "random": "#9aa4b2", "oracle": "#2e8b57"}
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+
+def method_config(config: TrainConfig, method: str, seed: int) -> TrainConfig:
+    """Settings under which a method is trained for the comparison.
+
+    An iteration without inner steps samples ``inner_steps + 1`` times fewer episodes, so there are as many times more.
+    """
+    config = replace(config, seed=seed)
+    if method == "maml":
+        return config
+    alone = replace(config, inner_steps=0, learn_step_sizes=False, stage_weights=(1.0,))
+    if method == "random":
+        return replace(alone, iterations=0)
+    longer = replace(alone, iterations=config.iterations * (config.inner_steps + 1))
+    return replace(longer, observe_task=True, evaluation_steps=0) if method == "oracle" else longer
+
+
+def evaluated_run(
+    config: TrainConfig, make_env: MakeEnv, run_dir: Path, draw: DrawEpisodes, *, beyond: bool
+) -> dict[str, Any]:
+    """A run's evaluation as JSON: the one in its directory if it is of this configuration, or else a new one.
+
+    What is missing of the training is done first.
+
+    Raises:
+        UserError: the directory holds a run of another configuration, or see :func:`rlmaml.run.train`.
+    """
+    path = run_dir / (BEYOND if beyond else EVALUATION)
+    if path.exists():
+        report: dict[str, Any] = json.loads(path.read_text())
+        stored = from_json(json.dumps(report["config"]["config"]))
+        check_resumable(stored, config)
+        names = ("iterations", "evaluation_tasks", "evaluation_episodes", "evaluation_steps")
+        if all(getattr(stored, name) == getattr(config, name) for name in names):
+            return report
+    if not beyond:
+        train(config, make_env, run_dir, resume=True, draw=draw)
+    else:
+        evaluation = evaluate_run(
+            load_checkpoint(run_dir / CHECKPOINT)._replace(config=config),
+            make_env,
+            num_tasks=config.evaluation_tasks,
+            num_episodes=config.evaluation_episodes,
+            steps=config.evaluation_steps,
+            seed=EVALUATION_SEED,
+            beyond=True,
+        )
+        settings = run_settings(config) | {"beyond": True}
+        write_atomically(path, json.dumps(evaluation.as_json(settings), indent=2).encode())
+    done: dict[str, Any] = json.loads(path.read_text())
+    return done
+
+
+class MethodReturns(NamedTuple):
+    """What one method reached: ``per_task[seed, task, stage]``, with one stage for the oracle."""
+
+    per_task: Floats
+
+    @property
+    def mean(self) -> Floats:
+        """Mean return after each inner step, over tasks and seeds."""
+        return self.per_task.mean((0, 1))
+
+    @property
+    def over_seeds(self) -> Floats:
+        """Half the 95 % interval over seeds, of each stage; NaN for a single seed."""
+        return half_interval(self.per_task.mean(1))
+
+    @property
+    def over_tasks(self) -> Floats:
+        """Half the 95 % interval over tasks, of each stage, for the mean over seeds; NaN for a single task."""
+        return half_interval(self.per_task.mean(0))
+
+
+def half_interval(samples: Floats) -> Floats:
+    """Half of Student's 95 % interval of the mean over the first axis; NaN for a single sample."""
+    count = len(samples)
+    if count < 2:
+        return np.full(samples.shape[1:], np.nan)
+    return np.asarray(stdtrit(count - 1, 0.975) * samples.std(0, ddof=1) / np.sqrt(count), np.float64)
+
+
+def gather(reports: Iterable[Mapping[str, Any]]) -> MethodReturns:
+    """The returns of several seeds, from their evaluations as JSON."""
+    return MethodReturns(np.array([report["per_task"] for report in reports], np.float64))
+
+
+def fraction_recovered(results: Mapping[str, MethodReturns]) -> float:
+    """``(maml after 1 step − random before) / (oracle − random before)``: of what knowing the task is worth."""
+    start, best = results["random"].mean[0], results["oracle"].mean[0]
+    return float((results["maml"].mean[min(1, len(results["maml"].mean) - 1)] - start) / (best - start))
+
+
+def comparison_table(results: Mapping[str, MethodReturns]) -> str:
+    """Markdown: mean return of each method after each inner step, with intervals over seeds and over tasks."""
+    stages = max(len(returns.mean) for returns in results.values())
+    seeds, tasks, _ = next(iter(results.values())).per_task.shape
+    lines = [
+        "| method | " + " | ".join(f"after {k}" for k in range(stages)) + " |",
+        "| --- |" + " ---: |" * stages,
+    ]
+    for method, returns in results.items():
+        triples = zip(returns.mean, returns.over_seeds, returns.over_tasks, strict=True)
+        cells = [f"{mean:.2f} ({_plus_minus(seed)}, {_plus_minus(task)})" for mean, seed, task in triples]
+        lines.append(f"| {method} | " + " | ".join(cells + [""] * (stages - len(cells))) + " |")
+    lines.append(f"\nIn brackets: 95 % intervals over {seeds} seeds, and over {tasks} tasks.")
+    return "\n".join(lines)
+
+
+def comparison_figure(results: Mapping[str, Mapping[str, MethodReturns]]) -> Figure:
+    """Return over inner steps, a panel for each set of tasks: bars are intervals over seeds, bands over tasks."""
+    figure = Figure(figsize=(5.4 * len(results), 4.2), layout="constrained")
+    for axes, (place, methods) in zip(figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True):
+        stages = max(len(returns.mean) for returns in methods.values())
+        for method, returns in methods.items():
+            mean, bars, band = (
+                _stretch(values, stages) for values in (returns.mean, returns.over_seeds, returns.over_tasks)
+            )
+            steps, colour = np.arange(stages), COLOURS[method]
+            axes.fill_between(steps, mean - band, mean + band, color=colour, alpha=0.12, linewidth=0)
+            style = "--" if method == "oracle" else "o-"
+            axes.errorbar(steps, mean, np.nan_to_num(bars), fmt=style, color=colour, capsize=3, label=method)
+        axes.set(title=place, xlabel="inner steps", ylabel="mean return", xticks=range(stages))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    return figure
+
+
+def as_json(results: Mapping[str, Mapping[str, MethodReturns]]) -> dict[str, Any]:
+    """Everything in the table and the figure, as plain data."""
+    return {
+        place: {
+            "methods": {
+                method: {
+                    "mean": returns.mean.tolist(),
+                    "ci95_over_seeds": _or_none(returns.over_seeds),
+                    "ci95_over_tasks": _or_none(returns.over_tasks),
+                    "per_task": returns.per_task.tolist(),
+                }
+                for method, returns in methods.items()
+            },
+            "fraction_recovered": fraction_recovered(methods),
+        }
+        for place, methods in results.items()
+    }
+
+
+def _stretch(values: Floats, stages: int) -> Floats:
+    return np.broadcast_to(values, (stages,)) if len(values) == 1 else values
+
+
+def _plus_minus(half: float) -> str:
+    return "–" if np.isnan(half) else f"± {half:.2f}"
+
+
+def _or_none(values: Sequence[float] | Floats) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]

@@ -1,0 +1,114 @@
+"""Compare MAML with a pretrained policy, random initialisation and an oracle, as in the papers.
+
+Each method is trained with the family's settings and the same number of environment steps, for several seeds, and then
+adapted to the same held-out tasks, in the training range and, where the family has such tasks, beyond it. Finished
+runs and evaluations are kept and used again, so an interrupted comparison goes on where it was.
+"""
+
+import io
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+from common import default_variant, environment_maker, episode_drawing
+from defaults import NAVIGATION, locomotion
+
+from rlmaml.cli import run_command
+from rlmaml.errors import UserError
+
+IN_RANGE, BEYOND = "in the training range", "beyond the training range"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the script."""
+
+    env_id: tyro.conf.Positional[str] = NAVIGATION.env_id
+    """Task family."""
+    variant: str | None = None
+    """Which of its definitions; by default the first."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of the trainings."""
+    iterations: int | None = None
+    """Meta-iterations of MAML; by default the family's. The other methods get as many environment steps."""
+    tasks: int = 40
+    """Held-out tasks."""
+    episodes: int = 40
+    """Episodes per task and inner step in the evaluation."""
+    steps: int = 3
+    """Inner steps in the evaluation."""
+    threads: int = 2
+    """Threads of the meta-update, and of the physics."""
+    output: Path | None = None
+    """Directory of the runs and of the comparison; by default runs/compare-<env id>-<variant>."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers before anything is loaded."""
+        for name in ("tasks", "episodes", "steps", "threads"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} is {getattr(self, name)}; it must be at least 1.")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise UserError(f"--seeds is {self.seeds}; give one or more different numbers not below 0.")
+
+
+def main() -> None:
+    """Parse, train what is missing, compare."""
+    options = tyro.cli(Options, description=__doc__)
+    variant = options.variant or default_variant(options.env_id)
+    if options.env_id == NAVIGATION.env_id:
+        config = replace(NAVIGATION, variant=variant)
+    else:
+        config = locomotion(options.env_id, variant)
+    config = replace(
+        config,
+        iterations=config.iterations if options.iterations is None else options.iterations,
+        evaluation_tasks=options.tasks,
+        evaluation_episodes=options.episodes,
+        evaluation_steps=options.steps,
+        threads=options.threads,
+        rollout_threads=options.threads,
+    )
+    folder = options.output or Path("runs") / f"compare-{config.env_id}-{config.variant}"
+    space = environment_maker(config)(1)
+    places = [IN_RANGE] if space.wide_task_space == space.task_space else [IN_RANGE, BEYOND]
+
+    from rlmaml.compare import (
+        METHODS,
+        as_json,
+        comparison_figure,
+        comparison_table,
+        evaluated_run,
+        fraction_recovered,
+        gather,
+        method_config,
+    )
+    from rlmaml.files import write_atomically
+
+    draw = episode_drawing(config.env_id)
+    reports: dict[str, dict[str, list[dict[str, Any]]]] = {place: {m: [] for m in METHODS} for place in places}
+    for seed in options.seeds:
+        for method in METHODS:
+            run_dir = folder / f"{method}-seed{seed}"
+            print(f"{method}, seed {seed}: {run_dir}", flush=True)
+            for place in places:
+                settings = method_config(config, method, seed)
+                report = evaluated_run(settings, environment_maker(settings), run_dir, draw, beyond=place == BEYOND)
+                reports[place][method].append(report)
+    results = {place: {m: gather(runs) for m, runs in methods.items()} for place, methods in reports.items()}
+    for place, methods in results.items():
+        print(f"\n{options.tasks} held-out tasks {place}, {options.episodes} episodes each:\n")
+        print(comparison_table(methods))
+        print(
+            f"Of what knowing the task is worth, one step of MAML recovers {100 * fraction_recovered(methods):.0f} %."
+        )
+    picture = io.BytesIO()
+    comparison_figure(results).savefig(picture, dpi=150)
+    write_atomically(folder / "comparison.png", picture.getvalue())
+    write_atomically(folder / "comparison.json", json.dumps(as_json(results), indent=2).encode())
+    print(f"\n{folder / 'comparison.png'}\n{folder / 'comparison.json'}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,121 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from envs import TaskVectorEnv, make_tasks_env
+from rlmaml.compare import (
+    METHODS,
+    MethodReturns,
+    as_json,
+    comparison_figure,
+    comparison_table,
+    evaluated_run,
+    fraction_recovered,
+    gather,
+    method_config,
+)
+from rlmaml.config import TrainConfig
+from rlmaml.errors import UserError
+from rlmaml.figures import draw_rewards
+
+CONFIG = TrainConfig(
+    iterations=2,
+    num_tasks=2,
+    num_episodes=3,
+    horizon=5,
+    hidden=(8,),
+    inner_steps=2,
+    learn_step_sizes=True,
+    stage_weights=(0.0, 1.0, 1.0),
+    evaluation_tasks=3,
+    evaluation_episodes=2,
+    evaluation_steps=2,
+    threads=1,
+)
+
+
+def returns(*means: float, seeds: int = 2, tasks: int = 3) -> MethodReturns:
+    """Equal returns of all seeds and tasks."""
+    return MethodReturns(np.broadcast_to(means, (seeds, tasks, len(means))).astype(np.float64))
+
+
+RESULTS = {
+    "maml": returns(-40.0, -10.0),
+    "pretrained": returns(-42.0, -38.0),
+    "random": returns(-80.0, -70.0),
+    "oracle": returns(-2.0),
+}
+
+
+def make_env(num_envs: int) -> TaskVectorEnv:
+    return make_tasks_env("Navigation2D-v0", num_envs, CONFIG.horizon)
+
+
+def test_all_methods_sample_as_many_environment_steps_but_random_which_is_not_trained() -> None:
+    configs = {method: method_config(CONFIG, method, 7) for method in METHODS}
+    steps = {
+        method: c.iterations * c.num_tasks * c.num_episodes * c.horizon * (c.inner_steps + 1)
+        for method, c in configs.items()
+    }
+    assert steps["random"] == 0
+    assert steps["maml"] == steps["pretrained"] == steps["oracle"] == 2 * 2 * 3 * 5 * 3
+    assert {c.seed for c in configs.values()} == {7}
+    assert [method for method, c in configs.items() if c.observe_task] == ["oracle"]
+    assert configs["maml"] == dataclasses.replace(CONFIG, seed=7)
+
+
+def test_the_fraction_recovered_by_hand() -> None:
+    assert fraction_recovered(RESULTS) == pytest.approx((-10 + 80) / (-2 + 80))
+
+
+def test_intervals_are_those_of_t_tests_over_seeds_and_over_tasks() -> None:
+    samples = np.random.default_rng(0).standard_normal((4, 6, 3))
+    method = MethodReturns(samples)
+    for stage in range(3):
+        for half, axis in ((method.over_seeds, 1), (method.over_tasks, 0)):
+            interval = scipy.stats.ttest_1samp(samples.mean(axis)[:, stage], 0).confidence_interval(0.95)
+            assert half[stage] == pytest.approx((interval.high - interval.low) / 2)
+    assert np.isnan(MethodReturns(samples[:1]).over_seeds).all()
+
+
+def test_the_table_by_hand() -> None:
+    lines = comparison_table(RESULTS).splitlines()
+    assert lines[0] == "| method | after 0 | after 1 |"
+    assert lines[2] == "| maml | -40.00 (± 0.00, ± 0.00) | -10.00 (± 0.00, ± 0.00) |"
+    assert lines[5] == "| oracle | -2.00 (± 0.00, ± 0.00) |  |"
+    assert "(–, ± 0.00)" in comparison_table({"maml": returns(1.0, seeds=1)})
+
+
+def test_the_figure_has_a_panel_for_each_set_of_tasks_and_a_line_for_each_method() -> None:
+    figure = comparison_figure({"in range": RESULTS, "beyond": RESULTS})
+    assert [axes.get_title() for axes in figure.axes] == ["in range", "beyond"]
+    for axes in figure.axes:
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == list(METHODS)  # type: ignore[union-attr]
+
+
+def test_the_json_is_plain_data() -> None:
+    data = json.loads(json.dumps(as_json({"in range": RESULTS})))["in range"]
+    assert data["methods"]["maml"]["mean"] == [-40.0, -10.0]
+    assert data["fraction_recovered"] == pytest.approx(70 / 78)
+
+
+def test_a_finished_run_is_used_again_and_one_of_other_settings_is_refused(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    first = evaluated_run(CONFIG, make_env, run_dir, draw_rewards, beyond=False)
+    assert gather([first]).per_task.shape == (1, 3, 3)
+
+    def forbidden(num_envs: int) -> TaskVectorEnv:
+        raise AssertionError
+
+    assert evaluated_run(CONFIG, forbidden, run_dir, draw_rewards, beyond=False) == first
+    beyond = evaluated_run(CONFIG, make_env, run_dir, draw_rewards, beyond=True)
+    assert beyond["tasks"] != first["tasks"]
+    assert evaluated_run(CONFIG, forbidden, run_dir, draw_rewards, beyond=True) == beyond
+    more = dataclasses.replace(CONFIG, evaluation_tasks=4)
+    assert len(evaluated_run(more, make_env, run_dir, draw_rewards, beyond=False)["per_task"]) == 4
+    with pytest.raises(UserError, match="--max-kl was"):
+        evaluated_run(dataclasses.replace(CONFIG, max_kl=0.5), make_env, run_dir, draw_rewards, beyond=False)
