@@ -89,7 +89,7 @@ class MethodReturns(NamedTuple):
     @property
     def mean(self) -> Floats:
         """Mean return after each inner step, over tasks and seeds."""
-        return self.per_task.mean((0, 1))
+        return np.asarray(self.per_task.mean((0, 1)))
 
     @property
     def over_seeds(self) -> Floats:
