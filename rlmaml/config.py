@@ -94,6 +94,8 @@ class TrainConfig:
     """Meta-iterations between checkpoints; there is always one at the end."""
     figure_interval: int = _free(25)
     """Meta-iterations between figures in TensorBoard; 0 for none."""
+    video_interval: int = _free(50)
+    """Meta-iterations between short videos in TensorBoard; 0 for none, and none where robots cannot be drawn."""
 
     device: str = _free("cpu")
     """Where the policy is computed: cpu, cuda or cuda:N."""
@@ -114,7 +116,15 @@ class TrainConfig:
         )
         for name in positive.split():
             self._require(name, getattr(self, name) > 0, "a number above 0")
-        for name in ("seed", "iterations", "inner_steps", "evaluation_steps", "figure_interval", "damping"):
+        for name in (
+            "seed",
+            "iterations",
+            "inner_steps",
+            "evaluation_steps",
+            "figure_interval",
+            "video_interval",
+            "damping",
+        ):
             self._require(name, getattr(self, name) >= 0, "a number not below 0")
         for name in ("discount", "gae_lambda"):
             self._require(name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")

@@ -1,15 +1,21 @@
 """What a run leaves to look at: TensorBoard, one JSON line per meta-iteration, and the progress bar."""
 
+import dataclasses
+import io
 import json
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from matplotlib.figure import Figure
+from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from rlmaml.config import TrainConfig
 from rlmaml.files import unwritable, write_atomically
 from rlmaml.train import IterationReport
 from rlmaml.types import Params
@@ -32,6 +38,24 @@ def scalars(theta: Params, report: IterationReport) -> dict[str, float]:
     if "log_std" in theta:
         numbers["policy/std"] = float(theta["log_std"].exp().mean())
     return numbers | {f"seconds/{name}": value for name, value in report.seconds.items()}
+
+
+def write_outcome(run_dir: Path, config: TrainConfig, summary: Mapping[str, Sequence[float]]) -> None:
+    """Add a finished run to TensorBoard's table of hyper-parameters, with its returns on held-out tasks.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    settings = {
+        name: value if isinstance(value, bool | int | float | str) else str(value)
+        for name, value in dataclasses.asdict(config).items()
+    }
+    returns = {f"evaluation/return_after_{step}_steps": float(mean) for step, mean in enumerate(summary["mean"])}
+    try:
+        with SummaryWriter(str(run_dir / TENSORBOARD)) as writer:
+            writer.add_hparams(settings, returns, run_name=".", global_step=config.iterations)
+    except OSError as error:
+        raise unwritable(run_dir, error) from error
 
 
 class Recorder(AbstractContextManager["Recorder"]):
@@ -78,6 +102,14 @@ class Recorder(AbstractContextManager["Recorder"]):
     def figure(self, name: str, figure: Figure, iteration: int) -> None:
         """Show a figure in TensorBoard."""
         self._writer.add_figure(name, figure, iteration)
+
+    def video(self, name: str, gif: bytes, iteration: int) -> None:
+        """Show a video in TensorBoard, among the images."""
+        with Image.open(io.BytesIO(gif)) as first:
+            width, height = first.size
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
+        summary = Summary(value=[Summary.Value(tag=name, image=image)])
+        self._writer._get_file_writer().add_summary(summary, iteration)  # type: ignore[no-untyped-call]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -4,12 +4,14 @@ import dataclasses
 import io
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 
+from rlmaml.adaptable import AdaptablePolicy
 from rlmaml.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.config import TrainConfig, check_resumable
 from rlmaml.errors import NonFiniteError, UserError
@@ -17,13 +19,15 @@ from rlmaml.evaluate import Evaluation, evaluate
 from rlmaml.figures import DrawEpisodes, adaptation_figure, draw_rewards
 from rlmaml.files import unwritable, write_atomically
 from rlmaml.initial import initial_theta, make_policy
-from rlmaml.policy import Policy
+from rlmaml.parameters import detach
+from rlmaml.policy import GaussianMLP, Policy
 from rlmaml.provenance import provenance
-from rlmaml.record import METRICS, TENSORBOARD, Recorder
+from rlmaml.record import METRICS, TENSORBOARD, Recorder, write_outcome
 from rlmaml.rollout import TaskEnvironment
 from rlmaml.threads import check_threads, keep_freed_memory
 from rlmaml.train import meta_train
-from rlmaml.types import Params
+from rlmaml.types import Params, Tasks
+from rlmaml.video import MakeScene, as_gif, film_progress
 
 SETTINGS, EVALUATION, FIGURE = "run.json", "evaluation.json", "adaptation.png"
 EVALUATION_SEED = 10_000
@@ -44,6 +48,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     draw: DrawEpisodes = draw_rewards,
+    make_scene: MakeScene | None = None,
 ) -> Evaluation:
     """Meta-train in ``run_dir``, and evaluate on held-out tasks at the end.
 
@@ -54,6 +59,7 @@ def train(
         resume: continue the run found there, or begin it if there is none.
         overwrite: delete the run found there, and begin anew.
         draw: draws episodes of one task, for the figures.
+        make_scene: makes an environment to be filmed for TensorBoard; None for no videos.
 
     Raises:
         UserError: the directory holds a run and neither ``resume`` nor ``overwrite`` is given, or it holds one
@@ -69,7 +75,7 @@ def train(
     write_atomically(run_dir / SETTINGS, json.dumps(settings, indent=2).encode())
     keep_freed_memory()
 
-    latest = train_from(Checkpoint(theta, start, config), env, policy, run_dir, settings, draw)
+    latest = train_from(Checkpoint(theta, start, config), env, policy, run_dir, settings, draw, make_scene)
     evaluation = evaluate_run(
         latest,
         make_env,
@@ -79,6 +85,7 @@ def train(
         seed=EVALUATION_SEED,
     )
     write_atomically(run_dir / EVALUATION, json.dumps(evaluation.as_json(settings), indent=2).encode())
+    write_outcome(run_dir, config, evaluation.summary())
     picture = io.BytesIO()
     adaptation_figure(draw, evaluation.tasks, evaluation.rollouts[:2]).savefig(picture, dpi=150)
     write_atomically(run_dir / FIGURE, picture.getvalue())
@@ -88,10 +95,11 @@ def train(
 def train_from(
     latest: Checkpoint,
     env: TaskEnvironment,
-    policy: Policy,
+    policy: GaussianMLP,
     run_dir: Path,
     settings: dict[str, Any],
     draw: DrawEpisodes,
+    make_scene: MakeScene | None,
 ) -> Checkpoint:
     """Meta-train from a checkpoint to the configured number of iterations, and keep checkpoints on the way.
 
@@ -107,6 +115,8 @@ def train_from(
                     figure = adaptation_figure(draw, report.tasks, report.rollouts)
                     recorder.figure("adaptation", figure, report.iteration)
                 latest = Checkpoint(theta, report.iteration + 1, config)
+                if make_scene and config.video_interval and latest.iteration % config.video_interval == 0:
+                    make_scene = show_progress(recorder, latest, report.tasks, env, policy, make_scene)
                 if latest.iteration % config.checkpoint_interval == 0:
                     save_checkpoint(path, latest)
         except NonFiniteError as error:
@@ -120,6 +130,30 @@ def train_from(
             ) from error
     save_checkpoint(path, latest)
     return latest
+
+
+def show_progress(
+    recorder: Recorder,
+    latest: Checkpoint,
+    tasks: Tasks,
+    env: TaskEnvironment,
+    policy: GaussianMLP,
+    make_scene: MakeScene,
+) -> MakeScene | None:
+    """Film the policy on the first of the tasks for TensorBoard.
+
+    Returns:
+        ``make_scene``, or None where nothing can be drawn, after a warning that says why.
+    """
+    current = AdaptablePolicy(policy, detach(latest.theta), latest.config, latest.iteration)
+    task = {name: values[0] for name, values in tasks.items()}
+    try:
+        frames, rate = film_progress(current, env, make_scene(), task, latest.iteration)
+    except RuntimeError as error:
+        warnings.warn(f"No videos in TensorBoard: {error}", stacklevel=2)
+        return None
+    recorder.video("video", as_gif(frames, rate), latest.iteration)
+    return make_scene
 
 
 def run_settings(config: TrainConfig) -> dict[str, Any]:

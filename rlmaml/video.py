@@ -1,8 +1,9 @@
 """Videos: a policy before and after adaptation side by side, on the same task from the same initial state."""
 
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ Frame: TypeAlias = npt.NDArray[np.uint8]
 
 HEADER = 44
 """Pixels above each picture for its caption."""
+PROGRESS_FRAMES = 40
+"""About how many frames of each film a video of the training's progress has."""
 INK, PAPER, FADED = (24, 28, 36), (250, 250, 248), (130, 136, 148)
 FRAMES_PER_SECOND = 25
 """Most frames per second that are drawn: steps in between are not seen."""
@@ -26,8 +29,15 @@ FRAMES_PER_SECOND = 25
 class DrawnEnvironment(TaskEnvironment, Protocol):
     """A task environment that draws its copies."""
 
+    metadata: dict[str, Any]
+    """Holds ``"render_fps"``, steps per second."""
+
     def render(self) -> tuple[Frame, ...]:
         """One picture per copy."""
+
+
+MakeScene: TypeAlias = Callable[[], DrawnEnvironment]
+"""An environment with one copy, made to be drawn."""
 
 
 class Shot(NamedTuple):
@@ -92,6 +102,43 @@ def side_by_side(films: Sequence[Sequence[Shot]], captions: Sequence[str], title
             canvas.paste(Image.fromarray(shot.picture), (left, 26 + HEADER))
             left += width
         yield np.asarray(canvas)
+
+
+def film_progress(
+    policy: AdaptablePolicy, env: TaskEnvironment, scene: DrawnEnvironment, task: Mapping[str, Any], seed: int
+) -> tuple[list[Frame], float]:
+    """A short video of a policy in training, before and after one inner step on one task.
+
+    Args:
+        policy: the policy.
+        env: where it samples the episodes of its step; its tasks are changed.
+        scene: where it is filmed.
+        task: one task, without task axis.
+        seed: of the episodes and of the filmed initial state.
+
+    Returns:
+        The frames, and how many of them make a second.
+    """
+    alone = {name: np.asarray(values)[None] for name, values in task.items()}
+    scene.set_tasks(alone)
+    env.set_tasks(alone)
+    steps_per_second = scene.metadata["render_fps"]
+    stride = max(frame_stride(steps_per_second), -(-policy.config.horizon // PROGRESS_FRAMES))
+    actors = [policy]
+    if policy.config.inner_steps:
+        actors.append(policy.adapt(policy.record(env, seed)))
+    captions = ("before adaptation", "after 1 gradient step")[: len(actors)]
+    films = [film(scene, actor, seed, stride) for actor in actors]
+    title = f"meta-iteration {policy.iteration}"
+    return list(side_by_side(films, captions, title)), steps_per_second / stride
+
+
+def as_gif(frames: Sequence[Frame], frames_per_second: float) -> bytes:
+    """Frames as the content of a ``.gif`` file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "video.gif"
+        write_video(path, frames, frames_per_second)
+        return path.read_bytes()
 
 
 def write_video(path: Path, frames: Sequence[Frame], frames_per_second: float) -> None:

@@ -53,6 +53,7 @@ def train_command(defaults: TrainConfig, description: str, arguments: Sequence[s
         resume=options.resume,
         overwrite=options.overwrite,
         draw=episode_drawing(config.env_id),
+        make_scene=lambda: environment_maker(config, "rgb_array")(1),
     )
     print(f"\nMean return on {config.evaluation_tasks} held-out tasks, {config.evaluation_episodes} episodes each:\n")
     print(

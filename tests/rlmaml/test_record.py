@@ -1,12 +1,17 @@
 import json
 from pathlib import Path
 
+import imageio.v3 as imageio
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from rlmaml.record import METRICS, TENSORBOARD, Recorder, scalars
+from rlmaml.config import TrainConfig
+from rlmaml.record import METRICS, TENSORBOARD, Recorder, scalars, write_outcome
 from rlmaml.types import Params
+from rlmaml.video import as_gif
 from tests.rlmaml.test_figures import report
 
 THETA: Params = {"log_std": torch.tensor([0.0, 0.0])}
@@ -53,3 +58,25 @@ def test_unstable_episodes_are_counted() -> None:
     rollouts = [seen.rollouts[0], seen.rollouts[1]._replace(unstable=unstable)]
     numbers = scalars(THETA, seen._replace(rollouts=rollouts))
     assert [numbers[f"unstable_episodes/after_{step}_steps"] for step in (0, 1)] == [0.0, 2.0]
+
+
+def test_a_finished_run_is_in_the_table_of_hyper_parameters_with_its_returns(tmp_path: Path) -> None:
+    config = TrainConfig(hidden=(8, 9), max_kl=0.25, iterations=7)
+    write_outcome(tmp_path, config, {"mean": [-4.0, -2.0]})
+    assert [path.name for path in tmp_path.iterdir()] == [TENSORBOARD]
+    events = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
+    assert events.Scalars("evaluation/return_after_1_steps")[0].value == -2.0
+    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    stored = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert stored["max_kl"].number_value == 0.25
+    assert stored["hidden"].string_value == "(8, 9)"
+    assert stored["env_id"].string_value == "Navigation2D-v0"
+
+
+def test_a_video_moves_in_tensorboard(tmp_path: Path) -> None:
+    frames = [np.full((20, 30, 3), value, np.uint8) for value in (0, 120, 240)]
+    with Recorder(tmp_path, 0, 2, {}) as recorder:
+        recorder.video("video", as_gif(frames, 10.0), 1)
+    (shown,) = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload().Images("video")
+    assert (shown.step, shown.width, shown.height) == (1, 30, 20)
+    assert imageio.imread(shown.encoded_image_string).shape == (3, 20, 30, 3)

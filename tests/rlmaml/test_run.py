@@ -17,6 +17,7 @@ from rlmaml.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_chec
 from rlmaml.config import TrainConfig
 from rlmaml.errors import UserError
 from rlmaml.evaluate import Evaluation
+from rlmaml.record import TENSORBOARD
 from rlmaml.run import EVALUATION, FIGURE, InterruptedRunError, check_device, evaluate_run, train
 
 CONFIG = TrainConfig(
@@ -217,3 +218,24 @@ def test_a_device_that_is_not_there_is_refused() -> None:
     for name in ("gpu", "cuda:99"):
         with pytest.raises(UserError, match="not available here"):
             check_device(name)
+
+
+def test_videos_are_made_at_their_interval_and_change_nothing(
+    tmp_path: Path, uninterrupted: tuple[Path, Evaluation]
+) -> None:
+    def make_scene() -> TaskVectorEnv:
+        return make_tasks_env("Navigation2D-v0", 1, CONFIG.horizon, render_mode="rgb_array")
+
+    train(dataclasses.replace(CONFIG, video_interval=2), make_env, tmp_path, make_scene=make_scene)
+    assert same_theta(tmp_path, uninterrupted[0])
+    events = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
+    assert [image.step for image in events.Images("video")] == list(range(2, CONFIG.iterations + 1, 2))
+
+
+def test_where_nothing_can_be_drawn_a_warning_says_so_once_and_training_goes_on(tmp_path: Path) -> None:
+    def make_scene() -> TaskVectorEnv:
+        raise RuntimeError("no OpenGL")
+
+    with pytest.warns(UserWarning, match="No videos in TensorBoard: no OpenGL") as caught:
+        train(dataclasses.replace(CONFIG, video_interval=1), make_env, tmp_path, make_scene=make_scene)
+    assert len(caught) == 1

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -6,8 +7,8 @@ import pytest
 
 from envs import TaskVectorEnv, make_tasks_env
 from rlmaml.errors import UserError
-from rlmaml.video import HEADER, Shot, film, frame_stride, side_by_side, write_video
-from tests.rlmaml.test_adaptable import CONFIG, saved_policy
+from rlmaml.video import HEADER, Shot, film, film_progress, frame_stride, side_by_side, write_video
+from tests.rlmaml.test_adaptable import CONFIG, navigation, saved_policy
 
 
 def drawn_navigation() -> TaskVectorEnv:
@@ -43,6 +44,20 @@ def test_a_film_counts_every_step_for_the_progress_bar(tmp_path: Path) -> None:
 
 def test_a_video_shows_no_more_than_25_frames_per_second_in_real_time() -> None:
     assert [frame_stride(rate) for rate in (1, 20, 25, 50, 100)] == [1, 1, 1, 2, 4]
+
+
+def test_progress_is_a_short_video_before_and_after_one_step(tmp_path: Path) -> None:
+    policy, task = saved_policy(tmp_path), {"goal": np.array([0.3, -0.2])}
+    frames, rate = film_progress(policy, navigation(), drawn_navigation(), task, 0)
+    assert (len(frames), rate) == (10, 10.0)
+    width = frames[0].shape[1] // 2
+    assert not np.array_equal(frames[-1][70:, :width], frames[-1][70:, width:])
+    config = dataclasses.replace(CONFIG, inner_steps=0, horizon=400, inner_step_sizes=(1.0,))
+    alone = dataclasses.replace(policy, config=config)
+    scene = make_tasks_env("Navigation2D-v0", 1, 400, render_mode="rgb_array")
+    frames, rate = film_progress(alone, navigation(), scene, task, 0)
+    assert (len(frames), rate) == (41, 1.0)
+    assert frames[0].shape[1] == width
 
 
 def test_films_of_different_length_stand_side_by_side_on_even_numbers_of_pixels() -> None:
