@@ -27,7 +27,7 @@ from rlmaml.rollout import TaskEnvironment
 from rlmaml.threads import check_threads, keep_freed_memory
 from rlmaml.train import meta_train
 from rlmaml.types import Params, Tasks
-from rlmaml.video import MakeScene, as_gif, film_progress
+from rlmaml.video import MakeScene, as_video, film_progress
 
 SETTINGS, EVALUATION, FIGURE = "run.json", "evaluation.json", "adaptation.png"
 EVALUATION_SEED = 10_000
@@ -152,7 +152,7 @@ def show_progress(
     except RuntimeError as error:
         warnings.warn(f"No videos in TensorBoard: {error}", stacklevel=2)
         return None
-    recorder.video("video", as_gif(frames, rate), latest.iteration)
+    recorder.video("video", as_video(frames, rate, ".gif"), latest.iteration)
     return make_scene
 
 

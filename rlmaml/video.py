@@ -133,10 +133,10 @@ def film_progress(
     return list(side_by_side(films, captions, title)), steps_per_second / stride
 
 
-def as_gif(frames: Sequence[Frame], frames_per_second: float) -> bytes:
-    """Frames as the content of a ``.gif`` file."""
+def as_video(frames: Sequence[Frame], frames_per_second: float, suffix: str) -> bytes:
+    """Frames as the content of a ``.gif`` or ``.mp4`` file."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "video.gif"
+        path = Path(folder) / f"video{suffix}"
         write_video(path, frames, frames_per_second)
         return path.read_bytes()
 

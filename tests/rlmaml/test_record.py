@@ -11,7 +11,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from rlmaml.config import TrainConfig
 from rlmaml.record import METRICS, TENSORBOARD, Recorder, scalars, write_outcome
 from rlmaml.types import Params
-from rlmaml.video import as_gif
+from rlmaml.video import as_video
 from tests.rlmaml.test_figures import report
 
 THETA: Params = {"log_std": torch.tensor([0.0, 0.0])}
@@ -76,7 +76,7 @@ def test_a_finished_run_is_in_the_table_of_hyper_parameters_with_its_returns(tmp
 def test_a_video_moves_in_tensorboard(tmp_path: Path) -> None:
     frames = [np.full((20, 30, 3), value, np.uint8) for value in (0, 120, 240)]
     with Recorder(tmp_path, 0, 2, {}) as recorder:
-        recorder.video("video", as_gif(frames, 10.0), 1)
+        recorder.video("video", as_video(frames, 10.0, ".gif"), 1)
     (shown,) = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload().Images("video")
     assert (shown.step, shown.width, shown.height) == (1, 30, 20)
     assert imageio.imread(shown.encoded_image_string).shape == (3, 20, 30, 3)

@@ -317,3 +317,13 @@ def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metrics.jsonl")} == before
     assert run("compare.py", "--seeds", 0, 0) == 2
     assert "--seeds is (0, 0)" in capsys.readouterr().err
+
+
+def test_a_report_is_one_page(tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    report = ["report.py", trained, "--tasks", 3, "--episodes", 2, "--steps", 1, "--output", tmp_path / "report.html"]
+    assert run(*report) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "goal = (" in page
+    assert "data:video/mp4" in page
+    assert run(*report) == 2
+    assert "exists" in capsys.readouterr().err

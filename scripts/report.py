@@ -1,0 +1,129 @@
+"""Write one HTML page about one or several runs: returns, learning curves, tasks, what adaptation changed, a video.
+
+Each run is adapted to the same held-out tasks. A video made by render.py is shown, or else a short one is made where
+robots can be drawn. Everything is inside: the page opens without a network.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from common import environment_maker
+
+from rlmaml.cli import run_command
+from rlmaml.errors import UserError
+
+if TYPE_CHECKING:
+    from rlmaml.report import ReportedRun
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the script."""
+
+    run_dirs: tyro.conf.Positional[tuple[Path, ...]]
+    """Directories of runs of one family and variant."""
+    num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 40
+    """Held-out tasks, drawn for evaluation alone."""
+    num_episodes: Annotated[int, tyro.conf.arg(name="episodes")] = 20
+    """Episodes per task and inner step."""
+    steps: int = 3
+    """Inner steps; beyond the trained ones, the last step size is used again."""
+    seed: int = 10_000
+    """Seed of the held-out tasks and of the episodes."""
+    threads: int = 2
+    """Threads of the adaptation, and of the physics."""
+    output: Path | None = None
+    """The page; by default report.html in the first run directory."""
+    overwrite: bool = False
+    """Replace a page that is already there."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers before anything is loaded."""
+        least = (("--tasks", self.num_tasks, 1), ("--episodes", self.num_episodes, 1), ("--steps", self.steps, 0))
+        for name, value, smallest in (*least, ("--seed", self.seed, 0), ("--threads", self.threads, 1)):
+            if value < smallest:
+                raise UserError(f"{name} is {value}; it must be at least {smallest}.")
+        if not self.run_dirs:
+            raise UserError("Give one or more directories of runs.")
+
+
+def main() -> None:
+    """Parse, evaluate each run, write the page."""
+    options = tyro.cli(Options, description=__doc__)
+    target = options.output or options.run_dirs[0] / "report.html"
+    if target.exists() and not options.overwrite:
+        raise UserError(f"{target} exists. Choose another --output, or replace it with --overwrite.")
+
+    from tqdm import tqdm
+
+    from rlmaml.files import write_atomically
+    from rlmaml.report import report_page
+
+    runs = [reported(options, run_dir) for run_dir in tqdm(options.run_dirs, desc="evaluating", unit="run")]
+    families = {(run.settings["config"]["env_id"], run.settings["config"]["variant"]) for run in runs}
+    if len(families) > 1:
+        raise UserError(f"The runs are of different families or variants: {sorted(families)}; report on one at a time.")
+    write_atomically(target, report_page(runs).encode())
+    print(f"{target}, {target.stat().st_size / 1e6:.1f} MB")
+
+
+def reported(options: Options, run_dir: Path) -> "ReportedRun":
+    """One run: evaluated, and with its pictures."""
+    from envs.tasks import describe_task
+    from rlmaml.adaptable import load
+    from rlmaml.checkpoint import CHECKPOINT, load_checkpoint
+    from rlmaml.effects import adaptation_effects
+    from rlmaml.report import ReportedRun, read_metrics
+    from rlmaml.run import FIGURE, evaluate_run, run_settings
+
+    checkpoint = load_checkpoint(run_dir / CHECKPOINT)
+    config = replace(checkpoint.config, threads=options.threads, rollout_threads=options.threads)
+    steps = 0 if config.observe_task else options.steps
+    make_env = environment_maker(config)
+    evaluation = evaluate_run(
+        checkpoint._replace(config=config),
+        make_env,
+        num_tasks=options.num_tasks,
+        num_episodes=options.num_episodes,
+        steps=steps,
+        seed=options.seed,
+    )
+    policy = load(run_dir)
+    units = make_env(1).task_units
+    tasks = [{name: values[i] for name, values in evaluation.tasks.items()} for i in range(options.num_tasks)]
+    settings = run_settings(config) | {"iterations_done": checkpoint.iteration, "evaluation_seed": options.seed}
+    picture = run_dir / FIGURE
+    return ReportedRun(
+        name=run_dir.name,
+        settings=settings,
+        metrics=read_metrics(run_dir),
+        evaluation=evaluation,
+        effects=adaptation_effects(policy.network, policy.params, config, evaluation) if steps else None,
+        task_words=[describe_task(task, units) for task in tasks],
+        picture=picture.read_bytes() if picture.exists() else None,
+        video=video(run_dir, options, tasks[0]),
+    )
+
+
+def video(run_dir: Path, options: Options, task: dict[str, object]) -> bytes | None:
+    """The video that render.py made of a run, or a short new one, or none where nothing can be drawn."""
+    from rlmaml.adaptable import load
+    from rlmaml.video import as_video, film_progress
+
+    made = run_dir / "adaptation.mp4"
+    if made.exists():
+        return made.read_bytes()
+    policy = load(run_dir)
+    robots, scene = environment_maker(policy.config)(20), environment_maker(policy.config, "rgb_array")(1)
+    try:
+        frames, rate = film_progress(policy, robots, scene, task, options.seed)
+    except RuntimeError as error:
+        print(f"No video of {run_dir}: {error}")
+        return None
+    return as_video(frames, rate, ".mp4")
+
+
+if __name__ == "__main__":
+    run_command(main)
