@@ -2,16 +2,34 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from rlmaml.recorded import write_episodes
+from tests.rlmaml.test_adaptable import navigation, saved_policy
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
+def code_with(word: str) -> str:
+    (code,) = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if word in code]
+    return code
+
+
+def test_the_policy_is_used_as_the_readme_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    policy = saved_policy(tmp_path / "runs" / "Navigation2D-v0-finn2017-seed0")
+    write_episodes(tmp_path / "episodes.npz", policy.record(navigation(), 0))
+    names: dict[str, Any] = {}
+    exec(code_with("read_episodes"), names)
+    assert names["action"].shape == (2,)
+    assert names["adapted"].steps_taken == 1
+
+
 def test_the_loop_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    exec(code, {})
+    exec(code_with("meta_train"), {})
     assert re.search(r"^2: return -\d+\.\d before, -\d+\.\d after adaptation$", capsys.readouterr().out, re.MULTILINE)
 
 

@@ -31,6 +31,7 @@ def navigation() -> TaskVectorEnv:
 
 def saved_policy(run_dir: Path, config: TrainConfig = LEARNED) -> AdaptablePolicy:
     theta = initial_theta(config, make_policy(config, navigation()))
+    run_dir.mkdir(parents=True, exist_ok=True)
     save_checkpoint(run_dir / CHECKPOINT, Checkpoint(theta, 3, config))
     return load(run_dir)
 
