@@ -60,13 +60,14 @@ class RecordedEpisodes(NamedTuple):
         return np.add.reduceat(self.rewards, np.concatenate([[0], self.ends[:-1]]))
 
 
-def read_episodes(path: Path) -> RecordedEpisodes:
+def read_episodes(path: Path | str) -> RecordedEpisodes:
     """A checked recording.
 
     Raises:
         UserError: see :func:`check_episodes`; or there is nothing at ``path``, it is no recording, or it is a Minari
             dataset and Minari is not installed.
     """
+    path = Path(path)
     if path.is_dir():
         return check_episodes(_read_minari(path), str(path))
     try:
