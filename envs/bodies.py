@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
 from envs.family import Floats
 from envs.physics import GYMNASIUM_MODELS, Physics
+from envs.simulator import mujoco
+
+TORSO = 1
+"""Id of the first body, whose subtree is the whole robot."""
 
 
 def load_model(file: str, edit: Callable[[mujoco.MjSpec], None] | None = None) -> mujoco.MjModel:
@@ -54,6 +57,11 @@ def positions_and_velocities(physics: Physics, *, skipped: int, largest_velocity
     """Positions but the first ``skipped``, and velocities clipped to ``±largest_velocity``, (copy, observation)."""
     velocities = physics.qvel if np.isinf(largest_velocity) else physics.qvel.clip(-largest_velocity, largest_velocity)
     return np.hstack([physics.qpos[:, skipped:], velocities])
+
+
+def centre_of_mass_velocity(physics: Physics) -> Floats:
+    """X and y velocity of the robot's centre of mass, (copy, 2) m/s."""
+    return physics.outputs["subtree_linvel"][:, TORSO, :2]
 
 
 def planar_position(physics: Physics) -> Floats:

@@ -3,7 +3,7 @@
 Every change starts from the model as it was built, so that a task never leaves a trace in the next one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from envs.bodies import factor_box
+from envs.bodies import factor_box, scalar_box
 from envs.family import Copies, Floats
 from envs.locomotion import ApplyChange, LocomotionVariant
 from envs.physics import Physics, indices
@@ -107,16 +107,27 @@ class Change(NamedTuple):
 
 
 def changed_variants(
-    forward: LocomotionVariant, velocity: LocomotionVariant, changes: Mapping[str, Change], joints: Sequence[str]
+    forward: LocomotionVariant, velocity: LocomotionVariant, *, joints: Sequence[str], heaviest: float
 ) -> dict[str, LocomotionVariant]:
     """A variant per change, one with all but ``intact``, and each of these again with a target speed.
+
+    In training any joint but the last may be damaged, a payload is at most ``heaviest``, and friction is 0.4 to 1.6 of
+    the model's; beyond it also the last joint or none, 1.5 times the payload, and 0.2 to 2 times the friction.
 
     Args:
         forward: the problem without changes, whose reward does not depend on the task.
         velocity: the same robot's target-speed problem.
-        changes: variant name -> change.
         joints: the names that the parameter ``dead_joint`` counts, from 1.
+        heaviest: largest payload in training, kg.
     """
+    heavier = scalar_box(0.0, 1.5 * heaviest)
+    damage, anything = damaged_actuator(joints), spaces.Discrete(len(joints) + 1)
+    changes = {
+        "damaged": Change("dead_joint", spaces.Discrete(len(joints) - 1, start=1), anything, "", damage),
+        "intact": Change("dead_joint", spaces.Discrete(1), anything, "", damage),
+        "payload": Change("payload", scalar_box(0.0, heaviest), heavier, "kg", payload("torso")),
+        "friction": Change("friction", scalar_box(0.4, 1.6), scalar_box(0.2, 2.0), "", ground_friction),
+    }
     together = [change for name, change in changes.items() if name != "intact"]
     kinds = {**{name: [change] for name, change in changes.items()}, "combined": together}
     variants = {name: _with_changes(forward, kind, joints) for name, kind in kinds.items()}
@@ -144,6 +155,7 @@ def _with_changes(base: LocomotionVariant, changes: Sequence[Change], joints: Se
             **{change.parameter: change.wide_space for change in changes},
         },
         task_units=units,
+        task_labels={"dead_joint": ("intact", *joints)} if "dead_joint" in units else {},
         changes={change.parameter: change.apply for change in changes},
         marks=marks,
     )

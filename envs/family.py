@@ -6,7 +6,8 @@ every family is finished by the same code.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -60,6 +61,9 @@ class TaskFamily(ABC):
 
     task_units: Mapping[str, str]
     """Unit of each task parameter, "" for dimensionless ones."""
+
+    task_labels: Mapping[str, Sequence[str]] = MappingProxyType({})
+    """Task parameter that is an index -> what its values 0, 1, ... mean, where they have names."""
 
     reward_terms: tuple[str, ...]
     """Names of the reward terms; the reward is their sum in this order."""

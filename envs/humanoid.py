@@ -34,16 +34,16 @@ Sources
 
 from functools import partial
 
-import mujoco
 import numpy as np
 
 from envs.bodies import add_sensor, load_model, uniform_state
 from envs.family import Bools, Floats
 from envs.locomotion import Body, LocomotionFamily, RewardTerm
 from envs.physics import Physics, Simulation
-from envs.problems import along_direction
-from envs.rewards import contact_cost, control_cost, survive_reward
+from envs.problems import along_direction, survive
+from envs.rewards import contact_cost, control_cost
 from envs.robot_drawing import RobotCamera
+from envs.simulator import mujoco
 
 CONTROL_RANGE = 0.4
 """Largest control in the model's units."""
@@ -90,7 +90,7 @@ BODY = Body(
 TERMS: dict[str, RewardTerm] = {
     "control_cost": lambda motion, task: control_cost(CONTROL_RANGE * motion.actions, 0.1),
     "contact_cost": lambda motion, task: contact_cost(motion.physics.outputs["cfrc_ext"], 5e-7, 10.0),
-    "survive_reward": lambda motion, task: survive_reward(motion.healthy, 5.0),
+    "survive_reward": survive(5.0),
 }
 
 PLANE_DIRECTION = LocomotionFamily("HumanoidDir2D", {"gymnasium": along_direction(BODY, TERMS, weight=1.25)})

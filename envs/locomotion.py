@@ -4,12 +4,11 @@
 file runs them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias, final
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
@@ -17,6 +16,7 @@ from gymnasium import spaces
 from envs.family import Bools, Copies, Floats, Outcome, TaskFamily, finite_box, normalised_box, select_variant
 from envs.physics import Physics, Simulation
 from envs.robot_drawing import Marks, RobotCamera, RobotPictures
+from envs.simulator import mujoco
 from envs.tasks import Task, sample_uniform_task
 
 State: TypeAlias = tuple[Floats, Floats]
@@ -84,6 +84,8 @@ class LocomotionVariant:
     """Draws one task of a space."""
     changes: Mapping[str, ApplyChange] = field(default_factory=dict)
     """Task parameter -> what it changes in the robot."""
+    task_labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Task parameter that is an index -> what its values 0, 1, ... mean."""
     marks: Callable[[Task], Marks] = lambda task: Marks()
     """What a picture shows of one task."""
 
@@ -101,9 +103,9 @@ class LocomotionFamily:
         Raises:
             ValueError: unknown variant, or a number of threads that is not positive.
         """
-        chosen = select_variant(self.name, self.variants, variant or next(iter(self.variants)))
-        if threads < 1:
-            raise ValueError(f"{self.name}: threads must be positive; got {threads}.")
+        chosen = select_variant(self.name, self.variants, next(iter(self.variants)) if variant is None else variant)
+        if not isinstance(threads, int) or threads < 1:
+            raise ValueError(f"{self.name}: threads must be a positive integer; got {threads!r}.")
         return Locomotion(num_copies, chosen, threads)
 
 
@@ -125,6 +127,7 @@ class Locomotion(TaskFamily):
         self.task_space = spaces.Dict(deepcopy(dict(parameters)))
         self.wide_task_space = spaces.Dict(deepcopy({**parameters, **variant.wide_task_parameters}))
         self.task_units = variant.task_units
+        self.task_labels = variant.task_labels
         self.reward_terms = tuple(variant.reward_terms)
         self._tasks: Task = {
             name: np.zeros((num_copies, *(space.shape or ())), space.dtype) for name, space in parameters.items()

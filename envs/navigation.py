@@ -197,7 +197,8 @@ class Navigation2D(TaskFamily):
         self._goal = np.zeros((num_copies, 2))
         self._actuation = np.zeros((num_copies, 2, 2))
         self._wind = np.zeros((num_copies, 2))
-        self._trails: dict[int, list[Floats]] = {}
+        self._history: list[Floats] = []
+        self._began = np.zeros(num_copies, np.int64)
 
     def sample_task(self, generator: np.random.Generator, *, wide: bool = False) -> Task:
         """Draw every parameter uniformly."""
@@ -214,17 +215,21 @@ class Navigation2D(TaskFamily):
     def reset(self, copies: Copies, generators: Mapping[int, np.random.Generator]) -> None:
         """Put the copies at the origin, or at random around it."""
         half_width = self._variant.start_half_width
+        self._position = self._position.copy()
         self._position[copies] = 0.0
         for copy in copies.tolist() if half_width else ():
             self._position[copy] = generators[copy].uniform(-half_width, half_width, 2)
-        for copy in self._trails.keys() & set(copies.tolist()):
-            del self._trails[copy]
+        self._began[copies] = len(self._history)
+        oldest = int(self._began.min())
+        self._history = [*self._history[oldest:], self._position]
+        self._began -= oldest
 
     def step(self, actions: Floats, running: Bools) -> Outcome:
         """Move by the actuated action and the wind; reward and termination are those of the new position."""
         before = self._position
         commanded = self._actuation[..., 0] * actions[:, 0:1] + self._actuation[..., 1] * actions[:, 1:2]
         self._position = np.where(running[:, None], before + commanded + self._wind, before)
+        self._history.append(self._position)
         terms = {name: term(before, self._position, self._goal) for name, term in self._variant.reward_terms.items()}
         return Outcome(terms, is_reached(self._position, self._goal, self._variant.goal_half_width))
 
@@ -233,10 +238,9 @@ class Navigation2D(TaskFamily):
         return self._position.copy()
 
     def render(self, copy: int) -> npt.NDArray[np.uint8]:
-        """The goal and the trail of positions at which this copy was rendered since its reset."""
+        """The goal, and where this copy has been since its reset."""
         from envs.navigation_drawing import draw_frame
 
-        trail = self._trails.setdefault(copy, [])
-        trail.append(self._position[copy].copy())
+        trail = [position[copy] for position in self._history[self._began[copy] :]]
         landmarks = CORNERS if "corner" in self.task_space.spaces else self._goal[copy, None]
         return draw_frame(np.array(trail), self._goal[copy], landmarks, self._variant.view_half_width)

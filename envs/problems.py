@@ -12,9 +12,19 @@ from gymnasium import spaces
 from envs.bodies import scalar_box
 from envs.family import Floats
 from envs.locomotion import Body, LocomotionVariant, Motion, RewardTerm
-from envs.rewards import distance_cost, forward_reward, heading, velocity_error_cost
+from envs.rewards import control_cost, distance_cost, forward_reward, heading, survive_reward, velocity_error_cost
 from envs.robot_drawing import Marks
 from envs.tasks import Task, sample_uniform_task
+
+
+def control(weight: float) -> RewardTerm:
+    """The term ``control_cost`` of the normalised actions."""
+    return lambda motion, task: control_cost(motion.actions, weight)
+
+
+def survive(bonus: float) -> RewardTerm:
+    """The term ``survive_reward``."""
+    return lambda motion, task: survive_reward(motion.healthy, bonus)
 
 
 def at_speed(body: Body, terms: Mapping[str, RewardTerm], fastest: float, fastest_wide: float) -> LocomotionVariant:
@@ -73,7 +83,9 @@ def along_direction(body: Body, terms: Mapping[str, RewardTerm], weight: float =
         task_parameters={"direction": scalar_box(-np.pi, np.pi)},
         task_units={"direction": "rad"},
         reward_terms={"forward_reward": along, **terms},
-        marks=lambda task: Marks(heading=float(task["direction"])),
+        marks=lambda task: Marks(
+            f"direction {np.degrees(task['direction']):.0f} deg", heading=float(task["direction"])
+        ),
     )
 
 
@@ -83,6 +95,10 @@ def at_goal(body: Body, terms: Mapping[str, RewardTerm], radius: float, radius_w
     def distance(motion: Motion, task: Task) -> Floats:
         return distance_cost(motion.position, goal_position(task["distance"], task["direction"]))
 
+    def marks(task: Task) -> Marks:
+        goal = goal_position(task["distance"][None], task["direction"][None])[0]
+        return Marks(f"goal ({goal[0]:.1f}, {goal[1]:.1f}) m", goal=goal)
+
     return LocomotionVariant(
         body=body,
         task_parameters={"distance": scalar_box(0.0, radius), "direction": scalar_box(-np.pi, np.pi)},
@@ -90,7 +106,7 @@ def at_goal(body: Body, terms: Mapping[str, RewardTerm], radius: float, radius_w
         task_units={"distance": "m", "direction": "rad"},
         reward_terms={"distance_cost": distance, **terms},
         sample_task=sample_disc,
-        marks=lambda task: Marks(goal=goal_position(task["distance"][None], task["direction"][None])[0]),
+        marks=marks,
     )
 
 

@@ -8,14 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 
-import mujoco
 import numpy as np
 import numpy.typing as npt
+
+from envs.simulator import mujoco
 
 WIDTH, HEIGHT = 480, 360
 """Pixels of a picture."""
 
 _ARROW, _GOAL, _DAMAGE = (0.18, 0.55, 0.34, 1.0), (0.18, 0.55, 0.34, 0.6), (0.82, 0.29, 0.36, 1.0)
+
+ANY_BACKEND = ("", "1", "on", "true", "enable", "enabled")
+"""Values of ``MUJOCO_GL`` that leave the choice to us."""
 
 NO_GL = (
     'A picture of a robot needs OpenGL, which could not be reached through "{backend}" here ({error}). Without a '
@@ -61,7 +65,8 @@ class RobotPictures:
         self._model = copy.copy(model)
         self._model.vis.global_.offwidth, self._model.vis.global_.offheight = WIDTH, HEIGHT
         self._colours, self._materials = self._model.geom_rgba.copy(), self._model.geom_matid.copy()
-        backend = os.environ.get("MUJOCO_GL") or default_backend()
+        chosen = os.environ.get("MUJOCO_GL", "").lower()
+        backend = default_backend() if chosen in ANY_BACKEND else chosen
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", UserWarning)  # GLFW only warns where it has no screen

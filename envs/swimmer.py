@@ -36,8 +36,7 @@ from functools import partial
 from envs.bodies import ground_position, load_model, positions_and_velocities, uniform_state
 from envs.locomotion import Body, LocomotionFamily, RewardTerm
 from envs.physics import Simulation
-from envs.problems import at_speed
-from envs.rewards import control_cost
+from envs.problems import at_speed, control
 from envs.robot_drawing import RobotCamera
 
 BODY = Body(
@@ -49,6 +48,6 @@ BODY = Body(
     camera=RobotCamera(distance=6.0, elevation=-50.0),
 )
 
-TERMS: dict[str, RewardTerm] = {"control_cost": lambda motion, task: control_cost(motion.actions, 1e-4)}
+TERMS: dict[str, RewardTerm] = {"control_cost": control(1e-4)}
 
 VELOCITY = LocomotionFamily("SwimmerVel", {"gymnasium": at_speed(BODY, TERMS, 0.2, 0.3)})

@@ -6,6 +6,7 @@ entries are ``Box`` or ``Discrete``, and the unit of each parameter ("" for dime
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -43,17 +44,34 @@ def validate_task(task: Any, space: spaces.Dict, units: Mapping[str, str], owner
     return _validate(task, space, f"{owner} expects a task {_legal(space, units, ())}", num_axes=0)
 
 
-def parse_task(words: Sequence[str], space: spaces.Dict, units: Mapping[str, str], owner: str) -> Task:
+def parse_task(
+    words: Sequence[str],
+    space: spaces.Dict,
+    units: Mapping[str, str],
+    owner: str,
+    labels: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Task:
     """One task from ``name=value`` words, several numbers separated by commas: ``["goal=0.3,-0.1", "gain=0.8"]``.
+
+    Args:
+        words: the task.
+        space: the legal values of one task.
+        units: the unit of each parameter.
+        owner: whose task this is, for the error message.
+        labels: parameter -> names of its values 0, 1, ..., which may be written instead of the numbers.
 
     Raises:
         TypeError, ValueError: a word of another form, and as ``validate_task``; the message lists the legal parameters
             with their ranges and units.
     """
     expects = f"{owner} expects a task {_legal(space, units, ())}"
+    for name, names in labels.items():
+        expects += f', where "{name}" may be {", ".join(f"{index} {label}" for index, label in enumerate(names))}'
     task = {}
     for word in words:
         name, equals, text = word.partition("=")
+        if text in labels.get(name, ()):
+            text = str(labels[name].index(text))
         try:
             numbers = [float(number) for number in text.split(",")]
         except ValueError as error:

@@ -7,13 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from envs.family import select_variant
 from envs.locomotion import LocomotionFamily
 from envs.physics import Physics
 from envs.registry import find_entry, load_family
 
-ENVPOOL_NAMES = {"half_cheetah": "HalfCheetah-v5", "ant": "Ant-v5", "walker2d": "Walker2d-v5", "hopper": "Hopper-v5"}
-ENVPOOL_NAMES |= {"humanoid": "Humanoid-v5", "swimmer": "Swimmer-v5"}
-"""Module of a data sheet -> EnvPool's environment with the same body."""
+ENVPOOL_BODIES = {
+    "half_cheetah": ("HalfCheetah-v5", 0.05),
+    "ant": ("Ant-v5", 0.05),
+    "walker2d": ("Walker2d-v5", 0.008),
+    "hopper": ("Hopper-v5", 0.008),
+    "humanoid": ("Humanoid-v5", 0.015),
+    "swimmer": ("Swimmer-v5", 0.04),
+}
+"""Module of a data sheet -> EnvPool's environment with the same body, and the seconds of its control step."""
 
 
 def median_rate(measure: Callable[[], float], repeats: int) -> float:
@@ -47,16 +54,25 @@ def raw_physics_rate(env_id: str, variant: str, num_copies: int, steps: int, thr
     return num_copies * steps / (time.perf_counter() - start)
 
 
-def envpool_name(env_id: str) -> str:
-    """EnvPool's environment with the same body.
+def envpool_name(env_id: str, variant: str) -> str:
+    """EnvPool's environment with the same body and the same control step.
 
     Raises:
-        ValueError: EnvPool has no such body.
+        ValueError: EnvPool has no such body, or its control step is of another length, so that rates do not compare.
     """
     module = find_entry(env_id).family.split(":")[0].removeprefix("envs.")
-    if module not in ENVPOOL_NAMES:
-        raise ValueError(f"EnvPool has no body like that of {env_id}. It has: {', '.join(ENVPOOL_NAMES)}.")
-    return ENVPOOL_NAMES[module]
+    family = load_family(env_id)
+    if module not in ENVPOOL_BODIES or not isinstance(family, LocomotionFamily):
+        raise ValueError(f"EnvPool has no body like that of {env_id}. It has: {', '.join(ENVPOOL_BODIES)}.")
+    name, duration = ENVPOOL_BODIES[module]
+    body = select_variant(env_id, family.variants, variant).body
+    own = body.simulation.substeps * body.build().opt.timestep
+    if not np.isclose(own, duration):
+        raise ValueError(
+            f"A control step of {env_id}, {variant}, is {own:.3g} s, and one of EnvPool's {name} {duration:.3g} s: "
+            "their rates do not compare. Choose a --variant with Gymnasium's control step."
+        )
+    return name
 
 
 def envpool_rate(name: str, num_copies: int, steps: int, threads: int) -> float:

@@ -67,6 +67,7 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.task_space = world.task_space
         self.wide_task_space = world.wide_task_space
         self.task_units = world.task_units
+        self.task_labels = world.task_labels
         self.reward_terms = world.reward_terms
 
     def sample_tasks(self, num_tasks: int, seeds: Sequence[int] | None = None, *, beyond: bool = False) -> Task:

@@ -17,15 +17,18 @@ Action (float32, 6; clipped to [-1, 1])
 
 Initial state: positions and velocities + U[-0.005, 0.005].
 Terminated: the torso's height leaves (0.8, 2.0) m or its pitch (-1, 1) rad.
-Reward terms of both: ``control_cost`` = -0.001 sum(a^2), ``survive_reward`` = 1 while the robot stands.
+Reward terms of both: ``control_cost`` = -0.001 sum(a^2), ``survive_reward`` while the robot stands: 1 in
+Walker2dParams; in Walker2dVel more than the largest error of a robot that stands still, so that falling never pays.
 Speed: the change of the torso's x in a control step.
 
-Walker2dVel-v0: ``velocity_error_cost`` = -|v - velocity|. Four physics steps per control step. Task ``velocity``, m/s:
-    ``gymnasium`` (default) ~ U[0, 3], wide [0, 4], our own; ``rothfuss2019`` ~ U[0, 10], wide [0, 12].
+Walker2dVel-v0: ``velocity_error_cost`` = -|v - velocity|. Task ``velocity``, m/s:
+    ``gymnasium`` (default) ~ U[0, 3], wide [0, 4], our own: four physics steps per control step, ``survive_reward`` 5.
+    ``rothfuss2019`` ~ U[0, 10], wide [0, 12]: eight physics steps per control step, ``survive_reward`` 15.
 Walker2dParams-v0: ``forward_reward`` = v with a robot whose parameters differ. Five physics steps per control step.
     Task, variant ``rothfuss2019`` (default): factors, log-uniform and independent, on each body's ``mass`` (7) and
     ``inertia`` (7), 1.5^[-3, 3]; on the ``damping`` (6) of the hinges, 1.3^[-3, 3]; on the ``friction`` (8) of the
-    floor and the geoms of the robot, 1.5^[-3, 3]. Wide: exponents in [-4, 4].
+    floor and the geoms of the robot, 1.5^[-3, 3]. Wide: exponents in [-4, 4]. The
+    published robots draw a factor for each component of an inertia and of a friction; here one serves all three.
 
 Horizon: 200 steps.
 
@@ -44,8 +47,7 @@ from envs.changes import random_parameters
 from envs.family import Bools
 from envs.locomotion import Body, LocomotionFamily, RewardTerm
 from envs.physics import Physics, Simulation
-from envs.problems import at_speed, forwards
-from envs.rewards import control_cost, survive_reward
+from envs.problems import at_speed, control, forwards, survive
 
 JOINTS = ("thigh_joint", "leg_joint", "foot_joint", "thigh_left_joint", "leg_left_joint", "foot_left_joint")
 GEOMS = (
@@ -83,19 +85,19 @@ def body(substeps: int) -> Body:
     )
 
 
-TERMS: dict[str, RewardTerm] = {
-    "control_cost": lambda motion, task: control_cost(motion.actions, 0.001),
-    "survive_reward": lambda motion, task: survive_reward(motion.healthy, 1.0),
-}
+def terms(bonus: float) -> dict[str, RewardTerm]:
+    """The terms that do not depend on the task, with a reward for standing."""
+    return {"control_cost": control(0.001), "survive_reward": survive(bonus)}
+
 
 VELOCITY = LocomotionFamily(
     "Walker2dVel",
     {
-        "gymnasium": at_speed(body(4), TERMS, 3.0, 4.0),
-        "rothfuss2019": at_speed(body(4), TERMS, 10.0, 12.0),
+        "gymnasium": at_speed(body(4), terms(5.0), 3.0, 4.0),
+        "rothfuss2019": at_speed(body(8), terms(15.0), 10.0, 12.0),
     },
 )
 PARAMETERS = LocomotionFamily(
     "Walker2dParams",
-    {"rothfuss2019": random_parameters(forwards(body(5), TERMS), num_bodies=7, joints=JOINTS, geoms=GEOMS)},
+    {"rothfuss2019": random_parameters(forwards(body(5), terms(1.0)), num_bodies=7, joints=JOINTS, geoms=GEOMS)},
 )

@@ -47,7 +47,7 @@ def summarise(reports: Sequence[IterationReport], config: TrainConfig) -> dict[s
             "min": min(totals),
             "max": max(totals),
         },
-        "parts": {part: statistics.median(report.seconds[part] for report in reports) for part in PARTS},
+        "parts": {part: statistics.median(report.seconds.get(part, 0.0) for report in reports) for part in PARTS},
         "env_steps": statistics.median(steps),
         "env_steps_per_second": statistics.median(
             count / report.seconds["rollout"] for count, report in zip(steps, reports, strict=True)

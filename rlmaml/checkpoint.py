@@ -68,6 +68,30 @@ def load_checkpoint(path: Path, device: str = "cpu") -> Checkpoint:
             f"{path} is not a checkpoint of this version of rlmaml: its format is {metadata.get('format')!r}; "
             f"legal is {FORMAT!r}. Train anew, or use the version that wrote it."
         )
-    theta = {name: tensors[name] for name in json.loads(metadata["order"])}
-    config = configuration.from_json(metadata["config"])
-    return Checkpoint(theta, int(metadata["iteration"]), config, int(metadata.get("inner_steps_taken", "0")))
+    try:
+        theta = {name: tensors[name] for name in json.loads(metadata["order"])}
+        config = configuration.from_json(metadata["config"])
+        return Checkpoint(theta, int(metadata["iteration"]), config, int(metadata.get("inner_steps_taken", "0")))
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} is damaged: what it says of itself cannot be read ({error!r}).") from error
+
+
+def check_fits(checkpoint: Checkpoint, fresh: Params, observed: str) -> None:
+    """Refuse a checkpoint whose entries are not those of the policy that it is used with.
+
+    Args:
+        checkpoint: as read.
+        fresh: what the policy's own theta looks like.
+        observed: the environment, for the message.
+
+    Raises:
+        UserError: names the first entry that differs.
+    """
+    for name, tensor in fresh.items():
+        stored = checkpoint.theta.get(name)
+        if stored is None or stored.shape != tensor.shape:
+            shape = "is missing" if stored is None else f"has shape {tuple(stored.shape)}"
+            raise UserError(
+                f"The checkpoint does not fit {observed}: its {name} {shape}, and {tuple(tensor.shape)} is needed. "
+                "Choose the variant of the training, or one with the same observations and actions."
+            )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from tyro.conf import arg
 from rlmaml.errors import UserError
 
 InnerLoss = Literal["log_likelihood", "likelihood_ratio", "dice"]
+MOST_THREADS = 1024
 TimeLimit = Literal["fixed_horizon", "bootstrap"]
 Activation = Literal["tanh", "relu"]
 
@@ -110,6 +112,10 @@ class TrainConfig:
         Raises:
             UserError: names the option, what was received and what is legal.
         """
+        for name in ("initial_std", "max_kl", "damping"):
+            self._require(name, math.isfinite(getattr(self, name)), "a finite number")
+        for name in ("threads", "rollout_threads"):
+            self._require(name, getattr(self, name) <= MOST_THREADS, f"at most {MOST_THREADS}")
         positive = (
             "num_tasks num_episodes horizon cg_iterations backtrack_tries evaluation_tasks "
             "evaluation_episodes checkpoint_interval threads rollout_threads initial_std max_kl"
@@ -130,16 +136,17 @@ class TrainConfig:
             self._require(name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
         self._require("curvature_fraction", 0 < self.curvature_fraction <= 1, "a number above 0 and at most 1")
         scale = self.advantage_scale
-        self._require("advantage_scale", scale is None or scale > 0, "a number above 0")
+        self._require("advantage_scale", scale is None or 0 < scale < math.inf, "a finite number above 0")
         self._require("backtrack", 0 < self.backtrack < 1, "a number between 0 and 1")
         self._require("hidden", all(width > 0 for width in self.hidden), "widths above 0")
         learns = self.inner_steps > 0 or not self.learn_step_sizes
         self._require("learn_step_sizes", learns, "off where --inner-steps is 0: there is no step to learn")
         sizes = self.inner_step_sizes
-        self._require("inner_step_sizes", sizes and all(size > 0 for size in sizes), "one or more numbers above 0")
+        legal = sizes and all(0 < size < math.inf for size in sizes)
+        self._require("inner_step_sizes", legal, "one or more finite numbers above 0")
         weights = self.stage_weights[: self.inner_steps + 1]
-        legal = not weights or (all(weight >= 0 for weight in self.stage_weights) and sum(weights) > 0)
-        self._require("stage_weights", legal, "numbers not below 0, and not all 0")
+        legal = not weights or (all(0 <= weight < math.inf for weight in self.stage_weights) and sum(weights) > 0)
+        self._require("stage_weights", legal, "finite numbers not below 0, and not all 0")
 
     def _require(self, name: str, condition: object, legal: str) -> None:
         if not condition:

@@ -1,5 +1,6 @@
 """Writing files so that a crash, an interrupt or a full disk never costs what was there before."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -12,7 +13,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         UserError: the directory is not writable or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = path.parent / f".{path.name}.partial"
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -20,13 +21,30 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise unwritable(path, error) from error
 
 
 def unwritable(path: Path, error: OSError) -> UserError:
     """The message for a file that could not be written."""
     return UserError(
-        f"Cannot write {path}: {error.strerror}. What was saved before is intact; free space or choose another "
-        "--run-dir, then continue with --resume."
+        f"Cannot write {path}: {error.strerror or error}. What was saved before is intact; free space, or choose "
+        "another place; a training goes on with --resume."
     )
+
+
+def check_writable(path: Path | None) -> None:
+    """Refuse a file that could not be written in the end, before anything is computed.
+
+    Raises:
+        UserError: the path is a directory, or its directory does not exist or is not writable.
+    """
+    if path is None:
+        return
+    if path.is_dir() or not path.name:
+        raise UserError(f"Cannot write {path}: it is a directory. Name a file.")
+    if not path.parent.is_dir():
+        raise UserError(f"Cannot write {path}: {path.parent} is no directory. Make it, or choose another place.")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"Cannot write {path}: {path.parent} is not writable. Choose another place.")

@@ -3,8 +3,9 @@
 import dataclasses
 import io
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from rlmaml.config import TrainConfig
+from rlmaml.errors import UserError
 from rlmaml.files import unwritable, write_atomically
 from rlmaml.train import IterationReport
 from rlmaml.types import Params
@@ -51,11 +53,31 @@ def write_outcome(run_dir: Path, config: TrainConfig, summary: Mapping[str, Sequ
         for name, value in dataclasses.asdict(config).items()
     }
     returns = {f"evaluation/return_after_{step}_steps": float(mean) for step, mean in enumerate(summary["mean"])}
+    with _quiet_writer(), _on_disk(run_dir), SummaryWriter(str(run_dir / TENSORBOARD)) as writer:
+        writer.add_hparams(settings, returns, run_name=".", global_step=config.iterations)
+
+
+@contextmanager
+def _on_disk(run_dir: Path) -> Iterator[None]:
+    """Turn a full disk into a user's error."""
     try:
-        with SummaryWriter(str(run_dir / TENSORBOARD)) as writer:
-            writer.add_hparams(settings, returns, run_name=".", global_step=config.iterations)
+        yield
     except OSError as error:
         raise unwritable(run_dir, error) from error
+
+
+@contextmanager
+def _quiet_writer() -> Iterator[None]:
+    """Keep TensorBoard's own thread from printing a traceback where it cannot write.
+
+    The next call from this thread raises the same error.
+    """
+    loud = threading.excepthook
+    threading.excepthook = lambda failed: None if isinstance(failed.exc_value, OSError) else loud(failed)
+    try:
+        yield
+    finally:
+        threading.excepthook = loud
 
 
 class Recorder(AbstractContextManager["Recorder"]):
@@ -66,15 +88,15 @@ class Recorder(AbstractContextManager["Recorder"]):
     """
 
     def __init__(self, run_dir: Path, start: int, iterations: int, settings: dict[str, Any]) -> None:
-        metrics = run_dir / METRICS
+        self._run_dir, metrics = run_dir, run_dir / METRICS
         kept = metrics.read_bytes().splitlines(keepends=True)[:start] if metrics.exists() else []
         write_atomically(metrics, b"".join(kept))
-        try:
+        self._quiet = _quiet_writer()
+        self._quiet.__enter__()
+        with _on_disk(run_dir):
             self._lines = metrics.open("a")
             self._writer = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=start)
-        except OSError as error:
-            raise unwritable(run_dir, error) from error
-        self._writer.add_text("settings", f"```json\n{json.dumps(settings, indent=2)}\n```", start)
+            self._writer.add_text("settings", f"```json\n{json.dumps(settings, indent=2)}\n```", start)
         self._bar = tqdm(total=iterations, initial=start, desc="meta-training", unit="iteration", dynamic_ncols=True)
 
     def write(self, theta: Params, report: IterationReport) -> None:
@@ -85,13 +107,11 @@ class Recorder(AbstractContextManager["Recorder"]):
         """
         numbers = scalars(theta, report)
         line = json.dumps({"iteration": report.iteration, **numbers})
-        try:
+        with _on_disk(self._run_dir):
             self._lines.write(line + "\n")
             self._lines.flush()
             for name, value in numbers.items():
                 self._writer.add_scalar(name, value, report.iteration)
-        except OSError as error:
-            raise unwritable(Path(self._lines.name), error) from error
         self._bar.set_postfix(
             before=f"{report.rollouts[0].returns.mean():.1f}",
             after=f"{report.rollouts[-1].returns.mean():.1f}",
@@ -100,21 +120,41 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._bar.update()
 
     def figure(self, name: str, figure: Figure, iteration: int) -> None:
-        """Show a figure in TensorBoard."""
-        self._writer.add_figure(name, figure, iteration)
+        """Show a figure in TensorBoard.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        with _on_disk(self._run_dir):
+            self._writer.add_figure(name, figure, iteration)
 
     def video(self, name: str, gif: bytes, iteration: int) -> None:
-        """Show a video in TensorBoard, among the images."""
+        """Show a video in TensorBoard, among the images.
+
+        Raises:
+            UserError: the disk is full.
+        """
         with Image.open(io.BytesIO(gif)) as first:
             width, height = first.size
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
         summary = Summary(value=[Summary.Value(tag=name, image=image)])
-        self._writer._get_file_writer().add_summary(summary, iteration)  # type: ignore[no-untyped-call]
+        with _on_disk(self._run_dir):
+            self._writer._get_file_writer().add_summary(summary, iteration)  # type: ignore[no-untyped-call]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the bar and the files; the record so far stays."""
+        """Close the bar and the files; the record so far stays.
+
+        Raises:
+            UserError: the disk is full, and nothing else had ended the run.
+        """
         self._bar.close()
-        self._writer.close()
-        self._lines.close()
+        try:
+            with _on_disk(self._run_dir), ExitStack() as files:
+                files.push(self._quiet)
+                files.callback(self._lines.close)
+                files.callback(self._writer.close)
+        except UserError:
+            if error is None:
+                raise

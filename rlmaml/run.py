@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import re
 import shutil
 import warnings
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any, TypeAlias
 import torch
 
 from rlmaml.adaptable import AdaptablePolicy
-from rlmaml.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
+from rlmaml.checkpoint import CHECKPOINT, Checkpoint, check_fits, load_checkpoint, save_checkpoint
 from rlmaml.config import TrainConfig, check_resumable
 from rlmaml.errors import NonFiniteError, UserError
 from rlmaml.evaluate import Evaluation, evaluate
@@ -30,6 +31,7 @@ from rlmaml.types import Params, Tasks
 from rlmaml.video import MakeScene, as_video, film_progress
 
 SETTINGS, EVALUATION, FIGURE = "run.json", "evaluation.json", "adaptation.png"
+RUN_FILES = (CHECKPOINT, METRICS, SETTINGS, EVALUATION, FIGURE)
 EVALUATION_SEED = 10_000
 
 MakeEnv: TypeAlias = Callable[[int], TaskEnvironment]
@@ -172,24 +174,35 @@ def open_run(
     path = run_dir / CHECKPOINT
     if resume and overwrite:
         raise UserError("--resume and --overwrite exclude each other; give one of them.")
-    occupied = any((run_dir / name).exists() for name in (CHECKPOINT, METRICS, SETTINGS))
-    if occupied and not (resume or overwrite):
+    found = [name for name in (*RUN_FILES, TENSORBOARD) if (run_dir / name).exists()]
+    if found and not overwrite and not (resume and path.exists()):
+        cure = "" if resume else "Continue it with --resume, delete"
         raise UserError(
-            f"{run_dir} already holds a run. Continue it with --resume, delete it with --overwrite, or choose "
-            "another --run-dir."
+            f"{run_dir} already holds a run, or files named like those of one: {', '.join(found)}. "
+            f"{cure or 'It has no checkpoint to go on from; delete'} it with --overwrite, or choose another --run-dir."
         )
     if resume and path.exists():
         stored = load_checkpoint(path, config.device)
         check_resumable(stored.config, config)
+        theta = initial_theta(config, policy)
+        check_fits(stored, theta, f"{config.env_id}, {config.variant}")
+        if stored.iteration > config.iterations:
+            raise UserError(
+                f"--iterations is {config.iterations}, but the run in {run_dir} has done {stored.iteration} already; "
+                "give a larger number, or evaluate it with scripts/evaluate.py."
+            )
         return stored.theta, stored.iteration
     try:
-        for name in (CHECKPOINT, METRICS, SETTINGS, EVALUATION, FIGURE):
-            (run_dir / name).unlink(missing_ok=True)
-        shutil.rmtree(run_dir / TENSORBOARD, ignore_errors=True)
+        if overwrite:
+            for name in RUN_FILES:
+                (run_dir / name).unlink(missing_ok=True)
+            shutil.rmtree(run_dir / TENSORBOARD, ignore_errors=True)
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(run_dir, error) from error
-    return initial_theta(config, policy), 0
+    theta = initial_theta(config, policy)
+    save_checkpoint(path, Checkpoint(theta, 0, config))
+    return theta, 0
 
 
 def evaluate_run(
@@ -205,6 +218,7 @@ def evaluate_run(
     """Evaluate a checkpoint on ``num_tasks`` held-out tasks; see :func:`rlmaml.evaluate.evaluate`."""
     env = make_env(num_tasks * num_episodes)
     policy = make_policy(checkpoint.config, env)
+    check_fits(checkpoint, policy.init(0), f"{checkpoint.config.env_id}, {checkpoint.config.variant}")
     return evaluate(
         env, policy, checkpoint.theta, checkpoint.config, num_tasks=num_tasks, steps=steps, seed=seed, beyond=beyond
     )
@@ -212,8 +226,10 @@ def evaluate_run(
 
 def check_device(name: str) -> None:
     """Raise a :class:`UserError` unless torch can compute on the device."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise UserError(f"--device is {name!r}; it must be cpu, cuda or cuda:N.")
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"--device is {name!r}, which is not available here ({reason}). Use cpu, or cuda.") from error
+        raise UserError(f"--device is {name!r}, which is not available here ({reason}). Use cpu.") from error

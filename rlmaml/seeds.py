@@ -44,7 +44,8 @@ def summarise_seeds(run_dirs: Sequence[Path]) -> str:
 def _read(run_dir: Path) -> dict[str, Any]:
     try:
         report: dict[str, Any] = json.loads((run_dir / EVALUATION).read_text())
-    except (OSError, ValueError) as error:
+        report["config"]["config"], report["returns"]["mean"]
+    except (KeyError, OSError, TypeError, ValueError) as error:
         raise UserError(f"There is no evaluation in {run_dir}: the run is missing or not finished.") from error
     return report
 

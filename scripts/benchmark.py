@@ -75,11 +75,12 @@ def main() -> None:
         rollout_threads=options.rollout_threads,
     )
 
-    pool = check_envpool(options.env_id) if options.against else None
+    pool = check_envpool(options.env_id, config.variant) if options.against else None
 
     from rlmaml.benchmark import benchmark, beside_physics
-    from rlmaml.files import write_atomically
+    from rlmaml.files import check_writable, write_atomically
 
+    check_writable(options.json)
     figures = benchmark(config, environment_maker(config), options.repeats)
     total = figures["seconds_per_iteration"]
     print(f"seconds per meta-iteration  {total['median']:.3f}  (min {total['min']:.3f}, max {total['max']:.3f})")

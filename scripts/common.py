@@ -41,6 +41,8 @@ def train_command(defaults: TrainConfig, description: str, arguments: Sequence[s
     """
     options = tyro.cli(TrainOptions, default=TrainOptions(config=defaults), description=description, args=arguments)
     config = options.config
+    if config.env_id != defaults.env_id:
+        raise UserError(f"--env-id is {config.env_id}; this command trains {defaults.env_id}. Name the family first.")
     run_dir = options.run_dir or Path("runs") / f"{config.env_id}-{config.variant}-seed{config.seed}"
 
     from rlmaml.run import train
@@ -117,7 +119,7 @@ def make_task_environment(
         if tuple(words) == ("random",):
             task = {name: np.asarray(values[0]) for name, values in env.sample_tasks(1, [seed]).items()}
         else:
-            task = parse_task(words, env.wide_task_space, env.task_units, config.env_id)
+            task = parse_task(words, env.wide_task_space, env.task_units, config.env_id, env.task_labels)
     except (TypeError, ValueError) as error:
         raise UserError(str(error)) from error
     env.set_tasks({name: value[None] for name, value in task.items()})
@@ -146,8 +148,8 @@ def check_beyond(config: TrainConfig) -> None:
         raise UserError(f"--beyond: every legal task of {config.env_id}, {config.variant}, is in the training range.")
 
 
-def check_envpool(env_id: str) -> str:
-    """The name of EnvPool's environment with the same body.
+def check_envpool(env_id: str, variant: str) -> str:
+    """The name of EnvPool's environment with the same body and control step.
 
     Raises:
         UserError: EnvPool is not installed, or has no such body.
@@ -155,10 +157,13 @@ def check_envpool(env_id: str) -> str:
     from envs.throughput import envpool_name
 
     try:
-        name = envpool_name(env_id)
+        name = envpool_name(env_id, variant)
+    except ValueError as error:
+        raise UserError(f"--against envpool: {error}") from error
+    try:
         import_module("envpool")
-    except (ImportError, ValueError) as error:
-        raise UserError(f"--against envpool: {error} EnvPool is installed with: pip install envpool.") from error
+    except ImportError as error:
+        raise UserError(f"--against envpool: {error}. EnvPool is installed with: pip install envpool.") from error
     return name
 
 

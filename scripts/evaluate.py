@@ -53,14 +53,21 @@ def main() -> None:
     options = tyro.cli(Options, description=__doc__)
 
     from rlmaml.checkpoint import CHECKPOINT, load_checkpoint
-    from rlmaml.files import write_atomically
+    from rlmaml.files import check_writable, write_atomically
     from rlmaml.run import evaluate_run, run_settings
     from rlmaml.table import evaluation_table
     from rlmaml.threads import check_threads
 
+    check_writable(options.json)
     checkpoint = load_checkpoint(options.run_dir / CHECKPOINT)
     config = replace(checkpoint.config, threads=options.threads, rollout_threads=options.threads)
-    config = replace(config, variant=options.variant or config.variant)
+    config = replace(
+        config,
+        variant=options.variant or config.variant,
+        evaluation_tasks=options.num_tasks,
+        evaluation_episodes=options.num_episodes,
+        evaluation_steps=options.steps,
+    )
     check_threads(config)
     if options.beyond:
         check_beyond(config)

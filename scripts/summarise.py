@@ -6,6 +6,7 @@ from pathlib import Path
 import tyro
 
 from rlmaml.cli import run_command
+from rlmaml.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Options:
 def main() -> None:
     """Parse, summarise, print."""
     options = tyro.cli(Options, description=__doc__)
+    if not options.run_dirs:
+        raise UserError("Give one or more directories of finished runs.")
 
     from rlmaml.seeds import summarise_seeds
 

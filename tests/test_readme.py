@@ -12,6 +12,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def code_with(word: str) -> str:
+    code: str
     (code,) = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if word in code]
     return code
 

@@ -1,7 +1,6 @@
 """Our batched robots against Gymnasium's own environments, one step after the other."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -13,7 +12,6 @@ import pytest
 from envs import ant, half_cheetah, hopper, humanoid, make_tasks_env, swimmer, walker2d
 from envs.episodes import Episodes
 from envs.locomotion import Body, Locomotion, LocomotionFamily, RewardTerm
-from envs.physics import Simulation
 from envs.problems import forwards
 from envs.rewards import control_cost
 
@@ -33,12 +31,11 @@ def costing(weight: float) -> Mapping[str, RewardTerm]:
     return {"control_cost": lambda motion, task: control_cost(motion.actions, weight)}
 
 
-HOPPER = replace(hopper.BODY, simulation=Simulation(substeps=4))
 TWINS = {
     "HalfCheetah-v5": Twin(half_cheetah.GYMNASIUM, costing(0.1)),
     "Ant-v5": Twin(ant.GYMNASIUM, ant.GYMNASIUM_TERMS, contact_observations=78),
-    "Walker2d-v5": Twin(walker2d.body(substeps=4), walker2d.TERMS),
-    "Hopper-v5": Twin(HOPPER, hopper.TERMS),
+    "Walker2d-v5": Twin(walker2d.body(substeps=4), walker2d.terms(1.0)),
+    "Hopper-v5": Twin(hopper.BODY, hopper.TERMS),
     "Humanoid-v5": Twin(humanoid.BODY, humanoid.TERMS, 1.25, contact_observations=78),
     "Swimmer-v5": Twin(swimmer.BODY, swimmer.TERMS),
 }
@@ -160,5 +157,26 @@ def test_an_exploding_robot_ends_its_episode_with_the_cause(tmp_path: Any, monke
 
 
 def test_a_number_of_threads_that_is_not_positive_is_refused() -> None:
-    with pytest.raises(ValueError, match="HalfCheetahVel: threads must be positive; got 0"):
+    with pytest.raises(ValueError, match="HalfCheetahVel: threads must be a positive integer; got 0"):
         make_tasks_env("HalfCheetahVel-v0", 2, threads=0)
+
+
+def test_an_ant_with_a_goal_knows_where_it_is_and_goes_on_after_a_fall() -> None:
+    world = ant.GOAL(2)
+    world.set_tasks(np.arange(2), {"distance": np.array([1.0, 1.0]), "direction": np.zeros(2)})
+    world.reset(np.arange(2), {copy: np.random.default_rng(0) for copy in range(2)})
+    world.physics.qpos[1, :2] += (2.0, 1.0)
+    observed = world.observe()
+    np.testing.assert_allclose(observed[1, :2] - observed[0, :2], [2.0, 1.0])
+    world.physics.qpos[:, 2] = 0.1
+    assert not world.step(np.zeros((2, 8)), np.ones(2, np.bool_)).terminated.any()
+
+
+@pytest.mark.parametrize("variant", ["gymnasium", "rothfuss2019"])
+def test_a_walker_that_stands_still_earns_more_than_one_that_fell(variant: str) -> None:
+    world = walker2d.VELOCITY(1, variant)
+    fastest = world.wide_task_space["velocity"].high  # type: ignore[attr-defined]
+    world.set_tasks(np.arange(1), {"velocity": np.array([fastest])})
+    world.reset(np.arange(1), {0: np.random.default_rng(0)})
+    terms = world.step(np.zeros((1, 6)), np.ones(1, np.bool_)).terms
+    assert sum(float(term[0]) for term in terms.values()) > 0

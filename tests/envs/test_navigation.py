@@ -175,3 +175,22 @@ def test_one_feedback_policy_copes_with_less_than_a_quarter_turn_only(rotation: 
     for _ in range(100):
         position, _, terminated, _, _ = env.step(3.0 * (SHARED_GOAL - position))
     assert terminated[0] == arrives
+
+
+def test_a_picture_shows_the_whole_path_even_if_it_is_the_first() -> None:
+    seldom, always = (make_tasks_env("Navigation2D-v0", 2, 20, render_mode="rgb_array") for _ in range(2))
+    for env in (seldom, always):
+        env.set_tasks({"goal": np.array([[0.5, 0.5]])})
+        env.reset(seed=0)
+    for step in range(8):
+        actions = np.array([[0.3, 0.0], [0.0, 0.3]])
+        always.step(actions)
+        always.render()
+        seldom.step(actions)
+        if step == 3:
+            for env in (seldom, always):
+                env.reset(options={"reset_mask": np.array([False, True])})
+    for one, other in zip(seldom.render(), always.render(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (seldom.render()[0] != seldom.render()[1]).any()
+    assert seldom.render()[0].std() > 0

@@ -56,3 +56,14 @@ def test_the_wide_space_contains_the_space_of_training() -> None:
             assert isinstance(wide, spaces.Box)
             assert (wide.low <= narrow.low).all()
             assert (wide.high > narrow.high).all()
+
+
+@pytest.mark.parametrize("direction", [-np.pi / 2, 0.0, np.pi / 2, np.pi])
+def test_a_picture_says_where_to_go_from_every_side(direction: float) -> None:
+    from envs import ant
+
+    towards = ant.PLANE_DIRECTION.variants["gymnasium"].marks({"direction": np.array(direction)})
+    assert towards.text == f"direction {np.degrees(direction):.0f} deg"
+    goal = ant.GOAL.variants["rothfuss2019"].marks({"distance": np.array(2.0), "direction": np.array(direction)})
+    assert goal.goal is not None
+    assert goal.text == f"goal ({goal.goal[0]:.1f}, {goal.goal[1]:.1f}) m"

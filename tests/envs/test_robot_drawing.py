@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from typing import Any
@@ -72,5 +73,6 @@ def test_stepping_a_robot_loads_no_opengl() -> None:
         "import gymnasium, sys, envs; env = gymnasium.make('AntVel-v0'); env.reset(seed=0); "
         "env.step(env.action_space.sample()); print([name for name in sys.modules if 'OpenGL' in name])"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    environment = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert result.stdout == "[]\n"

@@ -170,6 +170,14 @@ def test_a_task_in_words_is_parsed() -> None:
     np.testing.assert_array_equal(task["goal"], [0.3, -0.2])
 
 
+def test_a_value_may_be_given_by_its_name_and_a_wrong_name_lists_them() -> None:
+    space, labels = spaces.Dict({"dead_joint": spaces.Discrete(3)}), {"dead_joint": ("intact", "hip", "knee")}
+    for word in ("dead_joint=knee", "dead_joint=2"):
+        assert int(parse_task([word], space, {"dead_joint": ""}, "Robot-v0", labels)["dead_joint"]) == 2
+    with pytest.raises(ValueError, match='where "dead_joint" may be 0 intact, 1 hip, 2 knee'):
+        parse_task(["dead_joint=tail"], space, {"dead_joint": ""}, "Robot-v0", labels)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -20,10 +20,19 @@ def test_the_median_rate_by_hand() -> None:
 
 
 def test_envpools_bodies_are_found_by_ours() -> None:
-    assert envpool_name("HalfCheetahChanged-v0") == "HalfCheetah-v5"
-    assert envpool_name("AntGoal-v0") == "Ant-v5"
+    assert envpool_name("HalfCheetahChanged-v0", "damaged") == "HalfCheetah-v5"
+    assert envpool_name("AntGoal-v0", "rothfuss2019") == "Ant-v5"
     with pytest.raises(ValueError, match="no body like that of Navigation2D-v0"):
-        envpool_name("Navigation2D-v0")
+        envpool_name("Navigation2D-v0", "finn2017")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "variant"),
+    [("HalfCheetahVel-v0", "finn2017"), ("AntDir-v0", "finn2017"), ("Walker2dParams-v0", "rothfuss2019")],
+)
+def test_control_steps_of_another_length_are_not_compared(env_id: str, variant: str) -> None:
+    with pytest.raises(ValueError, match="their rates do not compare"):
+        envpool_name(env_id, variant)
 
 
 def test_envpool_is_stepped_with_legal_actions(monkeypatch: pytest.MonkeyPatch) -> None:

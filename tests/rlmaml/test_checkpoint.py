@@ -4,7 +4,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from rlmaml.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rlmaml.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
 from rlmaml.config import TrainConfig
 from rlmaml.errors import UserError
 from rlmaml.policy import GaussianMLP
@@ -60,3 +60,27 @@ def test_a_safetensors_file_of_another_program_is_refused(tmp_path: Path) -> Non
 def test_a_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is truncated, or no checkpoint at all"):
         load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [{"order": None}, {"iteration": "x"}, {"order": '["absent"]'}, {"order": "["}])
+def test_a_checkpoint_with_damaged_words_is_refused(
+    tmp_path: Path, checkpoint: Checkpoint, damage: dict[str, str | None]
+) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    save_checkpoint(path, checkpoint)
+    with safetensors.safe_open(path, framework="pt") as file:
+        words = {name: value for name, value in ({**file.metadata(), **damage}).items() if value is not None}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    safetensors.torch.save_file(tensors, path, words)
+    with pytest.raises(UserError, match="is damaged"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_that_does_not_fit_names_the_entry(checkpoint: Checkpoint) -> None:
+    theta = checkpoint.theta
+    check_fits(checkpoint, theta, "Robot-v0")
+    name = next(iter(theta))
+    with pytest.raises(UserError, match=f"does not fit Robot-v0: its {name} has shape"):
+        check_fits(checkpoint, {name: torch.zeros(7, 7, 7)}, "Robot-v0")
+    with pytest.raises(UserError, match="its absent is missing"):
+        check_fits(checkpoint, {"absent": torch.zeros(1)}, "Robot-v0")

@@ -44,9 +44,14 @@ def test_every_field_has_a_help_text(name: str) -> None:
         ({"inner_step_sizes": (0.1, -0.1)}, "--inner-step-sizes is (0.1, -0.1)"),
         ({"curvature_fraction": 0.0}, "--curvature-fraction is 0.0"),
         ({"backtrack": 1.0}, "--backtrack is 1.0"),
-        ({"stage_weights": (1.0, -1.0)}, "--stage-weights is (1.0, -1.0); it must be numbers not below 0"),
+        ({"stage_weights": (1.0, -1.0)}, "--stage-weights is (1.0, -1.0); it must be finite numbers not below 0"),
         ({"stage_weights": (0.0, 0.0)}, "--stage-weights is (0.0, 0.0)"),
         ({"threads": 0}, "--threads is 0"),
+        ({"threads": 10**9}, "--threads is 1000000000; it must be at most 1024"),
+        ({"max_kl": float("inf")}, "--max-kl is inf; it must be a finite number"),
+        ({"initial_std": float("inf")}, "--initial-std is inf"),
+        ({"inner_step_sizes": (float("inf"),)}, "--inner-step-sizes is (inf,)"),
+        ({"advantage_scale": 0.0}, "--advantage-scale is 0.0"),
     ],
 )
 def test_an_illegal_value_is_refused_with_its_option_its_value_and_what_is_legal(

@@ -6,7 +6,7 @@ from typing import NoReturn
 import pytest
 
 from rlmaml.errors import UserError
-from rlmaml.files import write_atomically
+from rlmaml.files import check_writable, write_atomically
 
 
 def test_content_replaces_what_was_there_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -34,3 +34,20 @@ def test_a_full_disk_leaves_the_earlier_file_intact(tmp_path: Path, monkeypatch:
 def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Cannot write"):
         write_atomically(tmp_path / "nowhere" / "file", b"new")
+
+
+def test_a_place_that_cannot_hold_a_file_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    check_writable(None)
+    check_writable(tmp_path / "new.json")
+    check_writable(tmp_path / "file")
+    for path, reason in (
+        (tmp_path, "it is a directory"),
+        (Path(), "it is a directory"),
+        (tmp_path / "absent" / "x.json", "is no directory"),
+        (tmp_path / "file" / "x.json", "is no directory"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            check_writable(path)
+    with pytest.raises(UserError, match="Cannot write"):
+        write_atomically(tmp_path / "file" / "x.json", b"text")

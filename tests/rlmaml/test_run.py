@@ -1,6 +1,9 @@
 import dataclasses
 import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +20,11 @@ from rlmaml.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_chec
 from rlmaml.config import TrainConfig
 from rlmaml.errors import UserError
 from rlmaml.evaluate import Evaluation
+from rlmaml.initial import make_policy
 from rlmaml.record import TENSORBOARD
-from rlmaml.run import EVALUATION, FIGURE, InterruptedRunError, check_device, evaluate_run, train
+from rlmaml.run import EVALUATION, FIGURE, InterruptedRunError, check_device, evaluate_run, open_run, train
 
+ROOT = Path(__file__).parents[2]
 CONFIG = TrainConfig(
     iterations=6,
     num_tasks=3,
@@ -170,7 +175,7 @@ def test_a_directory_that_holds_a_run_is_refused_and_left_alone(
 ) -> None:
     run_dir = uninterrupted[0]
     before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
-    with pytest.raises(UserError, match=r"already holds a run. Continue it with --resume, delete it with --overwrite"):
+    with pytest.raises(UserError, match=r"already holds a run.*Continue it with --resume, delete it with --overwrite"):
         train(CONFIG, make_env, run_dir)
     with pytest.raises(UserError, match=r"--max-kl was 0.01 and is now 0.02"):
         train(dataclasses.replace(CONFIG, max_kl=0.02), make_env, run_dir, resume=True)
@@ -215,9 +220,63 @@ def test_a_disk_that_fills_up_stops_the_run_and_keeps_the_earlier_checkpoint(
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:
-    for name in ("gpu", "cuda:99"):
-        with pytest.raises(UserError, match="not available here"):
+    for name, reason in (("gpu", "it must be cpu"), ("meta", "it must be cpu"), ("cuda:99", "not available here")):
+        with pytest.raises(UserError, match=reason):
             check_device(name)
+
+
+@pytest.mark.parametrize("limit", [3_000, 20_000, 100_000])
+def test_a_disk_that_is_full_ends_the_run_with_one_sentence(tmp_path: Path, limit: int) -> None:
+    code = f"""
+import resource, signal
+from pathlib import Path
+from rlmaml.cli import run_command
+from rlmaml.run import train
+from tests.rlmaml.test_run import CONFIG, make_env
+import dataclasses
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+config = dataclasses.replace(CONFIG, iterations=200, figure_interval=5)
+run_command(lambda: train(config, make_env, Path({str(tmp_path)!r})))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "error: Cannot write" in result.stderr
+
+
+def test_files_named_like_those_of_a_run_are_not_deleted_unasked(tmp_path: Path) -> None:
+    for name in ("tensorboard/a", "evaluation.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("precious")
+    for resume in (False, True):
+        with pytest.raises(UserError, match=r"files named like those of one: evaluation\.json, tensorboard"):
+            train(CONFIG, make_env, tmp_path, resume=resume)
+    assert (tmp_path / "tensorboard" / "a").read_text() == "precious"
+
+
+def test_a_run_killed_before_its_first_interval_is_resumed_only_as_what_it_is(tmp_path: Path) -> None:
+    rare = dataclasses.replace(CONFIG, checkpoint_interval=1000)
+    env = make_env(CONFIG.num_tasks * CONFIG.num_episodes)
+    open_run(rare, make_policy(rare, env), tmp_path, resume=False, overwrite=False)
+    with pytest.raises(UserError, match="--seed was 0 and is now 5"):
+        train(dataclasses.replace(rare, seed=5), make_env, tmp_path, resume=True)
+
+
+def test_a_resumed_run_cannot_be_made_shorter(tmp_path: Path, uninterrupted: tuple[Path, Evaluation]) -> None:
+    shutil.copytree(uninterrupted[0], tmp_path / "run")
+    with pytest.raises(UserError, match="has done 6 already"):
+        train(dataclasses.replace(CONFIG, iterations=3), make_env, tmp_path / "run", resume=True)
+
+
+def test_a_checkpoint_of_another_variant_s_size_is_refused(uninterrupted: tuple[Path, Evaluation]) -> None:
+    checkpoint = load_checkpoint(uninterrupted[0] / CHECKPOINT)
+
+    def make_other(num_envs: int) -> TaskVectorEnv:
+        return make_tasks_env("Navigation2D-v0", num_envs, CONFIG.horizon, observe_task=True)
+
+    with pytest.raises(UserError, match=r"layer0\.weight has shape \(8, 2\), and \(8, 4\) is needed"):
+        evaluate_run(checkpoint, make_other, num_tasks=1, num_episodes=1, steps=1, seed=0)
 
 
 def test_videos_are_made_at_their_interval_and_change_nothing(
