@@ -102,9 +102,11 @@ class Physics:
             self.advance(controls, running)
         except SimulationError as error:
             causes = {int(copy): self._batch.error(int(copy)) for copy in error.ids}
-        warned = self._batch.warning[:, :, 1].any(axis=1) & running
+        if not causes and self._all_sound():
+            return None
+        warned = self._batch.warning[:, :, 1].any(axis=1)
         sound = np.isfinite(self.qpos).all(axis=1) & (np.abs(self.qvel) <= FASTEST).all(axis=1)
-        for copy in np.flatnonzero(warned | (~sound & running)).tolist():
+        for copy in np.flatnonzero((warned | ~sound) & running).tolist():
             causes.setdefault(copy, self._cause(copy))
         if not causes:
             return None
@@ -144,6 +146,11 @@ class Physics:
         data = self._batch.get_data(copy)
         mujoco.mj_forward(self.model, data)
         return data
+
+    def _all_sound(self) -> bool:
+        """Whether no copy at all is in trouble; nearly always true, and cheaper than to look at each."""
+        calm = np.isfinite(self.qpos).all() and (np.abs(self.qvel) <= FASTEST).all()
+        return bool(calm and not self._batch.warning[:, :, 1].any())
 
     def _cause(self, copy: int) -> str:
         warnings = np.flatnonzero(self._batch.warning[copy, :, 1]).tolist()
