@@ -9,21 +9,44 @@ from typing import Any
 
 import gymnasium
 
-from envs.registry import FAMILIES, find_entry
+from envs.family import FamilyMaker
+from envs.registry import FAMILIES, Entry, find_entry
 from envs.vector import TaskVectorEnv
 
-__all__ = ["KNOWN_IDS", "TaskVectorEnv", "make_tasks_env"]
+__all__ = ["KNOWN_IDS", "TaskVectorEnv", "make_tasks_env", "register_family"]
 
 KNOWN_IDS = tuple(FAMILIES)
 
-for _id, _entry in FAMILIES.items():
+
+def register_family(env_id: str, family: FamilyMaker, horizon: int) -> None:
+    """Add a task family of your own: from now on its id works wherever those of ``KNOWN_IDS`` do, in this process.
+
+    Args:
+        env_id: a Gymnasium id, e.g. ``"MyRobot-v0"``.
+        family: a :class:`envs.locomotion.LocomotionFamily`, or a class that implements ``TaskFamily``.
+        horizon: control steps until an episode is truncated.
+
+    Raises:
+        ValueError: the id is taken.
+    """
+    if env_id in FAMILIES:
+        raise ValueError(f'There is a task environment "{env_id}" already; choose another id.')
+    FAMILIES[env_id] = Entry(family, horizon)
+    _register(env_id)
+
+
+def _register(env_id: str) -> None:
     gymnasium.register(
-        _id,
+        env_id,
         entry_point="envs.single:TaskEnv",
         vector_entry_point="envs.vector:TaskVectorEnv",
-        max_episode_steps=_entry.horizon,
-        kwargs={"family": _id},
+        max_episode_steps=FAMILIES[env_id].horizon,
+        kwargs={"family": env_id},
     )
+
+
+for _id in KNOWN_IDS:
+    _register(_id)
 
 
 def make_tasks_env(env_id: str, num_envs: int, horizon: int | None = None, **options: Any) -> TaskVectorEnv:

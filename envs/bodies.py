@@ -1,6 +1,7 @@
 """What the data sheets of the robots have in common: how models are loaded, started and observed."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ TORSO = 1
 """Id of the first body, whose subtree is the whole robot."""
 
 
-def load_model(file: str, edit: Callable[[mujoco.MjSpec], None] | None = None) -> mujoco.MjModel:
-    """Compile one of Gymnasium's robots, after an edit of its specification."""
+def load_model(file: str | Path, edit: Callable[[mujoco.MjSpec], None] | None = None) -> mujoco.MjModel:
+    """Compile one of Gymnasium's robots, or the MJCF file at an absolute path, after an edit of its specification."""
     spec = mujoco.MjSpec.from_file(str(GYMNASIUM_MODELS / file))
     if edit is not None:
         edit(spec)

@@ -76,16 +76,38 @@ def dampings(joints: Sequence[str]) -> ApplyChange:
     return change
 
 
-def frictions(geoms: Sequence[str]) -> ApplyChange:
-    """The sliding, torsional and rolling friction of each listed geom times its own factor, (n, geoms)."""
+def scaled(field: str, kind: str, names: Sequence[str], columns: slice = slice(None)) -> ApplyChange:
+    """Each named object's numbers in a model field times its own factor, (n, names).
+
+    Args:
+        field: MjModel field with a row per object, e.g. ``"geom_friction"``.
+        kind: ``"body"``, ``"geom"`` or ``"actuator"``.
+        names: the objects, by their names in the MJCF file.
+        columns: which numbers of a row.
+    """
 
     def change(physics: Physics, copies: Copies, factors: Floats) -> None:
-        listed = indices(physics.model, "geom", geoms)
-        physics.field("geom_friction")[copies[:, None], listed] = (
-            physics.model.geom_friction[listed] * factors[..., None]
-        )
+        listed = indices(physics.model, kind, names)
+        built = getattr(physics.model, field).reshape(len(getattr(physics.model, field)), -1)
+        numbers = _rows(physics, field)
+        numbers[copies[:, None], listed, columns] = built[listed, columns] * factors[..., None]
 
     return change
+
+
+def placed(field: str, kind: str, names: Sequence[str], columns: slice = slice(None)) -> ApplyChange:
+    """Each named object's numbers in a model field replaced, (n, names, columns); arguments as :func:`scaled`."""
+
+    def change(physics: Physics, copies: Copies, values: Floats) -> None:
+        _rows(physics, field)[copies[:, None], indices(physics.model, kind, names), columns] = values
+
+    return change
+
+
+def _rows(physics: Physics, field: str) -> Floats:
+    """A model field as a live array (copy, object, number), also where an object has a single number."""
+    numbers = physics.field(field)
+    return numbers[..., None] if numbers.ndim == 2 else numbers
 
 
 def sample_factors(space: spaces.Dict, generator: np.random.Generator) -> Task:
@@ -180,7 +202,7 @@ def random_parameters(
             "mass": masses,
             "inertia": inertias,
             "damping": dampings(joints),
-            "friction": frictions(geoms),
+            "friction": scaled("geom_friction", "geom", geoms),
         },
         marks=lambda task: Marks(f"mean mass factor {task['mass'].mean():.2f}", heading=0.0),
     )

@@ -7,9 +7,9 @@ from envs.family import FamilyMaker
 
 
 class Entry(NamedTuple):
-    """Where a family is, ``"module:name"`` imported on first use, and its default horizon in steps."""
+    """A family, or where it is, ``"module:name"`` imported on first use; and its default horizon in steps."""
 
-    family: str
+    family: str | FamilyMaker
     horizon: int
 
 
@@ -27,6 +27,7 @@ FAMILIES = {
     "Walker2dParams-v0": Entry("envs.walker2d:PARAMETERS", horizon=200),
     "HopperParams-v0": Entry("envs.hopper:PARAMETERS", horizon=200),
     "HumanoidDir2D-v0": Entry("envs.humanoid:PLANE_DIRECTION", horizon=200),
+    "RoverGoal-v0": Entry("envs.rover:GOAL", horizon=100),
     "SwimmerVel-v0": Entry("envs.swimmer:VELOCITY", horizon=200),
 }
 
@@ -44,6 +45,9 @@ def find_entry(env_id: str) -> Entry:
 
 def load_family(env_id: str) -> FamilyMaker:
     """Import and return what makes the family of an environment id. Raises as ``find_entry`` does."""
-    module, name = find_entry(env_id).family.split(":")
+    family = find_entry(env_id).family
+    if not isinstance(family, str):
+        return family
+    module, name = family.split(":")
     maker: FamilyMaker = getattr(import_module(module), name)
     return maker

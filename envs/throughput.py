@@ -60,7 +60,8 @@ def envpool_name(env_id: str, variant: str) -> str:
     Raises:
         ValueError: EnvPool has no such body, or its control step is of another length, so that rates do not compare.
     """
-    module = find_entry(env_id).family.split(":")[0].removeprefix("envs.")
+    entry = find_entry(env_id).family
+    module = entry.split(":")[0].removeprefix("envs.") if isinstance(entry, str) else ""
     family = load_family(env_id)
     if module not in ENVPOOL_BODIES or not isinstance(family, LocomotionFamily):
         raise ValueError(f"EnvPool has no body like that of {env_id}. It has: {', '.join(ENVPOOL_BODIES)}.")

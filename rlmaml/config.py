@@ -79,7 +79,7 @@ class TrainConfig:
     """Multiple of the identity added to the curvature."""
     cg_iterations: int = 10
     """Conjugate-gradient iterations per meta-update."""
-    curvature_fraction: float = 0.1
+    curvature_fraction: float = 0.05
     """Fraction of each task's episodes that the curvature is taken on; loss, gradient and KL use all."""
     backtrack: float = 0.8
     """Factor by which the line search shortens a step."""

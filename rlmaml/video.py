@@ -133,7 +133,7 @@ def film_progress(
     return list(side_by_side(films, captions, title)), steps_per_second / stride
 
 
-def as_video(frames: Sequence[Frame], frames_per_second: float, suffix: str) -> bytes:
+def as_video(frames: Sequence[Frame], frames_per_second: float | int, suffix: str) -> bytes:
     """Frames as the content of a ``.gif`` or ``.mp4`` file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"video{suffix}"
@@ -141,7 +141,7 @@ def as_video(frames: Sequence[Frame], frames_per_second: float, suffix: str) -> 
         return path.read_bytes()
 
 
-def write_video(path: Path, frames: Sequence[Frame], frames_per_second: float) -> None:
+def write_video(path: Path, frames: Sequence[Frame], frames_per_second: float | int) -> None:
     """Write frames as ``.mp4`` or ``.gif``.
 
     Raises:

@@ -34,6 +34,7 @@ LOCOMOTION = TrainConfig(
     initial_std=0.5,
     gae_lambda=0.97,
     max_kl=0.03,
+    curvature_fraction=0.1,
     evaluation_episodes=20,
 )
 """Every robot family, unless its own entry below says otherwise."""

@@ -6,9 +6,9 @@ from gymnasium import spaces
 
 from envs import ant, half_cheetah, hopper, walker2d
 from envs.bodies import factor_box
-from envs.changes import damaged_actuator, sample_factors
+from envs.changes import damaged_actuator, placed, sample_factors, scaled
 from envs.locomotion import LocomotionFamily
-from envs.physics import Physics
+from envs.physics import Physics, Simulation, indices
 
 COPIES = np.arange(3)
 
@@ -101,3 +101,22 @@ def test_an_unknown_joint_is_refused_with_the_models_own() -> None:
     world = half_cheetah.VELOCITY(3)
     with pytest.raises(ValueError, match=r'no joint "tail".*bthigh.*ffoot'):
         damaged_actuator(["tail"])(world.physics, COPIES, np.zeros(3, np.int64))
+
+
+@pytest.mark.parametrize(("field", "columns"), [("body_mass", slice(None)), ("body_pos", slice(0, 2))])
+def test_named_objects_are_scaled_and_placed_in_their_copies_alone(field: str, columns: slice) -> None:
+    physics = Physics(half_cheetah.build(), 3, Simulation(substeps=1), threads=1)
+    names, bodies = ["bshin", "torso"], indices(physics.model, "body", ["bshin", "torso"])
+    built = np.array(getattr(physics.model, field)).reshape(physics.model.nbody, -1)
+    scaled(field, "body", names, columns)(physics, np.array([2, 0]), np.array([[2.0, 3.0], [4.0, 5.0]]))
+    numbers = physics.field(field).reshape(3, physics.model.nbody, -1)
+    expected = np.stack([built] * 3)
+    for copy, factors in ((2, (2.0, 3.0)), (0, (4.0, 5.0))):
+        for body, factor in zip(bodies, factors, strict=True):
+            expected[copy, body, columns] *= factor
+    np.testing.assert_array_equal(numbers, expected)
+    width = built[0, columns].size
+    values = np.arange(2.0 * width).reshape(1, 2, width)
+    placed(field, "body", names, columns)(physics, np.array([1]), values)
+    after = physics.field(field).reshape(3, physics.model.nbody, -1)
+    np.testing.assert_array_equal(after[1][bodies][:, columns], values[0])
