@@ -1,8 +1,6 @@
 """How fast physics can be stepped: MuJoCo's batch with nothing around it, and EnvPool where it is installed."""
 
 import time
-from collections.abc import Callable
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -21,11 +19,6 @@ ENVPOOL_BODIES = {
     "swimmer": ("Swimmer-v5", 0.04),
 }
 """Module of a data sheet -> EnvPool's environment with the same body, and the seconds of its control step."""
-
-
-def median_rate(measure: Callable[[], float], repeats: int) -> float:
-    """The median of some measurements."""
-    return median(measure() for _ in range(repeats))
 
 
 def raw_physics_rate(env_id: str, variant: str, num_copies: int, steps: int, threads: int) -> float:

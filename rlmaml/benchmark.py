@@ -4,8 +4,9 @@ import dataclasses
 import resource
 import statistics
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 from tqdm import tqdm
 
@@ -20,12 +21,25 @@ PARTS = ("rollout", "environment", "advantages", "adapt", "gradient", "curvature
 WARM_UP = 2
 
 
-def benchmark(config: TrainConfig, make_env: MakeEnv, repeats: int) -> dict[str, Any]:
+Measure: TypeAlias = Callable[[], float]
+"""Measures a rate: control steps per second."""
+
+
+def benchmark(
+    config: TrainConfig, make_env: MakeEnv, repeats: int, rates: Mapping[str, Measure] = MappingProxyType({})
+) -> dict[str, Any]:
     """Time ``repeats`` consecutive meta-iterations of a fresh run, after two that do not count.
 
     Every number is a median over the repeats, in seconds per meta-iteration, unless it says otherwise.
     ``environment`` is the part of ``rollout`` spent inside the environment. Environment steps per second are the
     valid steps of all rollouts, divided by the time of the rollouts with all that belongs to them.
+
+    Args:
+        config: settings of the run.
+        make_env: makes the environment.
+        repeats: meta-iterations that count.
+        rates: other simulators by name, measured after each of these, so that a machine whose speed drifts serves all
+            alike; see :func:`beside_others`.
     """
     keep_freed_memory()
     check_threads(config)
@@ -34,13 +48,22 @@ def benchmark(config: TrainConfig, make_env: MakeEnv, repeats: int) -> dict[str,
     theta = initial_theta(config, policy)
     config = dataclasses.replace(config, iterations=WARM_UP + repeats)
     steps = tqdm(meta_train(env, policy, theta, config), total=config.iterations, desc="benchmark", unit="iteration")
-    return summarise([report for _, report in steps][WARM_UP:], config)
+    reports: list[IterationReport] = []
+    measured: list[dict[str, float]] = []
+    peak = 0.0
+    for done, (_, report) in enumerate(steps, 1):
+        peak = peak if measured else peak_memory_mb()
+        if done > WARM_UP:
+            reports.append(report)
+            measured.append({name: measure() for name, measure in rates.items()})
+    figures = summarise(reports, config) | {"peak_memory_mb": peak}
+    return figures | ({"simulators": beside_others(reports, measured, config)} if rates else {})
 
 
 def summarise(reports: Sequence[IterationReport], config: TrainConfig) -> dict[str, Any]:
     """The benchmark's figures from the reports of its meta-iterations."""
     totals = [report.seconds["iteration"] for report in reports]
-    steps = [sum(int(sampled.valid.sum()) for sampled in report.rollouts) for report in reports]
+    steps = [_valid_steps(report) for report in reports]
     return {
         "seconds_per_iteration": {
             "median": statistics.median(totals),
@@ -61,26 +84,34 @@ def summarise(reports: Sequence[IterationReport], config: TrainConfig) -> dict[s
     }
 
 
-def beside_physics(figures: dict[str, Any], physics_rate: float, pool_rate: float | None = None) -> dict[str, float]:
-    """How the environment inside a rollout compares with physics alone, and with another simulator.
+def beside_others(
+    reports: Sequence[IterationReport], measured: Sequence[Mapping[str, float]], config: TrainConfig
+) -> dict[str, float]:
+    """How the environment inside a rollout compares with other simulators: medians over pairs measured in turn.
 
     Args:
-        figures: those of :func:`benchmark`.
-        physics_rate: control steps per second of physics alone, with as many copies and threads.
-        pool_rate: control steps per second of the other simulator; None for no comparison.
+        reports: meta-iterations.
+        measured: control steps per second of each other simulator, with as many copies and threads, measured after
+            each of them. The one named ``physics`` is what the environment itself runs on.
+        config: settings of the run.
     """
-    config = figures["config"]
-    rate = figures["env_steps"] / figures["parts"]["environment"]
-    steps = config["num_tasks"] * config["num_episodes"] * config["horizon"] * (config["inner_steps"] + 1)
-    ratios = {
-        "environment_steps_per_second": rate,
-        "physics_steps_per_second": physics_rate,
-        "environment_over_physics": rate / physics_rate,
-        "iteration_over_physics": figures["seconds_per_iteration"]["median"] * physics_rate / steps,
-    }
-    if pool_rate is None:
-        return ratios
-    return ratios | {"envpool_steps_per_second": pool_rate, "environment_over_envpool": rate / pool_rate}
+    own = [_valid_steps(report) / report.seconds["environment"] for report in reports]
+    figures = {"environment_steps_per_second": statistics.median(own)}
+    for name in measured[0]:
+        others = [rates[name] for rates in measured]
+        figures[f"{name}_steps_per_second"] = statistics.median(others)
+        figures[f"environment_over_{name}"] = statistics.median(a / b for a, b in zip(own, others, strict=True))
+    if "physics" in measured[0]:
+        steps = config.num_tasks * config.num_episodes * config.horizon * (config.inner_steps + 1)
+        figures["iteration_over_physics"] = statistics.median(
+            report.seconds["iteration"] * rates["physics"] / steps
+            for report, rates in zip(reports, measured, strict=True)
+        )
+    return figures
+
+
+def _valid_steps(report: IterationReport) -> int:
+    return sum(int(sampled.valid.sum()) for sampled in report.rollouts)
 
 
 def peak_memory_mb() -> float:

@@ -77,21 +77,20 @@ def main() -> None:
 
     pool = check_envpool(options.env_id, config.variant) if options.against else None
 
-    from rlmaml.benchmark import benchmark, beside_physics
+    from rlmaml.benchmark import benchmark
     from rlmaml.files import check_writable, write_atomically
 
     check_writable(options.json)
-    figures = benchmark(config, environment_maker(config), options.repeats)
+    rates = {} if config.env_id == NAVIGATION.env_id else simulator_rates(config, pool)
+    figures = benchmark(config, environment_maker(config), options.repeats, rates)
     total = figures["seconds_per_iteration"]
     print(f"seconds per meta-iteration  {total['median']:.3f}  (min {total['min']:.3f}, max {total['max']:.3f})")
     for part, seconds in figures["parts"].items():
         print(f"  {part:<25} {seconds:.3f}")
     print(f"environment steps per second {figures['env_steps_per_second']:,.0f}")
     print(f"peak memory                  {figures['peak_memory_mb']:.0f} MiB")
-    if config.env_id != NAVIGATION.env_id:
-        figures["physics"] = beside_physics(figures, *simulator_rates(config, options.repeats, pool))
-        for name, value in figures["physics"].items():
-            print(f"{name.replace('_', ' '):<28} {value:,.2f}")
+    for name, value in figures.get("simulators", {}).items():
+        print(f"{name.replace('_', ' '):<28} {value:,.2f}")
     if options.json:
         write_atomically(options.json, json.dumps(figures, indent=2).encode())
 

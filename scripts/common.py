@@ -167,13 +167,13 @@ def check_envpool(env_id: str, variant: str) -> str:
     return name
 
 
-def simulator_rates(config: TrainConfig, repeats: int, pool: str | None) -> tuple[float, float | None]:
-    """Control steps per second of physics alone and, given a name, of EnvPool; each a median over the repeats."""
-    from envs.throughput import envpool_rate, median_rate, raw_physics_rate
+def simulator_rates(config: TrainConfig, pool: str | None) -> dict[str, Callable[[], float]]:
+    """Measures of control steps per second: ``physics`` alone and, given a name, ``envpool``."""
+    from envs.throughput import envpool_rate, raw_physics_rate
 
     sizes = (config.num_tasks * config.num_episodes, config.horizon, config.rollout_threads)
-    physics = median_rate(lambda: raw_physics_rate(config.env_id, config.variant, *sizes), repeats)
-    return physics, None if pool is None else median_rate(lambda: envpool_rate(pool, *sizes), repeats)
+    rates: dict[str, Callable[[], float]] = {"physics": lambda: raw_physics_rate(config.env_id, config.variant, *sizes)}
+    return rates if pool is None else rates | {"envpool": lambda: envpool_rate(pool, *sizes)}
 
 
 def episode_drawing(env_id: str) -> Callable[..., None]:

@@ -5,18 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.throughput import envpool_name, envpool_rate, median_rate, raw_physics_rate
+from envs.throughput import envpool_name, envpool_rate, raw_physics_rate
 
 
 def test_physics_alone_is_timed_on_the_variants_own_model() -> None:
     assert raw_physics_rate("AntVel-v0", "finn2017", num_copies=3, steps=4, threads=1) > 0
     with pytest.raises(ValueError, match="Navigation2D-v0 is not simulated by MuJoCo"):
         raw_physics_rate("Navigation2D-v0", "finn2017", num_copies=3, steps=4, threads=1)
-
-
-def test_the_median_rate_by_hand() -> None:
-    rates = iter([5.0, 1.0, 3.0])
-    assert median_rate(lambda: next(rates), 3) == 3.0
 
 
 def test_envpools_bodies_are_found_by_ours() -> None:

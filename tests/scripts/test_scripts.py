@@ -106,7 +106,7 @@ def test_a_robot_is_trained_evaluated_beyond_its_training_range_and_timed(
         tmp_path / "b.json",
     ]
     assert run("benchmark.py", *family, *sizes) == 0
-    physics = json.loads((tmp_path / "b.json").read_text())["physics"]
+    physics = json.loads((tmp_path / "b.json").read_text())["simulators"]
     assert min(physics.values()) > 0
 
 
