@@ -73,7 +73,7 @@ def train(
     env = make_env(config.num_tasks * config.num_episodes)
     policy = make_policy(config, env)
     theta, start = open_run(config, policy, run_dir, resume=resume, overwrite=overwrite)
-    settings = run_settings(config)
+    settings = run_settings(config) | earlier_commits(run_dir / SETTINGS)
     write_atomically(run_dir / SETTINGS, json.dumps(settings, indent=2).encode())
     keep_freed_memory()
 
@@ -161,6 +161,15 @@ def show_progress(
 def run_settings(config: TrainConfig) -> dict[str, Any]:
     """What is written beside every result: configuration, commit, versions and machine."""
     return {"config": dataclasses.asdict(config), **provenance()}
+
+
+def earlier_commits(path: Path) -> dict[str, list[str | None]]:
+    """The commits at which a run was begun and resumed before, from the settings that it left."""
+    try:
+        before = json.loads(path.read_text())
+        return {"earlier_commits": [*before.get("earlier_commits", []), before["commit"]]}
+    except (OSError, KeyError, ValueError):
+        return {}
 
 
 def open_run(

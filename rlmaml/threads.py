@@ -19,10 +19,13 @@ LARGEST_KEPT_BLOCK = 1 << 30
 def check_threads(config: TrainConfig) -> None:
     """Warn where a run asks for more threads than the machine has cores: they would wait for each other."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for name in ("threads", "rollout_threads"):
-        if (count := getattr(config, name)) > cores:
+    asked = {option(name): getattr(config, name) for name in ("threads", "rollout_threads")}
+    if config.threads == config.rollout_threads:
+        del asked["--rollout-threads"]
+    for name, count in asked.items():
+        if count > cores:
             warnings.warn(
-                f"{option(name)} is {count}, but this machine has {cores} cores; more threads than cores are slower.",
+                f"{name} is {count}, but this machine has {cores} cores; more threads than cores are slower.",
                 stacklevel=2,
             )
 

@@ -298,3 +298,14 @@ def test_where_nothing_can_be_drawn_a_warning_says_so_once_and_training_goes_on(
     with pytest.warns(UserWarning, match="No videos in TensorBoard: no OpenGL") as caught:
         train(dataclasses.replace(CONFIG, video_interval=1), make_env, tmp_path, make_scene=make_scene)
     assert len(caught) == 1
+
+
+def test_a_resumed_run_remembers_the_commits_that_it_was_trained_at(
+    tmp_path: Path, uninterrupted: tuple[Path, Evaluation]
+) -> None:
+    shutil.copytree(uninterrupted[0], tmp_path / "run")
+    began = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert "earlier_commits" not in began
+    train(CONFIG, make_env, tmp_path / "run", resume=True)
+    train(CONFIG, make_env, tmp_path / "run", resume=True)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["earlier_commits"] == 2 * [began["commit"]]
