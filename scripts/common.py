@@ -41,6 +41,7 @@ def train_command(defaults: TrainConfig, description: str, arguments: Sequence[s
     """
     options = tyro.cli(TrainOptions, default=TrainOptions(config=defaults), description=description, args=arguments)
     config = options.config
+    default_variant(config.env_id)  # an unknown id ends here, with those that are known
     if config.env_id != defaults.env_id:
         raise UserError(f"--env-id is {config.env_id}; this command trains {defaults.env_id}. Name the family first.")
     run_dir = options.run_dir or Path("runs") / f"{config.env_id}-{config.variant}-seed{config.seed}"

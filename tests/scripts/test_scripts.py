@@ -158,7 +158,7 @@ def test_benchmark_writes_every_figure(tmp_path: Path, run: Run) -> None:
         ("train_nav.py --episodes 0", "--episodes is 0; it must be a number above 0."),
         ("train_nav.py --env-id Nowhere-v0", "Known ids: Navigation2D-v0"),
         ("train_nav.py --variant nobody2050", "Choose one of: finn2017, rothfuss2019, dynamics"),
-        ("train_nav.py --device gpu", "--device is 'gpu', which is not available here"),
+        ("train_nav.py --device gpu", "--device is 'gpu'; it must be cpu, cuda or cuda:N"),
         ("train_nav.py --run-dir /dev/null/run", "Cannot write"),
         ("evaluate.py /nowhere", "There is no checkpoint at /nowhere"),
         ("evaluate.py /nowhere --tasks 0", "--tasks is 0; it must be at least 1."),
