@@ -2,15 +2,20 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
 
+from rlmaml.config import TrainConfig
 from rlmaml.errors import UserError
 from rlmaml.record import METRICS
 from rlmaml.run import EVALUATION
+
+COUNTED = {"iterations", "evaluation_tasks", "evaluation_episodes", "evaluation_steps"}
+"""Settings that a resumed run may change, but that move what it reaches; others, like threads, do not."""
 
 
 def summarise_seeds(run_dirs: Sequence[Path]) -> str:
@@ -20,7 +25,10 @@ def summarise_seeds(run_dirs: Sequence[Path]) -> str:
         UserError: a directory holds no finished run, or the runs differ in more than the seed.
     """
     reports = [_read(run_dir) for run_dir in run_dirs]
-    settings = [{**report["config"]["config"], "seed": None} for report in reports]
+    free = {"seed", *(field.name for field in fields(TrainConfig) if field.metadata.get("free_on_resume"))} - COUNTED
+    settings = [
+        {name: value for name, value in report["config"]["config"].items() if name not in free} for report in reports
+    ]
     if any(other != settings[0] for other in settings):
         raise UserError("The runs differ in more than their seed; summarise runs of one configuration.")
     means = np.array([report["returns"]["mean"] for report in reports])

@@ -14,6 +14,7 @@ NAVIGATION = TrainConfig(
     stage_weights=(0.0, 2.0, 2.0, 1.0),
     gae_lambda=0.97,
     max_kl=0.02,
+    curvature_fraction=0.1,
 )
 """2-D navigation: a policy that is good after one step and goes on improving.
 

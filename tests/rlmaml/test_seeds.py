@@ -34,6 +34,18 @@ def test_runs_of_different_settings_are_not_averaged(tmp_path: Path) -> None:
         summarise_seeds(runs)
 
 
+def test_threads_make_no_difference_and_iterations_do(tmp_path: Path) -> None:
+    for name, text, expected in (("threads", '"threads": 1', True), ("iterations", '"iterations": 7', False)):
+        runs = [finished_run(tmp_path / f"{name}{seed}", seed, [-1.0]) for seed in (0, 1)]
+        path = runs[1] / "evaluation.json"
+        path.write_text(path.read_text().replace('"seed": 1', f'"seed": 1, {text}'))
+        if expected:
+            assert "2 seeds" in summarise_seeds(runs)
+        else:
+            with pytest.raises(UserError, match="differ in more"):
+                summarise_seeds(runs)
+
+
 def test_a_run_that_is_not_finished_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="There is no evaluation in"):
         summarise_seeds([tmp_path])
