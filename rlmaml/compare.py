@@ -15,12 +15,12 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
-from scipy.special import stdtrit
 
 from rlmaml.checkpoint import CHECKPOINT, load_checkpoint
 from rlmaml.config import TrainConfig, check_resumable, from_json
 from rlmaml.figures import DrawEpisodes
 from rlmaml.files import write_atomically
+from rlmaml.intervals import half_interval
 from rlmaml.run import EVALUATION, EVALUATION_SEED, MakeEnv, evaluate_run, run_settings, train
 
 BEYOND = "beyond.json"
@@ -100,14 +100,6 @@ class MethodReturns(NamedTuple):
     def over_tasks(self) -> Floats:
         """Half the 95 % interval over tasks, of each stage, for the mean over seeds; NaN for a single task."""
         return half_interval(self.per_task.mean(0))
-
-
-def half_interval(samples: Floats) -> Floats:
-    """Half of Student's 95 % interval of the mean over the first axis; NaN for a single sample."""
-    count = len(samples)
-    if count < 2:
-        return np.full(samples.shape[1:], np.nan)
-    return np.asarray(stdtrit(count - 1, 0.975) * samples.std(0, ddof=1) / np.sqrt(count), np.float64)
 
 
 def gather(reports: Iterable[Mapping[str, Any]]) -> MethodReturns:

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from jaxtyping import Float
-from scipy.special import stdtrit
 from torch import Tensor
 
 from rlmaml.config import TrainConfig
 from rlmaml.episodes import sample_and_adapt
+from rlmaml.intervals import half_interval
 from rlmaml.policy import Policy
 from rlmaml.rollout import TaskEnvironment
 from rlmaml.seeding import Phase, RandomStreams
@@ -37,7 +37,7 @@ class Evaluation(NamedTuple):
             returns.mean(0),
             returns.std(0, ddof=1) if len(returns) > 1 else np.full(returns.shape[1], np.nan),
         )
-        half = stdtrit(len(returns) - 1, 0.975) * std / np.sqrt(len(returns)) if len(returns) > 1 else std
+        half = half_interval(returns)
         return {
             "mean": mean.tolist(),
             "std": _or_null(std),

@@ -5,9 +5,9 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
 from rlmaml.adaptable import AdaptablePolicy
+from rlmaml.intervals import half_interval
 from rlmaml.recorded import RecordedEpisodes
 
 Collect: TypeAlias = Callable[[AdaptablePolicy, int], RecordedEpisodes]
@@ -31,10 +31,9 @@ class Attempt(NamedTuple):
 
 def return_interval(returns: npt.NDArray[np.float64]) -> tuple[float, float]:
     """The 95 % interval of the mean return, Student's t over episodes; without limits for a single episode."""
-    mean, count = float(returns.mean()), len(returns)
-    if count < 2:
+    if len(returns) < 2:
         return -np.inf, np.inf
-    half = float(stdtrit(count - 1, 0.975) * returns.std(ddof=1) / np.sqrt(count))
+    mean, half = float(returns.mean()), float(half_interval(returns))
     return mean - half, mean + half
 
 

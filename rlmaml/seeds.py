@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from rlmaml.config import TrainConfig
 from rlmaml.errors import UserError
+from rlmaml.intervals import half_interval
 from rlmaml.record import METRICS
 from rlmaml.run import EVALUATION
 
@@ -44,7 +44,7 @@ def summarise_seeds(run_dirs: Sequence[Path]) -> str:
     cells = " | ".join(f"**{value:.2f}**" for value in means.mean(0))
     rows.append(f"| mean of {len(means)} seeds | {cells} | {np.mean(seconds):.0f} |")
     if len(means) > 1:
-        half = stdtrit(len(means) - 1, 0.975) * means.std(0, ddof=1) / np.sqrt(len(means))
+        half = half_interval(means)
         rows.append("| 95 % interval over seeds | " + " | ".join(f"± {value:.2f}" for value in half) + " | |")
     return "\n".join(rows)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from common import make_task_environment
+from common import check_least, make_task_environment
 
 from rlmaml.cli import run_command
 from rlmaml.errors import UserError
@@ -50,10 +50,12 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check the numbers before anything is loaded."""
-        least = (("--episodes-per-step", self.num_episodes, 2), ("--steps", self.steps, 1), ("--seed", self.seed, 0))
-        for name, value, smallest in (*least, ("--threads", self.threads, 1)):
-            if value < smallest:
-                raise UserError(f"{name} is {value}; it must be at least {smallest}.")
+        check_least(
+            ("--episodes-per-step", self.num_episodes, 2),
+            ("--steps", self.steps, 1),
+            ("--seed", self.seed, 0),
+            ("--threads", self.threads, 1),
+        )
         if self.episodes and (self.online or self.record or self.task != ("random",)):
             raise UserError("--episodes needs no simulator; it excludes --task, --online and --record.")
 

@@ -65,6 +65,13 @@ def train_command(defaults: TrainConfig, description: str, arguments: Sequence[s
     print(f"\nRun: {run_dir}\nLook at it with: tensorboard --logdir {run_dir.parent}")
 
 
+def check_least(*options: tuple[str, int, int]) -> None:
+    """Raise a :class:`UserError` for the first option, given as its name, value and least value, that is too small."""
+    for name, value, least in options:
+        if value < least:
+            raise UserError(f"{name} is {value}; it must be at least {least}.")
+
+
 def environment_maker(config: TrainConfig, render_mode: str | None = None) -> Callable[[int], "TaskVectorEnv"]:
     """A function that makes the configured environment with a given number of copies."""
 

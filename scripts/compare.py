@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from common import default_variant, environment_maker, episode_drawing
+from common import check_least, default_variant, environment_maker, episode_drawing
 from defaults import NAVIGATION, locomotion
 
 from rlmaml.cli import run_command
@@ -46,9 +46,7 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check the numbers before anything is loaded."""
-        for name in ("tasks", "episodes", "steps", "threads"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} is {getattr(self, name)}; it must be at least 1.")
+        check_least(*((f"--{name}", getattr(self, name), 1) for name in ("tasks", "episodes", "steps", "threads")))
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise UserError(f"--seeds is {self.seeds}; give one or more different numbers not below 0.")
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from common import check_beyond, environment_maker
+from common import check_beyond, check_least, environment_maker
 
 from rlmaml.cli import run_command
-from rlmaml.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -37,15 +36,13 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check the numbers before anything is loaded."""
-        for name, value, least in (
+        check_least(
             ("--tasks", self.num_tasks, 1),
             ("--episodes", self.num_episodes, 1),
             ("--steps", self.steps, 0),
             ("--seed", self.seed, 0),
             ("--threads", self.threads, 1),
-        ):
-            if value < least:
-                raise UserError(f"{name} is {value}; it must be at least {least}.")
+        )
 
 
 def main() -> None:

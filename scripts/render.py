@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from common import environment_maker, episode_drawing, make_task_environment
+from common import check_least, environment_maker, episode_drawing, make_task_environment
 from defaults import NAVIGATION
 
 from rlmaml.cli import run_command
@@ -41,10 +41,12 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check the numbers before anything is loaded."""
-        least = (("--episodes-per-step", self.num_episodes, 1), ("--steps", self.steps, 1), ("--seed", self.seed, 0))
-        for name, value, smallest in (*least, ("--threads", self.threads, 1)):
-            if value < smallest:
-                raise UserError(f"{name} is {value}; it must be at least {smallest}.")
+        check_least(
+            ("--episodes-per-step", self.num_episodes, 1),
+            ("--steps", self.steps, 1),
+            ("--seed", self.seed, 0),
+            ("--threads", self.threads, 1),
+        )
 
 
 def main() -> None:

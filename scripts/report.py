@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from common import environment_maker
+from common import check_least, environment_maker
 
 from rlmaml.cli import run_command
 from rlmaml.errors import UserError
@@ -41,10 +41,13 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check the numbers before anything is loaded."""
-        least = (("--tasks", self.num_tasks, 1), ("--episodes", self.num_episodes, 1), ("--steps", self.steps, 0))
-        for name, value, smallest in (*least, ("--seed", self.seed, 0), ("--threads", self.threads, 1)):
-            if value < smallest:
-                raise UserError(f"{name} is {value}; it must be at least {smallest}.")
+        check_least(
+            ("--tasks", self.num_tasks, 1),
+            ("--episodes", self.num_episodes, 1),
+            ("--steps", self.steps, 0),
+            ("--seed", self.seed, 0),
+            ("--threads", self.threads, 1),
+        )
         if not self.run_dirs:
             raise UserError("Give one or more directories of runs.")
 

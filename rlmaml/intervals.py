@@ -1,0 +1,13 @@
+"""Confidence intervals of means."""
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtrit
+
+
+def half_interval(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Half of Student's 95 % interval of the mean over the first axis; NaN for a single sample."""
+    count = len(samples)
+    if count < 2:
+        return np.full(samples.shape[1:], np.nan)
+    return np.asarray(stdtrit(count - 1, 0.975) * samples.std(0, ddof=1) / np.sqrt(count), np.float64)
