@@ -15,6 +15,7 @@ from rlmaml.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_chec
 from rlmaml.config import TrainConfig
 from rlmaml.episodes import inner_step, to_batch
 from rlmaml.errors import NonFiniteError, UserError
+from rlmaml.initial import sized_policy
 from rlmaml.parameters import detach, policy_parameters, with_task_axis
 from rlmaml.policy import GaussianMLP
 from rlmaml.recorded import RecordedEpisodes, as_rollout, check_episodes, from_rollout
@@ -149,13 +150,7 @@ def load(path: Path | str) -> AdaptablePolicy:
     path = Path(path)
     checkpoint = load_checkpoint(path / CHECKPOINT if path.is_dir() or not path.suffix else path)
     theta, config = checkpoint.theta, checkpoint.config
-    network = GaussianMLP(
-        observation_size=theta["layer0.weight"].shape[-1],
-        action_size=theta["log_std"].shape[-1],
-        hidden=config.hidden,
-        activation=config.activation,
-        initial_std=config.initial_std,
-    )
+    network = sized_policy(config, theta["layer0.weight"].shape[-1], theta["log_std"].shape[-1])
     return AdaptablePolicy(network, theta, config, checkpoint.iteration, checkpoint.inner_steps_taken)
 
 

@@ -63,6 +63,8 @@ class TrainConfig:
     """Activation between the policy's layers."""
     initial_std: float = 1.0
     """Initial standard deviation of the policy, in units of the normalised action."""
+    observation_scales: tuple[float, ...] = ()
+    """Typical size of each number of the observation, in its unit; the policy divides by it. Empty: 1 for all."""
 
     discount: float = 0.99
     """Discount factor per step."""
@@ -138,6 +140,8 @@ class TrainConfig:
         scale = self.advantage_scale
         self._require("advantage_scale", scale is None or 0 < scale < math.inf, "a finite number above 0")
         self._require("backtrack", 0 < self.backtrack < 1, "a number between 0 and 1")
+        scales = self.observation_scales
+        self._require("observation_scales", all(0 < size < math.inf for size in scales), "finite numbers above 0")
         self._require("hidden", all(width > 0 for width in self.hidden), "widths above 0")
         learns = self.inner_steps > 0 or not self.learn_step_sizes
         self._require("learn_step_sizes", learns, "off where --inner-steps is 0: there is no step to learn")

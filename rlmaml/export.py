@@ -40,7 +40,7 @@ class Actor(torch.nn.Module):
 
     def __init__(self, policy: AdaptablePolicy, control_range: float) -> None:
         super().__init__()
-        weights = policy.weights
+        weights = policy.network.for_raw_observations(policy.weights)
         self.layers = torch.nn.ModuleList()
         for index in range(sum(name.endswith(".weight") for name in weights)):
             weight, bias = weights[f"layer{index}.weight"], weights[f"layer{index}.bias"]
@@ -179,7 +179,8 @@ def card(policy: AdaptablePolicy, control_range: float, task_units: dict[str, st
         "task_units": task_units,
         "observation": {
             "size": policy.network.observation_size,
-            "scaling": "none; the units of the family's data sheet",
+            "units": "those of the family's data sheet",
+            "divided_by": list(config.observation_scales) or 1.0,
         },
         "control": {
             "size": policy.network.action_size,

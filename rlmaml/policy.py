@@ -63,6 +63,7 @@ class GaussianMLP:
         activation: ``"tanh"`` or ``"relu"``.
         initial_std: standard deviation at initialisation, in units of the normalised action.
         output_scale: factor on the initial weights of the last layer.
+        observation_scales: what the network divides each observation feature by; 1 for those beyond the last.
     """
 
     observation_size: int
@@ -71,6 +72,7 @@ class GaussianMLP:
     activation: str = "tanh"
     initial_std: float = 1.0
     output_scale: float = 0.01
+    observation_scales: tuple[float, ...] = ()
 
     def init(self, seed: int) -> Params:
         """Fresh theta."""
@@ -80,7 +82,7 @@ class GaussianMLP:
 
     def bind(self, params: Params) -> Callable[[Tensor], Gaussian]:
         """The policy with these parameters."""
-        mean_of = mlp(params, self.activation)
+        mean_of = mlp(self.for_raw_observations(params), self.activation)
         log_std = params["log_std"].clamp(min=math.log(MIN_STD))
 
         def act(observations: Tensor) -> Gaussian:
@@ -93,6 +95,15 @@ class GaussianMLP:
     def __call__(self, params: Params, observations: Float[Tensor, "*axes obs"]) -> Gaussian:
         """Action distribution at every observation."""
         return self.bind(params)(observations)
+
+    def for_raw_observations(self, params: Params) -> Params:
+        """Parameters of the plain network that computes the same: ``W (x / s) = (W / s) x`` in the first layer."""
+        if not self.observation_scales:
+            return params
+        weight = params["layer0.weight"]
+        scales = weight.new_ones(self.observation_size)
+        scales[: len(self.observation_scales)] = weight.new_tensor(self.observation_scales)
+        return params | {"layer0.weight": weight / scales}
 
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Standard normal noise, one number per action dimension."""

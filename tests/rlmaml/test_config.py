@@ -52,6 +52,7 @@ def test_every_field_has_a_help_text(name: str) -> None:
         ({"initial_std": float("inf")}, "--initial-std is inf"),
         ({"inner_step_sizes": (float("inf"),)}, "--inner-step-sizes is (inf,)"),
         ({"advantage_scale": 0.0}, "--advantage-scale is 0.0"),
+        ({"observation_scales": (1.0, 0.0)}, "--observation-scales is (1.0, 0.0); it must be finite numbers above 0"),
     ],
 )
 def test_an_illegal_value_is_refused_with_its_option_its_value_and_what_is_legal(

@@ -28,7 +28,7 @@ CONTROL_RANGE = 0.4
 @pytest.fixture
 def policy(tmp_path: Path) -> AdaptablePolicy:
     """Weights far from their initial values, so that some actions are clipped."""
-    fresh = saved_policy(tmp_path, dataclasses.replace(LEARNED, hidden=(16, 8)))
+    fresh = saved_policy(tmp_path, dataclasses.replace(LEARNED, hidden=(16, 8), observation_scales=(0.5, 3.0)))
     generator = torch.Generator().manual_seed(0)
     moved = {name: tensor + torch.randn(tensor.shape, generator=generator) for name, tensor in fresh.weights.items()}
     return dataclasses.replace(fresh, params=fresh.params | moved)

@@ -1,10 +1,12 @@
 import dataclasses
 import math
 
+import pytest
 import torch
 
 from envs import make_tasks_env
 from rlmaml.config import TrainConfig
+from rlmaml.errors import UserError
 from rlmaml.initial import initial_theta, make_policy
 from rlmaml.parameters import learned_step_sizes, policy_parameters
 
@@ -17,6 +19,20 @@ def test_the_policy_fits_the_environment_and_the_configuration() -> None:
     shapes = [tuple(tensor.shape) for name, tensor in theta.items() if name.endswith("weight")]
     assert shapes == [(8, 2), (4, 8), (2, 4)]
     assert torch.allclose(theta["log_std"], torch.full((2,), math.log(0.5)))
+
+
+def test_the_policy_divides_by_the_scales_of_the_configuration_which_fit_its_observations() -> None:
+    env = make_tasks_env("Navigation2D-v0", 1)
+    scaled = dataclasses.replace(CONFIG, observation_scales=(2.0, 3.0))
+    assert make_policy(scaled, env).observation_scales == (2.0, 3.0)
+    with pytest.raises(UserError, match="has 1 numbers, but observations of Navigation2D-v0, finn2017, have 2"):
+        make_policy(dataclasses.replace(CONFIG, observation_scales=(2.0,)), env)
+
+
+def test_the_task_that_an_oracle_sees_needs_no_scales() -> None:
+    env = make_tasks_env("Navigation2D-v0", 1, observe_task=True)
+    oracle = dataclasses.replace(CONFIG, observation_scales=(2.0, 3.0), observe_task=True)
+    assert make_policy(oracle, env).observation_size == 4
 
 
 def test_learned_step_sizes_start_from_the_given_ones() -> None:

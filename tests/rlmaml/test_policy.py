@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -68,6 +69,16 @@ def test_the_mlp_is_plain_torch_modules(activation: str, hidden: tuple[int, ...]
     mean, _ = torch.func.functional_call(theirs.module, plain_params(theta), (observations(4, 5),))
     assert_same(ours(theta, observations(4, 5)).mean, mean)
     assert mean.std() > 0.1
+
+
+def test_observations_are_divided_by_their_scales_and_by_1_beyond_the_last() -> None:
+    plain = GaussianMLP(observation_size=3, action_size=2, hidden=(5, 4))
+    scaled = dataclasses.replace(plain, observation_scales=(0.5, 4.0))
+    theta, seen = random_theta(plain), observations(4, 5)
+    divided = seen / torch.tensor([0.5, 4.0, 1.0])
+    assert_same(scaled(theta, seen).mean, plain(theta, divided).mean)
+    assert_same(scaled(with_task_axis(theta, 4), seen).mean, plain(theta, divided).mean)
+    assert not torch.allclose(scaled(theta, seen).mean, plain(theta, seen).mean, atol=0.1)
 
 
 def test_a_perceptron_without_hidden_layers_is_linear() -> None:
