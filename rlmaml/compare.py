@@ -34,11 +34,14 @@ def method_config(config: TrainConfig, method: str, seed: int) -> TrainConfig:
     """Settings under which a method is trained for the comparison.
 
     An iteration without inner steps samples ``inner_steps + 1`` times fewer episodes, so there are as many times more.
+    The random policy and the oracle start from nothing, whatever ``start_from`` says: the oracle's network is another.
     """
     config = replace(config, seed=seed)
     if method == "maml":
         return config
     alone = replace(config, inner_steps=0, learn_step_sizes=False, stage_weights=(1.0,))
+    if method in ("random", "oracle"):
+        alone = replace(alone, start_from="")
     if method == "random":
         return replace(alone, iterations=0)
     longer = replace(alone, iterations=config.iterations * (config.inner_steps + 1))

@@ -57,6 +57,9 @@ class TrainConfig:
     """Weights in the meta-objective of the policies before and after each inner step; the last number serves all
     further steps. Empty: the fully adapted policy alone."""
 
+    start_from: str = ""
+    """Directory of a finished run whose network this run begins with, e.g. of the intact robot; its standard deviation
+    begins at --initial-std all the same. Empty: a random network."""
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the policy's hidden layers."""
     activation: Activation = "tanh"

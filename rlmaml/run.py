@@ -19,7 +19,7 @@ from rlmaml.errors import NonFiniteError, UserError
 from rlmaml.evaluate import Evaluation, evaluate
 from rlmaml.figures import DrawEpisodes, adaptation_figure, draw_rewards
 from rlmaml.files import unwritable, write_atomically
-from rlmaml.initial import initial_theta, make_policy
+from rlmaml.initial import initial_theta, make_policy, random_theta
 from rlmaml.parameters import detach
 from rlmaml.policy import GaussianMLP, Policy
 from rlmaml.provenance import provenance
@@ -193,8 +193,7 @@ def open_run(
     if resume and path.exists():
         stored = load_checkpoint(path, config.device)
         check_resumable(stored.config, config)
-        theta = initial_theta(config, policy)
-        check_fits(stored, theta, f"{config.env_id}, {config.variant}")
+        check_fits(stored, random_theta(config, policy), f"{config.env_id}, {config.variant}")
         if stored.iteration > config.iterations:
             raise UserError(
                 f"--iterations is {config.iterations}, but the run in {run_dir} has done {stored.iteration} already; "

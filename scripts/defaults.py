@@ -73,9 +73,31 @@ A control step of 0.05 s is five of ``finn2017``'s, so credit goes back over few
 is held as much longer, so the same noise disturbs a gait more: the standard deviation is smaller, too.
 """
 
+ANT_SCALES = (
+    *(5.0, 5.0, 0.2, *[0.3] * 4, *[0.5] * 8),  # x, y, height in m; quaternion; joint angles in rad
+    *([1.0] * 3 + [2.0] * 3 + [4.0] * 8),  # speeds in m/s and rad/s, joint rates in rad/s
+    *([1.0] * 84 + [0.5] * 9),  # clipped contact forces in N and N m; rotation matrix
+    *(5.0, 5.0, 0.2),  # centre of mass in m
+)
+"""Of the 125 observations of ``finn2017``'s ant."""
+
+ANT = replace(
+    LOCOMOTION,
+    inner_steps=1,
+    inner_step_sizes=(0.1,),
+    stage_weights=(0.0, 1.0),
+    max_kl=0.05,
+    cg_iterations=20,
+    damping=1e-3,
+    observation_scales=ANT_SCALES,
+)
+"""``finn2017``'s ant: one inner step, because a step of its physics costs as much as five of a half-cheetah's."""
+
 NOT_ADAPTING = replace(SHORT, inner_steps=0, learn_step_sizes=False, stage_weights=(1.0,))
 
 TUNED: dict[tuple[str, str], TrainConfig] = {
+    ("AntDir-v0", "finn2017"): ANT,
+    ("AntVel-v0", "finn2017"): replace(ANT, advantage_scale=3.0),
     ("HalfCheetahDir-v0", "rothfuss2019"): replace(SHORT, iterations=150),
     ("HalfCheetahVel-v0", "finn2017"): replace(SPEED, iterations=200),
     ("HalfCheetahVel-v0", "rothfuss2019"): replace(SHORT, advantage_scale=3.0),

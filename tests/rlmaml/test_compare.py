@@ -68,6 +68,16 @@ def test_all_methods_sample_as_many_environment_steps_but_random_which_is_not_tr
     assert configs["maml"] == dataclasses.replace(CONFIG, seed=7)
 
 
+def test_the_random_policy_and_the_oracle_start_from_nothing() -> None:
+    config = dataclasses.replace(CONFIG, start_from="elsewhere")
+    assert {m: method_config(config, m, 0).start_from for m in METHODS} == {
+        "maml": "elsewhere",
+        "pretrained": "elsewhere",
+        "random": "",
+        "oracle": "",
+    }
+
+
 def test_the_fraction_recovered_by_hand() -> None:
     assert fraction_recovered(RESULTS) == pytest.approx((-10 + 80) / (-2 + 80))
 

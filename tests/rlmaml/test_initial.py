@@ -1,13 +1,17 @@
 import dataclasses
 import math
+import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from envs import make_tasks_env
+from rlmaml.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
 from rlmaml.config import TrainConfig
 from rlmaml.errors import UserError
-from rlmaml.initial import initial_theta, make_policy
+from rlmaml.initial import initial_theta, make_policy, random_theta
 from rlmaml.parameters import learned_step_sizes, policy_parameters
 
 CONFIG = TrainConfig(hidden=(8, 4), initial_std=0.5, inner_steps=2, inner_step_sizes=(0.3, 0.1), learn_step_sizes=True)
@@ -49,3 +53,32 @@ def test_theta_follows_from_the_seed_alone() -> None:
     other = initial_theta(dataclasses.replace(CONFIG, seed=1), policy)
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["layer0.weight"], other["layer0.weight"])
+
+
+def test_a_run_that_starts_from_another_takes_its_network_alone(tmp_path: Path) -> None:
+    policy = make_policy(CONFIG, make_tasks_env("Navigation2D-v0", 1))
+    trained = {name: tensor + 1.0 for name, tensor in initial_theta(CONFIG, policy).items()}
+    save_checkpoint(tmp_path / CHECKPOINT, Checkpoint(trained, 3, CONFIG))
+    further = dataclasses.replace(CONFIG, seed=5, start_from=str(tmp_path))
+    theta = initial_theta(further, policy)
+    fresh = random_theta(further, policy)
+    assert list(theta) == list(fresh)
+    for name in theta:
+        assert torch.equal(theta[name], trained[name] if name.startswith("layer") else fresh[name])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden": (8, 5)}, "--hidden is (8, 5), but (8, 4) in"),
+        ({"activation": "relu"}, "--activation is relu, but tanh in"),
+        ({"observation_scales": (1.0, 2.0)}, "--observation-scales is (1.0, 2.0), but () in"),
+        ({"start_from": "nowhere"}, "There is no checkpoint at nowhere"),
+    ],
+)
+def test_a_run_cannot_start_from_another_kind_of_policy(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    policy = make_policy(CONFIG, make_tasks_env("Navigation2D-v0", 1))
+    save_checkpoint(tmp_path / CHECKPOINT, Checkpoint(initial_theta(CONFIG, policy), 3, CONFIG))
+    further = dataclasses.replace(CONFIG, **{"start_from": str(tmp_path)} | changes)
+    with pytest.raises(UserError, match=re.escape(message)):
+        initial_theta(further, make_policy(further, make_tasks_env("Navigation2D-v0", 1)))
