@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from common import check_least, make_task_environment
 
-from rlmaml.cli import run_command
+from rlmaml.cli import lasting_imports, run_command
 from rlmaml.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def main() -> None:
         if path and path.exists() and not options.overwrite:
             raise UserError(f"{path} exists. Choose another file, or replace it with --overwrite.")
 
-    from rlmaml.adaptable import load
+    with lasting_imports():
+        from rlmaml.adaptable import load
 
     policy = load(options.run_dir)
     if options.episodes:

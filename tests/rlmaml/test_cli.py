@@ -1,8 +1,10 @@
+import contextlib
+import gc
 import warnings
 
 import pytest
 
-from rlmaml.cli import run_command
+from rlmaml.cli import lasting_imports, run_command
 from rlmaml.errors import UserError
 
 
@@ -37,3 +39,15 @@ def test_a_defect_of_the_program_keeps_its_traceback() -> None:
 
     with pytest.raises(ZeroDivisionError):
         run_command(command)
+
+
+def test_what_is_imported_to_stay_is_never_looked_through_for_garbage() -> None:
+    frozen = gc.get_freeze_count()
+    try:
+        with contextlib.suppress(ImportError), lasting_imports():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > frozen
+    finally:
+        gc.unfreeze()

@@ -7,10 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from rlmaml.adaptable import load
+from rlmaml.adaptable import AdaptablePolicy, load
+from rlmaml.config import TrainConfig
+from rlmaml.policy import GaussianMLP
+from rlmaml.recorded import RecordedEpisodes, write_episodes
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TINY: tuple[object, ...] = ("--tasks", 2, "--episodes", 3, "--horizon", 5, "--hidden", 8, "--iterations", 2)
@@ -242,6 +246,42 @@ def test_a_policy_is_adapted_in_simulation_from_recorded_episodes_and_online(
     assert run("adapt.py", adapted, "--online", "--steps", 2, "--output", again, "--overwrite") == 0
     assert run("adapt.py", trained, "--task", "goal=0.6,0.2", "--output", tmp_path / "c.safetensors") == 0
     assert "(outside of the training range)" in capsys.readouterr().out
+
+
+@pytest.fixture
+def recorded_adaptation(tmp_path: Path) -> list[str]:
+    """The command that adapts a half-cheetah's policy from 20 recorded episodes of 200 steps."""
+    config = TrainConfig(env_id="HalfCheetahVel-v0", horizon=200)
+    network = GaussianMLP(20, 6, config.hidden)
+    policy = AdaptablePolicy(network, network.init(0), config, iteration=0)
+    policy.save(tmp_path / "policy.safetensors")
+    generator = np.random.default_rng(0)
+    observations = generator.standard_normal((4000, 20))
+    actions = np.asarray(network.draw_noise(generator, (4000,)))
+    ends = np.arange(1, 4001) % 200 == 0
+    episodes = RecordedEpisodes(observations, actions, generator.standard_normal(4000), np.zeros_like(ends), ends)
+    write_episodes(tmp_path / "episodes.npz", episodes)
+    files = (tmp_path / "policy.safetensors", "--episodes", tmp_path / "episodes.npz", "--overwrite")
+    return [str(word) for word in ("-X", "importtime", SCRIPTS / "adapt.py", *files)]
+
+
+def test_adaptation_from_recorded_episodes_imports_neither_simulators_nor_compilers(
+    recorded_adaptation: list[str],
+) -> None:
+    done = subprocess.run([sys.executable, *recorded_adaptation], check=True, capture_output=True, text=True)
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert {"torch", "rlmaml.adaptable"} <= imported
+    assert not imported & {"envs", "gymnasium", "mujoco", "matplotlib", "scipy", "tensorboard", "torch._dynamo"}
+
+
+@pytest.mark.slow
+def test_adaptation_from_twenty_recorded_episodes_takes_less_than_two_seconds(recorded_adaptation: list[str]) -> None:
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, *recorded_adaptation[2:]], check=True, capture_output=True)
+        seconds.append(time.perf_counter() - start)
+    assert np.median(seconds) < 2
 
 
 def test_adaptation_refuses_what_it_cannot_use(
