@@ -1,9 +1,10 @@
-"""How long a meta-iteration takes, part by part."""
+"""How long a meta-iteration takes, part by part, and how long an evaluation."""
 
 import dataclasses
 import resource
 import statistics
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -11,6 +12,7 @@ from typing import Any, TypeAlias
 from tqdm import tqdm
 
 from rlmaml.config import TrainConfig
+from rlmaml.evaluate import evaluate
 from rlmaml.initial import initial_theta, make_policy
 from rlmaml.provenance import provenance
 from rlmaml.run import MakeEnv
@@ -103,11 +105,46 @@ def beside_others(
         figures[f"environment_over_{name}"] = statistics.median(a / b for a, b in zip(own, others, strict=True))
     if "physics" in measured[0]:
         steps = config.num_tasks * config.num_episodes * config.horizon * (config.inner_steps + 1)
-        figures["iteration_over_physics"] = statistics.median(
-            report.seconds["iteration"] * rates["physics"] / steps
-            for report, rates in zip(reports, measured, strict=True)
-        )
+        seconds = [report.seconds["iteration"] for report in reports]
+        figures["iteration_over_physics"] = over_physics(seconds, [rates["physics"] for rates in measured], steps)
     return figures
+
+
+def over_physics(seconds: Sequence[float], rates: Sequence[float], steps: int) -> float:
+    """How many times as long as its bare physics something took: the median over pairs measured in turn.
+
+    Args:
+        seconds: how long it took, each time.
+        rates: control steps per second of the bare physics, measured after each time.
+        steps: control steps in it.
+    """
+    return statistics.median(took * rate / steps for took, rate in zip(seconds, rates, strict=True))
+
+
+def benchmark_evaluation(
+    config: TrainConfig, make_env: MakeEnv, repeats: int, rates: Mapping[str, Measure] = MappingProxyType({})
+) -> dict[str, float]:
+    """Time ``repeats`` evaluations of a fresh theta, on as many tasks and episodes as a meta-iteration has.
+
+    Returns:
+        ``evaluation_seconds``, a median, and, where ``rates`` has ``physics``, ``evaluation_over_physics``.
+    """
+    keep_freed_memory()
+    env = make_env(config.num_tasks * config.num_episodes)
+    policy = make_policy(config, env)
+    theta = initial_theta(config, policy)
+    seconds, physics = [], []
+    for seed in range(repeats):
+        start = time.perf_counter()
+        evaluate(env, policy, theta, config, num_tasks=config.num_tasks, steps=config.evaluation_steps, seed=seed)
+        seconds.append(time.perf_counter() - start)
+        if "physics" in rates:
+            physics.append(rates["physics"]())
+    figures = {"evaluation_seconds": statistics.median(seconds)}
+    if not physics:
+        return figures
+    steps = env.num_envs * config.horizon * (config.evaluation_steps + 1)
+    return figures | {"evaluation_over_physics": over_physics(seconds, physics, steps)}
 
 
 def _valid_steps(report: IterationReport) -> int:

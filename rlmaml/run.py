@@ -224,6 +224,7 @@ def evaluate_run(
     beyond: bool = False,
 ) -> Evaluation:
     """Evaluate a checkpoint on ``num_tasks`` held-out tasks; see :func:`rlmaml.evaluate.evaluate`."""
+    keep_freed_memory()
     env = make_env(num_tasks * num_episodes)
     policy = make_policy(checkpoint.config, env)
     check_fits(checkpoint, policy.init(0), f"{checkpoint.config.env_id}, {checkpoint.config.variant}")

@@ -47,6 +47,8 @@ class Options:
     """Threads of the meta-update."""
     rollout_threads: int = 2
     """Threads that step the physics inside a rollout."""
+    evaluation: bool = False
+    """Also time the evaluation of as many held-out tasks and episodes, over three inner steps."""
     against: Literal["envpool"] | None = None
     """Also measure EnvPool's environment with the same body, where EnvPool is installed."""
     json: Path | None = None
@@ -77,19 +79,21 @@ def main() -> None:
 
     pool = check_envpool(options.env_id, config.variant) if options.against else None
 
-    from rlmaml.benchmark import benchmark
+    from rlmaml.benchmark import benchmark, benchmark_evaluation
     from rlmaml.files import check_writable, write_atomically
 
     check_writable(options.json)
     rates = {} if config.env_id == NAVIGATION.env_id else simulator_rates(config, pool)
     figures = benchmark(config, environment_maker(config), options.repeats, rates)
+    if options.evaluation:
+        figures["evaluation"] = benchmark_evaluation(config, environment_maker(config), options.repeats, rates)
     total = figures["seconds_per_iteration"]
     print(f"seconds per meta-iteration  {total['median']:.3f}  (min {total['min']:.3f}, max {total['max']:.3f})")
     for part, seconds in figures["parts"].items():
         print(f"  {part:<25} {seconds:.3f}")
     print(f"environment steps per second {figures['env_steps_per_second']:,.0f}")
     print(f"peak memory                  {figures['peak_memory_mb']:.0f} MiB")
-    for name, value in figures.get("simulators", {}).items():
+    for name, value in (figures.get("simulators", {}) | figures.get("evaluation", {})).items():
         print(f"{name.replace('_', ' '):<28} {value:,.2f}")
     if options.json:
         write_atomically(options.json, json.dumps(figures, indent=2).encode())

@@ -1,6 +1,9 @@
+from types import SimpleNamespace
+
 import pytest
 
-from rlmaml.benchmark import PARTS, beside_others, summarise
+from envs import make_tasks_env
+from rlmaml.benchmark import PARTS, benchmark_evaluation, beside_others, over_physics, summarise
 from rlmaml.config import TrainConfig
 from tests.rlmaml.test_figures import report
 
@@ -37,3 +40,18 @@ def test_rates_are_set_beside_others_in_pairs_by_hand() -> None:
     assert beside["environment_over_envpool"] == 2.0
     assert beside["iteration_over_physics"] == pytest.approx(1 * 160 / 72)
     assert "iteration_over_physics" not in beside_others(reports, [{"envpool": 1.0}] * 3, config)
+
+
+def test_a_time_over_that_of_the_physics_is_a_median_of_pairs_by_hand() -> None:
+    # 600 steps take the physics 6, 3 and 2 s.
+    assert over_physics([9.0, 3.6, 2.2], [100.0, 200.0, 300.0], 600) == pytest.approx(1.2)
+
+
+def test_an_evaluation_is_timed_with_all_its_rollouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrainConfig(num_tasks=2, num_episodes=3, horizon=5, evaluation_steps=2, hidden=(8,), threads=1)
+    moments = iter([0.0, 4.0, 10.0, 12.0, 20.0, 23.0])
+    monkeypatch.setattr("rlmaml.benchmark.time", SimpleNamespace(perf_counter=lambda: next(moments)))
+    make_env = lambda num_envs: make_tasks_env("Navigation2D-v0", num_envs, config.horizon)
+    # 2 x 3 copies, 5 steps, 1 + 2 rollouts: 90 steps, which take the physics 2 s at 45 per second.
+    timed = benchmark_evaluation(config, make_env, 3, {"physics": lambda: 45.0})
+    assert timed == {"evaluation_seconds": 3.0, "evaluation_over_physics": 1.5}

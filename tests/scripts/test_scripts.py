@@ -106,12 +106,14 @@ def test_a_robot_is_trained_evaluated_beyond_its_training_range_and_timed(
         8,
         "--repeats",
         2,
+        "--evaluation",
         "--json",
         tmp_path / "b.json",
     ]
     assert run("benchmark.py", *family, *sizes) == 0
-    physics = json.loads((tmp_path / "b.json").read_text())["simulators"]
-    assert min(physics.values()) > 0
+    figures = json.loads((tmp_path / "b.json").read_text())
+    assert min(figures["simulators"].values()) > 0
+    assert figures["evaluation"]["evaluation_over_physics"] > 0
 
 
 def test_a_family_without_tasks_beyond_the_training_range_says_so(
