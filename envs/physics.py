@@ -82,10 +82,15 @@ class Physics:
         self.outputs: dict[str, Floats] = {name: self._batch.bind(name) for name in simulation.outputs}
         self._controls = self._batch.bind("ctrl")
         self._before = self._batch.state.copy()
+        self._at_rest = self._batch.state[0].copy()
 
     def reset(self, copies: Copies, qpos: Floats, qvel: Floats) -> None:
-        """Start the listed copies at rest in everything but ``qpos`` (n, nq) and ``qvel`` (n, nv)."""
-        self._batch.reset(ids=copies, stage=_STAGES["nothing"].value)
+        """Start the listed copies at rest in everything but ``qpos`` (n, nq) and ``qvel`` (n, nv).
+
+        A row of the batch's state is all that a simulation goes on from; ``Batch.reset`` would also clear its memory.
+        """
+        self._batch.state[copies] = self._at_rest
+        self._batch.warning[copies] = 0
         self.qpos[copies], self.qvel[copies] = qpos, qvel
         self._batch.forward(ids=copies)
 
@@ -121,7 +126,7 @@ class Physics:
         Raises:
             SimulationError: MuJoCo failed in some copies; the others went on.
         """
-        self._controls[running] = controls[running]
+        np.copyto(self._controls, controls, where=running[:, None])
         self._batch.step(ids=running, nstep=self._simulation.substeps, stage=self._stage)
 
     def field(self, name: str) -> npt.NDArray[Any]:

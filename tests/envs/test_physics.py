@@ -70,8 +70,9 @@ def test_only_running_copies_move() -> None:
         assert (array[running] != old[running]).reshape(2, -1).any(axis=1).all()
 
 
-def test_a_reset_concerns_the_listed_copies_and_forgets_what_was_before() -> None:
-    fresh, used = started(), started()
+@pytest.mark.parametrize("simulation", [{}, {"fresh": "velocities", "persistent": True}, {"fresh": "forces"}])
+def test_a_reset_concerns_the_listed_copies_and_forgets_what_was_before(simulation: dict[str, Any]) -> None:
+    fresh, used = started(**simulation), started(**simulation)
     run(used, 10)
     qpos, qvel = used.qpos.copy(), used.qvel.copy()
     copies = np.array([1, 4])
