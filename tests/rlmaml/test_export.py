@@ -3,7 +3,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
@@ -55,20 +54,6 @@ def test_the_files_do_what_the_policy_does_at_any_batch_size(tmp_path: Path, pol
     write_int8(tmp_path / "policy.onnx", tmp_path / "policy.int8.onnx")
     rounded = largest_difference(load_onnx(tmp_path / "policy.int8.onnx"), policy, CONTROL_RANGE)
     assert LARGEST_DIFFERENCE < rounded < 0.5
-
-
-def test_the_program_acts_in_less_time_than_checking_its_inputs_would_take(
-    tmp_path: Path, policy: AdaptablePolicy
-) -> None:
-    torch.export.save(export_program(Actor(policy, CONTROL_RANGE)), tmp_path / "policy.pt2")
-    checked = torch.export.load(tmp_path / "policy.pt2").module()
-
-    def with_checks(observations: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        with torch.no_grad():
-            return np.asarray(checked(torch.from_numpy(observations)))
-
-    assert largest_difference(with_checks, policy, CONTROL_RANGE) < LARGEST_DIFFERENCE
-    assert latency(load_program(tmp_path / "policy.pt2"), 2) < 0.6 * latency(with_checks, 2)
 
 
 def test_a_wrong_file_is_seen(policy: AdaptablePolicy) -> None:
