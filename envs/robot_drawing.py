@@ -68,9 +68,11 @@ class RobotPictures:
         chosen = os.environ.get("MUJOCO_GL", "").lower()
         backend = default_backend() if chosen in ANY_BACKEND else chosen
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", UserWarning)  # GLFW only warns where it has no screen
+            with warnings.catch_warnings(record=True) as said:  # GLFW only warns where it has no screen
+                warnings.simplefilter("always", UserWarning)
                 self._window = import_module(f"mujoco.{backend}").GLContext(WIDTH, HEIGHT)
+            if said:
+                raise RuntimeError(said[0].message)
             self._window.make_current()
             self._painter = mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
         except Exception as error:

@@ -29,6 +29,45 @@ def test_a_picture_shows_the_task(env_id: str) -> None:
     np.testing.assert_array_equal(pictures[0], pictures[2])
 
 
+def an_ant() -> tuple[RobotPictures, Any]:
+    from envs.ant import CAMERA, VELOCITY
+
+    world = VELOCITY(1)
+    world.reset(np.arange(1), {0: np.random.default_rng(0)})
+    return RobotPictures(world.physics.model, CAMERA), world.physics.data_of(0)
+
+
+@pytest.mark.parametrize(
+    ("marks", "channel"),
+    [
+        (Marks(heading=0.0), 1),
+        (Marks(goal=np.array([1.0, 0.0])), 1),
+        (Marks(damaged=("hip_1",)), 0),
+        (Marks(text="target 1.50 m/s"), None),
+    ],
+    ids=["arrow", "goal", "limb", "words"],
+)
+def test_each_mark_is_seen(marks: Marks, channel: int | None) -> None:
+    pictures, data = an_ant()
+    plain, marked = (pictures.draw(data, shown).astype(int) for shown in (Marks(), marks))
+    different = (plain != marked).any(axis=2)
+    assert different.sum() > 100
+    if channel is not None:  # green for where to go, red for a limb that is damaged
+        others = np.delete(marked[different].mean(axis=0), channel)
+        assert (marked[different].mean(axis=0)[channel] > others + 20).all()
+    np.testing.assert_array_equal(pictures.draw(data, Marks()), plain)
+
+
+def test_an_arrow_points_where_the_task_says() -> None:
+    pictures, data = an_ant()
+    plain = pictures.draw(data, Marks())
+    middles = []
+    for angle in (0.0, np.pi):
+        different = (pictures.draw(data, Marks(heading=angle)) != plain).any(axis=2)
+        middles.append(np.argwhere(different)[:, 1].mean())
+    assert middles[0] > middles[1] + 20  # x is to the right
+
+
 def test_the_camera_follows_the_robot() -> None:
     from envs.half_cheetah import VELOCITY
 
@@ -55,6 +94,21 @@ def test_without_opengl_the_message_names_package_and_variable(monkeypatch: pyte
 
 def _missing(name: str) -> Any:
     raise ImportError(f"no {name}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a window always opens elsewhere")
+def test_glfw_without_a_screen_ends_in_that_message_alone() -> None:
+    code = (
+        "import gymnasium, envs; env = gymnasium.make('AntVel-v0', render_mode='rgb_array'); env.reset(seed=0)\n"
+        "try: env.render()\nexcept RuntimeError as error: print(error)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**environment, "MUJOCO_GL": "glfw"}
+    )
+    assert 'through "glfw"' in result.stdout
+    assert result.stderr == ""
 
 
 def test_opengl_needs_no_window_where_there_is_no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
