@@ -149,7 +149,7 @@ class Physics:
     def data_of(self, copy: int) -> mujoco.MjData:
         """A copy's state as an MjData of its own, with everything computed."""
         data = self._batch.get_data(copy)
-        mujoco.mj_forward(self.model, data)
+        mujoco.mj_forward(self.model_of(copy), data)
         return data
 
     def _all_sound(self) -> bool:

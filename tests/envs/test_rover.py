@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from envs.locomotion import Locomotion
-from envs.rover import BODY, FARTHEST_RANGE, GOAL, RING
+from envs.physics import indices
+from envs.rover import BODY, FARTHEST_RANGE, GOAL, OBSTACLES, RING
 
 STRAIGHT = {"distance": 1.0, "direction": 0.0}
 
@@ -55,6 +56,13 @@ def test_an_obstacle_stops_it_and_costs() -> None:
     assert world.physics.qpos[0, 0] < 0.35
     terms = world.step(np.ones((1, 2)), np.ones(1, np.bool_)).terms
     assert -1.0 <= terms["nearness_cost"][0] < -0.5
+
+
+def test_a_picture_shows_the_obstacles_where_the_task_puts_them() -> None:
+    places = [[0.6, 0.0], [-1.5, -1.5], [-1.4, 1.0]]
+    world = rover([[1.0, 1.0]], places)
+    shown = world.physics.data_of(0).xpos[indices(world.physics.model, "body", OBSTACLES), :2]
+    np.testing.assert_allclose(shown, places)
 
 
 def test_tasks_are_drawn_from_the_data_sheet() -> None:
