@@ -4,7 +4,8 @@ The batch holds every copy's state in C++ and steps the copies on native threads
 simulation after the other. Model fields that a task changes are kept per copy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -127,7 +128,8 @@ class Physics:
             SimulationError: MuJoCo failed in some copies; the others went on.
         """
         np.copyto(self._controls, controls, where=running[:, None])
-        self._batch.step(ids=running, nstep=self._simulation.substeps, stage=self._stage)
+        with _quiet_mujoco():
+            self._batch.step(ids=running, nstep=self._simulation.substeps, stage=self._stage)
 
     def field(self, name: str) -> npt.NDArray[Any]:
         """A model field with one value per copy, (num_copies, ...), to be written.
@@ -162,6 +164,21 @@ class Physics:
         return (
             "; ".join(CAUSES.get(warning, f"MuJoCo warning {warning}") for warning in warnings) or "velocity diverged"
         )
+
+
+@contextmanager
+def _quiet_mujoco() -> Iterator[None]:
+    """MuJoCo neither prints a warning nor keeps it in MUJOCO_LOG.TXT: the batch counts it, and ``step`` names it."""
+    handler = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(_ignore)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(handler)
+
+
+def _ignore(message: str) -> None:
+    """What is done with a warning."""
 
 
 def indices(model: mujoco.MjModel, kind: str, names: Sequence[str]) -> npt.NDArray[np.intp]:

@@ -140,8 +140,7 @@ def test_the_number_of_threads_changes_no_bit_of_an_environment(env_id: str, var
     np.testing.assert_array_equal(runs[0], runs[1])
 
 
-def test_an_exploding_robot_ends_its_episode_with_the_cause(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # MuJoCo writes its warnings to a file in the working directory
+def test_an_exploding_robot_ends_its_episode_with_the_cause() -> None:
     episodes = Episodes("HalfCheetahVel-v0", 3, 10, variant="rothfuss2019")
     assert isinstance(episodes.family, Locomotion)
     episodes.reset(COPIES, {copy: np.random.default_rng(copy) for copy in range(3)})

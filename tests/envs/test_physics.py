@@ -1,4 +1,5 @@
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import mujoco
@@ -118,9 +119,8 @@ def test_a_copys_masses_and_gears_equal_a_model_of_its_own() -> None:
 
 @pytest.mark.parametrize("simulation", [{}, {"fresh": "velocities", "persistent": True}, {"fresh": "forces"}])
 def test_a_simulation_that_explodes_is_caught_and_stays_as_it_was(
-    simulation: dict[str, Any], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    simulation: dict[str, Any],
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # MuJoCo writes its warnings to a file in the working directory
     physics, sound = started(**simulation), started(**simulation)
     physics.field("actuator_gear")[1] *= 1e9
     before = np.hstack([physics.qpos, physics.qvel])
@@ -144,8 +144,27 @@ def test_a_simulation_that_explodes_is_caught_and_stays_as_it_was(
     np.testing.assert_array_equal(physics.qpos[1], start.qpos[1])
 
 
-def test_a_state_that_is_not_finite_is_caught(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_mujocos_own_warning_of_an_explosion_is_neither_printed_nor_written_to_a_file(
+    threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
+    physics = started(threads)
+    physics.field("actuator_gear")[:3] *= 1e9
+    heard: list[str] = []
+    mujoco.set_mju_user_warning(heard.append)
+    try:
+        assert physics.step(controls(1)[0], EVERYBODY) is not None
+        assert mujoco.get_mju_user_warning() == heard.append  # what was there before is there again
+    finally:
+        mujoco.set_mju_user_warning(None)
+    assert not heard
+    assert physics.step(controls(1)[0], EVERYBODY) is not None
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_state_that_is_not_finite_is_caught() -> None:
     physics = started()
     physics.qvel[2, 0] = np.nan
     causes = physics.step(controls(1)[0], EVERYBODY)
@@ -172,10 +191,7 @@ def test_an_unknown_name_is_refused_with_the_models_own() -> None:
 
 
 @pytest.mark.parametrize("gear", [1e2, 1e3, 1e4, 1e6])
-def test_no_valid_step_of_a_simulation_that_explodes_slowly_leads_to_an_absurd_speed(
-    gear: float, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_no_valid_step_of_a_simulation_that_explodes_slowly_leads_to_an_absurd_speed(gear: float) -> None:
     physics = started()
     physics.field("actuator_gear")[1] *= gear
     caught = False
