@@ -32,10 +32,20 @@ class History(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """A task and a constant action that terminate an episode within the contract's horizon."""
+    """A task and a constant action that terminate an episode before the horizon."""
 
     task: Task
     action: list[float]
+    horizon: int = HORIZON
+
+
+class Trial(NamedTuple):
+    """Copies with a task each, and actions [time, copy, action] that go on after the horizon."""
+
+    env: TaskVectorEnv
+    tasks: list[Task]
+    actions: Array
+    horizon: int
 
 
 def assert_same(first: History, second: History) -> None:
@@ -96,8 +106,23 @@ class EnvironmentContract:
         env.set_tasks(env.sample_tasks(NUM_ENVS, seeds=range(NUM_ENVS)))
         return env
 
-    def single(self, env_id: str, variant: str, **options: Any) -> gymnasium.Env[Any, Any]:
-        return gymnasium.make(env_id, variant=variant, max_episode_steps=HORIZON, **options)
+    @pytest.fixture
+    def trial(self, env_id: str, variant: str) -> Trial:
+        """Random tasks and actions, but for copy 1 of a variant that is known to end: that copy terminates."""
+        ending = self.endings.get((env_id, variant))
+        horizon = HORIZON if ending is None else ending.horizon
+        env = make_tasks_env(env_id, NUM_ENVS, horizon, variant=variant)
+        tasks, actions = env.sample_tasks(NUM_ENVS, seeds=range(NUM_ENVS)), random_actions(env, horizon + 3)
+        singles = [{name: array[i, ...] for name, array in tasks.items()} for i in range(NUM_ENVS)]
+        if ending is not None:
+            singles[1], actions[:, 1] = ending.task, ending.action
+        env.set_tasks(stack_tasks(singles))
+        return Trial(env, singles, actions, horizon)
+
+    def single(
+        self, env_id: str, variant: str, max_episode_steps: int = HORIZON, **options: Any
+    ) -> gymnasium.Env[Any, Any]:
+        return gymnasium.make(env_id, variant=variant, max_episode_steps=max_episode_steps, **options)
 
     def test_the_same_seed_gives_the_same_episode_and_another_seed_another(self, env_id: str, variant: str) -> None:
         env = make_tasks_env(env_id, NUM_ENVS, HORIZON, variant=variant)
@@ -132,19 +157,12 @@ class EnvironmentContract:
             assert name.endswith(("_cost", "_reward"))
             assert not name.endswith("_cost") or (term <= 0).all()
 
-    def test_a_batch_equals_its_single_environments_bit_for_bit(self, env_id: str, variant: str) -> None:
-        env = make_tasks_env(env_id, NUM_ENVS, HORIZON, variant=variant)
-        tasks, actions = env.sample_tasks(NUM_ENVS, seeds=range(NUM_ENVS)), random_actions(env, HORIZON + 2)
-        singles = [{name: array[i, ...] for name, array in tasks.items()} for i in range(NUM_ENVS)]
-        ending = self.endings.get((env_id, variant))
-        if ending is not None:
-            singles[1], actions[:, 1] = ending.task, ending.action
-        env.set_tasks(stack_tasks(singles))
-        batch = roll_out(env, actions)
-        assert batch.terminated.any() == (ending is not None)
+    def test_a_batch_equals_its_single_environments_bit_for_bit(self, env_id: str, variant: str, trial: Trial) -> None:
+        batch = roll_out(trial.env, trial.actions)
         assert batch.truncated.any()
-        for copy, task in enumerate(singles):
-            alone = roll_out_single(self.single(env_id, variant), actions[:, copy], SEED + copy, task)
+        for copy, task in enumerate(trial.tasks):
+            single = self.single(env_id, variant, trial.horizon)
+            alone = roll_out_single(single, trial.actions[:, copy], SEED + copy, task)
             steps = len(alone.reward)
             mine = take(batch, copy)
             np.testing.assert_array_equal(mine.observation[: steps + 1], alone.observation)
@@ -215,15 +233,24 @@ class EnvironmentContract:
         assert not history.truncated[:-1].any()
         np.testing.assert_array_equal(history.truncated[-1], running)
 
-    def test_a_finished_copy_does_not_move_and_gets_no_reward(self, env: TaskVectorEnv) -> None:
-        history = roll_out(env, random_actions(env, HORIZON + 3))
-        assert (history.observation[HORIZON] != history.observation[HORIZON - 1]).any()
-        for later in range(HORIZON, HORIZON + 3):
-            np.testing.assert_array_equal(history.observation[later + 1], history.observation[HORIZON])
-            assert not history.reward[later].any()
-            assert not any(term[later].any() for term in history.terms.values())
-            np.testing.assert_array_equal(history.truncated[later], history.truncated[HORIZON - 1])
-            np.testing.assert_array_equal(history.terminated[later], history.terminated[HORIZON - 1])
+    def test_a_finished_copy_does_not_move_and_gets_no_reward(self, env_id: str, variant: str, trial: Trial) -> None:
+        history = roll_out(trial.env, trial.actions)
+        over = history.terminated | history.truncated
+        others = [0, 2, 3]
+        assert history.terminated[trial.horizon - 2, 1] == ((env_id, variant) in self.endings)
+        assert not history.terminated[:, others].any()
+        assert not over[: trial.horizon - 1, others].any()
+        assert over[trial.horizon - 1 :].all()
+        assert not (history.terminated & history.truncated).any()
+        for step in range(1, len(over)):
+            still = over[step - 1]
+            now, before = history.observation[step + 1], history.observation[step]
+            np.testing.assert_array_equal(now[still], before[still])
+            assert (now[~still] != before[~still]).any(axis=1).all()
+            assert not history.reward[step][still].any()
+            assert not any(term[step][still].any() for term in history.terms.values())
+            for flag in (history.terminated, history.truncated):
+                np.testing.assert_array_equal(flag[step][still], flag[step - 1][still])
 
     def test_a_reset_mask_resets_those_copies_only(self, env: TaskVectorEnv) -> None:
         actions = random_actions(env, HORIZON)

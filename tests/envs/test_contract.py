@@ -7,6 +7,14 @@ from envs import KNOWN_IDS
 from envs.registry import load_family
 from tests.envs.contract import Ending, EnvironmentContract
 
+WALKER = {"mass": np.ones(7), "inertia": np.ones(7), "damping": np.ones(6), "friction": np.ones(8)}
+HOPPER = {"mass": np.ones(4), "inertia": np.ones(4), "damping": np.ones(3), "friction": np.ones(5)}
+WALKER_FALLS, HOPPER_FALLS = [-1.0, -1.0, -1.0, -1.0, 1.0, 1.0], [-1.0, -1.0, -1.0]
+HUMANOID_FALLS = [
+    float(sign)
+    for sign in ["-1", "-1", "-1", "1", "1", "-1", "-1", "1", "-1", "-1", "-1", "1", "1", "1", "1", "-1", "-1"]
+]
+
 EVERY = [(env_id, variant) for env_id in KNOWN_IDS for variant in load_family(env_id).variants]
 
 
@@ -17,4 +25,9 @@ class TestEveryEnvironment(EnvironmentContract):
         ("Navigation2D-v0", "dynamics"): Ending(
             {"wind": np.array([0.02, 0.0]), "gain": np.array(1.0), "rotation": np.array(0.0)}, [0.55, 1.0]
         ),
+        ("Walker2dVel-v0", "gymnasium"): Ending({"velocity": np.array(1.0)}, WALKER_FALLS, horizon=8),
+        ("Walker2dVel-v0", "rothfuss2019"): Ending({"velocity": np.array(1.0)}, WALKER_FALLS, horizon=5),
+        ("Walker2dParams-v0", "rothfuss2019"): Ending(WALKER, WALKER_FALLS, horizon=7),
+        ("HopperParams-v0", "rothfuss2019"): Ending(HOPPER, HOPPER_FALLS, horizon=8),
+        ("HumanoidDir2D-v0", "gymnasium"): Ending({"direction": np.array(0.0)}, HUMANOID_FALLS, horizon=15),
     }

@@ -90,6 +90,15 @@ def test_an_unstable_simulation_terminates_its_episode_without_reward_and_says_w
     assert second.truncated.tolist() == [True, False]
 
 
+def test_an_episode_that_terminates_in_its_last_step_is_never_truncated(episodes: Episodes) -> None:
+    episodes.reset(np.arange(2), {0: np.random.default_rng(0), 1: np.random.default_rng(1)})
+    episodes.step(np.array([[0.5], [0.5]]))
+    for _ in range(3):
+        step = episodes.step(np.array([[1.0], [1.0]]))
+        assert step.terminated.tolist() == [False, True]
+        assert step.truncated.tolist() == [True, False]
+
+
 @pytest.mark.parametrize("env_id", ["Navigation2D-v0", "HopperParams-v0"])
 def test_an_oracle_sees_its_task_after_the_observation(env_id: str) -> None:
     plain, oracle = Episodes(env_id, 4), Episodes(env_id, 4, observe_task=True)

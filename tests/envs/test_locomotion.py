@@ -1,6 +1,7 @@
 """Our batched robots against Gymnasium's own environments, one step after the other."""
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -9,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from envs import ant, half_cheetah, hopper, humanoid, make_tasks_env, swimmer, walker2d
+from envs import KNOWN_IDS, ant, half_cheetah, hopper, humanoid, make_tasks_env, swimmer, walker2d
 from envs.episodes import Episodes
-from envs.locomotion import Body, Locomotion, LocomotionFamily, RewardTerm
+from envs.locomotion import Body, Locomotion, LocomotionFamily, Motion, RewardTerm
 from envs.problems import forwards
+from envs.registry import load_family
 from envs.rewards import control_cost
 
 Array = npt.NDArray[Any]
@@ -61,7 +63,7 @@ def reset(world: Locomotion, seeds: Any) -> None:
 def test_dynamics_equal_gymnasiums_bit_for_bit(name: str) -> None:
     # The state, and all that is not a contact force in the observation, is equal bit for bit, from a reset with the
     # same seed on. Contact forces differ: Gymnasium computes them from the last stage of the last Runge-Kutta step,
-    # which MuJoCo's batch does not show.
+    # which MuJoCo's batch does not show; what follows from them is compared below.
     world, reference = ours(name), theirs(name)
     own = world.physics
     same = slice(0, -TWINS[name].contact_observations or None)
@@ -111,6 +113,27 @@ def test_contact_forces_are_mujocos_at_the_beginning_of_the_last_physics_step(na
     assert touched > 5
 
 
+@pytest.mark.parametrize("name", ["Ant-v5", "Humanoid-v5"])
+def test_from_gymnasiums_contact_forces_follow_gymnasiums_cost_and_observation(name: str) -> None:
+    twin, reference = TWINS[name], theirs(name)
+    data, body = reference.data, twin.body
+    reference.reset(seed=3)
+    generator, costs = np.random.default_rng(3), []
+    for _ in range(STEPS):
+        observation, _, terminated, _, info = reference.step(
+            body.control_range * generator.uniform(-1, 1, reference.model.nu)
+        )
+        outputs = {output: getattr(data, output)[None] for output in body.simulation.outputs}
+        state: Any = SimpleNamespace(qpos=data.qpos[None], qvel=data.qvel[None], outputs=outputs)
+        np.testing.assert_array_equal(body.observe(state)[0], observation)
+        motion = Motion(np.zeros((1, 2)), np.zeros((1, 2)), np.zeros((1, 1)), np.ones(1, np.bool_), physics=state)
+        costs.append(twin.terms["contact_cost"](motion, {})[0])
+        assert costs[-1] == pytest.approx(info["reward_contact"], rel=1e-13)
+        if terminated:
+            break
+    assert min(costs) < -1e-3
+
+
 @pytest.mark.parametrize("name", TWINS)
 def test_finished_copies_stand_still_while_others_go_on(name: str) -> None:
     world = ours(name)
@@ -138,6 +161,53 @@ def test_the_number_of_threads_changes_no_bit_of_an_environment(env_id: str, var
             seen += [observation, reward]
         runs.append(np.concatenate([array.ravel() for array in seen]))
     np.testing.assert_array_equal(runs[0], runs[1])
+
+
+FALLEN = {
+    "AntVel-v0": {2: 1.5},
+    "AntDir-v0": {2: 1.5},
+    "AntDir2D-v0": {2: 1.5},
+    "AntChanged-v0": {2: 1.5},
+    "Walker2dVel-v0": {2: 1.2},
+    "Walker2dParams-v0": {1: 0.5},
+    "HopperParams-v0": {2: -0.3},
+    "HumanoidDir2D-v0": {2: 0.7},
+    "HalfCheetahVel-v0": {2: np.pi},
+    "HalfCheetahDir-v0": {2: np.pi},
+    "HalfCheetahChanged-v0": {2: np.pi},
+    "AntGoal-v0": {2: 1.5},
+    "SwimmerVel-v0": {2: np.pi},
+}
+"""Id -> position coordinates of a robot that fell or flew; the last five go on, by their data sheets."""
+GOES_ON = tuple(FALLEN)[-5:]
+EVERY_FALL = [(env_id, variant) for env_id in FALLEN for variant in load_family(env_id).variants]
+
+
+@pytest.mark.parametrize(("env_id", "variant"), EVERY_FALL)
+def test_a_robot_that_fell_ends_its_episode_and_lies_still_where_its_data_sheet_says(env_id: str, variant: str) -> None:
+    episodes = Episodes(env_id, NUM_COPIES, 5, variant=variant)
+    assert isinstance(episodes.family, Locomotion)
+    physics = episodes.family.physics
+    episodes.reset(COPIES, {copy: np.random.default_rng(copy) for copy in range(NUM_COPIES)})
+    for index, value in FALLEN[env_id].items():
+        physics.qpos[1, index] = value
+    actions = np.random.default_rng(0).uniform(-1, 1, (NUM_COPIES, *episodes.family.action_space.shape))
+    fell = [False, env_id not in GOES_ON, False]
+    first = episodes.step(actions)
+    assert first.terminated.tolist() == fell
+    assert first.reward[1] != 0.0
+    before = np.hstack([physics.qpos, physics.qvel])
+    second = episodes.step(actions)
+    assert second.terminated.tolist() == fell
+    assert not second.truncated.any()
+    assert (second.reward == 0.0).tolist() == fell
+    still = (np.hstack([physics.qpos, physics.qvel]) == before).all(axis=1)
+    assert still.tolist() == fell
+    np.testing.assert_array_equal(second.observation[fell], first.observation[fell])
+
+
+def test_every_robot_is_seen_to_fall() -> None:
+    assert set(FALLEN) == set(KNOWN_IDS) - {"Navigation2D-v0", "RoverGoal-v0"}
 
 
 def test_an_exploding_robot_ends_its_episode_with_the_cause() -> None:
