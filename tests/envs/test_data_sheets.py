@@ -1,0 +1,139 @@
+"""The numbers of the robots' data sheets, written down a second time and by hand."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from envs import KNOWN_IDS, make_tasks_env
+from envs.locomotion import Motion
+from envs.registry import load_family
+
+Ranges = dict[str, tuple[float, float, float, float]]
+"""Task parameter -> least and largest value in training, and beyond it."""
+
+
+def factors(base: float) -> tuple[float, float, float, float]:
+    return base**-3, base**3, base**-4, base**4
+
+
+def changed(last_joint: int, heaviest: float) -> dict[str, Ranges]:
+    ranges: dict[str, Ranges] = {
+        "damaged": {"dead_joint": (1, last_joint - 1, 0, last_joint)},
+        "intact": {"dead_joint": (0, 0, 0, last_joint)},
+        "payload": {"payload": (0, heaviest, 0, 1.5 * heaviest)},
+        "friction": {"friction": (0.4, 1.6, 0.2, 2.0)},
+    }
+    ranges["combined"] = ranges["damaged"] | ranges["payload"] | ranges["friction"]
+    return ranges | {f"{name}_velocity": {**own, "velocity": (0, 3, 0, 4)} for name, own in ranges.items()}
+
+
+EITHER_WAY: Ranges = {"backward": (0, 1, 0, 1)}
+ANY_WAY: Ranges = {"direction": (-np.pi, np.pi, -np.pi, np.pi)}
+PARAMETERS: Ranges = {
+    "mass": factors(1.5),
+    "inertia": factors(1.5),
+    "damping": factors(1.3),
+    "friction": factors(1.5),
+}
+
+RANGES: dict[str, dict[str, Ranges]] = {
+    "HalfCheetahVel-v0": {"finn2017": {"velocity": (0, 2, 0, 3)}, "rothfuss2019": {"velocity": (0, 3, 0, 4)}},
+    "HalfCheetahDir-v0": {"finn2017": EITHER_WAY, "rothfuss2019": EITHER_WAY},
+    "HalfCheetahChanged-v0": changed(6, 6.0),
+    "AntVel-v0": {"finn2017": {"velocity": (0, 3, 0, 4)}, "gymnasium": {"velocity": (0, 3, 0, 4)}},
+    "AntDir-v0": {"finn2017": EITHER_WAY, "gymnasium": EITHER_WAY},
+    "AntDir2D-v0": {"gymnasium": ANY_WAY, "finn2017": ANY_WAY},
+    "AntGoal-v0": {"rothfuss2019": {"distance": (0, 3, 0, 4.5), **ANY_WAY}},
+    "AntChanged-v0": changed(8, 0.5),
+    "Walker2dVel-v0": {"gymnasium": {"velocity": (0, 3, 0, 4)}, "rothfuss2019": {"velocity": (0, 10, 0, 12)}},
+    "Walker2dParams-v0": {"rothfuss2019": PARAMETERS},
+    "HopperParams-v0": {"rothfuss2019": PARAMETERS},
+    "HumanoidDir2D-v0": {"gymnasium": ANY_WAY},
+    "SwimmerVel-v0": {"gymnasium": {"velocity": (0, 0.2, 0, 0.3)}},
+}
+EVERY = [(env_id, variant) for env_id, variants in RANGES.items() for variant in variants]
+
+TASK = {"velocity": 0.5, "backward": 1, "direction": np.pi / 2, "distance": 2.0}
+SPEED, PLACE, ACTION, FORCE = (2.0, -1.0), (1.0, -1.0), 0.5, 1000.0
+
+AT_SPEED = {"velocity_error_cost": -1.5}  # -|2 - 0.5|
+BACKWARD, LEFT, FORWARD = ({"forward_reward": value} for value in (-2.0, -1.0, 2.0))
+CHEETAH = {"control_cost": -0.075}  # -0.05 * 6 * 0.25
+CONTACT = {"contact_cost": -0.042}  # -0.0005 * 14 * 6 forces of 1, clipped
+ANT_FINN = {"control_cost": -0.01, **CONTACT, "survive_reward": 0.05}  # -0.005 * 8 * 0.25
+ANT = {"control_cost": -1.0, **CONTACT, "survive_reward": 1.0}  # -0.5 * 8 * 0.25
+WALKER = {"control_cost": -0.0015}  # -0.001 * 6 * 0.25
+
+TERMS: dict[tuple[str, str], dict[str, float]] = {
+    ("HalfCheetahVel-v0", "finn2017"): AT_SPEED | CHEETAH,
+    ("HalfCheetahVel-v0", "rothfuss2019"): AT_SPEED | CHEETAH,
+    ("HalfCheetahDir-v0", "finn2017"): BACKWARD | CHEETAH,
+    ("HalfCheetahDir-v0", "rothfuss2019"): BACKWARD | CHEETAH,
+    ("AntVel-v0", "finn2017"): AT_SPEED | {"goal_reward": 1.0} | ANT_FINN,
+    ("AntVel-v0", "gymnasium"): AT_SPEED | ANT,
+    ("AntDir-v0", "finn2017"): BACKWARD | ANT_FINN,
+    ("AntDir-v0", "gymnasium"): BACKWARD | ANT,
+    ("AntDir2D-v0", "gymnasium"): LEFT | ANT,
+    ("AntDir2D-v0", "finn2017"): LEFT | ANT_FINN,
+    # the goal is at (0, 2): -|1 - 0| - |-1 - 2|; -0.1 * 8 * 0.25
+    ("AntGoal-v0", "rothfuss2019"): {"distance_cost": -4.0, "control_cost": -0.2, **CONTACT},
+    ("Walker2dVel-v0", "gymnasium"): AT_SPEED | WALKER | {"survive_reward": 5.0},
+    ("Walker2dVel-v0", "rothfuss2019"): AT_SPEED | WALKER | {"survive_reward": 15.0},
+    ("Walker2dParams-v0", "rothfuss2019"): FORWARD | WALKER | {"survive_reward": 1.0},
+    # -0.001 * 3 * 0.25
+    ("HopperParams-v0", "rothfuss2019"): FORWARD | {"control_cost": -0.00075, "survive_reward": 1.0},
+    # 1.25 * -1; -0.1 * 17 * (0.4 * 0.5)^2; at most 10; 5
+    ("HumanoidDir2D-v0", "gymnasium"): {
+        "forward_reward": -1.25,
+        "control_cost": -0.068,
+        "contact_cost": -10.0,
+        "survive_reward": 5.0,
+    },
+    ("SwimmerVel-v0", "gymnasium"): AT_SPEED | {"control_cost": -0.00005},  # -0.0001 * 2 * 0.25
+}
+for _id, _costs in (("HalfCheetahChanged-v0", CHEETAH), ("AntChanged-v0", ANT)):
+    TERMS |= {(_id, name): (AT_SPEED if "velocity" in name else FORWARD) | _costs for name in RANGES[_id]}
+
+
+def test_every_robot_and_variant_is_written_down() -> None:
+    known = set(KNOWN_IDS) - {"Navigation2D-v0", "RoverGoal-v0"}  # these have tests of their own
+    assert {(env_id, variant) for env_id in known for variant in load_family(env_id).variants} == set(EVERY)
+    assert set(TERMS) == set(EVERY)
+    for env_id in known:
+        assert next(iter(load_family(env_id).variants)) == next(iter(RANGES[env_id]))
+
+
+@pytest.mark.parametrize(("env_id", "variant"), EVERY)
+def test_tasks_have_their_ranges_in_training_and_beyond(env_id: str, variant: str) -> None:
+    env, ranges = make_tasks_env(env_id, 1, variant=variant), RANGES[env_id][variant]
+    assert set(env.task_space) == set(env.wide_task_space) == set(ranges)
+    for name, expected in ranges.items():
+        bounds = []
+        for space in (env.task_space[name], env.wide_task_space[name]):
+            bounds += [space.start, space.start + space.n - 1] if hasattr(space, "n") else [space.low, space.high]  # type: ignore[attr-defined]
+        for bound, value in zip(bounds, expected, strict=True):
+            np.testing.assert_allclose(bound, value)
+
+
+@pytest.mark.parametrize(("env_id", "variant"), EVERY)
+def test_terms_are_those_of_a_motion_reckoned_by_hand(env_id: str, variant: str) -> None:
+    definition: Any = load_family(env_id).variants[variant]
+    physics: Any = SimpleNamespace(outputs={"cfrc_ext": np.full((2, 14, 6), FORCE)})
+    motion = Motion(
+        velocity=np.tile(SPEED, (2, 1)),
+        position=np.tile(PLACE, (2, 1)),
+        actions=np.full((2, definition.body.build().nu), ACTION),
+        healthy=np.array([True, False]),
+        physics=physics,
+    )
+    task = {name: np.full(2, value) for name, value in TASK.items()}
+    terms = {name: term(motion, task) for name, term in definition.reward_terms.items()}
+    expected = TERMS[env_id, variant]
+    assert terms.keys() == expected.keys()
+    for name, value in expected.items():
+        standing, fallen = terms[name]
+        assert standing == pytest.approx(value, rel=1e-12)
+        survives = name == "survive_reward" and variant != "finn2017"  # finn2017 pays also in the step of a fall
+        assert fallen == (0.0 if survives else standing)
