@@ -120,8 +120,10 @@ def make_task_environment(
     import numpy as np
 
     from envs.tasks import describe_task, parse_task
+    from rlmaml.threads import check_threads
 
-    config = replace(config, variant=variant or config.variant, rollout_threads=threads)
+    config = replace(config, variant=variant or config.variant, threads=threads, rollout_threads=threads)
+    check_threads(config)
     env = environment_maker(config, render_mode)(num_envs)
     try:
         if tuple(words) == ("random",):

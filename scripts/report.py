@@ -80,9 +80,11 @@ def reported(options: Options, run_dir: Path) -> "ReportedRun":
     from rlmaml.effects import adaptation_effects
     from rlmaml.report import ReportedRun, read_metrics
     from rlmaml.run import FIGURE, evaluate_run, run_settings
+    from rlmaml.threads import check_threads
 
     checkpoint = load_checkpoint(run_dir / CHECKPOINT)
     config = replace(checkpoint.config, threads=options.threads, rollout_threads=options.threads)
+    check_threads(config)
     steps = 0 if config.observe_task else options.steps
     make_env = environment_maker(config)
     evaluation = evaluate_run(

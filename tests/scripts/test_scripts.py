@@ -249,30 +249,30 @@ def test_a_policy_is_adapted_in_simulation_from_recorded_episodes_and_online(
     assert "(outside of the training range)" in capsys.readouterr().out
 
 
-@pytest.fixture
-def recorded_adaptation(tmp_path: Path) -> list[str]:
-    """The command that adapts a half-cheetah's policy from 20 recorded episodes of 200 steps."""
+def test_adaptation_from_recorded_episodes_imports_neither_simulators_nor_compilers(tmp_path: Path) -> None:
     config = TrainConfig(env_id="HalfCheetahVel-v0", horizon=200)
     network = GaussianMLP(20, 6, config.hidden)
-    policy = AdaptablePolicy(network, network.init(0), config, iteration=0)
-    policy.save(tmp_path / "policy.safetensors")
+    AdaptablePolicy(network, network.init(0), config, iteration=0).save(tmp_path / "policy.safetensors")
     generator = np.random.default_rng(0)
-    observations = generator.standard_normal((4000, 20))
     actions = np.asarray(network.draw_noise(generator, (4000,)))
     ends = np.arange(1, 4001) % 200 == 0
-    episodes = RecordedEpisodes(observations, actions, generator.standard_normal(4000), np.zeros_like(ends), ends)
+    rewards, observations = generator.standard_normal(4000), generator.standard_normal((4000, 20))
+    episodes = RecordedEpisodes(observations, actions, rewards, np.zeros_like(ends), ends)
     write_episodes(tmp_path / "episodes.npz", episodes)
-    files = (tmp_path / "policy.safetensors", "--episodes", tmp_path / "episodes.npz", "--overwrite")
-    return [str(word) for word in ("-X", "importtime", SCRIPTS / "adapt.py", *files)]
-
-
-def test_adaptation_from_recorded_episodes_imports_neither_simulators_nor_compilers(
-    recorded_adaptation: list[str],
-) -> None:
-    done = subprocess.run([sys.executable, *recorded_adaptation], check=True, capture_output=True, text=True)
+    words = (SCRIPTS / "adapt.py", tmp_path / "policy.safetensors", "--episodes", tmp_path / "episodes.npz")
+    command = [sys.executable, "-X", "importtime", *map(str, words)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
     assert {"torch", "rlmaml.adaptable"} <= imported
     assert not imported & {"envs", "gymnasium", "mujoco", "matplotlib", "scipy", "tensorboard", "torch._dynamo"}
+
+
+def test_adaptation_warns_of_more_threads_than_cores(
+    tmp_path: Path, trained: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
+    with pytest.warns(UserWarning, match="--threads is 9, but this machine has 3 cores"):
+        assert run("adapt.py", trained, "--threads", 9, "--output", tmp_path / "out.safetensors") == 0
 
 
 def test_adaptation_refuses_what_it_cannot_use(
