@@ -46,8 +46,9 @@ def test_the_number_of_threads_changes_no_bit(simulation: dict[str, Any]) -> Non
         np.testing.assert_array_equal(run(started(threads=threads, **simulation)), one)
 
 
-def test_a_copy_equals_a_simulation_of_its_own() -> None:
-    physics = started()
+@pytest.mark.parametrize("simulation", [{}, {"fresh": "velocities", "persistent": True}, {"fresh": "forces"}])
+def test_a_copy_equals_a_simulation_of_its_own(simulation: dict[str, Any]) -> None:
+    physics = started(**simulation)
     copy, model = 3, walker()
     data = mujoco.MjData(model)
     data.qpos[:], data.qvel[:] = physics.qpos[copy], physics.qvel[copy]
