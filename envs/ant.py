@@ -37,7 +37,8 @@ AntVel-v0: ``velocity_error_cost`` = -|v_x - velocity|, and in ``finn2017`` ``go
 AntDir-v0: ``forward_reward`` = d v_x. Task ``backward`` ~ U{0, 1}; nothing is beyond. Variants ``finn2017`` (default),
     ``gymnasium``.
 AntDir2D-v0: ``forward_reward`` = v along ``direction``. Task ``direction`` ~ U[-pi, pi] rad; nothing is beyond.
-    Variants ``gymnasium`` (default), ``finn2017``.
+    Variants ``gymnasium`` (default), ``finn2017``, and ``half_plane``: ``gymnasium`` with ``direction`` ~
+    U[-pi/2, pi/2] in training, wide [-pi, pi].
 AntGoal-v0: ``distance_cost`` = -|x - x_g| - |y - y_g| of the torso, ``control_cost`` = -0.1 sum(a^2), ``contact_cost``
     as above, no bonus. Task ``distance``, ``direction``: uniform over a disc of 3 m, wide 4.5 m. Variant
     ``rothfuss2019`` (default).
@@ -214,6 +215,7 @@ PLANE_DIRECTION = LocomotionFamily(
     {
         "gymnasium": along_direction(GYMNASIUM, GYMNASIUM_TERMS),
         "finn2017": along_direction(FINN2017, FINN2017_TERMS),
+        "half_plane": along_direction(GYMNASIUM, GYMNASIUM_TERMS, widest=np.pi / 2),
     },
 )
 GOAL = LocomotionFamily(

@@ -21,7 +21,8 @@ HumanoidDir2D-v0: walk in a direction of the plane; variant ``gymnasium`` (defau
     ``contact_cost`` = -min(5e-7 sum(forces^2), 10); ``survive_reward`` = 5 while the robot stands.
     Contact forces are those at the beginning of the last physics step, 0.003 s before those that Humanoid-v5
     reports.
-    Task ``direction`` ~ U[-pi, pi] rad; nothing is beyond.
+    Task ``direction`` ~ U[-pi, pi] rad; nothing is beyond. Variant ``half_plane``: ``direction`` ~ U[-pi/2, pi/2] in
+    training, wide [-pi, pi].
 
 Horizon: 200 steps.
 
@@ -93,4 +94,10 @@ TERMS: dict[str, RewardTerm] = {
     "survive_reward": survive(5.0),
 }
 
-PLANE_DIRECTION = LocomotionFamily("HumanoidDir2D", {"gymnasium": along_direction(BODY, TERMS, weight=1.25)})
+PLANE_DIRECTION = LocomotionFamily(
+    "HumanoidDir2D",
+    {
+        "gymnasium": along_direction(BODY, TERMS, weight=1.25),
+        "half_plane": along_direction(BODY, TERMS, weight=1.25, widest=np.pi / 2),
+    },
+)

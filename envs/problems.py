@@ -72,15 +72,18 @@ def forwards_or_backwards(body: Body, terms: Mapping[str, RewardTerm]) -> Locomo
     )
 
 
-def along_direction(body: Body, terms: Mapping[str, RewardTerm], weight: float = 1.0) -> LocomotionVariant:
-    """Run along ``direction`` ~ U[-pi, pi] rad in the plane."""
+def along_direction(
+    body: Body, terms: Mapping[str, RewardTerm], weight: float = 1.0, widest: float = np.pi
+) -> LocomotionVariant:
+    """Run along ``direction`` ~ U[-widest, widest] rad in the plane; in tests, along any."""
 
     def along(motion: Motion, task: Task) -> Floats:
         return forward_reward((motion.velocity * heading(task["direction"])).sum(axis=1), weight)
 
     return LocomotionVariant(
         body=body,
-        task_parameters={"direction": scalar_box(-np.pi, np.pi)},
+        task_parameters={"direction": scalar_box(-widest, widest)},
+        wide_task_parameters={"direction": scalar_box(-np.pi, np.pi)},
         task_units={"direction": "rad"},
         reward_terms={"forward_reward": along, **terms},
         marks=lambda task: Marks(

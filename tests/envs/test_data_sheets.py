@@ -31,6 +31,7 @@ def changed(last_joint: int, heaviest: float) -> dict[str, Ranges]:
 
 EITHER_WAY: Ranges = {"backward": (0, 1, 0, 1)}
 ANY_WAY: Ranges = {"direction": (-np.pi, np.pi, -np.pi, np.pi)}
+HALF_WAY: Ranges = {"direction": (-np.pi / 2, np.pi / 2, -np.pi, np.pi)}
 PARAMETERS: Ranges = {
     "mass": factors(1.5),
     "inertia": factors(1.5),
@@ -44,13 +45,13 @@ RANGES: dict[str, dict[str, Ranges]] = {
     "HalfCheetahChanged-v0": changed(6, 6.0),
     "AntVel-v0": {"finn2017": {"velocity": (0, 3, 0, 4)}, "gymnasium": {"velocity": (0, 3, 0, 4)}},
     "AntDir-v0": {"finn2017": EITHER_WAY, "gymnasium": EITHER_WAY},
-    "AntDir2D-v0": {"gymnasium": ANY_WAY, "finn2017": ANY_WAY},
+    "AntDir2D-v0": {"gymnasium": ANY_WAY, "finn2017": ANY_WAY, "half_plane": HALF_WAY},
     "AntGoal-v0": {"rothfuss2019": {"distance": (0, 3, 0, 4.5), **ANY_WAY}},
     "AntChanged-v0": changed(8, 0.5),
     "Walker2dVel-v0": {"gymnasium": {"velocity": (0, 3, 0, 4)}, "rothfuss2019": {"velocity": (0, 10, 0, 12)}},
     "Walker2dParams-v0": {"rothfuss2019": PARAMETERS},
     "HopperParams-v0": {"rothfuss2019": PARAMETERS},
-    "HumanoidDir2D-v0": {"gymnasium": ANY_WAY},
+    "HumanoidDir2D-v0": {"gymnasium": ANY_WAY, "half_plane": HALF_WAY},
     "SwimmerVel-v0": {"gymnasium": {"velocity": (0, 0.2, 0, 0.3)}},
 }
 EVERY = [(env_id, variant) for env_id, variants in RANGES.items() for variant in variants]
@@ -77,6 +78,7 @@ TERMS: dict[tuple[str, str], dict[str, float]] = {
     ("AntDir-v0", "gymnasium"): BACKWARD | ANT,
     ("AntDir2D-v0", "gymnasium"): LEFT | ANT,
     ("AntDir2D-v0", "finn2017"): LEFT | ANT_FINN,
+    ("AntDir2D-v0", "half_plane"): LEFT | ANT,
     # the goal is at (0, 2): -|1 - 0| - |-1 - 2|; -0.1 * 8 * 0.25
     ("AntGoal-v0", "rothfuss2019"): {"distance_cost": -4.0, "control_cost": -0.2, **CONTACT},
     ("Walker2dVel-v0", "gymnasium"): AT_SPEED | WALKER | {"survive_reward": 5.0},
@@ -93,6 +95,7 @@ TERMS: dict[tuple[str, str], dict[str, float]] = {
     },
     ("SwimmerVel-v0", "gymnasium"): AT_SPEED | {"control_cost": -0.00005},  # -0.0001 * 2 * 0.25
 }
+TERMS["HumanoidDir2D-v0", "half_plane"] = TERMS["HumanoidDir2D-v0", "gymnasium"]
 for _id, _costs in (("HalfCheetahChanged-v0", CHEETAH), ("AntChanged-v0", ANT)):
     TERMS |= {(_id, name): (AT_SPEED if "velocity" in name else FORWARD) | _costs for name in RANGES[_id]}
 
