@@ -111,8 +111,8 @@ def _rows(physics: Physics, field: str) -> Floats:
 
 
 def sample_factors(space: spaces.Dict, generator: np.random.Generator) -> Task:
-    """One task whose real parameters are factors, log-uniform between their bounds."""
-    bounds = {name: factor for name, factor in space.items() if isinstance(factor, spaces.Box)}
+    """One task whose parameters named in ``FACTOR_BASES`` are log-uniform between their bounds, the others uniform."""
+    bounds = {name: box for name, box in space.items() if name in FACTOR_BASES and isinstance(box, spaces.Box)}
     logs = {name: spaces.Box(np.log(box.low), np.log(box.high), dtype=np.float64) for name, box in bounds.items()}
     drawn = sample_uniform_task(spaces.Dict(dict(space.items()) | logs), generator)
     return drawn | {name: np.clip(np.exp(drawn[name]), box.low, box.high) for name, box in bounds.items()}
@@ -186,17 +186,21 @@ def _with_changes(base: LocomotionVariant, changes: Sequence[Change], joints: Se
 def random_parameters(
     base: LocomotionVariant, *, num_bodies: int, joints: Sequence[str], geoms: Sequence[str]
 ) -> LocomotionVariant:
-    """A problem whose robot has random masses, inertias, dampings and frictions: factors, log-uniform around 1."""
+    """A problem whose robot also has random masses, inertias, dampings and frictions: factors, log-uniform around 1."""
     known = {"mass": num_bodies, "inertia": num_bodies, "damping": len(joints), "friction": len(geoms)}
 
     def factors(exponent: float) -> dict[str, spaces.Space[Any]]:
         return {name: factor_box(size, FACTOR_BASES[name], exponent) for name, size in known.items()}
 
+    def marks(task: Task) -> Marks:
+        words = (base.marks(task).text, f"mean mass factor {task['mass'].mean():.2f}")
+        return Marks(", ".join(filter(None, words)), heading=0.0)
+
     return replace(
         base,
-        task_parameters=factors(TRAINING_EXPONENT),
-        wide_task_parameters=factors(WIDE_EXPONENT),
-        task_units=dict.fromkeys(known, ""),
+        task_parameters={**base.task_parameters, **factors(TRAINING_EXPONENT)},
+        wide_task_parameters={**base.wide_task_parameters, **factors(WIDE_EXPONENT)},
+        task_units={**base.task_units, **dict.fromkeys(known, "")},
         sample_task=sample_factors,
         changes={
             "mass": masses,
@@ -204,5 +208,5 @@ def random_parameters(
             "damping": dampings(joints),
             "friction": scaled("geom_friction", "geom", geoms),
         },
-        marks=lambda task: Marks(f"mean mass factor {task['mass'].mean():.2f}", heading=0.0),
+        marks=marks,
     )

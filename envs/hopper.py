@@ -10,7 +10,7 @@ Observation (float64, 11)
     5-10    velocities of the above and, first, in x,   m/s,   rootx rootz rooty, hinges
             clipped to [-10, 10]                        rad/s
     ======  ==========================================  =====  ====================
-    The policy never sees what the robot is made of.
+    The policy never sees the target speed or what the robot is made of.
 
 Action (float32, 3; clipped to [-1, 1])
     Torques of thigh_joint leg_joint foot_joint, in units of 200 N m.
@@ -19,10 +19,12 @@ Initial state: positions and velocities + U[-0.005, 0.005].
 Terminated: the torso's height is not above 0.7 m, its pitch leaves (-0.2, 0.2) rad, or any state but x and height
 leaves (-100, 100).
 
-HopperParams-v0: hop forwards with a robot whose parameters differ. Four physics steps per control step.
-    ``forward_reward`` = v, the change of the torso's x in a control step; ``control_cost`` = -0.001 sum(a^2);
-    ``survive_reward`` = 1 while the robot stands.
-    Task, variant ``rothfuss2019`` (default): factors, log-uniform and independent, on each body's ``mass`` (4) and
+HopperParams-v0: hop with a robot whose parameters differ. Four physics steps per control step.
+    v is the change of the torso's x in a control step; ``control_cost`` = -0.001 sum(a^2).
+    ``rothfuss2019`` (default), forwards: ``forward_reward`` = v, ``survive_reward`` = 1 while the robot stands.
+    ``velocity``, our own: ``velocity_error_cost`` = -|v - velocity| with ``velocity`` ~ U[0, 2] m/s, wide [0, 3];
+        ``survive_reward`` = 4, more than the largest error of a robot that stands still.
+    Task of both: factors, log-uniform and independent, on each body's ``mass`` (4) and
     ``inertia`` (4), 1.5^[-3, 3]; on the ``damping`` (3) of the hinges, 1.3^[-3, 3]; on the ``friction`` (5) of the
     floor and the geoms of the robot, 1.5^[-3, 3]. Wide: exponents in [-4, 4]. The
     published robots draw a factor for each component of an inertia and of a friction; here one serves all three.
@@ -46,7 +48,7 @@ from envs.changes import random_parameters
 from envs.family import Bools
 from envs.locomotion import Body, LocomotionFamily, RewardTerm
 from envs.physics import Physics, Simulation
-from envs.problems import control, forwards, survive
+from envs.problems import at_speed, control, forwards, survive
 
 JOINTS = ("thigh_joint", "leg_joint", "foot_joint")
 GEOMS = ("floor", "torso_geom", "thigh_geom", "leg_geom", "foot_geom")
@@ -75,9 +77,17 @@ BODY = Body(
     is_healthy=is_healthy,
 )
 
-TERMS: dict[str, RewardTerm] = {"control_cost": control(0.001), "survive_reward": survive(1.0)}
 
+def terms(bonus: float) -> dict[str, RewardTerm]:
+    """The terms that do not depend on the task, with a reward for standing."""
+    return {"control_cost": control(0.001), "survive_reward": survive(bonus)}
+
+
+changed = partial(random_parameters, num_bodies=4, joints=JOINTS, geoms=GEOMS)
 PARAMETERS = LocomotionFamily(
     "HopperParams",
-    {"rothfuss2019": random_parameters(forwards(BODY, TERMS), num_bodies=4, joints=JOINTS, geoms=GEOMS)},
+    {
+        "rothfuss2019": changed(forwards(BODY, terms(1.0))),
+        "velocity": changed(at_speed(BODY, terms(4.0), 2.0, 3.0)),
+    },
 )

@@ -17,15 +17,17 @@ Action (float32, 6; clipped to [-1, 1])
 
 Initial state: positions and velocities + U[-0.005, 0.005].
 Terminated: the torso's height leaves (0.8, 2.0) m or its pitch (-1, 1) rad.
-Reward terms of both: ``control_cost`` = -0.001 sum(a^2), ``survive_reward`` while the robot stands: 1 in
-Walker2dParams; in Walker2dVel more than the largest error of a robot that stands still, so that falling never pays.
+Reward terms of both: ``control_cost`` = -0.001 sum(a^2), ``survive_reward`` while the robot stands: 1 where it runs
+forwards; at a target speed more than the largest error of a robot that stands still, so that falling never pays.
 Speed: the change of the torso's x in a control step.
 
 Walker2dVel-v0: ``velocity_error_cost`` = -|v - velocity|. Task ``velocity``, m/s:
     ``gymnasium`` (default) ~ U[0, 3], wide [0, 4], our own: four physics steps per control step, ``survive_reward`` 5.
     ``rothfuss2019`` ~ U[0, 10], wide [0, 12]: eight physics steps per control step, ``survive_reward`` 15.
-Walker2dParams-v0: ``forward_reward`` = v with a robot whose parameters differ. Five physics steps per control step.
-    Task, variant ``rothfuss2019`` (default): factors, log-uniform and independent, on each body's ``mass`` (7) and
+Walker2dParams-v0: run with a robot whose parameters differ.
+    ``rothfuss2019`` (default), forwards: ``forward_reward`` = v. Five physics steps per control step.
+    ``velocity``, our own: ``gymnasium``'s Walker2dVel.
+    Task of both: factors, log-uniform and independent, on each body's ``mass`` (7) and
     ``inertia`` (7), 1.5^[-3, 3]; on the ``damping`` (6) of the hinges, 1.3^[-3, 3]; on the ``friction`` (8) of the
     floor and the geoms of the robot, 1.5^[-3, 3]. Wide: exponents in [-4, 4]. The
     published robots draw a factor for each component of an inertia and of a friction; here one serves all three.
@@ -97,7 +99,11 @@ VELOCITY = LocomotionFamily(
         "rothfuss2019": at_speed(body(8), terms(15.0), 10.0, 12.0),
     },
 )
+changed = partial(random_parameters, num_bodies=7, joints=JOINTS, geoms=GEOMS)
 PARAMETERS = LocomotionFamily(
     "Walker2dParams",
-    {"rothfuss2019": random_parameters(forwards(body(5), terms(1.0)), num_bodies=7, joints=JOINTS, geoms=GEOMS)},
+    {
+        "rothfuss2019": changed(forwards(body(5), terms(1.0))),
+        "velocity": changed(at_speed(body(4), terms(5.0), 3.0, 4.0)),
+    },
 )

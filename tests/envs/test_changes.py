@@ -5,7 +5,7 @@ import pytest
 from gymnasium import spaces
 
 from envs import ant, half_cheetah, hopper, walker2d
-from envs.bodies import factor_box
+from envs.bodies import factor_box, scalar_box
 from envs.changes import damaged_actuator, placed, sample_factors, scaled
 from envs.locomotion import LocomotionFamily
 from envs.physics import Physics, Simulation, indices
@@ -87,8 +87,10 @@ def test_random_parameters_scale_each_body_joint_and_geom_by_its_own_factor(
         assert len(module.GEOMS) == nominal.ngeom
 
 
-def test_factors_are_log_uniform_within_their_bounds() -> None:
-    space = spaces.Dict({"mass": factor_box(2, 1.5, 3.0)})
+def test_factors_are_log_uniform_within_their_bounds_and_a_target_speed_is_not_one() -> None:
+    space = spaces.Dict({"mass": factor_box(2, 1.5, 3.0), "velocity": scalar_box(0.0, 2.0)})
+    speeds = [sample_factors(space, np.random.default_rng(seed))["velocity"] for seed in range(2000)]
+    assert np.mean(speeds) == pytest.approx(1.0, abs=4 * 2.0 / np.sqrt(12 * 2000))
     logs = np.array([np.log(sample_factors(space, np.random.default_rng(seed))["mass"]) for seed in range(2000)])
     largest = 3.0 * np.log(1.5)
     assert np.abs(logs).max() <= largest * (1 + 1e-12)

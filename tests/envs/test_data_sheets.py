@@ -49,8 +49,8 @@ RANGES: dict[str, dict[str, Ranges]] = {
     "AntGoal-v0": {"rothfuss2019": {"distance": (0, 3, 0, 4.5), **ANY_WAY}},
     "AntChanged-v0": changed(8, 0.5),
     "Walker2dVel-v0": {"gymnasium": {"velocity": (0, 3, 0, 4)}, "rothfuss2019": {"velocity": (0, 10, 0, 12)}},
-    "Walker2dParams-v0": {"rothfuss2019": PARAMETERS},
-    "HopperParams-v0": {"rothfuss2019": PARAMETERS},
+    "Walker2dParams-v0": {"rothfuss2019": PARAMETERS, "velocity": {"velocity": (0, 3, 0, 4), **PARAMETERS}},
+    "HopperParams-v0": {"rothfuss2019": PARAMETERS, "velocity": {"velocity": (0, 2, 0, 3), **PARAMETERS}},
     "HumanoidDir2D-v0": {"gymnasium": ANY_WAY, "half_plane": HALF_WAY},
     "SwimmerVel-v0": {"gymnasium": {"velocity": (0, 0.2, 0, 0.3)}},
 }
@@ -84,8 +84,10 @@ TERMS: dict[tuple[str, str], dict[str, float]] = {
     ("Walker2dVel-v0", "gymnasium"): AT_SPEED | WALKER | {"survive_reward": 5.0},
     ("Walker2dVel-v0", "rothfuss2019"): AT_SPEED | WALKER | {"survive_reward": 15.0},
     ("Walker2dParams-v0", "rothfuss2019"): FORWARD | WALKER | {"survive_reward": 1.0},
+    ("Walker2dParams-v0", "velocity"): AT_SPEED | WALKER | {"survive_reward": 5.0},
     # -0.001 * 3 * 0.25
     ("HopperParams-v0", "rothfuss2019"): FORWARD | {"control_cost": -0.00075, "survive_reward": 1.0},
+    ("HopperParams-v0", "velocity"): AT_SPEED | {"control_cost": -0.00075, "survive_reward": 4.0},
     # 1.25 * -1; -0.1 * 17 * (0.4 * 0.5)^2; at most 10; 5
     ("HumanoidDir2D-v0", "gymnasium"): {
         "forward_reward": -1.25,
