@@ -13,6 +13,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -27,23 +28,28 @@ TENSORBOARD = "tensorboard"
 
 
 def scalars(theta: Params, report: IterationReport) -> dict[str, float]:
-    """The numbers of one meta-iteration, under the names that TensorBoard and the JSON lines use."""
+    """The numbers of one meta-iteration, under the names that TensorBoard and the JSON lines use.
+
+    TensorBoard groups by what is before the first slash and sorts the groups by name: these put the returns first.
+    """
     numbers: dict[str, float] = {}
     for step, sampled in enumerate(report.rollouts):
         numbers[f"return/after_{step}_steps"] = float(sampled.returns.mean())
     for step, sampled in enumerate(report.rollouts):
-        numbers[f"episode_length/after_{step}_steps"] = float(sampled.lengths.mean())
-        numbers[f"unstable_episodes/after_{step}_steps"] = float(sampled.unstable.sum())
         for column, term in enumerate(report.reward_terms):
-            numbers[f"{term}/after_{step}_steps"] = float(sampled.term_returns[..., column].mean())
+            numbers[f"return_terms/{term}/after_{step}_steps"] = float(sampled.term_returns[..., column].mean())
+        numbers[f"steps_per_episode/after_{step}_steps"] = float(sampled.lengths.mean())
+        numbers[f"unstable_episodes/after_{step}_steps"] = float(sampled.unstable.sum())
     numbers |= {f"update/{name}": float(value) for name, value in report.update._asdict().items()}
     if "log_std" in theta:
-        numbers["policy/std"] = float(theta["log_std"].exp().mean())
+        numbers["theta/std"] = float(theta["log_std"].exp().mean())
     return numbers | {f"seconds/{name}": value for name, value in report.seconds.items()}
 
 
 def write_outcome(run_dir: Path, config: TrainConfig, summary: Mapping[str, Sequence[float]]) -> None:
     """Add a finished run to TensorBoard's table of hyper-parameters, with its returns on held-out tasks.
+
+    The settings in which several runs differ, and the returns, are the first columns of the table.
 
     Raises:
         UserError: the disk is full.
@@ -52,9 +58,22 @@ def write_outcome(run_dir: Path, config: TrainConfig, summary: Mapping[str, Sequ
         name: value if isinstance(value, bool | int | float | str) else str(value)
         for name, value in dataclasses.asdict(config).items()
     }
-    returns = {f"evaluation/return_after_{step}_steps": float(mean) for step, mean in enumerate(summary["mean"])}
     with _quiet_writer(), _on_disk(run_dir), SummaryWriter(str(run_dir / TENSORBOARD)) as writer:
-        writer.add_hparams(settings, returns, run_name=".", global_step=config.iterations)
+        _add_summary(writer, hparams_pb(settings, trial_id=""), config.iterations)
+        for step, mean in enumerate(summary["mean"]):
+            writer.add_scalar(f"held_out_return/after_{step}_steps", mean, config.iterations)
+
+
+def settings_table(settings: Mapping[str, Any]) -> str:
+    """Configuration, commit, versions and machine as a Markdown table."""
+    rows = {**settings["config"], **settings}
+    lines = [f"| {name} | {json.dumps(value)} |" for name, value in rows.items() if name != "config"]
+    return "\n".join(["| setting | value |", "| --- | --- |", *lines])
+
+
+def _add_summary(writer: SummaryWriter, summary: Summary, step: int) -> None:
+    """Write what :class:`SummaryWriter` has no method for."""
+    writer._get_file_writer().add_summary(summary, step)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -96,7 +115,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         with _on_disk(run_dir):
             self._lines = metrics.open("a")
             self._writer = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=start)
-            self._writer.add_text("settings", f"```json\n{json.dumps(settings, indent=2)}\n```", start)
+            self._writer.add_text("settings", settings_table(settings), start)
         self._bar = tqdm(total=iterations, initial=start, desc="meta-training", unit="iteration", dynamic_ncols=True)
 
     def write(self, theta: Params, report: IterationReport) -> None:
@@ -139,7 +158,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
         summary = Summary(value=[Summary.Value(tag=name, image=image)])
         with _on_disk(self._run_dir):
-            self._writer._get_file_writer().add_summary(summary, iteration)  # type: ignore[no-untyped-call]
+            _add_summary(self._writer, summary, iteration)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

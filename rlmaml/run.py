@@ -114,7 +114,7 @@ def train_from(
             for theta, report in meta_train(env, policy, latest.theta, config, latest.iteration):
                 recorder.write(theta, report)
                 if config.figure_interval and report.iteration % config.figure_interval == 0:
-                    figure = adaptation_figure(draw, report.tasks, report.rollouts)
+                    figure = adaptation_figure(draw, report.tasks, report.rollouts, num_tasks=2)
                     recorder.figure("adaptation", figure, report.iteration)
                 latest = Checkpoint(theta, report.iteration + 1, config)
                 if make_scene and config.video_interval and latest.iteration % config.video_interval == 0:

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from rlmaml.config import TrainConfig
-from rlmaml.record import METRICS, TENSORBOARD, Recorder, scalars, write_outcome
+from rlmaml.record import METRICS, TENSORBOARD, Recorder, scalars, settings_table, write_outcome
 from rlmaml.types import Params
 from rlmaml.video import as_video
 from tests.rlmaml.test_figures import report
@@ -21,12 +21,12 @@ def test_the_numbers_are_those_of_the_report() -> None:
     seen = report()
     numbers = scalars(THETA, seen)
     assert numbers["return/after_1_steps"] == float(seen.rollouts[1].returns.mean())
-    assert numbers["episode_length/after_0_steps"] == 6.0
+    assert numbers["steps_per_episode/after_0_steps"] == 6.0
     assert numbers["unstable_episodes/after_0_steps"] == 0.0
-    assert numbers["distance_cost/after_1_steps"] == pytest.approx(numbers["return/after_1_steps"])
+    assert numbers["return_terms/distance_cost/after_1_steps"] == pytest.approx(numbers["return/after_1_steps"])
     assert numbers["update/kl"] == seen.update.kl
     assert numbers["update/accepted"] in (0.0, 1.0)
-    assert numbers["policy/std"] == 1.0
+    assert numbers["theta/std"] == 1.0
     assert {"seconds/rollout", "seconds/environment", "seconds/curvature", "seconds/iteration"} < set(numbers)
 
 
@@ -45,7 +45,7 @@ def test_every_number_goes_to_tensorboard_and_to_the_json_lines(tmp_path: Path) 
 
 def test_lines_beyond_the_start_are_dropped(tmp_path: Path) -> None:
     (tmp_path / METRICS).write_text('{"iteration": 0}\n{"iteration": 1}\n{"iteration": 2, "cut off')
-    with Recorder(tmp_path, 1, 2, {}) as recorder:
+    with Recorder(tmp_path, 1, 2, {"config": {}}) as recorder:
         recorder.write(THETA, report()._replace(iteration=1))
     lines = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
     assert [line["iteration"] for line in lines] == [0, 1]
@@ -65,7 +65,8 @@ def test_a_finished_run_is_in_the_table_of_hyper_parameters_with_its_returns(tmp
     write_outcome(tmp_path, config, {"mean": [-4.0, -2.0]})
     assert [path.name for path in tmp_path.iterdir()] == [TENSORBOARD]
     events = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
-    assert events.Scalars("evaluation/return_after_1_steps")[0].value == -2.0
+    assert events.Scalars("held_out_return/after_1_steps")[0].value == -2.0
+    assert "_hparams_/experiment" not in events.Tags()["tensors"]  # it would hide in what several runs differ
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     stored = HParamsPluginData.FromString(content).session_start_info.hparams
     assert stored["max_kl"].number_value == 0.25
@@ -73,9 +74,23 @@ def test_a_finished_run_is_in_the_table_of_hyper_parameters_with_its_returns(tmp
     assert stored["env_id"].string_value == "Navigation2D-v0"
 
 
+def test_the_first_groups_of_tensorboard_are_returns(tmp_path: Path) -> None:
+    with Recorder(tmp_path, 0, 1, {"config": {}}) as recorder:
+        recorder.write(THETA, report())
+    write_outcome(tmp_path, TrainConfig(), {"mean": [-4.0, -2.0]})
+    tags = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload().Tags()["scalars"]
+    groups = sorted({name.partition("/")[0] for name in tags})
+    assert groups[:3] == ["held_out_return", "return", "return_terms"]
+
+
+def test_the_settings_are_a_table_of_values() -> None:
+    lines = settings_table({"config": {"seed": 3, "hidden": (8, 9)}, "commit": "abc"}).splitlines()
+    assert lines[2:] == ["| seed | 3 |", "| hidden | [8, 9] |", '| commit | "abc" |']
+
+
 def test_a_video_moves_in_tensorboard(tmp_path: Path) -> None:
     frames = [np.full((20, 30, 3), value, np.uint8) for value in (0, 120, 240)]
-    with Recorder(tmp_path, 0, 2, {}) as recorder:
+    with Recorder(tmp_path, 0, 2, {"config": {}}) as recorder:
         recorder.video("video", as_video(frames, 10.0, ".gif"), 1)
     (shown,) = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload().Images("video")
     assert (shown.step, shown.width, shown.height) == (1, 30, 20)
