@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -34,7 +35,6 @@ Controls: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32
 
 LARGEST_DIFFERENCE = 1e-5
 """Between an exported policy's actions and the Python policy's, in normalised units."""
-INSTALL_ONNX = "ONNX needs: pip install rlmaml[onnx]."
 
 
 class Actor(torch.nn.Module):
@@ -80,10 +80,7 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
     Raises:
         UserError: the packages for ONNX are not installed.
     """
-    try:
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UserError(INSTALL_ONNX) from error
+    _onnx_module("onnxscript")
     with _quiet():
         torch.onnx.export(
             program,
@@ -102,24 +99,18 @@ def write_int8(source: Path, target: Path) -> None:
     Raises:
         UserError: the packages for ONNX are not installed.
     """
-    try:
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-    except ImportError as error:
-        raise UserError(INSTALL_ONNX) from error
+    quantization = _onnx_module("onnxruntime.quantization")
     with _quiet():
-        quantize_dynamic(str(source), str(target), weight_type=QuantType.QInt8)
+        quantization.quantize_dynamic(str(source), str(target), weight_type=quantization.QuantType.QInt8)
 
 
 def load_onnx(path: Path) -> Controls:
     """An ONNX file as a function, on one thread.
 
     Raises:
-        UserError: onnxruntime is not installed.
+        UserError: the packages for ONNX are not installed.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UserError(INSTALL_ONNX) from error
+    onnxruntime = _onnx_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -206,6 +197,13 @@ def card(policy: AdaptablePolicy, control_range: float, task_units: dict[str, st
         "inner_steps_taken": policy.steps_taken,
         **made_with,
     }
+
+
+def _onnx_module(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise UserError(f"ONNX needs: pip install onnx onnxruntime onnxscript ({error}).") from error
 
 
 @contextmanager

@@ -48,3 +48,18 @@ def check_writable(path: Path | None) -> None:
         raise UserError(f"Cannot write {path}: {path.parent} is no directory. Make it, or choose another place.")
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"Cannot write {path}: {path.parent} is not writable. Choose another place.")
+
+
+def check_new(*paths: Path | None, overwrite: bool) -> None:
+    """Refuse to replace a file, before anything is computed.
+
+    Args:
+        paths: what will be written; None for nothing.
+        overwrite: the user asked for it.
+
+    Raises:
+        UserError: names the first file that is there already.
+    """
+    for path in paths:
+        if path and path.exists() and not overwrite:
+            raise UserError(f"{path} exists. Choose another place, or replace it with --overwrite.")

@@ -14,6 +14,7 @@ from common import check_least, make_task_environment
 
 from rlmaml.cli import lasting_imports, run_command
 from rlmaml.errors import UserError
+from rlmaml.files import check_new, check_writable
 
 if TYPE_CHECKING:
     from rlmaml.adaptable import AdaptablePolicy
@@ -69,9 +70,9 @@ class Options:
 def main() -> None:
     """Parse, adapt, write, print the returns."""
     options = tyro.cli(Options, description=__doc__)
-    for path in (options.target, options.record):
-        if path and path.exists() and not options.overwrite:
-            raise UserError(f"{path} exists. Choose another file, or replace it with --overwrite.")
+    for path in (options.output, options.record):
+        check_writable(path)
+    check_new(options.target, options.record, overwrite=options.overwrite)
 
     with lasting_imports():
         from rlmaml.adaptable import load

@@ -17,6 +17,7 @@ from defaults import NAVIGATION
 from rlmaml.cli import run_command
 from rlmaml.config import InnerLoss, TrainConfig
 from rlmaml.errors import UserError
+from rlmaml.files import check_new, check_writable, write_atomically
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Options:
     """Also measure EnvPool's environment with the same body, where EnvPool is installed."""
     json: Path | None = None
     """File to which the figures are written."""
+    overwrite: bool = False
+    """Replace a file that is already there."""
 
     def __post_init__(self) -> None:
         """Check the one number that is not part of a run's configuration."""
@@ -63,6 +66,8 @@ class Options:
 def main() -> None:
     """Parse, time, print."""
     options = tyro.cli(Options, description=__doc__)
+    check_writable(options.json)
+    check_new(options.json, overwrite=options.overwrite)
     config = TrainConfig(
         env_id=options.env_id,
         variant=options.variant or default_variant(options.env_id),
@@ -80,9 +85,7 @@ def main() -> None:
     pool = check_envpool(options.env_id, config.variant) if options.against else None
 
     from rlmaml.benchmark import benchmark, benchmark_evaluation
-    from rlmaml.files import check_writable, write_atomically
 
-    check_writable(options.json)
     rates = {} if config.env_id == NAVIGATION.env_id else simulator_rates(config, pool)
     figures = benchmark(config, environment_maker(config), options.repeats, rates)
     if options.evaluation:

@@ -9,6 +9,7 @@ import tyro
 from common import check_beyond, check_least, environment_maker
 
 from rlmaml.cli import run_command
+from rlmaml.files import check_new, check_writable, write_atomically
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Options:
     """Threads of the adaptation, and of the physics."""
     json: Path | None = None
     """File to which the returns are written, per task and in summary."""
+    overwrite: bool = False
+    """Replace a file that is already there."""
 
     def __post_init__(self) -> None:
         """Check the numbers before anything is loaded."""
@@ -48,14 +51,14 @@ class Options:
 def main() -> None:
     """Parse, evaluate, print the table."""
     options = tyro.cli(Options, description=__doc__)
+    check_writable(options.json)
+    check_new(options.json, overwrite=options.overwrite)
 
     from rlmaml.checkpoint import CHECKPOINT, load_checkpoint
-    from rlmaml.files import check_writable, write_atomically
     from rlmaml.run import evaluate_run, run_settings
     from rlmaml.table import evaluation_table
     from rlmaml.threads import check_threads
 
-    check_writable(options.json)
     checkpoint = load_checkpoint(options.run_dir / CHECKPOINT)
     config = replace(checkpoint.config, threads=options.threads, rollout_threads=options.threads)
     config = replace(

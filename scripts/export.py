@@ -15,6 +15,7 @@ from common import make_task_environment
 
 from rlmaml.cli import run_command
 from rlmaml.errors import UserError
+from rlmaml.files import check_new, unwritable, write_atomically
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,12 @@ def main() -> None:
     folder = options.output or beside / "export"
     suffixes = ["onnx", "pt2", "safetensors", "json"] + (["int8.onnx"] if options.int8 else [])
     files = {suffix: folder / f"policy.{suffix}" for suffix in suffixes}
-    for path in files.values():
-        if path.exists() and not options.overwrite:
-            raise UserError(f"{path} exists. Choose another --output, or replace it with --overwrite.")
+    check_new(*files.values(), overwrite=options.overwrite)
 
     import torch
 
     from rlmaml import export
     from rlmaml.adaptable import load
-    from rlmaml.files import unwritable, write_atomically
     from rlmaml.provenance import provenance
 
     torch.set_num_threads(1)

@@ -14,6 +14,7 @@ from defaults import NAVIGATION
 
 from rlmaml.cli import run_command
 from rlmaml.errors import UserError
+from rlmaml.files import check_new, check_writable
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,8 @@ def main() -> None:
     names = ("adaptation.mp4", "adaptation.gif")
     targets = [options.output] if options.output else [options.run_dir / name for name in names]
     stills = options.run_dir / "paths.png"
-    for path in (*targets, stills):
-        if path.exists() and not options.overwrite:
-            raise UserError(f"{path} exists. Choose another --output, or replace it with --overwrite.")
+    check_writable(options.output)
+    check_new(*targets, stills, overwrite=options.overwrite)
 
     from tqdm import tqdm
 

@@ -13,6 +13,7 @@ from common import check_least, environment_maker
 
 from rlmaml.cli import run_command
 from rlmaml.errors import UserError
+from rlmaml.files import check_new, check_writable, write_atomically
 
 if TYPE_CHECKING:
     from rlmaml.report import ReportedRun
@@ -56,12 +57,11 @@ def main() -> None:
     """Parse, evaluate each run, write the page."""
     options = tyro.cli(Options, description=__doc__)
     target = options.output or options.run_dirs[0] / "report.html"
-    if target.exists() and not options.overwrite:
-        raise UserError(f"{target} exists. Choose another --output, or replace it with --overwrite.")
+    check_writable(options.output)
+    check_new(target, overwrite=options.overwrite)
 
     from tqdm import tqdm
 
-    from rlmaml.files import write_atomically
     from rlmaml.report import report_page
 
     runs = [reported(options, run_dir) for run_dir in tqdm(options.run_dirs, desc="evaluating", unit="run")]

@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import torch
 
 from rlmaml.adaptable import AdaptablePolicy
+from rlmaml.errors import UserError
 from rlmaml.export import (
     LARGEST_DIFFERENCE,
     Actor,
@@ -54,6 +57,20 @@ def test_the_files_do_what_the_policy_does_at_any_batch_size(tmp_path: Path, pol
     write_int8(tmp_path / "policy.onnx", tmp_path / "policy.int8.onnx")
     rounded = largest_difference(load_onnx(tmp_path / "policy.int8.onnx"), policy, CONTROL_RANGE)
     assert LARGEST_DIFFERENCE < rounded < 0.5
+
+
+@pytest.mark.parametrize("package", ["onnxscript", "onnxruntime", "onnxruntime.quantization"])
+def test_without_the_packages_for_onnx_the_message_names_them(
+    tmp_path: Path, policy: AdaptablePolicy, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    needs: dict[str, Callable[[], object]] = {
+        "onnxscript": lambda: write_onnx(export_program(Actor(policy, 1.0)), tmp_path / "policy.onnx"),
+        "onnxruntime": lambda: load_onnx(tmp_path / "policy.onnx"),
+        "onnxruntime.quantization": lambda: write_int8(tmp_path / "policy.onnx", tmp_path / "policy.int8.onnx"),
+    }
+    with pytest.raises(UserError, match="pip install onnx onnxruntime onnxscript"):
+        needs[package]()
 
 
 def test_a_wrong_file_is_seen(policy: AdaptablePolicy) -> None:

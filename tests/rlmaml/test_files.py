@@ -6,7 +6,7 @@ from typing import NoReturn
 import pytest
 
 from rlmaml.errors import UserError
-from rlmaml.files import check_writable, write_atomically
+from rlmaml.files import check_new, check_writable, write_atomically
 
 
 def test_content_replaces_what_was_there_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -51,3 +51,12 @@ def test_a_place_that_cannot_hold_a_file_is_refused_before_anything_is_computed(
             check_writable(path)
     with pytest.raises(UserError, match="Cannot write"):
         write_atomically(tmp_path / "file" / "x.json", b"text")
+
+
+def test_a_file_that_is_there_is_replaced_on_request_alone(tmp_path: Path) -> None:
+    there, absent = tmp_path / "there", tmp_path / "absent"
+    there.write_text("precious")
+    check_new(None, absent, overwrite=False)
+    check_new(there, absent, overwrite=True)
+    with pytest.raises(UserError, match=r"there exists.*--overwrite"):
+        check_new(None, absent, there, overwrite=False)

@@ -64,6 +64,10 @@ def test_train_evaluate_and_summarise_work_together(
     assert len(report["tasks"]["goal"]) == 3
     assert run(*evaluate, "--json", tmp_path / "again.json") == 0
     assert json.loads((tmp_path / "again.json").read_text()) == report
+    capsys.readouterr()
+    assert run("evaluate.py", tmp_path / "0", "--json", tmp_path / "e.json") == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert json.loads((tmp_path / "e.json").read_text()) == report
 
     capsys.readouterr()
     assert run("summarise.py", tmp_path / "0", tmp_path / "1") == 0
@@ -155,6 +159,8 @@ def test_benchmark_writes_every_figure(tmp_path: Path, run: Run) -> None:
     assert figures["peak_memory_mb"] > 0
     assert figures["threads"] == 1
     assert figures["versions"]["torch"]
+    assert run("benchmark.py", "Navigation2D-v0", *sizes, "--json", tmp_path / "b.json") == 2
+    assert json.loads((tmp_path / "b.json").read_text()) == figures
 
 
 @pytest.mark.parametrize(
