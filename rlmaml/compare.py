@@ -17,14 +17,22 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from rlmaml.checkpoint import CHECKPOINT, load_checkpoint
-from rlmaml.config import TrainConfig, check_resumable, from_json
+from rlmaml.config import TrainConfig, check_resumable, differences, from_json
+from rlmaml.errors import UserError
 from rlmaml.figures import DrawEpisodes
 from rlmaml.files import write_atomically
 from rlmaml.intervals import half_interval
 from rlmaml.run import EVALUATION, EVALUATION_SEED, MakeEnv, evaluate_run, run_settings, train
 
-BEYOND = "beyond.json"
-METHODS = ("maml", "pretrained", "random", "oracle")
+COMPARISON, BEYOND = "comparison.json", "beyond.json"
+IN_RANGE, BEYOND_RANGE = "in the training range", "beyond the training range"
+METHODS = {
+    "maml": "meta-trained, then adapted",
+    "pretrained": "trained over all tasks, then fine-tuned",
+    "random": "fine-tuned from initialisation",
+    "oracle": "told the task, not adapted",
+}
+"""Method -> what it is, in words."""
 COLOURS = {"maml": "#d1495b", "pretrained": "#00798c", "random": "#9aa4b2", "oracle": "#2e8b57"}
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -63,8 +71,7 @@ def evaluated_run(
         report: dict[str, Any] = json.loads(path.read_text())
         stored = from_json(json.dumps(report["config"]["config"]))
         check_resumable(stored, config)
-        names = ("iterations", "evaluation_tasks", "evaluation_episodes", "evaluation_steps")
-        if all(getattr(stored, name) == getattr(config, name) for name in names):
+        if not differences(stored, config, counted=True):
             return report
     if not beyond:
         train(config, make_env, run_dir, resume=True, draw=draw)
@@ -103,6 +110,67 @@ class MethodReturns(NamedTuple):
     def over_tasks(self) -> Floats:
         """Half the 95 % interval over tasks, of each stage, for the mean over seeds; NaN for a single task."""
         return half_interval(self.per_task.mean(0))
+
+
+class Comparison(NamedTuple):
+    """A finished comparison: settings of ``maml``, seeds, and what each method reached on each set of tasks."""
+
+    config: TrainConfig
+    seeds: tuple[int, ...]
+    results: Mapping[str, Mapping[str, MethodReturns]]
+
+
+def read_comparison(folder: Path) -> Comparison | None:
+    """The comparison in a folder, or None where there is none.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    path = folder / COMPARISON
+    if not path.exists():
+        return None
+    try:
+        stored = json.loads(path.read_text())
+        results = {
+            place: {method: MethodReturns(np.array(data["per_task"])) for method, data in part["methods"].items()}
+            for place, part in stored["results"].items()
+        }
+        config = from_json(json.dumps(stored["settings"]["config"]))
+        return Comparison(config, tuple(stored["settings"]["seeds"]), results)
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is not of this version. Repeat compare.py with --overwrite; runs are kept.") from error
+
+
+def check_same(stored: Comparison | None, config: TrainConfig, seeds: Sequence[int]) -> None:
+    """Refuse to replace a comparison by one of other settings.
+
+    Raises:
+        UserError: names every setting that differs, with both values.
+    """
+    if stored is None:
+        return
+    differing = differences(stored.config, replace(config, seed=stored.config.seed), counted=True)
+    if stored.seeds != tuple(seeds):
+        differing.append(f"--seeds was {stored.seeds} and is now {tuple(seeds)}")
+    if differing:
+        raise UserError(
+            f"The comparison there has other settings: {'; '.join(differing)}. Choose another --output, or replace it "
+            "with --overwrite."
+        )
+
+
+def comparison_around(run_dirs: Iterable[Path], config: TrainConfig) -> Comparison | None:
+    """The comparison of the same problem in the folder that holds the runs, or None where there is none.
+
+    Raises:
+        UserError: there are several, or one cannot be read.
+    """
+    folders = {run_dir.resolve().parent for run_dir in run_dirs}
+    stored = [comparison for comparison in map(read_comparison, folders) if comparison]
+    found = [comparison for comparison in stored if _problem(comparison.config) == _problem(config)]
+    if len(found) > 1:
+        raise UserError("The runs are of several comparisons; report on one at a time.")
+    return found[0] if found else None
 
 
 def gather(reports: Iterable[Mapping[str, Any]]) -> MethodReturns:
@@ -151,9 +219,10 @@ def comparison_figure(results: Mapping[str, Mapping[str, MethodReturns]]) -> Fig
     return figure
 
 
-def as_json(results: Mapping[str, Mapping[str, MethodReturns]]) -> dict[str, Any]:
-    """Everything in the table and the figure, as plain data."""
-    return {
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """Everything in the table and the figure, and how it was made, as plain data."""
+    settings = run_settings(comparison.config) | {"seeds": list(comparison.seeds)}
+    results = {
         place: {
             "methods": {
                 method: {
@@ -166,8 +235,13 @@ def as_json(results: Mapping[str, Mapping[str, MethodReturns]]) -> dict[str, Any
             },
             "fraction_recovered": fraction_recovered(methods),
         }
-        for place, methods in results.items()
+        for place, methods in comparison.results.items()
     }
+    return {"settings": settings, "results": results}
+
+
+def _problem(config: TrainConfig) -> tuple[str, str, int]:
+    return config.env_id, config.variant, config.horizon
 
 
 def _stretch(values: Floats, stages: int) -> Floats:

@@ -14,6 +14,8 @@ InnerLoss = Literal["log_likelihood", "likelihood_ratio", "dice"]
 MOST_THREADS = 1024
 TimeLimit = Literal["fixed_horizon", "bootstrap"]
 Activation = Literal["tanh", "relu"]
+COUNTED = {"iterations", "evaluation_tasks", "evaluation_episodes", "evaluation_steps"}
+"""Settings that a resumed run may change, but that move what it reaches; others, like threads, do not."""
 
 
 def _free(default: Any) -> Any:
@@ -194,18 +196,23 @@ def from_json(text: str) -> TrainConfig:
         raise UserError(f"The stored configuration does not fit this version of rlmaml: {error}.") from error
 
 
+def differences(stored: TrainConfig, requested: TrainConfig, *, counted: bool = False) -> list[str]:
+    """Settings that make one run another, where they differ, with both values; ``counted`` adds :data:`COUNTED`."""
+    return [
+        f"{option(f.name)} was {getattr(stored, f.name)!r} and is now {getattr(requested, f.name)!r}"
+        for f in dataclasses.fields(TrainConfig)
+        if (not f.metadata.get("free_on_resume") or (counted and f.name in COUNTED))
+        and getattr(stored, f.name) != getattr(requested, f.name)
+    ]
+
+
 def check_resumable(stored: TrainConfig, requested: TrainConfig) -> None:
     """Refuse to continue a run under settings that would have made it another run.
 
     Raises:
         UserError: names every differing field, with both values.
     """
-    differing = [
-        f"{option(f.name)} was {getattr(stored, f.name)!r} and is now {getattr(requested, f.name)!r}"
-        for f in dataclasses.fields(TrainConfig)
-        if not f.metadata.get("free_on_resume") and getattr(stored, f.name) != getattr(requested, f.name)
-    ]
-    if differing:
+    if differing := differences(stored, requested):
         raise UserError(
             f"The run to resume has another configuration: {'; '.join(differing)}. "
             "Repeat its options, or start a new run with another --run-dir."

@@ -13,13 +13,17 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rlmaml import compare
+from rlmaml.compare import IN_RANGE, METHODS, Comparison, MethodReturns
 from rlmaml.effects import Effects
 from rlmaml.errors import UserError
 from rlmaml.evaluate import Evaluation
 from rlmaml.record import METRICS
+from rlmaml.run import EVALUATION_SEED
 from rlmaml.table import PUBLISHED
 
-COLOURS = ("#d1495b", "#00798c", "#edae49", "#6a4c93", "#2e8b57", "#8d6b48")
+COLOURS = ("#d1495b", "#edae49", "#8f6bc1", "#8d6b48", "#4a7fb5", "#c06a9d")
+"""Of the runs."""
 INK = "#7d8694"
 """Of text and axes: readable on white and on black."""
 STYLE: dict[Any, Any] = {
@@ -55,7 +59,7 @@ img, video {{ background: #fff; border-radius: 4px; }}
 div.wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }}
 th, td {{ text-align: right; padding: 0.2rem 0.7rem; border-bottom: 1px solid var(--rule); white-space: nowrap; }}
-th:first-child, td:first-child {{ text-align: left; padding-left: 0; }}
+th:first-child, td:first-child {{ text-align: left; padding-left: 0; white-space: normal; min-width: 8rem; }}
 summary {{ cursor: pointer; }}
 pre {{ overflow-x: auto; font-size: 0.8rem; }}
 </style>
@@ -97,39 +101,80 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
         raise UserError(f"{run_dir} holds no readable {METRICS}. Give the directory of a run.") from error
 
 
-def report_page(runs: Sequence[ReportedRun]) -> str:
-    """The page. It loads nothing from elsewhere."""
+def report_page(runs: Sequence[ReportedRun], comparison: Comparison | None = None) -> str:
+    """The page. It loads nothing from elsewhere.
+
+    Args:
+        runs: one or more runs of the same problem.
+        comparison: what baselines reached on this problem, where they were run.
+    """
     first = runs[0].settings["config"]
     title = f"{first['env_id']}, {first['variant']}"
     with rc_context(STYLE):
-        parts = [f"<h1>{html.escape(title)}</h1>", _returns(runs), _curves(runs)]
+        parts = [f"<h1>{html.escape(title)}</h1>", _returns(runs, comparison), _curves(runs)]
         for run in runs:
             parts += [f"<h2>{html.escape(run.name)}</h2>", _media(run), _tasks(run), _changes(run), _settings(run)]
     return PAGE.format(title=html.escape(f"rlmaml: {title}"), body="\n".join(parts))
 
 
-def _returns(runs: Sequence[ReportedRun]) -> str:
-    stages = max(len(run.evaluation.summary()["mean"]) for run in runs)
+def _returns(runs: Sequence[ReportedRun], comparison: Comparison | None) -> str:
+    shown = [MethodReturns(run.evaluation.returns.double().numpy()[None]) for run in runs]
+    methods = comparison.results[IN_RANGE] if comparison else {}
+    stages = max(len(returns.mean) for returns in (*shown, *methods.values()))
     figure, axes = _axes()
     rows = []
-    for run, colour in zip(runs, COLOURS * len(runs), strict=False):
-        summary = run.evaluation.summary()
-        mean, steps = np.array(summary["mean"]), np.arange(len(summary["mean"]))
-        halves = [0.0 if low is None else (high - low) / 2 for low, high in summary["ci95"]]
-        axes.errorbar(steps, mean, halves, fmt="o-", color=colour, capsize=3, label=run.name)
-        rows.append((run.name, [f"{m:.2f} ± {h:.2f}" for m, h in zip(mean, halves, strict=True)]))
+    for run, returns, colour in zip(runs, shown, COLOURS * len(runs), strict=False):
+        _line(axes, returns, len(returns.mean), fmt="o-", color=colour, label=run.name)
+        rows.append((run.name, _cells(returns)))
+    for method, returns in methods.items():
+        seeds = f"{len(returns.per_task)} seed{'s' if len(returns.per_task) > 1 else ''}"
+        _line(
+            axes, returns, stages, fmt="s:", color=compare.COLOURS[method], label=f"{method}, {seeds}", fillstyle="none"
+        )
+        rows.append((f"{method}, {seeds}: {METHODS[method]}", _cells(returns)))
     config = runs[0].settings["config"]
     for name, means in PUBLISHED.get((config["env_id"], config["variant"], config["horizon"]), {}).items():
         line = np.broadcast_to(means, (stages,)) if len(means) == 1 else np.array(means[:stages])
-        axes.plot(range(len(line)), line, "--", color=INK, linewidth=1)
-        axes.annotate(name.split(",")[0], (len(line) - 1, line[-1]), fontsize=7, ha="right", va="bottom")
+        if not comparison:
+            axes.plot(range(len(line)), line, "--", color=INK, linewidth=1)
+            axes.annotate(name.split(",")[0], (len(line) - 1, line[-1]), fontsize=7, ha="right", va="bottom")
         rows.append((name, [f"{mean:.2f}" for mean in means[:stages]]))
     axes.set(xlabel="inner steps", ylabel="mean return", xticks=range(stages))
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     tasks, episodes = runs[0].evaluation.rollouts[0].returns.shape
+    size = (tasks, episodes, runs[0].settings["evaluation_seed"])
     note = f"{tasks} held-out tasks, {episodes} episodes each; ± is half the 95 % interval over tasks."
+    if comparison:
+        note += " " + _comparison_note(comparison, size)
     header = ["", *[f"after {k}" for k in range(stages)]]
     return f"<p class=note>{note}</p>{_svg(figure)}{_table(header, rows)}"
+
+
+def _line(axes: Axes, returns: MethodReturns, stages: int, **style: Any) -> None:
+    mean, half = (
+        np.broadcast_to(values, (stages,)) if len(values) == 1 else values
+        for values in (returns.mean, np.nan_to_num(returns.over_tasks))
+    )
+    axes.errorbar(np.arange(len(mean)), mean, half, capsize=3, **style)
+
+
+def _cells(returns: MethodReturns) -> list[str]:
+    pairs = zip(returns.mean, returns.over_tasks, strict=True)
+    return [f"{mean:.2f}" if np.isnan(half) else f"{mean:.2f} ± {half:.2f}" for mean, half in pairs]
+
+
+def _comparison_note(comparison: Comparison, size: tuple[int, int, int]) -> str:
+    """Where the squares are from, and how to evaluate the runs on as much if it was on something else."""
+    config = comparison.config
+    compared = (config.evaluation_tasks, config.evaluation_episodes, EVALUATION_SEED)
+    note = f"Squares: means over the seeds of {compare.COMPARISON} beside the runs, as trained and evaluated there"
+    if size == compared:
+        return f"{note}, on the same tasks and as many episodes."
+    tasks, episodes, seed = compared
+    return (
+        f"{note}, on {tasks} held-out tasks, {episodes} episodes each, and so not exactly comparable. For the runs on "
+        f"the same: report.py --tasks {tasks} --episodes {episodes} --seed {seed}."
+    )
 
 
 def _curves(runs: Sequence[ReportedRun]) -> str:
@@ -144,7 +189,7 @@ def _curves(runs: Sequence[ReportedRun]) -> str:
                 [line[name] for line in run.metrics], style, color=colour, linewidth=1.2, label=f"{run.name}, {words}"
             )
     axes.set(xlabel="meta-iteration", ylabel="mean return in training")
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return f"<h2>Learning curves</h2>{_svg(figure)}"
 
 
@@ -201,14 +246,13 @@ def _settings(run: ReportedRun) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-    lines = [
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in (name, *cells)) + "</tr>" for name, cells in rows
-    ]
+    filled = [(name, *cells, *[""] * (len(header) - 1 - len(cells))) for name, cells in rows]
+    lines = ["<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>" for cells in filled]
     return f"<div class=wide><table><tr>{head}</tr>{''.join(lines)}</table></div>"
 
 
 def _axes() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    figure = Figure(figsize=(5.2, 3.8), layout="constrained")
     return figure, figure.subplots()
 
 

@@ -8,14 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from rlmaml.config import TrainConfig
+from rlmaml.config import COUNTED, TrainConfig
 from rlmaml.errors import UserError
 from rlmaml.intervals import half_interval
 from rlmaml.record import METRICS
 from rlmaml.run import EVALUATION
-
-COUNTED = {"iterations", "evaluation_tasks", "evaluation_episodes", "evaluation_steps"}
-"""Settings that a resumed run may change, but that move what it reaches; others, like threads, do not."""
 
 
 def summarise_seeds(run_dirs: Sequence[Path]) -> str:

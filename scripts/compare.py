@@ -18,8 +18,6 @@ from defaults import NAVIGATION, locomotion
 from rlmaml.cli import run_command
 from rlmaml.errors import UserError
 
-IN_RANGE, BEYOND = "in the training range", "beyond the training range"
-
 
 @dataclass(frozen=True)
 class Options:
@@ -43,6 +41,8 @@ class Options:
     """Threads of the meta-update, and of the physics."""
     output: Path | None = None
     """Directory of the runs and of the comparison; by default runs/compare-<env id>-<variant>."""
+    overwrite: bool = False
+    """Replace a comparison of other settings that is there, with the evaluations it was made of; trainings are kept."""
 
     def __post_init__(self) -> None:
         """Check the numbers before anything is loaded."""
@@ -70,20 +70,28 @@ def main() -> None:
     )
     folder = options.output or Path("runs") / f"compare-{config.env_id}-{config.variant}"
     space = environment_maker(config)(1)
-    places = [IN_RANGE] if space.wide_task_space == space.task_space else [IN_RANGE, BEYOND]
 
     from rlmaml.compare import (
+        BEYOND_RANGE,
+        COMPARISON,
+        IN_RANGE,
         METHODS,
+        Comparison,
         as_json,
+        check_same,
         comparison_figure,
         comparison_table,
         evaluated_run,
         fraction_recovered,
         gather,
         method_config,
+        read_comparison,
     )
     from rlmaml.files import write_atomically
 
+    if not options.overwrite:
+        check_same(read_comparison(folder), config, options.seeds)
+    places = [IN_RANGE] if space.wide_task_space == space.task_space else [IN_RANGE, BEYOND_RANGE]
     draw = episode_drawing(config.env_id)
     reports: dict[str, dict[str, list[dict[str, Any]]]] = {place: {m: [] for m in METHODS} for place in places}
     for seed in options.seeds:
@@ -92,7 +100,9 @@ def main() -> None:
             print(f"{method}, seed {seed}: {run_dir}", flush=True)
             for place in places:
                 settings = method_config(config, method, seed)
-                report = evaluated_run(settings, environment_maker(settings), run_dir, draw, beyond=place == BEYOND)
+                report = evaluated_run(
+                    settings, environment_maker(settings), run_dir, draw, beyond=place == BEYOND_RANGE
+                )
                 reports[place][method].append(report)
     results = {place: {m: gather(runs) for m, runs in methods.items()} for place, methods in reports.items()}
     for place, methods in results.items():
@@ -104,8 +114,9 @@ def main() -> None:
     picture = io.BytesIO()
     comparison_figure(results).savefig(picture, dpi=150)
     write_atomically(folder / "comparison.png", picture.getvalue())
-    write_atomically(folder / "comparison.json", json.dumps(as_json(results), indent=2).encode())
-    print(f"\n{folder / 'comparison.png'}\n{folder / 'comparison.json'}")
+    comparison = Comparison(replace(config, seed=options.seeds[0]), options.seeds, results)
+    write_atomically(folder / COMPARISON, json.dumps(as_json(comparison), indent=2).encode())
+    print(f"\n{folder / 'comparison.png'}\n{folder / COMPARISON}")
 
 
 if __name__ == "__main__":

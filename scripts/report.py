@@ -1,6 +1,7 @@
 """Write one HTML page about one or several runs: returns, learning curves, tasks, what adaptation changed, a video.
 
-Each run is adapted to the same held-out tasks. A video made by render.py is shown, or else a short one is made where
+Each run is adapted to the same held-out tasks. Where compare.py has left comparison.json in the folder of the runs, its
+baselines are shown beside them. A video made by render.py is shown, or else a short one is made where
 robots can be drawn. Everything is inside: the page opens without a network.
 """
 
@@ -62,13 +63,17 @@ def main() -> None:
 
     from tqdm import tqdm
 
+    from rlmaml.checkpoint import CHECKPOINT, load_checkpoint
+    from rlmaml.compare import comparison_around
     from rlmaml.report import report_page
 
+    first = load_checkpoint(options.run_dirs[0] / CHECKPOINT).config
+    comparison = comparison_around(options.run_dirs, first)
     runs = [reported(options, run_dir) for run_dir in tqdm(options.run_dirs, desc="evaluating", unit="run")]
     families = {(run.settings["config"]["env_id"], run.settings["config"]["variant"]) for run in runs}
     if len(families) > 1:
         raise UserError(f"The runs are of different families or variants: {sorted(families)}; report on one at a time.")
-    write_atomically(target, report_page(runs).encode())
+    write_atomically(target, report_page(runs, comparison).encode())
     print(f"{target}, {target.stat().st_size / 1e6:.1f} MB")
 
 

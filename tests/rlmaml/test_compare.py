@@ -8,15 +8,20 @@ import scipy.stats
 
 from envs import TaskVectorEnv, make_tasks_env
 from rlmaml.compare import (
+    COMPARISON,
     METHODS,
+    Comparison,
     MethodReturns,
     as_json,
+    check_same,
+    comparison_around,
     comparison_figure,
     comparison_table,
     evaluated_run,
     fraction_recovered,
     gather,
     method_config,
+    read_comparison,
 )
 from rlmaml.config import TrainConfig
 from rlmaml.errors import UserError
@@ -108,9 +113,58 @@ def test_the_figure_has_a_panel_for_each_set_of_tasks_and_a_line_for_each_method
 
 
 def test_the_json_is_plain_data() -> None:
-    data = json.loads(json.dumps(as_json({"in range": RESULTS})))["in range"]
+    stored = json.loads(json.dumps(as_json(Comparison(CONFIG, (0, 1), {"in range": RESULTS}))))
+    data = stored["results"]["in range"]
     assert data["methods"]["maml"]["mean"] == [-40.0, -10.0]
     assert data["fraction_recovered"] == pytest.approx(70 / 78)
+    assert stored["settings"]["config"]["evaluation_tasks"] == 3
+
+
+def written(folder: Path, config: TrainConfig = CONFIG) -> Comparison:
+    comparison = Comparison(config, (4, 5), {"in range": RESULTS})
+    folder.mkdir()
+    (folder / COMPARISON).write_text(json.dumps(as_json(comparison)))
+    return comparison
+
+
+def test_a_comparison_is_read_as_it_was_written(tmp_path: Path) -> None:
+    comparison = written(tmp_path / "a")
+    stored = read_comparison(tmp_path / "a")
+    assert stored is not None
+    assert (stored.config, stored.seeds) == (CONFIG, (4, 5))
+    for method, reached in stored.results["in range"].items():
+        np.testing.assert_array_equal(reached.per_task, comparison.results["in range"][method].per_task)
+    assert read_comparison(tmp_path) is None
+    (tmp_path / COMPARISON).write_text('{"in range": {}}')
+    with pytest.raises(UserError, match=r"is not of this version.*--overwrite"):
+        read_comparison(tmp_path)
+
+
+def test_a_comparison_of_other_settings_is_not_replaced() -> None:
+    stored = Comparison(CONFIG, (4, 5), {"in range": RESULTS})
+    check_same(None, CONFIG, (0,))
+    check_same(stored, dataclasses.replace(CONFIG, seed=4, threads=2), (4, 5))
+    for config, seeds, words in (
+        (dataclasses.replace(CONFIG, evaluation_tasks=9), (4, 5), "--evaluation-tasks was 3 and is now 9"),
+        (dataclasses.replace(CONFIG, max_kl=0.5), (4, 5), "--max-kl was 0.01 and is now 0.5"),
+        (CONFIG, (4,), r"--seeds was \(4, 5\) and is now \(4,\)"),
+    ):
+        with pytest.raises(UserError, match=words):
+            check_same(stored, config, seeds)
+
+
+def test_the_comparison_around_runs_is_the_one_of_their_problem(tmp_path: Path) -> None:
+    written(tmp_path / "a")
+    written(tmp_path / "b", dataclasses.replace(CONFIG, horizon=7))
+    inside = [tmp_path / "a" / "maml-seed4", tmp_path / "b" / "maml-seed4"]
+    found = comparison_around(inside, dataclasses.replace(CONFIG, max_kl=0.5))
+    assert found is not None
+    assert found.config == CONFIG
+    assert comparison_around([tmp_path / "alone"], CONFIG) is None
+    assert comparison_around(inside[1:], CONFIG) is None
+    written(tmp_path / "c")
+    with pytest.raises(UserError, match="several comparisons"):
+        comparison_around([*inside, tmp_path / "c" / "maml-seed4"], CONFIG)
 
 
 def test_a_finished_run_is_used_again_and_one_of_other_settings_is_refused(tmp_path: Path) -> None:

@@ -5,12 +5,15 @@ from pathlib import Path
 import pytest
 
 from envs import make_tasks_env
+from rlmaml.compare import IN_RANGE, Comparison
+from rlmaml.config import TrainConfig
 from rlmaml.effects import adaptation_effects
 from rlmaml.errors import UserError
 from rlmaml.evaluate import evaluate
 from rlmaml.initial import initial_theta, make_policy
 from rlmaml.report import ReportedRun, read_metrics, report_page
 from tests.rlmaml.test_adaptable import CONFIG
+from tests.rlmaml.test_compare import returns
 
 VOID = {"meta", "img", "br", "path", "use"}
 
@@ -40,7 +43,11 @@ def reported(variant: str = "finn2017", steps: int = 2, name: str = "a <run>") -
     evaluation = evaluate(env, policy, theta, CONFIG, num_tasks=8, steps=steps, seed=1)
     return ReportedRun(
         name=name,
-        settings={"config": {"env_id": "Navigation2D-v0", "variant": variant, "horizon": 100}, "commit": "abc"},
+        settings={
+            "config": {"env_id": "Navigation2D-v0", "variant": variant, "horizon": 100},
+            "commit": "abc",
+            "evaluation_seed": 10_000,
+        },
         metrics=[{"return/after_0_steps": -3.0, "return/after_1_steps": -2.0}] * 3,
         evaluation=evaluation,
         effects=adaptation_effects(policy, theta, CONFIG, evaluation) if steps else None,
@@ -76,6 +83,28 @@ def test_the_page_shows_returns_beside_published_ones_worst_and_best_tasks_and_w
     assert "layer0.weight" in page
     assert "KL from the unadapted policy" in page
     assert "abc" in page
+
+
+def compared(tasks: int, episodes: int) -> Comparison:
+    config = TrainConfig(evaluation_tasks=tasks, evaluation_episodes=episodes)
+    return Comparison(config, (0, 1), {IN_RANGE: {"pretrained": returns(-42.0, -38.5), "oracle": returns(-2.25)}})
+
+
+def test_baselines_that_were_run_are_drawn_and_tabulated_with_what_they_are() -> None:
+    page = report_page([reported()], compared(8, 2))
+    assert "<td>pretrained, 2 seeds: trained over all tasks, then fine-tuned</td><td>-42.00 ± 0.00</td>" in page
+    assert "<td>oracle, 2 seeds: told the task, not adapted</td><td>-2.25 ± 0.00</td><td></td><td></td>" in page
+    figure = page[page.index("<svg") : page.index("</svg>")]
+    assert "pretrained, 2 seeds" in figure
+    assert "on the same tasks and as many episodes" in page
+    assert "oracle, 2 seeds" not in report_page([reported()])
+
+
+def test_a_comparison_on_other_episodes_says_so_and_how_to_evaluate_alike() -> None:
+    page = report_page([reported()], compared(8, 40))
+    assert "8 held-out tasks, 2 episodes each" in page
+    assert "8 held-out tasks, 40 episodes each, and so not exactly comparable" in page
+    assert "report.py --tasks 8 --episodes 40 --seed 10000" in page
 
 
 def test_several_runs_share_a_page_and_one_without_inner_steps_changes_nothing() -> None:

@@ -343,11 +343,27 @@ def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
     assert "beyond the training range" in output
     assert "one step of MAML recovers" in output
     report = json.loads((tmp_path / "comparison.json").read_text())
-    assert set(report) == {"in the training range", "beyond the training range"}
+    assert set(report["results"]) == {"in the training range", "beyond the training range"}
     assert (tmp_path / "comparison.png").stat().st_size > 1000
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metrics.jsonl")}
     assert run(*compare) == 0
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metrics.jsonl")} == before
+    capsys.readouterr()
+    other = [*compare, "--steps", 1]
+    assert run(*other) == 2
+    assert "--evaluation-steps was 3 and is now 1" in capsys.readouterr().err
+    assert json.loads((tmp_path / "comparison.json").read_text()) == report
+    assert run("report.py", tmp_path / "maml-seed0", "--tasks", 2, "--episodes", 2, "--steps", 0) == 0
+    assert "random, 1 seed: fine-tuned from initialisation" in (tmp_path / "maml-seed0" / "report.html").read_text()
+    assert run(*other, "--overwrite") == 0
+    assert (
+        len(
+            json.loads((tmp_path / "comparison.json").read_text())["results"]["in the training range"]["methods"][
+                "maml"
+            ]["mean"]
+        )
+        == 2
+    )
     assert run("compare.py", "--seeds", 0, 0) == 2
     assert "--seeds is (0, 0)" in capsys.readouterr().err
 
