@@ -37,7 +37,7 @@ TWINS = {
     "HalfCheetah-v5": Twin(half_cheetah.GYMNASIUM, costing(0.1)),
     "Ant-v5": Twin(ant.GYMNASIUM, ant.GYMNASIUM_TERMS, contact_observations=78),
     "Walker2d-v5": Twin(walker2d.body(substeps=4), walker2d.terms(1.0)),
-    "Hopper-v5": Twin(hopper.BODY, hopper.TERMS),
+    "Hopper-v5": Twin(hopper.BODY, hopper.terms(1.0)),
     "Humanoid-v5": Twin(humanoid.BODY, humanoid.TERMS, 1.25, contact_observations=78),
     "Swimmer-v5": Twin(swimmer.BODY, swimmer.TERMS),
 }
