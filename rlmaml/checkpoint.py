@@ -53,7 +53,7 @@ def load_checkpoint(path: Path, device: str = "cpu") -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        UserError: there is none, it is truncated, or it was written by something else.
+        UserError: there is none, it is truncated, or it was written by something else or by another version.
     """
     try:
         with safetensors.safe_open(path, framework="pt", device=device) as file:
@@ -72,6 +72,8 @@ def load_checkpoint(path: Path, device: str = "cpu") -> Checkpoint:
         theta = {name: tensors[name] for name in json.loads(metadata["order"])}
         config = configuration.from_json(metadata["config"])
         return Checkpoint(theta, int(metadata["iteration"]), config, int(metadata.get("inner_steps_taken", "0")))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     except (KeyError, ValueError) as error:
         raise UserError(f"{path} is damaged: what it says of itself cannot be read ({error!r}).") from error
 

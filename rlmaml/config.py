@@ -193,7 +193,10 @@ def from_json(text: str) -> TrainConfig:
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(text).items()}
         return TrainConfig(**values)
     except (AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"The stored configuration does not fit this version of rlmaml: {error}.") from error
+        raise UserError(
+            f"The stored configuration does not fit this version of rlmaml: {error}. Use the version that wrote it, or "
+            "train anew."
+        ) from error
 
 
 def differences(stored: TrainConfig, requested: TrainConfig, *, counted: bool = False) -> list[str]:

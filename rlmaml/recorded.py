@@ -76,7 +76,7 @@ def read_episodes(path: Path | str) -> RecordedEpisodes:
     except FileNotFoundError as error:
         raise UserError(f"There are no episodes at {path}. Give an .npz file or a Minari dataset.") from error
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no readable .npz file of plain arrays: {error}.") from error
+        raise UserError(f"{path} is no readable .npz file of plain arrays. Write it with numpy.savez.") from error
     missing, unknown = set(REQUIRED) - set(arrays), set(arrays) - set(RecordedEpisodes._fields)
     if missing or unknown:
         raise UserError(
@@ -107,7 +107,7 @@ def check_episodes(episodes: RecordedEpisodes, source: str) -> RecordedEpisodes:
 
     Raises:
         UserError: zero steps, arrays of unequal length or wrong number of axes, not numbers, NaN or infinite, actions
-            that are not normalised, or rewards that are all zero.
+            that are not normalised, or rewards that are all the same; see :func:`check_rewards`.
     """
     axes = {"observations": 2, "actions": 2, "final_observations": 2}
     given = {name: np.asarray(array) for name, array in episodes._asdict().items() if array is not None}
@@ -143,9 +143,23 @@ def check_episodes(episodes: RecordedEpisodes, source: str) -> RecordedEpisodes:
         raise UserError(
             f"{source}: an action is {largest:.4g}; actions must be normalised, so that [-1, 1] is the robot's range."
         )
-    if not checked.rewards.any():
-        raise UserError(f"{source}: every reward is 0, so adaptation would do nothing. Record the rewards of the task.")
+    check_rewards(checked, source)
     return checked
+
+
+def check_rewards(episodes: RecordedEpisodes, source: str) -> None:
+    """Refuse rewards that prefer no episode over another: all zero, or all equal in episodes of equal length.
+
+    Raises:
+        UserError: adaptation would do nothing, or follow rounding errors.
+    """
+    value, lengths = episodes.rewards[0], np.diff(episodes.ends, prepend=0)
+    if (episodes.rewards != value).any() or (value and (lengths != lengths[0]).any()):
+        return
+    place = " and every episode equally long" if value else ""
+    raise UserError(
+        f"{source}: every reward is {value:g}{place}, so adaptation would do nothing. Record the rewards of the task."
+    )
 
 
 def as_rollout(episodes: RecordedEpisodes) -> Rollout:

@@ -83,7 +83,7 @@ def main() -> None:
 
         episodes = read_episodes(options.episodes)
         adapted = policy.adapt(episodes)
-        print(f"Adapted on {len(episodes.ends)} recorded episodes, mean return {episodes.returns.mean():.2f}.")
+        print(f"Recorded episodes: {len(episodes.ends)}, mean return {episodes.returns.mean():.2f}.")
     else:
         adapted = adapt_in_simulation(options, policy)
     adapted.save(options.target)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,18 @@ def test_a_checkpoint_with_damaged_words_is_refused(
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     safetensors.torch.save_file(tensors, path, words)
     with pytest.raises(UserError, match="is damaged"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_of_another_version_is_named(tmp_path: Path, checkpoint: Checkpoint) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    save_checkpoint(path, checkpoint)
+    with safetensors.safe_open(path, framework="pt") as file:
+        words = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    newer = json.dumps(json.loads(words["config"]) | {"newer_setting": 1})
+    safetensors.torch.save_file(tensors, path, words | {"config": newer})
+    with pytest.raises(UserError, match=r"checkpoint\.safetensors: The stored configuration.*'newer_setting'"):
         load_checkpoint(path)
 
 

@@ -115,6 +115,7 @@ def with_nan(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     [
         (replaced("rewards", np.ones(4)), "unequal numbers of steps.*'rewards': 4"),
         (replaced("rewards", np.zeros(5)), "every reward is 0"),
+        (recording((3, 3))._replace(rewards=np.full(6, -1.5)), "every reward is -1.5 and every episode equally long"),
         (replaced("rewards", with_nan(np.ones(5))), "rewards is NaN or infinite in row 3"),
         (replaced("observations", with_nan(np.ones((5, 4)))), "observations is NaN or infinite in row 0"),
         (replaced("observations", np.ones(5)), r"observations has shape \(5,\).*2 axes"),
@@ -127,6 +128,10 @@ def with_nan(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def test_a_recording_that_cannot_be_used_says_why(episodes: RecordedEpisodes, words: str) -> None:
     with pytest.raises(UserError, match=words):
         check_episodes(episodes, "recording.npz")
+
+
+def test_a_constant_reward_for_every_step_survived_can_be_used() -> None:
+    assert check_episodes(replaced("rewards", np.ones(5)), "recording.npz").returns.tolist() == [3.0, 2.0]
 
 
 def test_a_file_that_is_no_recording_says_so(tmp_path: Path) -> None:
