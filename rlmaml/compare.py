@@ -1,9 +1,10 @@
 """The experiment of the papers: a meta-trained policy against a pretrained one, a random one and an oracle.
 
 ``maml`` is the run as configured. ``pretrained`` is one policy trained over all tasks without adaptation, then
-fine-tuned by the same inner steps. ``random`` is fine-tuned from initialisation. ``oracle`` is trained like
+fine-tuned by as many inner steps. ``random`` is fine-tuned from initialisation. ``oracle`` is trained like
 ``pretrained``, but sees the task and need not adapt (arXiv 1703.03400, section 5.3). All see the same number of
-environment steps in training, except the random one, and the same held-out tasks.
+environment steps in training, except the random one, and the same held-out tasks. The inner step sizes of the
+fine-tuned policies are those, out of several, with which they end highest on validation tasks.
 """
 
 import json
@@ -16,15 +17,19 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from rlmaml.checkpoint import CHECKPOINT, load_checkpoint
+from rlmaml.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
 from rlmaml.config import TrainConfig, check_resumable, differences, from_json
 from rlmaml.errors import UserError
+from rlmaml.evaluate import Evaluation
 from rlmaml.figures import DrawEpisodes
 from rlmaml.files import write_atomically
 from rlmaml.intervals import half_interval
 from rlmaml.run import EVALUATION, EVALUATION_SEED, MakeEnv, evaluate_run, run_settings, train
 
-COMPARISON, BEYOND = "comparison.json", "beyond.json"
+COMPARISON, BEYOND, FINE_TUNED = "comparison.json", "beyond.json", "fine_tuned.json"
+FINE_TUNING = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
+"""Factors on the configured inner step sizes that are tried for policies that were not meta-trained for these."""
+VALIDATION_SEED = 20_000
 IN_RANGE, BEYOND_RANGE = "in the training range", "beyond the training range"
 METHODS = {
     "maml": "meta-trained, then adapted",
@@ -66,29 +71,59 @@ def evaluated_run(
     Raises:
         UserError: the directory holds a run of another configuration, or see :func:`rlmaml.run.train`.
     """
-    path = run_dir / (BEYOND if beyond else EVALUATION)
+    tuned = config.inner_steps == 0 < config.evaluation_steps
+    path = run_dir / (BEYOND if beyond else FINE_TUNED if tuned else EVALUATION)
     if path.exists():
         report: dict[str, Any] = json.loads(path.read_text())
-        stored = from_json(json.dumps(report["config"]["config"]))
+        stored = replace(_config_of(report), inner_step_sizes=config.inner_step_sizes)
         check_resumable(stored, config)
         if not differences(stored, config, counted=True):
             return report
     if not beyond:
         train(config, make_env, run_dir, resume=True, draw=draw)
-    else:
-        evaluation = evaluate_run(
-            load_checkpoint(run_dir / CHECKPOINT)._replace(config=config),
-            make_env,
-            num_tasks=config.evaluation_tasks,
-            num_episodes=config.evaluation_episodes,
-            steps=config.evaluation_steps,
-            seed=EVALUATION_SEED,
-            beyond=True,
-        )
-        settings = run_settings(config) | {"beyond": True}
+    if beyond or tuned:
+        trained = load_checkpoint(run_dir / CHECKPOINT)._replace(config=config)
+        if tuned and beyond:
+            chosen = _config_of(json.loads((run_dir / FINE_TUNED).read_text()))
+            trained = trained._replace(config=replace(config, inner_step_sizes=chosen.inner_step_sizes))
+        elif tuned:
+            trained = fine_tuned(trained, make_env)
+        evaluation = _evaluate(trained, make_env, EVALUATION_SEED, beyond=beyond)
+        settings = run_settings(trained.config) | {"beyond": beyond}
         write_atomically(path, json.dumps(evaluation.as_json(settings), indent=2).encode())
     done: dict[str, Any] = json.loads(path.read_text())
     return done
+
+
+def fine_tuned(trained: Checkpoint, make_env: MakeEnv) -> Checkpoint:
+    """The policy with the inner step sizes with which it ends highest on validation tasks.
+
+    A policy that was not meta-trained has no reason to be improved by steps of the configured size: it explores
+    little in the end, and steps that suit MAML would destroy it. Fairness asks for the best of ``FINE_TUNING``.
+    """
+    sizes = trained.config.inner_step_sizes
+    candidates = [
+        trained._replace(config=replace(trained.config, inner_step_sizes=tuple(factor * size for size in sizes)))
+        for factor in FINE_TUNING
+    ]
+    return max(candidates, key=lambda one: float(_evaluate(one, make_env, VALIDATION_SEED).returns[:, -1].mean()))
+
+
+def _evaluate(checkpoint: Checkpoint, make_env: MakeEnv, seed: int, *, beyond: bool = False) -> Evaluation:
+    config = checkpoint.config
+    return evaluate_run(
+        checkpoint,
+        make_env,
+        num_tasks=config.evaluation_tasks,
+        num_episodes=config.evaluation_episodes,
+        steps=config.evaluation_steps,
+        seed=seed,
+        beyond=beyond,
+    )
+
+
+def _config_of(report: Mapping[str, Any]) -> TrainConfig:
+    return from_json(json.dumps(report["config"]["config"]))
 
 
 class MethodReturns(NamedTuple):

@@ -104,6 +104,8 @@ def main() -> None:
                     settings, environment_maker(settings), run_dir, draw, beyond=place == BEYOND_RANGE
                 )
                 reports[place][method].append(report)
+            if method in ("pretrained", "random"):
+                print(f"fine-tuned with step sizes {report['config']['config']['inner_step_sizes']}")
     results = {place: {m: gather(runs) for m, runs in methods.items()} for place, methods in reports.items()}
     for place, methods in results.items():
         print(f"\n{options.tasks} held-out tasks {place}, {options.episodes} episodes each:\n")

@@ -7,9 +7,13 @@ import pytest
 import scipy.stats
 
 from envs import TaskVectorEnv, make_tasks_env
+from rlmaml.checkpoint import CHECKPOINT, load_checkpoint
 from rlmaml.compare import (
     COMPARISON,
+    FINE_TUNED,
+    FINE_TUNING,
     METHODS,
+    VALIDATION_SEED,
     Comparison,
     MethodReturns,
     as_json,
@@ -26,6 +30,7 @@ from rlmaml.compare import (
 from rlmaml.config import TrainConfig
 from rlmaml.errors import UserError
 from rlmaml.figures import draw_rewards
+from rlmaml.run import evaluate_run
 
 CONFIG = TrainConfig(
     iterations=2,
@@ -183,3 +188,29 @@ def test_a_finished_run_is_used_again_and_one_of_other_settings_is_refused(tmp_p
     assert len(evaluated_run(more, make_env, run_dir, draw_rewards, beyond=False)["per_task"]) == 4
     with pytest.raises(UserError, match="--max-kl was"):
         evaluated_run(dataclasses.replace(CONFIG, max_kl=0.5), make_env, run_dir, draw_rewards, beyond=False)
+
+
+def test_a_policy_that_was_not_meta_trained_takes_the_steps_that_validation_tasks_prefer(tmp_path: Path) -> None:
+    config = method_config(CONFIG, "pretrained", 0)
+    report = evaluated_run(config, make_env, tmp_path, draw_rewards, beyond=False)
+    finals = []
+    for factor in FINE_TUNING:
+        scaled = dataclasses.replace(config, inner_step_sizes=(factor * CONFIG.inner_step_sizes[0],))
+        trained = load_checkpoint(tmp_path / CHECKPOINT)._replace(config=scaled)
+        validation = evaluate_run(trained, make_env, num_tasks=3, num_episodes=2, steps=2, seed=VALIDATION_SEED)
+        finals.append(float(validation.returns[:, -1].mean()))
+    assert len(set(finals)) == len(FINE_TUNING)
+    best = FINE_TUNING[int(np.argmax(finals))]
+    sizes = [best * CONFIG.inner_step_sizes[0]]
+    assert report["config"]["config"]["inner_step_sizes"] == sizes
+    beyond = evaluated_run(config, make_env, tmp_path, draw_rewards, beyond=True)
+    assert beyond["config"]["config"]["inner_step_sizes"] == sizes
+    assert evaluated_run(config, make_env, tmp_path, draw_rewards, beyond=False) == report
+
+
+def test_what_was_meta_trained_or_need_not_adapt_keeps_its_step_sizes(tmp_path: Path) -> None:
+    for method in ("maml", "oracle"):
+        config = method_config(CONFIG, method, 0)
+        make = lambda num_envs, c=config: make_tasks_env("Navigation2D-v0", num_envs, 5, observe_task=c.observe_task)
+        evaluated_run(config, make, tmp_path / method, draw_rewards, beyond=False)
+        assert not (tmp_path / method / FINE_TUNED).exists()
