@@ -27,7 +27,7 @@ from rlmaml.intervals import half_interval
 from rlmaml.run import EVALUATION, EVALUATION_SEED, MakeEnv, evaluate_run, run_settings, train
 
 COMPARISON, BEYOND, FINE_TUNED = "comparison.json", "beyond.json", "fine_tuned.json"
-FINE_TUNING = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
+FINE_TUNING = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 """Factors on the configured inner step sizes that are tried for policies that were not meta-trained for these."""
 VALIDATION_SEED = 20_000
 IN_RANGE, BEYOND_RANGE = "in the training range", "beyond the training range"
