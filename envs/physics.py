@@ -83,15 +83,10 @@ class Physics:
         self.outputs: dict[str, Floats] = {name: self._batch.bind(name) for name in simulation.outputs}
         self._controls = self._batch.bind("ctrl")
         self._before = self._batch.state.copy()
-        self._at_rest = self._batch.state[0].copy()
 
     def reset(self, copies: Copies, qpos: Floats, qvel: Floats) -> None:
-        """Start the listed copies at rest in everything but ``qpos`` (n, nq) and ``qvel`` (n, nv).
-
-        A row of the batch's state is all that a simulation goes on from; ``Batch.reset`` would also clear its memory.
-        """
-        self._batch.state[copies] = self._at_rest
-        self._batch.warning[copies] = 0
+        """Start the listed copies at rest in everything but ``qpos`` (n, nq) and ``qvel`` (n, nv)."""
+        self._batch.reset(ids=copies, stage=_STAGES["nothing"].value)
         self.qpos[copies], self.qvel[copies] = qpos, qvel
         self._batch.forward(ids=copies)
 

@@ -13,6 +13,7 @@ import torch
 
 from rlmaml.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.config import TrainConfig
+from rlmaml.distributions import Gaussian
 from rlmaml.episodes import inner_step, to_batch
 from rlmaml.errors import NonFiniteError, UserError
 from rlmaml.initial import sized_policy
@@ -54,30 +55,45 @@ class AdaptablePolicy:
         """What the network reads: the parameters without the learned step sizes."""
         return policy_parameters(self.params)
 
-    def act(self, observation: npt.ArrayLike, generator: np.random.Generator | None = None) -> npt.NDArray[np.float32]:
-        """The action at one observation (obs,) or at several (..., obs), within [-1, 1].
-
-        Args:
-            observation: what the robot sees.
-            generator: draws exploration noise; by default the most likely action is taken.
+    def act(self, observation: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """The most likely action at one observation (obs,) or at several (..., obs), within [-1, 1].
 
         Raises:
             UserError: the observation has another size than those of the training, or is not finite.
         """
+        seen = self._seen(observation)
+        clipped: npt.NDArray[np.float32] = self._distribution(seen).mean.clamp(-1.0, 1.0).numpy()
+        return clipped.reshape(*seen.shape[:-1], -1)
+
+    def explore(
+        self, observation: npt.ArrayLike, generator: np.random.Generator
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """A random action (..., action) and its log-probability (...), in nats, as a recording keeps them.
+
+        The action is not clipped: that is for the actuators to do, after it was recorded.
+
+        Raises:
+            UserError: the observation has another size than those of the training, or is not finite.
+        """
+        seen = self._seen(observation)
+        distribution = self._distribution(seen)
+        noise = self.network.draw_noise(generator, tuple(distribution.mean.shape[:-1]))
+        actions = distribution.sample(torch.from_numpy(noise))
+        log_probs = distribution.log_prob(actions).numpy()
+        return actions.numpy().reshape(*seen.shape[:-1], -1), log_probs.reshape(seen.shape[:-1])
+
+    def _distribution(self, seen: npt.NDArray[np.float32]) -> Gaussian:
+        with torch.no_grad():
+            return self.network(self.weights, torch.from_numpy(np.atleast_2d(seen)))
+
+    def _seen(self, observation: npt.ArrayLike) -> npt.NDArray[np.float32]:
         seen = np.asarray(observation, np.float32)
         if seen.ndim == 0 or seen.shape[-1] != self.network.observation_size or not np.isfinite(seen).all():
             raise UserError(
                 f"The policy acts on finite observations of {self.network.observation_size} numbers; got shape "
                 f"{seen.shape}{'' if np.isfinite(seen).all() else ', not finite'}."
             )
-        with torch.no_grad():
-            distribution = self.network(self.weights, torch.from_numpy(np.atleast_2d(seen)))
-            actions = distribution.mean
-            if generator is not None:
-                noise = self.network.draw_noise(generator, tuple(actions.shape[:-1]))
-                actions = distribution.sample(torch.from_numpy(noise))
-        clipped: npt.NDArray[np.float32] = actions.clamp(-1.0, 1.0).view(*seen.shape[:-1], -1).numpy()
-        return clipped
+        return seen
 
     def adapt(self, episodes: RecordedEpisodes, *, step_scale: float = 1.0) -> "AdaptablePolicy":
         """The policy after one more inner step, on episodes sampled with this one.

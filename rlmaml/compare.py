@@ -8,6 +8,7 @@ fine-tuned policies are those, out of several, with which they end highest on va
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 
 from rlmaml.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
 from rlmaml.config import TrainConfig, check_resumable, differences, from_json
-from rlmaml.errors import UserError
+from rlmaml.errors import NonFiniteError, UserError
 from rlmaml.evaluate import Evaluation
 from rlmaml.figures import DrawEpisodes
 from rlmaml.files import write_atomically
@@ -27,7 +28,7 @@ from rlmaml.intervals import half_interval
 from rlmaml.run import EVALUATION, EVALUATION_SEED, MakeEnv, evaluate_run, run_settings, train
 
 COMPARISON, BEYOND, FINE_TUNED = "comparison.json", "beyond.json", "fine_tuned.json"
-FINE_TUNING = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
+FINE_TUNING = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 """Factors on the configured inner step sizes that are tried for policies that were not meta-trained for these."""
 VALIDATION_SEED = 20_000
 IN_RANGE, BEYOND_RANGE = "in the training range", "beyond the training range"
@@ -72,12 +73,15 @@ def evaluated_run(
         UserError: the directory holds a run of another configuration, or see :func:`rlmaml.run.train`.
     """
     tuned = config.inner_steps == 0 < config.evaluation_steps
+    tuning = list(FINE_TUNING) if tuned else None
     path = run_dir / (BEYOND if beyond else FINE_TUNED if tuned else EVALUATION)
     if path.exists():
         report: dict[str, Any] = json.loads(path.read_text())
-        stored = replace(_config_of(report), inner_step_sizes=config.inner_step_sizes)
+        stored = _config_of(report)
+        if tuned:
+            stored = replace(stored, inner_step_sizes=config.inner_step_sizes)
         check_resumable(stored, config)
-        if not differences(stored, config, counted=True):
+        if not differences(stored, config, counted=True) and report["config"].get("fine_tuning") == tuning:
             return report
     if not beyond:
         train(config, make_env, run_dir, resume=True, draw=draw)
@@ -89,7 +93,7 @@ def evaluated_run(
         elif tuned:
             trained = fine_tuned(trained, make_env)
         evaluation = _evaluate(trained, make_env, EVALUATION_SEED, beyond=beyond)
-        settings = run_settings(trained.config) | {"beyond": beyond}
+        settings = run_settings(trained.config) | {"beyond": beyond, "fine_tuning": tuning}
         write_atomically(path, json.dumps(evaluation.as_json(settings), indent=2).encode())
     done: dict[str, Any] = json.loads(path.read_text())
     return done
@@ -106,7 +110,15 @@ def fine_tuned(trained: Checkpoint, make_env: MakeEnv) -> Checkpoint:
         trained._replace(config=replace(trained.config, inner_step_sizes=tuple(factor * size for size in sizes)))
         for factor in FINE_TUNING
     ]
-    return max(candidates, key=lambda one: float(_evaluate(one, make_env, VALIDATION_SEED).returns[:, -1].mean()))
+    return max(candidates, key=lambda one: _final_return(one, make_env))
+
+
+def _final_return(checkpoint: Checkpoint, make_env: MakeEnv) -> float:
+    """Mean return on the validation tasks after the last inner step; of steps that diverge, the worst there is."""
+    try:
+        return float(_evaluate(checkpoint, make_env, VALIDATION_SEED).returns[:, -1].mean())
+    except NonFiniteError:
+        return -math.inf
 
 
 def _evaluate(checkpoint: Checkpoint, make_env: MakeEnv, seed: int, *, beyond: bool = False) -> Evaluation:
@@ -189,8 +201,8 @@ def check_same(stored: Comparison | None, config: TrainConfig, seeds: Sequence[i
         differing.append(f"--seeds was {stored.seeds} and is now {tuple(seeds)}")
     if differing:
         raise UserError(
-            f"The comparison there has other settings: {'; '.join(differing)}. Choose another --output, or replace it "
-            "with --overwrite."
+            f"The comparison there has other settings: {'; '.join(differing)}. Choose another --output; --overwrite "
+            "replaces it where only the evaluation or the seeds differ."
         )
 
 
@@ -213,10 +225,10 @@ def gather(reports: Iterable[Mapping[str, Any]]) -> MethodReturns:
     return MethodReturns(np.array([report["per_task"] for report in reports], np.float64))
 
 
-def fraction_recovered(results: Mapping[str, MethodReturns]) -> float:
-    """``(maml after 1 step − random before) / (oracle − random before)``: of what knowing the task is worth."""
-    start, best = results["random"].mean[0], results["oracle"].mean[0]
-    return float((results["maml"].mean[min(1, len(results["maml"].mean) - 1)] - start) / (best - start))
+def fraction_recovered(results: Mapping[str, MethodReturns], method: str) -> float:
+    """``(method after 1 step − random before) / (oracle − random before)``: of what knowing the task is worth."""
+    start, best, reached = results["random"].mean[0], results["oracle"].mean[0], results[method].mean
+    return float((reached[min(1, len(reached) - 1)] - start) / (best - start))
 
 
 def comparison_table(results: Mapping[str, MethodReturns]) -> str:
@@ -268,7 +280,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
                 }
                 for method, returns in methods.items()
             },
-            "fraction_recovered": fraction_recovered(methods),
+            "fraction_recovered": {method: fraction_recovered(methods, method) for method in methods},
         }
         for place, methods in comparison.results.items()
     }

@@ -196,7 +196,11 @@ def as_rollout(episodes: RecordedEpisodes) -> Rollout:
 
 
 def from_rollout(sampled: Rollout) -> RecordedEpisodes:
-    """The episodes of a rollout of one task; steps of a simulation that failed are left out."""
+    """The episodes of a rollout of one task; steps of a simulation that failed are left out.
+
+    So are episodes that failed in their first step.
+    """
+    sampled = Rollout(*(field[:, sampled.valid[0].any(-1)] for field in sampled))
     valid = sampled.valid[0].numpy()
     last = np.zeros_like(valid)
     last[np.arange(len(valid)), valid.sum(1) - 1] = True

@@ -154,6 +154,9 @@ def show_progress(
     except RuntimeError as error:
         warnings.warn(f"No videos in TensorBoard: {error}", stacklevel=2)
         return None
+    except UserError as error:
+        warnings.warn(f"No video of meta-iteration {latest.iteration}: {error}", stacklevel=2)
+        return make_scene
     recorder.video("video", as_video(frames, rate, ".gif"), latest.iteration)
     return make_scene
 
@@ -200,6 +203,7 @@ def open_run(
                 "give a larger number, or evaluate it with scripts/evaluate.py."
             )
         return stored.theta, stored.iteration
+    theta = initial_theta(config, policy)
     try:
         if overwrite:
             for name in RUN_FILES:
@@ -208,7 +212,6 @@ def open_run(
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(run_dir, error) from error
-    theta = initial_theta(config, policy)
     save_checkpoint(path, Checkpoint(theta, 0, config))
     return theta, 0
 

@@ -57,8 +57,10 @@ class Options:
             ("--seed", self.seed, 0),
             ("--threads", self.threads, 1),
         )
-        if self.episodes and (self.online or self.record or self.task != ("random",)):
-            raise UserError("--episodes needs no simulator; it excludes --task, --online and --record.")
+        if self.episodes and (self.online or self.record or self.variant or self.task != ("random",)):
+            raise UserError("--episodes needs no simulator; it excludes --task, --variant, --online and --record.")
+        if self.episodes and self.steps != 1:
+            raise UserError(f"--steps is {self.steps}, but recorded episodes serve one step; the next needs new ones.")
 
     @property
     def target(self) -> Path:
@@ -109,6 +111,8 @@ def adapt_in_simulation(options: Options, policy: "AdaptablePolicy") -> "Adaptab
         if number == 0 and options.record:
             write_episodes(options.record, step.episodes)
         policy = step.policy
+        if options.online:
+            policy.save(options.target)  # what was reached outlives whatever ends the work
     return policy
 
 

@@ -110,9 +110,8 @@ def main() -> None:
     for place, methods in results.items():
         print(f"\n{options.tasks} held-out tasks {place}, {options.episodes} episodes each:\n")
         print(comparison_table(methods))
-        print(
-            f"Of what knowing the task is worth, one step of MAML recovers {100 * fraction_recovered(methods):.0f} %."
-        )
+        shares = ", ".join(f"{m} {100 * fraction_recovered(methods, m):.0f} %" for m in METHODS if m != "oracle")
+        print(f"Of what knowing the task is worth, one step recovers: {shares}.")
     picture = io.BytesIO()
     comparison_figure(results).savefig(picture, dpi=150)
     write_atomically(folder / "comparison.png", picture.getvalue())

@@ -129,7 +129,7 @@ def video(run_dir: Path, options: Options, task: dict[str, object]) -> bytes | N
     robots, scene = environment_maker(policy.config)(20), environment_maker(policy.config, "rgb_array")(1)
     try:
         frames, rate = film_progress(policy, robots, scene, task, options.seed)
-    except RuntimeError as error:
+    except (RuntimeError, UserError) as error:
         print(f"No video of {run_dir}: {error}")
         return None
     return as_video(frames, rate, ".mp4")

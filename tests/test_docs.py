@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from envs.registry import FAMILIES
+from rlmaml.export import LARGEST_DIFFERENCE
 
 ROOT = Path(__file__).parents[1]
 
@@ -14,7 +15,7 @@ def test_the_page_about_your_own_robot_runs(
 ) -> None:
     page = (ROOT / "docs" / "adapt_your_robot.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     code = "\n".join(blocks)
     for setting in ("    iterations=60,\n", "    horizon=50,\n"):
         assert code.count(setting) == 1
@@ -29,6 +30,7 @@ def test_the_page_about_your_own_robot_runs(
         FAMILIES.pop("RoverSpeed-v0", None)
     output = capsys.readouterr().out
     assert re.search(r"^return -\d+\.\d before, -\d+\.\d after one step$", output, re.MULTILINE)
+    assert names["difference"] < LARGEST_DIFFERENCE
     assert (tmp_path / "runs" / "rover" / "adaptation.mp4").stat().st_size > 1000
     assert names["robot"].single_observation_space.shape == (10,)
     assert names["robot"].single_action_space.shape == (2,)

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from envs import TaskVectorEnv, make_tasks_env
-from rlmaml.adaptable import AdaptablePolicy, load
+from rlmaml.adaptable import AdaptablePolicy, load, off_policy_reason
 from rlmaml.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
 from rlmaml.config import TrainConfig
 from rlmaml.episodes import sample_and_adapt
 from rlmaml.errors import UserError
 from rlmaml.initial import initial_theta, make_policy
+from rlmaml.recorded import RecordedEpisodes
 from rlmaml.seeding import Phase, RandomStreams
 from rlmaml.stopwatch import Stopwatch
 from tests.rlmaml.makers import vector
@@ -91,16 +92,32 @@ def test_a_saved_policy_acts_as_before_and_goes_on_adapting(tmp_path: Path) -> N
     assert torch.equal(vector(loaded.adapt(episodes).params), vector(adapted.adapt(episodes).params))
 
 
-def test_actions_are_the_clipped_mean_or_drawn_around_it(tmp_path: Path) -> None:
+def test_actions_are_the_clipped_mean(tmp_path: Path) -> None:
     policy = saved_policy(tmp_path)
     large = {name: 10_000 * tensor for name, tensor in policy.params.items()}
     assert np.abs(dataclasses.replace(policy, params=large).act([1.0, 1.0])).max() == 1.0
     seen = np.zeros((500, 3, 2))
     mean = policy.act(seen)
     assert mean.shape == (500, 3, 2)
-    drawn = policy.act(seen, np.random.default_rng(0))
-    assert not np.array_equal(drawn, mean)
-    np.testing.assert_allclose(drawn.mean((0, 1)), mean[0, 0], atol=0.1)
+    assert policy.act([0.0, 0.0]).shape == (2,)
+
+
+def test_exploration_draws_unclipped_actions_around_the_mean_that_adapt_takes_for_the_policys_own(
+    tmp_path: Path,
+) -> None:
+    policy, generator = saved_policy(tmp_path), np.random.default_rng(0)
+    seen = generator.standard_normal((400, 2)).astype(np.float32)
+    actions, log_probs = policy.explore(seen, generator)
+    assert (actions.shape, log_probs.shape) == ((400, 2), (400,))
+    assert np.abs(actions).max() > 1.0
+    np.testing.assert_allclose((actions - policy.act(seen)).mean(0), 0.0, atol=0.2)
+    assert [part.shape for part in policy.explore(seen[0], generator)] == [(2,), ()]
+    ends = np.arange(1, 401) % 20 == 0
+    own = RecordedEpisodes(seen, actions, generator.standard_normal(400), np.zeros_like(ends), ends)
+    for episodes in (own, own._replace(log_probs=log_probs)):
+        assert off_policy_reason(policy, episodes) is None
+    known, assumed = policy.adapt(own._replace(log_probs=log_probs)), policy.adapt(own)
+    torch.testing.assert_close(vector(known.params), vector(assumed.params))
 
 
 @pytest.mark.parametrize("observation", [np.zeros(3), np.zeros(()), np.array([0.0, np.nan])])

@@ -89,7 +89,8 @@ def test_the_random_policy_and_the_oracle_start_from_nothing() -> None:
 
 
 def test_the_fraction_recovered_by_hand() -> None:
-    assert fraction_recovered(RESULTS) == pytest.approx((-10 + 80) / (-2 + 80))
+    assert fraction_recovered(RESULTS, "maml") == pytest.approx((-10 + 80) / (-2 + 80))
+    assert fraction_recovered(RESULTS, "pretrained") == pytest.approx((-38 + 80) / (-2 + 80))
 
 
 def test_intervals_are_those_of_t_tests_over_seeds_and_over_tasks() -> None:
@@ -121,7 +122,7 @@ def test_the_json_is_plain_data() -> None:
     stored = json.loads(json.dumps(as_json(Comparison(CONFIG, (0, 1), {"in range": RESULTS}))))
     data = stored["results"]["in range"]
     assert data["methods"]["maml"]["mean"] == [-40.0, -10.0]
-    assert data["fraction_recovered"] == pytest.approx(70 / 78)
+    assert data["fraction_recovered"]["maml"] == pytest.approx(70 / 78)
     assert stored["settings"]["config"]["evaluation_tasks"] == 3
 
 
@@ -190,7 +191,9 @@ def test_a_finished_run_is_used_again_and_one_of_other_settings_is_refused(tmp_p
         evaluated_run(dataclasses.replace(CONFIG, max_kl=0.5), make_env, run_dir, draw_rewards, beyond=False)
 
 
-def test_a_policy_that_was_not_meta_trained_takes_the_steps_that_validation_tasks_prefer(tmp_path: Path) -> None:
+def test_a_policy_that_was_not_meta_trained_takes_the_steps_that_validation_tasks_prefer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = method_config(CONFIG, "pretrained", 0)
     report = evaluated_run(config, make_env, tmp_path, draw_rewards, beyond=False)
     finals = []
@@ -206,6 +209,16 @@ def test_a_policy_that_was_not_meta_trained_takes_the_steps_that_validation_task
     beyond = evaluated_run(config, make_env, tmp_path, draw_rewards, beyond=True)
     assert beyond["config"]["config"]["inner_step_sizes"] == sizes
     assert evaluated_run(config, make_env, tmp_path, draw_rewards, beyond=False) == report
+    monkeypatch.setattr("rlmaml.compare.FINE_TUNING", (0.5,))
+    anew = evaluated_run(config, make_env, tmp_path, draw_rewards, beyond=False)
+    assert anew["config"]["config"]["inner_step_sizes"] == [0.5 * CONFIG.inner_step_sizes[0]]
+
+
+def test_a_meta_trained_run_of_other_step_sizes_is_not_used(tmp_path: Path) -> None:
+    evaluated_run(CONFIG, make_env, tmp_path, draw_rewards, beyond=False)
+    larger = dataclasses.replace(CONFIG, inner_step_sizes=(0.9,))
+    with pytest.raises(UserError, match="--inner-step-sizes was"):
+        evaluated_run(larger, make_env, tmp_path, draw_rewards, beyond=False)
 
 
 def test_what_was_meta_trained_or_need_not_adapt_keeps_its_step_sizes(tmp_path: Path) -> None:

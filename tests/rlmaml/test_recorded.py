@@ -72,6 +72,15 @@ def test_a_rollout_keeps_its_valid_steps() -> None:
         torch.testing.assert_close(getattr(again, name)[mask], getattr(sampled, name)[mask], msg=name)
 
 
+def test_an_episode_that_failed_in_its_first_step_is_left_out() -> None:
+    sampled = random_rollout((1, 4, 5))
+    valid = random_valid((1, 4, 5))
+    valid[0, 2] = False
+    kept = check_episodes(from_rollout(sampled._replace(valid=valid)), "The recording")
+    assert len(kept.ends) == 3
+    assert len(kept.rewards) == valid.sum()
+
+
 @pytest.mark.filterwarnings("ignore:.*None:UserWarning:minari")
 def test_a_minari_dataset_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     minari, collector = pytest.importorskip("minari"), pytest.importorskip("minari.data_collector")

@@ -300,6 +300,28 @@ def test_where_nothing_can_be_drawn_a_warning_says_so_once_and_training_goes_on(
     assert len(caught) == 1
 
 
+def test_a_video_that_cannot_be_made_of_its_episodes_does_not_end_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any) -> None:
+        raise UserError("every reward is 0")
+
+    monkeypatch.setattr("rlmaml.run.film_progress", refuse)
+    config = dataclasses.replace(CONFIG, video_interval=1)
+    with pytest.warns(UserWarning, match="No video of meta-iteration [1-9]: every reward is 0") as caught:
+        train(config, make_env, tmp_path, make_scene=lambda: make_env(1))
+    assert len(caught) == CONFIG.iterations
+
+
+def test_a_run_that_cannot_start_spares_the_one_it_would_replace(tmp_path: Path) -> None:
+    train(CONFIG, make_env, tmp_path)
+    before = load_checkpoint(tmp_path / CHECKPOINT).theta
+    with pytest.raises(UserError, match="no checkpoint at nowhere"):
+        train(dataclasses.replace(CONFIG, start_from="nowhere"), make_env, tmp_path, overwrite=True)
+    after = load_checkpoint(tmp_path / CHECKPOINT).theta
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
 def test_a_resumed_run_remembers_the_commits_that_it_was_trained_at(
     tmp_path: Path, uninterrupted: tuple[Path, Evaluation]
 ) -> None:
