@@ -11,6 +11,7 @@ program torch alone. The program's graph is a function of its weights and the ob
 ``program.module()(observations)`` gives the same, but checks every input first, which takes longer than to act.
 """
 
+import json
 import logging
 import time
 import warnings
@@ -29,6 +30,7 @@ from rlmaml.adaptable import AdaptablePolicy
 from rlmaml.errors import UserError
 from rlmaml.policy import ACTIVATIONS
 from rlmaml.rollout import TaskEnvironment
+from rlmaml.run import EVALUATION
 
 Controls: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """Observations (batch, obs) to controls (batch, action)."""
@@ -197,6 +199,12 @@ def card(policy: AdaptablePolicy, control_range: float, task_units: dict[str, st
         "inner_steps_taken": policy.steps_taken,
         **made_with,
     }
+
+
+def held_out_returns(run_dir: Path) -> list[float] | None:
+    """Mean returns after 0, 1, ... inner steps in the evaluation that ended a training; None where there is none."""
+    path = run_dir / EVALUATION
+    return json.loads(path.read_text())["returns"]["mean"] if path.exists() else None
 
 
 def _onnx_module(name: str) -> Any:

@@ -59,6 +59,13 @@ class RecordedEpisodes(NamedTuple):
         """Undiscounted return of each episode."""
         return np.add.reduceat(self.rewards, np.concatenate([[0], self.ends[:-1]]))
 
+    def first(self, count: int) -> "RecordedEpisodes":
+        """The first ``count`` episodes, or all where there are fewer."""
+        steps = self.ends[:count][-1]
+        final = self.final_observations
+        rows = {name: array[:steps] for name, array in self._asdict().items() if array is not None}
+        return RecordedEpisodes(**rows | {"final_observations": None if final is None else final[:count]})
+
 
 def read_episodes(path: Path | str) -> RecordedEpisodes:
     """A checked recording.

@@ -111,7 +111,7 @@ def film_progress(
 
     Args:
         policy: the policy.
-        env: where it samples the episodes of its step; its tasks are changed.
+        env: where it samples the episodes of its step, as many as in training; its tasks are changed.
         scene: where it is filmed.
         task: one task, without task axis.
         seed: of the episodes and of the filmed initial state.
@@ -126,7 +126,7 @@ def film_progress(
     stride = max(frame_stride(steps_per_second), -(-policy.config.horizon // PROGRESS_FRAMES))
     actors = [policy]
     if policy.config.inner_steps:
-        actors.append(policy.adapt(policy.record(env, seed)))
+        actors.append(policy.adapt(policy.record(env, seed).first(policy.config.num_episodes)))
     captions = ("before adaptation", "after 1 gradient step")[: len(actors)]
     films = [film(scene, actor, seed, stride) for actor in actors]
     title = f"meta-iteration {policy.iteration}"

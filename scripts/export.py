@@ -64,7 +64,8 @@ def main() -> None:
     export.write_onnx(program, files["onnx"])
     torch.export.save(program, files["pt2"])
     policy.save(files["safetensors"])
-    text = json.dumps(export.card(policy, control_range, dict(env.task_units), provenance()), indent=2)
+    made_with = provenance() | {"held_out_returns": export.held_out_returns(beside)}
+    text = json.dumps(export.card(policy, control_range, dict(env.task_units), made_with), indent=2)
     write_atomically(files["json"], text.encode())
 
     print("file                   kB   us/action   largest difference")

@@ -55,7 +55,7 @@ def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     names = ("adaptation.mp4", "adaptation.gif")
     targets = [options.output] if options.output else [options.run_dir / name for name in names]
-    stills = options.run_dir / "paths.png"
+    stills = options.output.with_suffix(".png") if options.output else options.run_dir / "paths.png"
     check_writable(options.output)
     check_new(*targets, stills, overwrite=options.overwrite)
 

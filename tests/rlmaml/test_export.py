@@ -15,6 +15,7 @@ from rlmaml.export import (
     Actor,
     card,
     export_program,
+    held_out_returns,
     largest_difference,
     latency,
     load_onnx,
@@ -88,6 +89,12 @@ def test_the_return_of_a_file_is_that_of_the_policy(policy: AdaptablePolicy) -> 
         observation, reward, *_ = env.step(policy.act(observation).astype(np.float64))
         expected += float(reward.mean())
     assert mean_return(env, controls, 1.0, policy.config.horizon, 3) == pytest.approx(expected, rel=1e-5)
+
+
+def test_held_out_returns_are_those_of_the_run_s_evaluation(tmp_path: Path) -> None:
+    assert held_out_returns(tmp_path) is None
+    (tmp_path / "evaluation.json").write_text('{"returns": {"mean": [-40.0, -10.0]}}')
+    assert held_out_returns(tmp_path) == [-40.0, -10.0]
 
 
 def test_the_card_is_plain_data_with_units(policy: AdaptablePolicy) -> None:

@@ -72,6 +72,14 @@ def test_a_rollout_keeps_its_valid_steps() -> None:
         torch.testing.assert_close(getattr(again, name)[mask], getattr(sampled, name)[mask], msg=name)
 
 
+def test_the_first_episodes_are_a_recording_of_their_own() -> None:
+    whole = recording((3, 1, 4), 0)
+    part = check_episodes(whole.first(2), "The recording")
+    np.testing.assert_array_equal(part.returns, whole.returns[:2])
+    np.testing.assert_array_equal(part.observations, whole.observations[:4])
+    assert_equal(whole.first(7), whole)
+
+
 def test_an_episode_that_failed_in_its_first_step_is_left_out() -> None:
     sampled = random_rollout((1, 4, 5))
     valid = random_valid((1, 4, 5))
