@@ -21,11 +21,10 @@ from matplotlib.figure import Figure
 from rlmaml.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
 from rlmaml.config import TrainConfig, check_resumable, differences, from_json
 from rlmaml.errors import NonFiniteError, UserError
-from rlmaml.evaluate import Evaluation
 from rlmaml.figures import DrawEpisodes
 from rlmaml.files import write_atomically
 from rlmaml.intervals import half_interval
-from rlmaml.run import EVALUATION, EVALUATION_SEED, MakeEnv, evaluate_run, run_settings, train
+from rlmaml.run import EVALUATION, EVALUATION_SEED, MakeEnv, configured_evaluation, run_settings, train
 
 COMPARISON, BEYOND, FINE_TUNED = "comparison.json", "beyond.json", "fine_tuned.json"
 FINE_TUNING = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
@@ -92,7 +91,7 @@ def evaluated_run(
             trained = trained._replace(config=replace(config, inner_step_sizes=chosen.inner_step_sizes))
         elif tuned:
             trained = fine_tuned(trained, make_env)
-        evaluation = _evaluate(trained, make_env, EVALUATION_SEED, beyond=beyond)
+        evaluation = configured_evaluation(trained, make_env, EVALUATION_SEED, beyond=beyond)
         settings = run_settings(trained.config) | {"beyond": beyond, "fine_tuning": tuning}
         write_atomically(path, json.dumps(evaluation.as_json(settings), indent=2).encode())
     done: dict[str, Any] = json.loads(path.read_text())
@@ -116,22 +115,9 @@ def fine_tuned(trained: Checkpoint, make_env: MakeEnv) -> Checkpoint:
 def _final_return(checkpoint: Checkpoint, make_env: MakeEnv) -> float:
     """Mean return on the validation tasks after the last inner step; of steps that diverge, the worst there is."""
     try:
-        return float(_evaluate(checkpoint, make_env, VALIDATION_SEED).returns[:, -1].mean())
+        return float(configured_evaluation(checkpoint, make_env, VALIDATION_SEED).returns[:, -1].mean())
     except NonFiniteError:
         return -math.inf
-
-
-def _evaluate(checkpoint: Checkpoint, make_env: MakeEnv, seed: int, *, beyond: bool = False) -> Evaluation:
-    config = checkpoint.config
-    return evaluate_run(
-        checkpoint,
-        make_env,
-        num_tasks=config.evaluation_tasks,
-        num_episodes=config.evaluation_episodes,
-        steps=config.evaluation_steps,
-        seed=seed,
-        beyond=beyond,
-    )
 
 
 def _config_of(report: Mapping[str, Any]) -> TrainConfig:

@@ -78,14 +78,7 @@ def train(
     keep_freed_memory()
 
     latest = train_from(Checkpoint(theta, start, config), env, policy, run_dir, settings, draw, make_scene)
-    evaluation = evaluate_run(
-        latest,
-        make_env,
-        num_tasks=config.evaluation_tasks,
-        num_episodes=config.evaluation_episodes,
-        steps=config.evaluation_steps,
-        seed=EVALUATION_SEED,
-    )
+    evaluation = configured_evaluation(latest, make_env, EVALUATION_SEED)
     write_atomically(run_dir / EVALUATION, json.dumps(evaluation.as_json(settings), indent=2).encode())
     write_outcome(run_dir, config, evaluation.summary())
     picture = io.BytesIO()
@@ -233,6 +226,20 @@ def evaluate_run(
     check_fits(checkpoint, policy.init(0), f"{checkpoint.config.env_id}, {checkpoint.config.variant}")
     return evaluate(
         env, policy, checkpoint.theta, checkpoint.config, num_tasks=num_tasks, steps=steps, seed=seed, beyond=beyond
+    )
+
+
+def configured_evaluation(checkpoint: Checkpoint, make_env: MakeEnv, seed: int, *, beyond: bool = False) -> Evaluation:
+    """:func:`evaluate_run` with as many tasks, episodes and steps as the checkpoint's configuration says."""
+    config = checkpoint.config
+    return evaluate_run(
+        checkpoint,
+        make_env,
+        num_tasks=config.evaluation_tasks,
+        num_episodes=config.evaluation_episodes,
+        steps=config.evaluation_steps,
+        seed=seed,
+        beyond=beyond,
     )
 
 

@@ -55,7 +55,7 @@ def main() -> None:
     check_new(options.json, overwrite=options.overwrite)
 
     from rlmaml.checkpoint import CHECKPOINT, load_checkpoint
-    from rlmaml.run import evaluate_run, run_settings
+    from rlmaml.run import configured_evaluation, run_settings
     from rlmaml.table import evaluation_table
     from rlmaml.threads import check_threads
 
@@ -71,14 +71,8 @@ def main() -> None:
     check_threads(config)
     if options.beyond:
         check_beyond(config)
-    evaluation = evaluate_run(
-        checkpoint._replace(config=config),
-        environment_maker(config),
-        num_tasks=options.num_tasks,
-        num_episodes=options.num_episodes,
-        steps=options.steps,
-        seed=options.seed,
-        beyond=options.beyond,
+    evaluation = configured_evaluation(
+        checkpoint._replace(config=config), environment_maker(config), options.seed, beyond=options.beyond
     )
     place = " beyond the training range" if options.beyond else ""
     print(f"Mean return on {options.num_tasks} held-out tasks{place}, {options.num_episodes} episodes each:\n")
