@@ -31,6 +31,9 @@ LARGEST_LOG_RATIO = 0.5
 LEGAL_SPREAD = (0.5, 2.0)
 """Mean squared standardised action noise; 1 for the policy's own episodes."""
 
+MOST_AT_THE_LIMIT = 0.01
+"""Share of action entries at exactly -1 or 1 above which they count as clipped; a Gaussian draws none."""
+
 
 @dataclass(frozen=True)
 class AdaptablePolicy:
@@ -196,6 +199,8 @@ def off_policy_reason(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> st
     With recorded log-probabilities, the importance ratio ``π(a|o) / π_recorded(a|o)`` is 1 for the policy's own
     episodes. Without them, ``((a − μ(o)) / σ)²`` has mean 1 for these.
     """
+    if np.mean(np.abs(episodes.actions) == 1.0) > MOST_AT_THE_LIMIT:
+        return "its actions were clipped to [-1, 1]; record them as they were drawn."
     with torch.no_grad():
         distribution = policy.network(policy.weights, torch.from_numpy(episodes.observations))
         actions = torch.from_numpy(episodes.actions)

@@ -48,8 +48,13 @@ def evaluation_table(
     env_id: str,
     variant: str,
     horizon: int,
+    *,
+    beyond: bool = False,
 ) -> str:
-    """Mean return after each inner step with its 95 % interval and, if there are several, its terms; this run first."""
+    """Mean return after each inner step with its 95 % interval and, if there are several, its terms; this run first.
+
+    Published returns follow, but not beside tasks ``beyond`` the training range, on which nothing was published.
+    """
     steps = len(summary["mean"])
     intervals = ["" if low is None else f"± {(high - low) / 2:.2f}" for low, high in summary["ci95"]]
     rows = [
@@ -59,7 +64,8 @@ def evaluation_table(
     ]
     if len(terms) > 1:
         rows += [(f"  of which {name}", *[f"{mean:.2f}" for mean in means]) for name, means in terms.items()]
-    for name, means in PUBLISHED.get((env_id, variant, horizon), {}).items():
+    published = {} if beyond else PUBLISHED.get((env_id, variant, horizon), {})
+    for name, means in published.items():
         cells = [f"{mean:.2f}" for mean in means[:steps]]
         rows.append((name, *cells, *[""] * (steps - len(cells))))
     return "\n".join(f"{row[0]:<34}" + "".join(f"{cell:>10}" for cell in row[1:]) for row in rows)

@@ -1,8 +1,9 @@
 """Adapt a meta-trained policy to one task, and write the adapted policy.
 
 In simulation: adapt.py RUN_DIR --task velocity=1.3. From recorded episodes, without a simulator: adapt.py RUN_DIR
---episodes FILE. While the robot goes on working: adapt.py RUN_DIR --task velocity=1.3 --online. RUN_DIR may also be a
-policy that this script wrote, which is then adapted further.
+--episodes FILE. On and on in simulation, with bad steps undone: adapt.py RUN_DIR --task velocity=1.3 --online --steps 10;
+rlmaml.online.adapt_online does the same on a robot. RUN_DIR may also be a policy that this script wrote, which is then
+adapted further.
 """
 
 from dataclasses import dataclass

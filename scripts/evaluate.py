@@ -77,7 +77,14 @@ def main() -> None:
     place = " beyond the training range" if options.beyond else ""
     print(f"Mean return on {options.num_tasks} held-out tasks{place}, {options.num_episodes} episodes each:\n")
     print(
-        evaluation_table(evaluation.summary(), evaluation.term_means(), config.env_id, config.variant, config.horizon)
+        evaluation_table(
+            evaluation.summary(),
+            evaluation.term_means(),
+            config.env_id,
+            config.variant,
+            config.horizon,
+            beyond=options.beyond,
+        )
     )
     if options.json:
         settings = run_settings(config) | {"iterations_done": checkpoint.iteration, "evaluation_seed": options.seed}

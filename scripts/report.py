@@ -28,8 +28,8 @@ class Options:
     """Directories of runs of one family and variant."""
     num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 40
     """Held-out tasks, drawn for evaluation alone."""
-    num_episodes: Annotated[int, tyro.conf.arg(name="episodes")] = 20
-    """Episodes per task and inner step."""
+    num_episodes: Annotated[int | None, tyro.conf.arg(name="episodes")] = None
+    """Episodes per task and inner step; by default as many as in the evaluation that ended each training."""
     steps: int = 3
     """Inner steps; beyond the trained ones, the last step size is used again."""
     seed: int = 10_000
@@ -45,7 +45,7 @@ class Options:
         """Check the numbers before anything is loaded."""
         check_least(
             ("--tasks", self.num_tasks, 1),
-            ("--episodes", self.num_episodes, 1),
+            ("--episodes", 1 if self.num_episodes is None else self.num_episodes, 1),
             ("--steps", self.steps, 0),
             ("--seed", self.seed, 0),
             ("--threads", self.threads, 1),
@@ -96,7 +96,7 @@ def reported(options: Options, run_dir: Path) -> "ReportedRun":
         checkpoint._replace(config=config),
         make_env,
         num_tasks=options.num_tasks,
-        num_episodes=options.num_episodes,
+        num_episodes=options.num_episodes or config.evaluation_episodes,
         steps=steps,
         seed=options.seed,
     )

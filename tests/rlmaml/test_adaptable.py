@@ -116,6 +116,9 @@ def test_exploration_draws_unclipped_actions_around_the_mean_that_adapt_takes_fo
     own = RecordedEpisodes(seen, actions, generator.standard_normal(400), np.zeros_like(ends), ends)
     for episodes in (own, own._replace(log_probs=log_probs)):
         assert off_policy_reason(policy, episodes) is None
+    clipped = off_policy_reason(policy, own._replace(actions=actions.clip(-1.0, 1.0)))
+    assert clipped is not None
+    assert "were clipped to [-1, 1]" in clipped
     known, assumed = policy.adapt(own._replace(log_probs=log_probs)), policy.adapt(own)
     torch.testing.assert_close(vector(known.params), vector(assumed.params))
 

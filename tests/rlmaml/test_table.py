@@ -17,6 +17,7 @@ def test_the_table_shows_means_and_half_widths_beside_the_published_returns_of_t
 def test_published_returns_are_not_shown_beside_another_variant_or_horizon() -> None:
     assert "published" not in evaluation_table(SUMMARY, TERMS, "Navigation2D-v0", "finn2017", 50)
     assert "published" not in evaluation_table(SUMMARY, TERMS, "Navigation2D-v0", "dynamics", 100)
+    assert "published" not in evaluation_table(SUMMARY, TERMS, "Navigation2D-v0", "finn2017", 100, beyond=True)
 
 
 def test_a_single_task_has_no_interval() -> None:

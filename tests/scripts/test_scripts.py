@@ -314,7 +314,7 @@ def test_a_policy_is_filmed_before_and_after_adaptation(
     assert run(*render) == 0
     assert "Task: goal = (0.3, -0.2) m; return -" in capsys.readouterr().out
     assert video.stat().st_size > 1000
-    assert (trained / "paths.png").exists()
+    assert video.with_suffix(".png").exists()
     assert run(*render) == 2
     assert "exists" in capsys.readouterr().err
 
