@@ -1,7 +1,7 @@
 """Adapt a meta-trained policy to one task, and write the adapted policy.
 
 In simulation: adapt.py RUN_DIR --task velocity=1.3. From recorded episodes, without a simulator: adapt.py RUN_DIR
---episodes FILE. On and on in simulation, with bad steps undone: adapt.py RUN_DIR --task velocity=1.3 --online --steps 10;
+--episodes FILE. On and on, bad steps undone, in simulation: adapt.py RUN_DIR --task velocity=1.3 --online --steps 9;
 rlmaml.online.adapt_online does the same on a robot. RUN_DIR may also be a policy that this script wrote, which is then
 adapted further.
 """
