@@ -51,3 +51,12 @@ def load_family(env_id: str) -> FamilyMaker:
     module, name = family.split(":")
     maker: FamilyMaker = getattr(import_module(module), name)
     return maker
+
+
+def data_sheet(env_id: str) -> str | None:
+    """The text that says what a family's numbers are, with units; None for one registered without a module.
+
+    Raises as ``find_entry`` does.
+    """
+    family = find_entry(env_id).family
+    return import_module(family.split(":")[0]).__doc__ if isinstance(family, str) else None

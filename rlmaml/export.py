@@ -180,12 +180,13 @@ def card(policy: AdaptablePolicy, control_range: float, task_units: dict[str, st
         "task_units": task_units,
         "observation": {
             "size": policy.network.observation_size,
-            "units": "those of the family's data sheet",
+            "units": "as in the data sheet",
             "divided_by": list(config.observation_scales) or 1.0,
         },
         "control": {
             "size": policy.network.action_size,
             "range": [-control_range, control_range],
+            "units": "as in the data sheet",
             "meaning": "most likely action, clipped to [-1, 1], times the control range",
         },
         "network": {"hidden": list(config.hidden), "activation": config.activation},

@@ -47,6 +47,7 @@ def main() -> None:
 
     import torch
 
+    from envs.registry import data_sheet
     from rlmaml import export
     from rlmaml.adaptable import load
     from rlmaml.provenance import provenance
@@ -64,7 +65,11 @@ def main() -> None:
     export.write_onnx(program, files["onnx"])
     torch.export.save(program, files["pt2"])
     policy.save(files["safetensors"])
-    made_with = provenance() | {"held_out_returns": export.held_out_returns(beside)}
+    made_with = {
+        "held_out_returns": export.held_out_returns(beside),
+        "data_sheet": data_sheet(policy.config.env_id),
+        **provenance(),
+    }
     text = json.dumps(export.card(policy, control_range, dict(env.task_units), made_with), indent=2)
     write_atomically(files["json"], text.encode())
 

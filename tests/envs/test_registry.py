@@ -5,7 +5,7 @@ import gymnasium
 import pytest
 
 from envs import KNOWN_IDS, TaskVectorEnv, make_tasks_env
-from envs.registry import FAMILIES, load_family
+from envs.registry import FAMILIES, Entry, data_sheet, load_family
 
 
 @pytest.mark.parametrize("env_id", KNOWN_IDS)
@@ -36,3 +36,12 @@ def test_importing_the_package_is_silent_and_leaves_heavy_packages_alone() -> No
     result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
     assert result.stderr == ""
+
+
+def test_every_family_has_a_data_sheet_that_names_it_but_those_registered_without_a_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for env_id in KNOWN_IDS:
+        assert env_id in str(data_sheet(env_id))
+    monkeypatch.setitem(FAMILIES, "Borrowed-v0", Entry(load_family("HalfCheetahVel-v0"), horizon=5))
+    assert data_sheet("Borrowed-v0") is None

@@ -339,7 +339,10 @@ def test_a_policy_is_exported_verified_and_timed(
     assert "Return on goal = (0.3, -0.2) m: -" in output
     names = ["policy.int8.onnx", "policy.json", "policy.onnx", "policy.pt2", "policy.safetensors"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
-    assert json.loads((tmp_path / "out" / "policy.json").read_text())["family"] == "Navigation2D-v0"
+    card = json.loads((tmp_path / "out" / "policy.json").read_text())
+    assert card["family"] == "Navigation2D-v0"
+    assert "Navigation2D-v0" in card["data_sheet"]
+    assert len(card["held_out_returns"]) > 1
     assert run(*export) == 2
     assert "exists" in capsys.readouterr().err
 
