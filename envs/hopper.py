@@ -46,9 +46,9 @@ import numpy as np
 from envs.bodies import load_model, planar_position, positions_and_velocities, uniform_state
 from envs.changes import random_parameters
 from envs.family import Bools
-from envs.locomotion import Body, LocomotionFamily, RewardTerm
+from envs.locomotion import Body, LocomotionFamily
 from envs.physics import Physics, Simulation
-from envs.problems import at_speed, control, forwards, survive
+from envs.problems import at_speed, forwards, upright
 
 JOINTS = ("thigh_joint", "leg_joint", "foot_joint")
 GEOMS = ("floor", "torso_geom", "thigh_geom", "leg_geom", "foot_geom")
@@ -78,9 +78,7 @@ BODY = Body(
 )
 
 
-def terms(bonus: float) -> dict[str, RewardTerm]:
-    """The terms that do not depend on the task, with a reward for standing."""
-    return {"control_cost": control(0.001), "survive_reward": survive(bonus)}
+terms = partial(upright, 0.001)
 
 
 changed = partial(random_parameters, num_bodies=4, joints=JOINTS, geoms=GEOMS)

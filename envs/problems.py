@@ -27,6 +27,11 @@ def survive(bonus: float) -> RewardTerm:
     return lambda motion, task: survive_reward(motion.healthy, bonus)
 
 
+def upright(weight: float, bonus: float) -> dict[str, RewardTerm]:
+    """The terms of a robot that may fall and that do not depend on the task: effort, and a reward for standing."""
+    return {"control_cost": control(weight), "survive_reward": survive(bonus)}
+
+
 def at_speed(body: Body, terms: Mapping[str, RewardTerm], fastest: float, fastest_wide: float) -> LocomotionVariant:
     """Run at the speed ``velocity`` ~ U[0, fastest] m/s along x; in tests, up to ``fastest_wide``."""
 

@@ -47,9 +47,9 @@ from functools import partial
 from envs.bodies import load_model, planar_position, positions_and_velocities, uniform_state
 from envs.changes import random_parameters
 from envs.family import Bools
-from envs.locomotion import Body, LocomotionFamily, RewardTerm
+from envs.locomotion import Body, LocomotionFamily
 from envs.physics import Physics, Simulation
-from envs.problems import at_speed, control, forwards, survive
+from envs.problems import at_speed, forwards, upright
 
 JOINTS = ("thigh_joint", "leg_joint", "foot_joint", "thigh_left_joint", "leg_left_joint", "foot_left_joint")
 GEOMS = (
@@ -87,9 +87,7 @@ def body(substeps: int) -> Body:
     )
 
 
-def terms(bonus: float) -> dict[str, RewardTerm]:
-    """The terms that do not depend on the task, with a reward for standing."""
-    return {"control_cost": control(0.001), "survive_reward": survive(bonus)}
+terms = partial(upright, 0.001)
 
 
 VELOCITY = LocomotionFamily(
@@ -104,6 +102,6 @@ PARAMETERS = LocomotionFamily(
     "Walker2dParams",
     {
         "rothfuss2019": changed(forwards(body(5), terms(1.0))),
-        "velocity": changed(at_speed(body(4), terms(5.0), 3.0, 4.0)),
+        "velocity": changed(VELOCITY.variants["gymnasium"]),
     },
 )

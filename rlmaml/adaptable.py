@@ -197,7 +197,8 @@ def off_policy_reason(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> st
     """Why recorded episodes cannot be this policy's own, or None if they may be.
 
     With recorded log-probabilities, the importance ratio ``π(a|o) / π_recorded(a|o)`` is 1 for the policy's own
-    episodes. Without them, ``((a − μ(o)) / σ)²`` has mean 1 for these.
+    episodes. Without them, ``((a − μ(o)) / σ)²`` has mean 1 for these. Actions drawn from a Gaussian are never exactly
+    -1 or 1.
     """
     if np.mean(np.abs(episodes.actions) == 1.0) > MOST_AT_THE_LIMIT:
         return "its actions were clipped to [-1, 1]; record them as they were drawn."

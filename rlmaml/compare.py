@@ -76,7 +76,7 @@ def evaluated_run(
     path = run_dir / (BEYOND if beyond else FINE_TUNED if tuned else EVALUATION)
     if path.exists():
         report: dict[str, Any] = json.loads(path.read_text())
-        stored = _config_of(report)
+        stored = _config_of(report["config"])
         if tuned:
             stored = replace(stored, inner_step_sizes=config.inner_step_sizes)
         check_resumable(stored, config)
@@ -87,7 +87,7 @@ def evaluated_run(
     if beyond or tuned:
         trained = load_checkpoint(run_dir / CHECKPOINT)._replace(config=config)
         if tuned and beyond:
-            chosen = _config_of(json.loads((run_dir / FINE_TUNED).read_text()))
+            chosen = _config_of(json.loads((run_dir / FINE_TUNED).read_text())["config"])
             trained = trained._replace(config=replace(config, inner_step_sizes=chosen.inner_step_sizes))
         elif tuned:
             trained = fine_tuned(trained, make_env)
@@ -120,8 +120,9 @@ def _final_return(checkpoint: Checkpoint, make_env: MakeEnv) -> float:
         return -math.inf
 
 
-def _config_of(report: Mapping[str, Any]) -> TrainConfig:
-    return from_json(json.dumps(report["config"]["config"]))
+def _config_of(settings: Mapping[str, Any]) -> TrainConfig:
+    """The configuration in what :func:`rlmaml.run.run_settings` wrote."""
+    return from_json(json.dumps(settings["config"]))
 
 
 class MethodReturns(NamedTuple):
@@ -168,8 +169,7 @@ def read_comparison(folder: Path) -> Comparison | None:
             place: {method: MethodReturns(np.array(data["per_task"])) for method, data in part["methods"].items()}
             for place, part in stored["results"].items()
         }
-        config = from_json(json.dumps(stored["settings"]["config"]))
-        return Comparison(config, tuple(stored["settings"]["seeds"]), results)
+        return Comparison(_config_of(stored["settings"]), tuple(stored["settings"]["seeds"]), results)
     except (KeyError, OSError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not of this version. Repeat compare.py with --overwrite; runs are kept.") from error
 
@@ -240,7 +240,7 @@ def comparison_figure(results: Mapping[str, Mapping[str, MethodReturns]]) -> Fig
         stages = max(len(returns.mean) for returns in methods.values())
         for method, returns in methods.items():
             mean, bars, band = (
-                _stretch(values, stages) for values in (returns.mean, returns.over_seeds, returns.over_tasks)
+                over_stages(values, stages) for values in (returns.mean, returns.over_seeds, returns.over_tasks)
             )
             steps, colour = np.arange(stages), COLOURS[method]
             axes.fill_between(steps, mean - band, mean + band, color=colour, alpha=0.12, linewidth=0)
@@ -277,7 +277,8 @@ def _problem(config: TrainConfig) -> tuple[str, str, int]:
     return config.env_id, config.variant, config.horizon
 
 
-def _stretch(values: Floats, stages: int) -> Floats:
+def over_stages(values: Floats, stages: int) -> Floats:
+    """One value per stage: a single one, as of an oracle, serves all of them."""
     return np.broadcast_to(values, (stages,)) if len(values) == 1 else values
 
 

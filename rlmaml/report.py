@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlmaml import compare
-from rlmaml.compare import IN_RANGE, METHODS, Comparison, MethodReturns
+from rlmaml.compare import IN_RANGE, METHODS, Comparison, MethodReturns, over_stages
 from rlmaml.effects import Effects
 from rlmaml.errors import UserError
 from rlmaml.evaluate import Evaluation
@@ -134,7 +134,7 @@ def _returns(runs: Sequence[ReportedRun], comparison: Comparison | None) -> str:
         rows.append((f"{method}, {seeds}: {METHODS[method]}", _cells(returns)))
     config = runs[0].settings["config"]
     for name, means in PUBLISHED.get((config["env_id"], config["variant"], config["horizon"]), {}).items():
-        line = np.broadcast_to(means, (stages,)) if len(means) == 1 else np.array(means[:stages])
+        line = over_stages(np.array(means[:stages]), stages)
         if not comparison:
             axes.plot(range(len(line)), line, "--", color=INK, linewidth=1)
             axes.annotate(name.split(",")[0], (len(line) - 1, line[-1]), fontsize=7, ha="right", va="bottom")
@@ -151,10 +151,7 @@ def _returns(runs: Sequence[ReportedRun], comparison: Comparison | None) -> str:
 
 
 def _line(axes: Axes, returns: MethodReturns, stages: int, **style: Any) -> None:
-    mean, half = (
-        np.broadcast_to(values, (stages,)) if len(values) == 1 else values
-        for values in (returns.mean, np.nan_to_num(returns.over_tasks))
-    )
+    mean, half = (over_stages(values, stages) for values in (returns.mean, np.nan_to_num(returns.over_tasks)))
     axes.errorbar(np.arange(len(mean)), mean, half, capsize=3, **style)
 
 
