@@ -17,6 +17,7 @@ from rlmaml.distributions import Gaussian
 from rlmaml.episodes import inner_step, to_batch
 from rlmaml.errors import NonFiniteError, UserError
 from rlmaml.initial import sized_policy
+from rlmaml.maml_trpo import trust_region_step
 from rlmaml.parameters import detach, policy_parameters, with_task_axis
 from rlmaml.policy import GaussianMLP
 from rlmaml.recorded import RecordedEpisodes, as_rollout, check_episodes, from_rollout
@@ -98,12 +99,15 @@ class AdaptablePolicy:
             )
         return seen
 
-    def adapt(self, episodes: RecordedEpisodes, *, step_scale: float = 1.0) -> "AdaptablePolicy":
-        """The policy after one more inner step, on episodes sampled with this one.
+    def adapt(
+        self, episodes: RecordedEpisodes, *, trust_region: float | None = None, step_scale: float = 1.0
+    ) -> "AdaptablePolicy":
+        """The policy after one more step, on episodes sampled with this one.
 
         Args:
             episodes: several episodes on the robot's task; see :mod:`rlmaml.recorded`.
-            step_scale: factor on the inner step size.
+            trust_region: take a trust-region step of at most this KL, in nats, instead of the trained inner step.
+            step_scale: factor on the step.
 
         Warns:
             The episodes look as if another policy had made them; see :func:`off_policy_reason`.
@@ -123,9 +127,12 @@ class AdaptablePolicy:
             sampled = sampled._replace(log_probs=log_probs)
         try:
             batch = to_batch(sampled, self.config)
+            if trust_region is None:
+                after = inner_step(self.network, repeated, before, batch, self.config, self.steps_taken)
+            else:
+                after = trust_region_step(self.network, before, batch, self.config, trust_region, Stopwatch())
         except NonFiniteError as error:
             raise UserError(f"Adaptation failed: {error}") from error
-        after = inner_step(self.network, repeated, before, batch, self.config, self.steps_taken)
         adapted = {name: before[name] + step_scale * (after[name] - before[name]) for name in before}
         if not all(bool(tensor.isfinite().all()) for tensor in adapted.values()):
             raise UserError("Adaptation failed: the adapted parameters are not finite. Check the recorded rewards.")

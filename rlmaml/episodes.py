@@ -1,9 +1,12 @@
-"""Adaptation with an environment in the loop: sample episodes, take an inner step, sample again."""
+"""Adaptation with an environment in the loop: sample episodes, take a step, sample again."""
+
+from tqdm import tqdm
 
 from rlmaml.adapt import adapt
 from rlmaml.advantages import with_advantages
 from rlmaml.config import TrainConfig
 from rlmaml.losses import INNER_LOSSES
+from rlmaml.maml_trpo import trust_region_step
 from rlmaml.parameters import detach, learned_step_sizes, policy_parameters, with_task_axis
 from rlmaml.policy import Policy
 from rlmaml.rollout import TaskEnvironment, rollout
@@ -23,8 +26,22 @@ def sample_and_adapt(
     *,
     num_tasks: int,
     inner_steps: int,
+    trust_region: float | None = None,
+    progress: bool = False,
 ) -> tuple[list[Rollout], list[Batch]]:
-    """Rollouts before, between and after ``inner_steps`` inner steps on the environment's current tasks.
+    """Rollouts before, between and after ``inner_steps`` steps on the environment's current tasks.
+
+    Args:
+        env: environment with a multiple of ``num_tasks`` copies.
+        policy: the policy.
+        theta: meta-parameters.
+        config: settings of the inner steps, as trained.
+        streams: random streams of the initial states and the actions.
+        clock: receives ``advantages``, ``adapt`` and what a rollout counts.
+        num_tasks: number of tasks.
+        inner_steps: number of steps; beyond the trained ones, the last step size is used again.
+        trust_region: take trust-region steps of at most this KL instead of inner steps.
+        progress: show a progress bar.
 
     Returns:
         ``inner_steps + 1`` rollouts, and the batches that the losses read of them.
@@ -35,7 +52,7 @@ def sample_and_adapt(
     repeated = detach(with_task_axis(theta, num_tasks))
     task_params = policy_parameters(repeated)
     rollouts, batches = [], []
-    for step in range(inner_steps + 1):
+    for step in tqdm(range(inner_steps + 1), desc="adaptation", unit="step", leave=False, disable=not progress):
         with torch_threads(1):  # threads that wait by spinning would slow the physics
             sampled = rollout(
                 env,
@@ -52,7 +69,10 @@ def sample_and_adapt(
                 batch = to_batch(sampled, config)
             if step < inner_steps:
                 with clock.part("adapt"):
-                    task_params = inner_step(policy, repeated, task_params, batch, config, step)
+                    if trust_region is None:
+                        task_params = inner_step(policy, repeated, task_params, batch, config, step)
+                    else:
+                        task_params = trust_region_step(policy, task_params, batch, config, trust_region, clock)
         rollouts.append(sampled)
         batches.append(batch)
     return rollouts, batches

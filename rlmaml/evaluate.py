@@ -71,6 +71,8 @@ def evaluate(
     steps: int,
     seed: int,
     beyond: bool = False,
+    trust_region: float | None = None,
+    progress: bool = False,
 ) -> Evaluation:
     """Adapt theta to ``num_tasks`` tasks drawn for evaluation alone, with no meta-update.
 
@@ -83,6 +85,8 @@ def evaluate(
         steps: number of inner steps; beyond the trained ones, the last step size is used again.
         seed: seed of the evaluation; its streams are never used in training.
         beyond: draw the tasks outside of the training range.
+        trust_region: adapt by trust-region steps of at most this KL instead of inner steps.
+        progress: show a progress bar.
 
     Raises:
         NonFiniteError: an observation, a reward or the baseline is NaN or infinite.
@@ -91,7 +95,16 @@ def evaluate(
     tasks = env.sample_tasks(num_tasks, streams.task_seeds(num_tasks), beyond=beyond)
     env.set_tasks(tasks)
     rollouts, _ = sample_and_adapt(
-        env, policy, theta, config, streams, Stopwatch(), num_tasks=num_tasks, inner_steps=steps
+        env,
+        policy,
+        theta,
+        config,
+        streams,
+        Stopwatch(),
+        num_tasks=num_tasks,
+        inner_steps=steps,
+        trust_region=trust_region,
+        progress=progress,
     )
     returns = torch.stack([sampled.returns.mean(1) for sampled in rollouts], 1).cpu()
     return Evaluation(tasks, rollouts, returns, env.reward_terms)

@@ -8,6 +8,7 @@ a line search that adapts anew at every candidate.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -115,6 +116,39 @@ def update(
         accepted=found.accepted,
     )
     return (unflatten(found.point, theta) if found.accepted else theta), report
+
+
+def trust_region_step(
+    policy: Policy, params: Params, batch: Batch, config: TrainConfig, max_kl: float, clock: Stopwatch
+) -> Params:
+    """One TRPO step of every task on its own episodes: :func:`update` of a single task without inner steps.
+
+    Where an inner step has a fixed size, this one follows the natural gradient as far as the episodes' KL allows. It
+    keeps improving a policy over many steps that plain gradients, noisy and badly scaled, leave where it is.
+
+    Args:
+        policy: the policy.
+        params: task parameters, with a leading task axis.
+        batch: episodes sampled with exactly these parameters.
+        config: ``damping``, ``cg_iterations``, ``backtrack`` and ``backtrack_tries``. The curvature is that of all
+            episodes.
+        max_kl: largest mean KL between the policies before and after, in nats.
+        clock: receives ``gradient``, ``curvature`` and ``line_search``.
+
+    Returns:
+        Task parameters; those of a task whose line search found nothing are as they were.
+
+    Raises:
+        NonFiniteError: a loss or its gradient is NaN or infinite.
+    """
+    alone = replace(config, inner_steps=0, learn_step_sizes=False, stage_weights=(1.0,))
+    alone = replace(alone, max_kl=max_kl, curvature_fraction=1.0)
+    stepped = []
+    for task in range(len(batch.valid)):
+        own = Batch(*(field[task : task + 1] for field in batch))
+        theta, _ = update(policy, {name: tensor[task] for name, tensor in params.items()}, [], own, alone, clock)
+        stepped.append(theta)
+    return {name: torch.stack([theta[name] for theta in stepped]) for name in params}
 
 
 def adapted_stages(

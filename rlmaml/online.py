@@ -1,4 +1,4 @@
-"""Adaptation with the robot in the loop: collect episodes, take an inner step, collect again."""
+"""Adaptation with the robot in the loop: collect episodes, take a step, collect again."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
@@ -37,8 +37,16 @@ def return_interval(returns: npt.NDArray[np.float64]) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def adapt_in_steps(policy: AdaptablePolicy, collect: Collect, rounds: int) -> Iterator[Attempt]:
-    """The policy as it is, then after each of ``rounds`` inner steps, all of which are kept.
+def adapt_in_steps(
+    policy: AdaptablePolicy, collect: Collect, rounds: int, *, trust_region: float | None = None
+) -> Iterator[Attempt]:
+    """The policy as it is, then after each of ``rounds`` steps, all of which are kept.
+
+    Args:
+        policy: the policy to begin with.
+        collect: collects episodes of a policy.
+        rounds: steps.
+        trust_region: see :meth:`rlmaml.adaptable.AdaptablePolicy.adapt`.
 
     Raises:
         UserError: see :meth:`rlmaml.adaptable.AdaptablePolicy.adapt`.
@@ -47,15 +55,23 @@ def adapt_in_steps(policy: AdaptablePolicy, collect: Collect, rounds: int) -> It
         episodes = collect(policy, visit)
         yield Attempt(policy, episodes)
         if visit < rounds:
-            policy = policy.adapt(episodes)
+            policy = policy.adapt(episodes, trust_region=trust_region)
 
 
-def adapt_online(policy: AdaptablePolicy, collect: Collect, rounds: int) -> Iterator[Attempt]:
+def adapt_online(
+    policy: AdaptablePolicy, collect: Collect, rounds: int, *, trust_region: float | None = None
+) -> Iterator[Attempt]:
     """The policy as it is, then after each of ``rounds`` attempts to improve it; bad ones are undone.
 
     A step is undone where the return interval of the new policy lies below that of the previous one. The next attempt
-    then starts from the previous policy with fresh episodes and half the step; after a step that is kept, the size is
-    the trained one again.
+    then starts from the previous policy with fresh episodes and half the step; after a step that is kept, it is whole
+    again.
+
+    Args:
+        policy: the policy to begin with.
+        collect: collects episodes of a policy.
+        rounds: attempts.
+        trust_region: see :meth:`rlmaml.adaptable.AdaptablePolicy.adapt`.
 
     Raises:
         UserError: see :meth:`rlmaml.adaptable.AdaptablePolicy.adapt`.
@@ -65,7 +81,7 @@ def adapt_online(policy: AdaptablePolicy, collect: Collect, rounds: int) -> Iter
     returns = episodes.returns.astype(np.float64)
     yield Attempt(policy, episodes)
     for _ in range(rounds):
-        candidate = policy.adapt(episodes, step_scale=scale)
+        candidate = policy.adapt(episodes, trust_region=trust_region, step_scale=scale)
         visit += 1
         attempt = Attempt(candidate, collect(candidate, visit))
         if return_interval(attempt.returns)[1] < return_interval(returns)[0]:

@@ -218,6 +218,8 @@ def evaluate_run(
     steps: int,
     seed: int,
     beyond: bool = False,
+    trust_region: float | None = None,
+    progress: bool = False,
 ) -> Evaluation:
     """Evaluate a checkpoint on ``num_tasks`` held-out tasks; see :func:`rlmaml.evaluate.evaluate`."""
     keep_freed_memory()
@@ -225,11 +227,28 @@ def evaluate_run(
     policy = make_policy(checkpoint.config, env)
     check_fits(checkpoint, policy.init(0), f"{checkpoint.config.env_id}, {checkpoint.config.variant}")
     return evaluate(
-        env, policy, checkpoint.theta, checkpoint.config, num_tasks=num_tasks, steps=steps, seed=seed, beyond=beyond
+        env,
+        policy,
+        checkpoint.theta,
+        checkpoint.config,
+        num_tasks=num_tasks,
+        steps=steps,
+        seed=seed,
+        beyond=beyond,
+        trust_region=trust_region,
+        progress=progress,
     )
 
 
-def configured_evaluation(checkpoint: Checkpoint, make_env: MakeEnv, seed: int, *, beyond: bool = False) -> Evaluation:
+def configured_evaluation(
+    checkpoint: Checkpoint,
+    make_env: MakeEnv,
+    seed: int,
+    *,
+    beyond: bool = False,
+    trust_region: float | None = None,
+    progress: bool = False,
+) -> Evaluation:
     """:func:`evaluate_run` with as many tasks, episodes and steps as the checkpoint's configuration says."""
     config = checkpoint.config
     return evaluate_run(
@@ -240,6 +259,8 @@ def configured_evaluation(checkpoint: Checkpoint, make_env: MakeEnv, seed: int, 
         steps=config.evaluation_steps,
         seed=seed,
         beyond=beyond,
+        trust_region=trust_region,
+        progress=progress,
     )
 
 

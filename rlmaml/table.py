@@ -41,6 +41,9 @@ PUBLISHED: dict[tuple[str, str, int], dict[str, tuple[float, ...]]] = {
 They belong to one variant of one family at one horizon, and say nothing about any other.
 """
 
+LONGER_STEPS = tuple(10 * 2**doubling for doubling in range(10))
+"""10, 20, 40, …: which steps of a long adaptation stand in the table."""
+
 
 def evaluation_table(
     summary: Mapping[str, Sequence[Any]],
@@ -55,17 +58,21 @@ def evaluation_table(
 
     Published returns follow, but not beside tasks ``beyond`` the training range, on which nothing was published.
     """
-    steps = len(summary["mean"])
+    shown = shown_steps(len(summary["mean"]) - 1)
     intervals = ["" if low is None else f"± {(high - low) / 2:.2f}" for low, high in summary["ci95"]]
     rows = [
-        ("inner steps", *[str(k) for k in range(steps)]),
-        ("this run", *[f"{mean:.2f}" for mean in summary["mean"]]),
-        ("  95 % interval over tasks", *intervals),
+        ("inner steps", *[str(step) for step in shown]),
+        ("this run", *[f"{summary['mean'][step]:.2f}" for step in shown]),
+        ("  95 % interval over tasks", *[intervals[step] for step in shown]),
     ]
     if len(terms) > 1:
-        rows += [(f"  of which {name}", *[f"{mean:.2f}" for mean in means]) for name, means in terms.items()]
+        rows += [(f"  of which {name}", *[f"{means[step]:.2f}" for step in shown]) for name, means in terms.items()]
     published = {} if beyond else PUBLISHED.get((env_id, variant, horizon), {})
     for name, means in published.items():
-        cells = [f"{mean:.2f}" for mean in means[:steps]]
-        rows.append((name, *cells, *[""] * (steps - len(cells))))
+        rows.append((name, *[f"{means[step]:.2f}" if step < len(means) else "" for step in shown]))
     return "\n".join(f"{row[0]:<34}" + "".join(f"{cell:>10}" for cell in row[1:]) for row in rows)
+
+
+def shown_steps(last: int) -> list[int]:
+    """The steps up to ``last`` that a table has room for: the first few, the last, and ever fewer between them."""
+    return [step for step in range(last + 1) if step in (0, 1, 2, 3, 5, last) or step in LONGER_STEPS]

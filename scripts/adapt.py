@@ -1,9 +1,9 @@
 """Adapt a meta-trained policy to one task, and write the adapted policy.
 
 In simulation: adapt.py RUN_DIR --task velocity=1.3. From recorded episodes, without a simulator: adapt.py RUN_DIR
---episodes FILE. On and on, bad steps undone, in simulation: adapt.py RUN_DIR --task velocity=1.3 --online --steps 9;
-rlmaml.online.adapt_online does the same on a robot. RUN_DIR may also be a policy that this script wrote, which is then
-adapted further.
+--episodes FILE. On and on, within a trust region and with bad steps undone, in simulation: adapt.py RUN_DIR --task
+velocity=1.3 --online --trust-region 0.02 --steps 50; rlmaml.online.adapt_online does the same on a robot. RUN_DIR may
+also be a policy that this script wrote, which is then adapted further.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from common import check_least, make_task_environment
+from common import check_least, check_trust_region, make_task_environment
 
 from rlmaml.cli import lasting_imports, run_command
 from rlmaml.errors import UserError
@@ -33,10 +33,13 @@ class Options:
     """Adapt from these recorded episodes instead: an .npz file (its layout: rlmaml/recorded.py) or a Minari dataset."""
     online: bool = False
     """Go on adapting; undo a step after which the return is significantly worse."""
+    trust_region: float | None = None
+    """Take trust-region steps of at most this KL, in nats, instead of the trained inner steps: 0.02, say. They go on
+    improving the policy over tens of steps, where inner steps of fixed size soon only move it about."""
     num_episodes: Annotated[int, tyro.conf.arg(name="episodes-per-step")] = 20
-    """Episodes per inner step in simulation."""
+    """Episodes per step in simulation."""
     steps: int = 1
-    """Inner steps in simulation, or attempts with --online; beyond the trained steps, the last size is used again."""
+    """Steps in simulation, or attempts with --online; beyond the trained inner steps, the last size is used again."""
     seed: int = 0
     """Seed of the episodes, and of a random task."""
     variant: str | None = None
@@ -58,6 +61,7 @@ class Options:
             ("--seed", self.seed, 0),
             ("--threads", self.threads, 1),
         )
+        check_trust_region(self.trust_region)
         if self.episodes and (self.online or self.record or self.variant or self.task != ("random",)):
             raise UserError("--episodes needs no simulator; it excludes --task, --variant, --online and --record.")
         if self.episodes and self.steps != 1:
@@ -85,7 +89,7 @@ def main() -> None:
         from rlmaml.recorded import read_episodes
 
         episodes = read_episodes(options.episodes)
-        adapted = policy.adapt(episodes)
+        adapted = policy.adapt(episodes, trust_region=options.trust_region)
         print(f"Recorded episodes: {len(episodes.ends)}, mean return {episodes.returns.mean():.2f}.")
     else:
         adapted = adapt_in_simulation(options, policy)
@@ -103,7 +107,10 @@ def adapt_in_simulation(options: Options, policy: "AdaptablePolicy") -> "Adaptab
     )
     print(f"Task: {description}\n\nsteps  return  95 % interval")
     steps = (adapt_online if options.online else adapt_in_steps)(
-        policy, lambda current, visit: current.record(env, options.seed + visit), options.steps
+        policy,
+        lambda current, visit: current.record(env, options.seed + visit),
+        options.steps,
+        trust_region=options.trust_region,
     )
     for number, step in enumerate(steps):
         low, high = return_interval(step.returns)

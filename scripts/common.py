@@ -1,5 +1,6 @@
 """What the scripts share: they introduce the environments of ``envs`` to ``rlmaml``, and train."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -70,6 +71,12 @@ def check_least(*options: tuple[str, int, int]) -> None:
     for name, value, least in options:
         if value < least:
             raise UserError(f"{name} is {value}; it must be at least {least}.")
+
+
+def check_trust_region(max_kl: float | None) -> None:
+    """Raise a :class:`UserError` for a trust region that is no positive, finite KL."""
+    if max_kl is not None and not 0 < max_kl < math.inf:
+        raise UserError(f"--trust-region is {max_kl}; it is a KL in nats above 0, such as 0.02.")
 
 
 def environment_maker(config: TrainConfig, render_mode: str | None = None) -> Callable[[int], "TaskVectorEnv"]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from common import check_beyond, check_least, environment_maker
+from common import check_beyond, check_least, check_trust_region, environment_maker
 
 from rlmaml.cli import run_command
 from rlmaml.files import check_new, check_writable, write_atomically
@@ -24,6 +24,8 @@ class Options:
     """Episodes per task and inner step."""
     steps: int = 3
     """Inner steps; beyond the trained ones, the last step size is used again."""
+    trust_region: float | None = None
+    """Adapt by trust-region steps of at most this KL, in nats, instead of inner steps; 0.02, say."""
     seed: int = 10_000
     """Seed of the held-out tasks and of the episodes."""
     variant: str | None = None
@@ -46,6 +48,7 @@ class Options:
             ("--seed", self.seed, 0),
             ("--threads", self.threads, 1),
         )
+        check_trust_region(self.trust_region)
 
 
 def main() -> None:
@@ -72,7 +75,12 @@ def main() -> None:
     if options.beyond:
         check_beyond(config)
     evaluation = configured_evaluation(
-        checkpoint._replace(config=config), environment_maker(config), options.seed, beyond=options.beyond
+        checkpoint._replace(config=config),
+        environment_maker(config),
+        options.seed,
+        beyond=options.beyond,
+        trust_region=options.trust_region,
+        progress=True,
     )
     place = " beyond the training range" if options.beyond else ""
     print(f"Mean return on {options.num_tasks} held-out tasks{place}, {options.num_episodes} episodes each:\n")
@@ -88,7 +96,7 @@ def main() -> None:
     )
     if options.json:
         settings = run_settings(config) | {"iterations_done": checkpoint.iteration, "evaluation_seed": options.seed}
-        settings |= {"beyond": options.beyond}
+        settings |= {"beyond": options.beyond, "trust_region": options.trust_region}
         write_atomically(options.json, json.dumps(evaluation.as_json(settings), indent=2).encode())
 
 

@@ -57,6 +57,27 @@ def test_two_steps_from_recorded_episodes_equal_adaptation_in_the_loop(tmp_path:
     assert policy.steps_taken == 3
 
 
+def test_trust_region_steps_from_recorded_episodes_equal_those_in_the_loop(tmp_path: Path) -> None:
+    env, policy = navigation(), saved_policy(tmp_path)
+    rollouts, _ = sample_and_adapt(
+        env,
+        policy.network,
+        policy.params,
+        LEARNED,
+        RandomStreams(5, Phase.EVALUATION),
+        Stopwatch(),
+        num_tasks=1,
+        inner_steps=2,
+        trust_region=0.05,
+    )
+    for sampled in rollouts:
+        episodes = policy.record(env, 5)
+        np.testing.assert_allclose(episodes.rewards, sampled.rewards[sampled.valid].numpy(), rtol=0.01)
+        other = policy.adapt(episodes)
+        policy = policy.adapt(episodes, trust_region=0.05)
+        assert not torch.equal(vector(policy.params), vector(other.params))
+
+
 def test_adaptation_without_recorded_log_probabilities_takes_the_policy_for_the_sampling_one(tmp_path: Path) -> None:
     policy = saved_policy(tmp_path)
     episodes = policy.record(navigation(), 0)

@@ -17,7 +17,15 @@ from rlmaml.distributions import Distribution, Gaussian
 from rlmaml.episodes import sample_and_adapt
 from rlmaml.errors import NonFiniteError
 from rlmaml.losses import INNER_LOSSES
-from rlmaml.maml_trpo import adapted_stages, curvature_product, first_episodes, mean_kl, surrogate_loss, update
+from rlmaml.maml_trpo import (
+    adapted_stages,
+    curvature_product,
+    first_episodes,
+    mean_kl,
+    surrogate_loss,
+    trust_region_step,
+    update,
+)
 from rlmaml.parameters import flatten, sum_over_tasks, unflatten, with_step_sizes
 from rlmaml.policy import CategoricalMLP, GaussianMLP, Policy
 from rlmaml.seeding import RandomStreams
@@ -30,6 +38,7 @@ from tests.rlmaml.makers import (
     double_batch,
     padded_batch,
     random_batch,
+    random_task_params,
     random_theta,
     repeated,
     select_tasks,
@@ -313,6 +322,31 @@ def test_an_update_does_not_depend_on_the_order_of_tasks(changes: dict[str, Any]
     theta, batches, _ = trust_region_of(GAUSSIAN, config)
     permuted = [select_tasks(batch, [2, 0, 1]) for batch in batches]
     assert_steps_agree(theta, permuted, batches, config)
+
+
+def test_a_trust_region_step_of_several_tasks_is_that_of_each_alone() -> None:
+    params = random_task_params(GAUSSIAN, NUM_TASKS)
+    batch = random_batch(GAUSSIAN, params, NUM_TASKS, num_episodes=5)
+    stepped = trust_region_step(GAUSSIAN, params, batch, CONFIG, 0.02, Stopwatch())
+    for task in range(NUM_TASKS):
+        alone = {name: tensor[task : task + 1] for name, tensor in params.items()}
+        own = trust_region_step(GAUSSIAN, alone, select_tasks(batch, [task]), CONFIG, 0.02, Stopwatch())
+        assert all(torch.equal(stepped[name][task], tensor[0]) for name, tensor in own.items())
+
+
+def test_a_trust_region_step_raises_every_tasks_surrogate_return_within_its_kl_whatever_the_trained_one() -> None:
+    params = random_task_params(GAUSSIAN, NUM_TASKS)
+    batch = random_batch(GAUSSIAN, params, NUM_TASKS, num_episodes=5)
+    # The trained inner steps, stage weights and trust region play no part.
+    config = dataclasses.replace(CONFIG, inner_steps=2, stage_weights=(1.0, 2.0, 3.0), max_kl=9.0, damping=1e-5)
+    stepped = trust_region_step(GAUSSIAN, params, batch, config, 0.02, Stopwatch())
+    before, after = GAUSSIAN(params, batch.observations), GAUSSIAN(stepped, batch.observations)
+    ratio = (after.log_prob(batch.actions) - before.log_prob(batch.actions)).exp()
+    for task, valid in enumerate(batch.valid):
+        kl = before.kl(after)[task][valid].mean()  # type: ignore[arg-type]
+        assert 0 < float(kl) <= 0.02
+        gain = ((ratio - 1) * batch.advantages)[task][valid].mean()
+        assert float(gain) > 1e-4
 
 
 @EVERY_CONFIG

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +46,14 @@ def test_online_a_step_that_makes_the_robot_worse_is_undone(tmp_path: Path) -> N
     assert [attempt.undone for attempt in attempts] == [False, True, False, False]
     assert attempts[1].policy is policy
     assert [visitor.steps_taken for visitor in robot.visitors] == [0, 1, 0, 1, 2]
+
+
+@pytest.mark.parametrize("adapt", [adapt_in_steps, adapt_online])
+def test_steps_may_be_those_of_a_trust_region(tmp_path: Path, adapt: Any) -> None:
+    policy = saved_policy(tmp_path)
+    first, second = adapt(policy, Robot([0.0, 0.0]), 1, trust_region=0.05)
+    expected = policy.adapt(first.episodes, trust_region=0.05)
+    assert torch.equal(vector(second.policy.params), vector(expected.params))
 
 
 def test_online_the_next_attempt_goes_half_as_far_on_fresh_episodes(tmp_path: Path) -> None:
