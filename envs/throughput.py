@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from envs.family import select_variant
-from envs.locomotion import LocomotionFamily
-from envs.physics import Physics
+from envs.family import Bools, Floats, select_variant
+from envs.locomotion import Locomotion, LocomotionFamily
 from envs.registry import find_entry, load_family
+from envs.vector import TaskVectorEnv
 
 ENVPOOL_BODIES = {
     "half_cheetah": ("HalfCheetah-v5", 0.05),
@@ -21,30 +21,29 @@ ENVPOOL_BODIES = {
 """Module of a data sheet -> EnvPool's environment with the same body, and the seconds of its control step."""
 
 
-def raw_physics_rate(env_id: str, variant: str, num_copies: int, steps: int, threads: int) -> float:
-    """Control steps per second of ``Batch.step`` alone: all copies, ``steps`` times, under Gaussian actions.
+def replay_seconds(env: TaskVectorEnv, actions: Floats, running: Bools) -> float:
+    """Seconds that ``Batch.step`` alone takes for steps that the environment has taken before.
 
-    The model, the number of physics steps and what is computed after them are those of the variant. Writing the
-    controls is part of it; observations, rewards and resets are not.
+    The copies go through the same states, under the same controls and with the same ones at rest, so that the two
+    times compare. Writing the controls is part of it; observations, rewards, checks and resets are not.
+
+    Args:
+        env: the environment, reset to the states in which the episodes began.
+        actions: (copy, time, action), as they were given to ``env.step``.
+        running: (copy, time), whether the copy's episode went on.
 
     Raises:
         ValueError: the family has no physics.
     """
-    family = load_family(env_id)
-    if not isinstance(family, LocomotionFamily):
-        raise ValueError(f"{env_id} is not simulated by MuJoCo.")
-    body = family.variants[variant].body
-    physics = Physics(body.build(), num_copies, body.simulation, threads)
-    generator = np.random.default_rng(0)
-    states = [body.initial_state(physics.model, generator) for _ in range(num_copies)]
-    qpos, qvel = (np.stack(rows) for rows in zip(*states, strict=True))
-    physics.reset(np.arange(num_copies), qpos, qvel)
-    everybody = np.ones(num_copies, np.bool_)
-    controls = body.control_range * generator.standard_normal((steps, num_copies, physics.model.nu)).clip(-1.0, 1.0)
+    family = env.family
+    if not isinstance(family, Locomotion):
+        raise ValueError("This environment is not simulated by MuJoCo; there are no steps of its physics to time.")
+    controls = family.control_range * np.clip(np.asarray(actions, np.float64), -1.0, 1.0).swapaxes(0, 1)
+    controls, moving = np.ascontiguousarray(controls), np.ascontiguousarray(running.swapaxes(0, 1))
     start = time.perf_counter()
-    for control in controls:
-        physics.advance(control, everybody)
-    return num_copies * steps / (time.perf_counter() - start)
+    for control, copies in zip(controls, moving, strict=True):
+        family.physics.advance(control, copies)
+    return time.perf_counter() - start
 
 
 def envpool_name(env_id: str, variant: str) -> str:
@@ -69,8 +68,16 @@ def envpool_name(env_id: str, variant: str) -> str:
     return name
 
 
-def envpool_rate(name: str, num_copies: int, steps: int, threads: int) -> float:
+def envpool_rate(name: str, num_copies: int, steps: int, threads: int, std: float) -> float:
     """Control steps per second of one of EnvPool's environments, restarts of finished episodes included.
+
+    Args:
+        name: EnvPool's environment.
+        num_copies: how many copies.
+        steps: control steps of each.
+        threads: EnvPool's threads.
+        std: standard deviation of the Gaussian actions, 1 being a full action: small ones leave more contacts to
+            be solved, which takes longer.
 
     Raises:
         ImportError: EnvPool is not installed.
@@ -81,7 +88,8 @@ def envpool_rate(name: str, num_copies: int, steps: int, threads: int) -> float:
     pool.reset()
     low, high = pool.action_space.low, pool.action_space.high
     generator = np.random.default_rng(0)
-    actions = generator.standard_normal((steps, num_copies, *low.shape)).clip(low, high).astype(low.dtype)
+    noise = std * generator.standard_normal((steps, num_copies, *low.shape))
+    actions = (high * noise).clip(low, high).astype(low.dtype)
     start = time.perf_counter()
     for action in actions:
         pool.step(action)

@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from envs.episodes import Episodes
-from envs.family import Bools, Copies, Floats
+from envs.family import Bools, Copies, Floats, TaskFamily
 from envs.generators import CopyGenerators, copy_seeds
 from envs.tasks import Task, stack_tasks
 
@@ -69,6 +69,11 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.task_units = world.task_units
         self.task_labels = world.task_labels
         self.reward_terms = world.reward_terms
+
+    @property
+    def family(self) -> TaskFamily:
+        """The worlds in which the copies live."""
+        return self._episodes.family
 
     def sample_tasks(self, num_tasks: int, seeds: Sequence[int] | None = None, *, beyond: bool = False) -> Task:
         """Draw ``num_tasks`` tasks, with a leading task axis, without assigning them.

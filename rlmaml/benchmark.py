@@ -5,8 +5,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from tqdm import tqdm
@@ -15,20 +14,27 @@ from rlmaml.config import TrainConfig
 from rlmaml.evaluate import evaluate
 from rlmaml.initial import initial_theta, make_policy
 from rlmaml.provenance import provenance
+from rlmaml.rollout import TaskEnvironment
 from rlmaml.run import MakeEnv
+from rlmaml.seeding import Phase, RandomStreams
 from rlmaml.threads import check_threads, keep_freed_memory
 from rlmaml.train import IterationReport, meta_train
+from rlmaml.types import Rollout
 
 PARTS = ("rollout", "environment", "advantages", "adapt", "gradient", "curvature", "line_search")
 WARM_UP = 2
 
+
+Replay: TypeAlias = Callable[[Any, Rollout], float]
+"""``replay(env, sampled)``: seconds that the bare physics takes for a rollout's steps, from the states to which the
+environment was just reset."""
 
 Measure: TypeAlias = Callable[[], float]
 """Measures a rate: control steps per second."""
 
 
 def benchmark(
-    config: TrainConfig, make_env: MakeEnv, repeats: int, rates: Mapping[str, Measure] = MappingProxyType({})
+    config: TrainConfig, make_env: MakeEnv, repeats: int, replay: Replay | None = None, pool: Measure | None = None
 ) -> dict[str, Any]:
     """Time ``repeats`` consecutive meta-iterations of a fresh run, after two that do not count.
 
@@ -40,8 +46,9 @@ def benchmark(
         config: settings of the run.
         make_env: makes the environment.
         repeats: meta-iterations that count.
-        rates: other simulators by name, measured after each of these, so that a machine whose speed drifts serves all
-            alike; see :func:`beside_others`.
+        replay: lets the physics alone take each of their steps once more, directly after it; see
+            :func:`beside_physics`.
+        pool: another simulator, measured after each of them; see :func:`beside_pool`.
     """
     keep_freed_memory()
     check_threads(config)
@@ -51,21 +58,26 @@ def benchmark(
     config = dataclasses.replace(config, iterations=WARM_UP + repeats)
     steps = tqdm(meta_train(env, policy, theta, config), total=config.iterations, desc="benchmark", unit="iteration")
     reports: list[IterationReport] = []
-    measured: list[dict[str, float]] = []
+    physics, rates = [], []
     peak = 0.0
     for done, (_, report) in enumerate(steps, 1):
-        peak = peak if measured else peak_memory_mb()
-        if done > WARM_UP:
-            reports.append(report)
-            measured.append({name: measure() for name, measure in rates.items()})
-    figures = summarise(reports, config) | {"peak_memory_mb": peak}
-    return figures | ({"simulators": beside_others(reports, measured, config)} if rates else {})
+        if done <= WARM_UP:
+            continue
+        peak = peak or peak_memory_mb()
+        reports.append(report)
+        if replay is not None:
+            streams = RandomStreams(config.seed, iteration=report.iteration)
+            physics.append(replayed(env, report.rollouts, streams, replay))
+        if pool is not None:
+            rates.append(pool())
+    beside = (beside_physics(reports, physics) if physics else {}) | (beside_pool(reports, rates) if rates else {})
+    return summarise(reports, config) | {"peak_memory_mb": peak} | ({"simulators": beside} if beside else {})
 
 
 def summarise(reports: Sequence[IterationReport], config: TrainConfig) -> dict[str, Any]:
     """The benchmark's figures from the reports of its meta-iterations."""
     totals = [report.seconds["iteration"] for report in reports]
-    steps = [_valid_steps(report) for report in reports]
+    steps = [_valid_steps(report.rollouts) for report in reports]
     return {
         "seconds_per_iteration": {
             "median": statistics.median(totals),
@@ -86,48 +98,58 @@ def summarise(reports: Sequence[IterationReport], config: TrainConfig) -> dict[s
     }
 
 
-def beside_others(
-    reports: Sequence[IterationReport], measured: Sequence[Mapping[str, float]], config: TrainConfig
-) -> dict[str, float]:
-    """How the environment inside a rollout compares with other simulators: medians over pairs measured in turn.
+def replayed(env: TaskEnvironment, rollouts: Sequence[Rollout], streams: RandomStreams, replay: Replay) -> float:
+    """Seconds that the bare physics takes for the steps of all these rollouts.
+
+    Args:
+        env: the environment, with the tasks of the rollouts.
+        rollouts: the k-th was sampled after k inner steps.
+        streams: the random streams with which they were sampled.
+        replay: times one of them.
+    """
+    seconds = 0.0
+    for step, sampled in enumerate(rollouts):
+        env.reset(seed=streams.initial_state_seeds(step, *sampled.valid.shape[:2]))
+        seconds += replay(env, sampled)
+    return seconds
+
+
+def beside_physics(reports: Sequence[IterationReport], physics: Sequence[float]) -> dict[str, float]:
+    """The environment inside a rollout beside the physics that it runs on: medians over the meta-iterations.
 
     Args:
         reports: meta-iterations.
-        measured: control steps per second of each other simulator, with as many copies and threads, measured after
-            each of them. The one named ``physics`` is what the environment itself runs on.
-        config: settings of the run.
+        physics: seconds in which the bare physics took the same steps, directly after each of them.
     """
-    own = [_valid_steps(report) / report.seconds["environment"] for report in reports]
-    figures = {"environment_steps_per_second": statistics.median(own)}
-    for name in measured[0]:
-        others = [rates[name] for rates in measured]
-        figures[f"{name}_steps_per_second"] = statistics.median(others)
-        figures[f"environment_over_{name}"] = statistics.median(a / b for a, b in zip(own, others, strict=True))
-    if "physics" in measured[0]:
-        steps = config.num_tasks * config.num_episodes * config.horizon * (config.inner_steps + 1)
-        seconds = [report.seconds["iteration"] for report in reports]
-        figures["iteration_over_physics"] = over_physics(seconds, [rates["physics"] for rates in measured], steps)
-    return figures
+    steps = [_valid_steps(report.rollouts) for report in reports]
+    own = [report.seconds["environment"] for report in reports]
+    total = [report.seconds["iteration"] for report in reports]
+    return {
+        "environment_steps_per_second": _median_ratio(steps, own),
+        "physics_steps_per_second": _median_ratio(steps, physics),
+        "environment_over_physics": _median_ratio(physics, own),
+        "iteration_over_physics": _median_ratio(total, physics),
+    }
 
 
-def over_physics(seconds: Sequence[float], rates: Sequence[float], steps: int) -> float:
-    """How many times as long as its bare physics something took: the median over pairs measured in turn.
+def beside_pool(reports: Sequence[IterationReport], rates: Sequence[float]) -> dict[str, float]:
+    """The environment inside a rollout beside another simulator: medians over the meta-iterations.
 
     Args:
-        seconds: how long it took, each time.
-        rates: control steps per second of the bare physics, measured after each time.
-        steps: control steps in it.
+        reports: meta-iterations.
+        rates: control steps per second of the other simulator, measured directly after each of them.
     """
-    return statistics.median(took * rate / steps for took, rate in zip(seconds, rates, strict=True))
+    own = [_valid_steps(report.rollouts) / report.seconds["environment"] for report in reports]
+    return {"envpool_steps_per_second": statistics.median(rates), "environment_over_envpool": _median_ratio(own, rates)}
 
 
 def benchmark_evaluation(
-    config: TrainConfig, make_env: MakeEnv, repeats: int, rates: Mapping[str, Measure] = MappingProxyType({})
+    config: TrainConfig, make_env: MakeEnv, repeats: int, replay: Replay | None = None
 ) -> dict[str, float]:
     """Time ``repeats`` evaluations of a fresh theta, on as many tasks and episodes as a meta-iteration has.
 
     Returns:
-        ``evaluation_seconds``, a median, and, where ``rates`` has ``physics``, ``evaluation_over_physics``.
+        ``evaluation_seconds``, a median, and, with ``replay``, ``evaluation_over_physics``.
     """
     keep_freed_memory()
     env = make_env(config.num_tasks * config.num_episodes)
@@ -136,19 +158,22 @@ def benchmark_evaluation(
     seconds, physics = [], []
     for seed in range(repeats):
         start = time.perf_counter()
-        evaluate(env, policy, theta, config, num_tasks=config.num_tasks, steps=config.evaluation_steps, seed=seed)
+        done = evaluate(
+            env, policy, theta, config, num_tasks=config.num_tasks, steps=config.evaluation_steps, seed=seed
+        )
         seconds.append(time.perf_counter() - start)
-        if "physics" in rates:
-            physics.append(rates["physics"]())
+        if replay is not None:
+            physics.append(replayed(env, done.rollouts, RandomStreams(seed, Phase.EVALUATION), replay))
     figures = {"evaluation_seconds": statistics.median(seconds)}
-    if not physics:
-        return figures
-    steps = env.num_envs * config.horizon * (config.evaluation_steps + 1)
-    return figures | {"evaluation_over_physics": over_physics(seconds, physics, steps)}
+    return figures | ({"evaluation_over_physics": _median_ratio(seconds, physics)} if physics else {})
 
 
-def _valid_steps(report: IterationReport) -> int:
-    return sum(int(sampled.valid.sum()) for sampled in report.rollouts)
+def _median_ratio(numerators: Sequence[int] | Sequence[float], denominators: Sequence[float]) -> float:
+    return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))
+
+
+def _valid_steps(rollouts: Sequence[Rollout]) -> int:
+    return sum(int(sampled.valid.sum()) for sampled in rollouts)
 
 
 def peak_memory_mb() -> float:

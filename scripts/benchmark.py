@@ -1,8 +1,8 @@
 """Time a meta-iteration and its parts, on any family and at any size.
 
 Run it on an otherwise idle machine. Times are medians over the repeats, in seconds per meta-iteration. For robots, the
-rate of environment steps is set beside that of MuJoCo's batched physics alone, measured in the same run on the same
-model, copies and threads, and, with --against envpool, beside EnvPool's.
+rate of environment steps is set beside that of MuJoCo's batched physics alone, which takes the same steps once more
+directly after each meta-iteration, and, with --against envpool, beside EnvPool's.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from common import check_envpool, default_variant, environment_maker, simulator_rates
+from common import check_envpool, default_variant, environment_maker, envpool_measure, physics_replay
 from defaults import NAVIGATION
 
 from rlmaml.cli import run_command
@@ -86,10 +86,12 @@ def main() -> None:
 
     from rlmaml.benchmark import benchmark, benchmark_evaluation
 
-    rates = {} if config.env_id == NAVIGATION.env_id else simulator_rates(config, pool)
-    figures = benchmark(config, environment_maker(config), options.repeats, rates)
+    replay = None if config.env_id == NAVIGATION.env_id else physics_replay
+    figures = benchmark(
+        config, environment_maker(config), options.repeats, replay, envpool_measure(config, pool) if pool else None
+    )
     if options.evaluation:
-        figures["evaluation"] = benchmark_evaluation(config, environment_maker(config), options.repeats, rates)
+        figures["evaluation"] = benchmark_evaluation(config, environment_maker(config), options.repeats, replay)
     total = figures["seconds_per_iteration"]
     print(f"seconds per meta-iteration  {total['median']:.3f}  (min {total['min']:.3f}, max {total['max']:.3f})")
     for part, seconds in figures["parts"].items():

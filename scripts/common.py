@@ -14,6 +14,7 @@ from rlmaml.errors import UserError
 
 if TYPE_CHECKING:
     from envs import TaskVectorEnv
+    from rlmaml.types import Rollout
 
 
 @dataclass(frozen=True)
@@ -184,13 +185,19 @@ def check_envpool(env_id: str, variant: str) -> str:
     return name
 
 
-def simulator_rates(config: TrainConfig, pool: str | None) -> dict[str, Callable[[], float]]:
-    """Measures of control steps per second: ``physics`` alone and, given a name, ``envpool``."""
-    from envs.throughput import envpool_rate, raw_physics_rate
+def envpool_measure(config: TrainConfig, name: str) -> Callable[[], float]:
+    """Measures EnvPool's control steps per second, at the sizes of a run and under its first policy's actions."""
+    from envs.throughput import envpool_rate
 
-    sizes = (config.num_tasks * config.num_episodes, config.horizon, config.rollout_threads)
-    rates: dict[str, Callable[[], float]] = {"physics": lambda: raw_physics_rate(config.env_id, config.variant, *sizes)}
-    return rates if pool is None else rates | {"envpool": lambda: envpool_rate(pool, *sizes)}
+    copies = config.num_tasks * config.num_episodes
+    return lambda: envpool_rate(name, copies, config.horizon, config.rollout_threads, config.initial_std)
+
+
+def physics_replay(env: "TaskVectorEnv", sampled: "Rollout") -> float:
+    """Seconds that MuJoCo alone takes for a rollout's steps, from the states to which the environment was reset."""
+    from envs.throughput import replay_seconds
+
+    return replay_seconds(env, sampled.actions.flatten(0, 1).numpy(), sampled.valid.flatten(0, 1).numpy())
 
 
 def episode_drawing(env_id: str) -> Callable[..., None]:

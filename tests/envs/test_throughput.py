@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.throughput import envpool_name, envpool_rate, raw_physics_rate
+from envs import make_tasks_env
+from envs.throughput import envpool_name, envpool_rate, replay_seconds
 
 
-def test_physics_alone_is_timed_on_the_variants_own_model() -> None:
-    assert raw_physics_rate("AntVel-v0", "finn2017", num_copies=3, steps=4, threads=1) > 0
-    with pytest.raises(ValueError, match="Navigation2D-v0 is not simulated by MuJoCo"):
-        raw_physics_rate("Navigation2D-v0", "finn2017", num_copies=3, steps=4, threads=1)
+def test_what_is_not_simulated_by_mujoco_has_no_physics_to_replay() -> None:
+    env = make_tasks_env("Navigation2D-v0", 2, 5)
+    with pytest.raises(ValueError, match="not simulated by MuJoCo"):
+        replay_seconds(env, np.zeros((2, 5, 2)), np.ones((2, 5), np.bool_))
 
 
 def test_envpools_bodies_are_found_by_ours() -> None:
@@ -37,6 +38,6 @@ def test_envpool_is_stepped_with_legal_actions(monkeypatch: pytest.MonkeyPatch) 
     fake: Any = ModuleType("envpool")
     fake.make_gymnasium = lambda name, num_envs, num_threads: pool
     monkeypatch.setitem(sys.modules, "envpool", fake)
-    assert envpool_rate("HalfCheetah-v5", num_copies=3, steps=4, threads=1) > 0
+    assert envpool_rate("HalfCheetah-v5", num_copies=3, steps=4, threads=1, std=2.0) > 0
     assert len(steps) == 4
     assert all(action.shape == (3, 6) and np.abs(action).max() <= 0.4 for action in steps)

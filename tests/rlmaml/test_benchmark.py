@@ -1,10 +1,17 @@
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from envs import make_tasks_env
-from rlmaml.benchmark import PARTS, benchmark_evaluation, beside_others, over_physics, summarise
+from envs.throughput import replay_seconds
+from rlmaml.benchmark import PARTS, benchmark_evaluation, beside_physics, beside_pool, replayed, summarise
 from rlmaml.config import TrainConfig
+from rlmaml.initial import initial_theta, make_policy
+from rlmaml.seeding import RandomStreams
+from rlmaml.train import IterationReport, meta_iteration
+from rlmaml.types import Rollout
 from tests.rlmaml.test_figures import report
 
 
@@ -26,32 +33,58 @@ def test_figures_are_medians_over_the_repeats_and_rates_count_valid_steps_only()
     assert figures["peak_memory_mb"] > 50
 
 
-def test_rates_are_set_beside_others_in_pairs_by_hand() -> None:
-    # 2 x 3 copies, 6 steps, 1 + 1 rollouts: 72 steps. In 0.5, 1 and 2 s these are 144, 72 and 36 per second.
-    config = TrainConfig(num_tasks=2, num_episodes=3, horizon=6, inner_steps=1)
+def timed_reports() -> list[IterationReport]:
+    """72 valid steps each, in 0.5, 1 and 2 s inside the environment and twice that in all."""
     seen = report()
-    reports = [seen._replace(seconds={"environment": seconds, "iteration": 2 * seconds}) for seconds in (0.5, 1.0, 2.0)]
-    rates = ((160.0, 72.0), (90.0, 36.0), (36.0, 12.0))
-    measured = [{"physics": physics, "envpool": pool} for physics, pool in rates]
-    beside = beside_others(reports, measured, config)
-    assert beside["environment_steps_per_second"] == 72.0
-    assert beside["physics_steps_per_second"] == 90.0
-    assert beside["environment_over_physics"] == pytest.approx(0.9)
-    assert beside["environment_over_envpool"] == 2.0
-    assert beside["iteration_over_physics"] == pytest.approx(1 * 160 / 72)
-    assert "iteration_over_physics" not in beside_others(reports, [{"envpool": 1.0}] * 3, config)
+    assert sum(int(sampled.valid.sum()) for sampled in seen.rollouts) == 72
+    return [seen._replace(seconds={"environment": s, "iteration": 2 * s}) for s in (0.5, 1.0, 2.0)]
 
 
-def test_a_time_over_that_of_the_physics_is_a_median_of_pairs_by_hand() -> None:
-    # 600 steps take the physics 6, 3 and 2 s.
-    assert over_physics([9.0, 3.6, 2.2], [100.0, 200.0, 300.0], 600) == pytest.approx(1.2)
+def test_the_environment_is_set_beside_its_physics_in_pairs_by_hand() -> None:
+    # The physics takes 0.45, 0.96 and 1.6 s: ratios 0.9, 0.96 and 0.8, and rates 160, 75 and 45.
+    assert beside_physics(timed_reports(), [0.45, 0.96, 1.6]) == pytest.approx(
+        {
+            "environment_steps_per_second": 72.0,
+            "physics_steps_per_second": 75.0,
+            "environment_over_physics": 0.9,
+            "iteration_over_physics": 2 / 0.9,
+        }
+    )
 
 
-def test_an_evaluation_is_timed_with_all_its_rollouts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_set_beside_another_simulator_in_pairs_by_hand() -> None:
+    # Ours makes 144, 72 and 36 steps a second.
+    beside = beside_pool(timed_reports(), [90.0, 36.0, 12.0])
+    assert beside == {"envpool_steps_per_second": 36.0, "environment_over_envpool": 2.0}
+
+
+def test_an_evaluation_is_timed_with_all_its_rollouts_and_not_with_their_replay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = TrainConfig(num_tasks=2, num_episodes=3, horizon=5, evaluation_steps=2, hidden=(8,), threads=1)
     moments = iter([0.0, 4.0, 10.0, 12.0, 20.0, 23.0])
     monkeypatch.setattr("rlmaml.benchmark.time", SimpleNamespace(perf_counter=lambda: next(moments)))
     make_env = lambda num_envs: make_tasks_env("Navigation2D-v0", num_envs, config.horizon)
-    # 2 x 3 copies, 5 steps, 1 + 2 rollouts: 90 steps, which take the physics 2 s at 45 per second.
-    timed = benchmark_evaluation(config, make_env, 3, {"physics": lambda: 45.0})
-    assert timed == {"evaluation_seconds": 3.0, "evaluation_over_physics": 1.5}
+    # Evaluations of 4, 2 and 3 s, each of three rollouts, which take the physics 0.5 s.
+    timed = benchmark_evaluation(config, make_env, 3, lambda env, sampled: 0.5)
+    assert timed == {"evaluation_seconds": 3.0, "evaluation_over_physics": 2.0}
+
+
+@pytest.mark.parametrize(("env_id", "horizon"), [("HopperParams-v0", 60), ("HalfCheetahVel-v0", 8)])
+def test_replayed_physics_goes_through_the_very_states_of_the_rollouts(env_id: str, horizon: int) -> None:
+    config = TrainConfig(env_id=env_id, num_tasks=2, num_episodes=3, horizon=horizon, hidden=(8,), threads=1)
+    env = make_tasks_env(env_id, 6, horizon)
+    policy = make_policy(config, env)
+    _, seen = meta_iteration(env, policy, initial_theta(config, policy), config, 4)
+    ends: list[torch.Tensor] = []
+
+    def replay(world: Any, sampled: Rollout) -> float:
+        assert replay_seconds(world, sampled.actions.flatten(0, 1).numpy(), sampled.valid.flatten(0, 1).numpy()) > 0
+        ends.append(torch.from_numpy(world.family.observe()).float())
+        return 1.5
+
+    assert replayed(env, seen.rollouts, RandomStreams(config.seed, iteration=4), replay) == 3.0
+    for sampled, end in zip(seen.rollouts, ends, strict=True):
+        assert torch.equal(sampled.final_observations.flatten(0, 1), end)
+    if env_id == "HopperParams-v0":
+        assert not seen.rollouts[0].valid.all()
