@@ -24,8 +24,9 @@ from rlmaml.distributions import Categorical, Distribution, Gaussian
 from rlmaml.types import Params
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
-LOGISTIC_WIDTH = 64
-"""Layers of a multiple of this width compute tanh by way of :func:`tanh_as_logistic`."""
+LOGISTIC_SIZE = 64
+"""Where every hidden layer has a multiple of this many outputs, rows times width, tanh is computed by way of
+:func:`tanh_as_logistic`."""
 MIN_STD = 1e-6
 
 
@@ -208,12 +209,15 @@ def mlp(params: Params, activation: str) -> Callable[[Tensor], Tensor]:
     """
     has_task_axis = params["layer0.weight"].dim() == 3
     num_layers = sum(name.endswith(".weight") for name in params)
-    layers = [(params[f"layer{i}.weight"], params[f"layer{i}.bias"]) for i in range(num_layers)]
-    function = ACTIVATIONS[activation]
-    if activation == "tanh" and all(weight.shape[-2] % LOGISTIC_WIDTH == 0 for weight, _ in layers[:-1]):
-        function, layers = torch.sigmoid, tanh_as_logistic(layers)
+    plain = [(params[f"layer{i}.weight"], params[f"layer{i}.bias"]) for i in range(num_layers)]
+    logistic = tanh_as_logistic(plain) if activation == "tanh" else None
+    widths = [weight.shape[-2] for weight, _ in plain[:-1]]
 
     def forward(inputs: Tensor) -> Tensor:
+        rows = math.prod(inputs.shape[:-1])
+        function, layers = ACTIVATIONS[activation], plain
+        if logistic is not None and all(rows * width % LOGISTIC_SIZE == 0 for width in widths):
+            function, layers = torch.sigmoid, logistic
         hidden = inputs.flatten(1, -2) if has_task_axis else inputs
         for weight, bias in layers[:-1]:
             hidden = function(linear(hidden, weight, bias))
@@ -229,7 +233,7 @@ def tanh_as_logistic(layers: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tens
     Since tanh z = 2 σ(2z) − 1, doubling a layer's output before σ, and replacing the next layer's W h + b by
     2W h + (b − W 1), gives the same function. On a CPU torch computes σ several times faster than tanh, but rounds
     the last numbers of a thread's share differently unless the share is a multiple of its vectors' length, as it is
-    for one thread or two at widths of 64, 128, …
+    for one thread or two where there are a multiple of 64 numbers.
     """
     last = len(layers) - 1
     logistic = []

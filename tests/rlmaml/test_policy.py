@@ -14,6 +14,7 @@ from rlmaml.distributions import Categorical, Gaussian
 from rlmaml.losses import likelihood_ratio
 from rlmaml.parameters import flatten, unflatten, with_task_axis
 from rlmaml.policy import MIN_STD, CategoricalMLP, GaussianMLP, ModulePolicy, Policy, init_mlp, mlp, tanh_as_logistic
+from rlmaml.threads import torch_threads
 from rlmaml.types import Params
 from tests.rlmaml.makers import assert_same, random_batch, random_task_params, random_theta, vector
 
@@ -61,14 +62,26 @@ def observations(*shape: int) -> Tensor:
     return torch.randn((*shape, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("hidden", [(5, 4), (64, 128)])
+@pytest.mark.parametrize("axes", [(4, 5), (4, 16)])
+@pytest.mark.parametrize("hidden", [(5, 4), (64, 128), (100, 100)])
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_the_mlp_is_plain_torch_modules(activation: str, hidden: tuple[int, ...]) -> None:
+def test_the_mlp_is_plain_torch_modules(activation: str, hidden: tuple[int, ...], axes: tuple[int, int]) -> None:
     ours, theirs = two_policies(activation, hidden)
     theta = random_theta(ours)
-    mean, _ = torch.func.functional_call(theirs.module, plain_params(theta), (observations(4, 5),))
-    assert_same(ours(theta, observations(4, 5)).mean, mean)
+    mean, _ = torch.func.functional_call(theirs.module, plain_params(theta), (observations(*axes),))
+    assert_same(ours(theta, observations(*axes)).mean, mean)
     assert mean.std() > 0.1
+
+
+@pytest.mark.parametrize("width", [64, 99, 100])
+def test_one_thread_and_two_compute_the_same_bits(width: int) -> None:
+    policy = GaussianMLP(observation_size=3, action_size=2, hidden=(width, width))
+    theta = policy.init(0)
+    for rows in range(1001, 1049):
+        seen = observations(rows).float()
+        alone = policy(theta, seen).mean
+        with torch_threads(2):
+            assert torch.equal(policy(theta, seen).mean, alone)
 
 
 def test_observations_are_divided_by_their_scales_and_by_1_beyond_the_last() -> None:
