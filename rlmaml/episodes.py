@@ -44,7 +44,7 @@ def sample_and_adapt(
         progress: show a progress bar.
 
     Returns:
-        ``inner_steps + 1`` rollouts, and the batches that the losses read of them.
+        ``inner_steps + 1`` rollouts, and the batches on which the steps were taken, those of all rollouts but the last.
 
     Raises:
         NonFiniteError: an observation, a reward or the baseline is NaN or infinite.
@@ -64,17 +64,17 @@ def sample_and_adapt(
                 step=step,
                 clock=clock,
             )
+        rollouts.append(sampled)
+        if step == inner_steps:
+            break
         with torch_threads(config.threads):
             with clock.part("advantages"):
-                batch = to_batch(sampled, config)
-            if step < inner_steps:
-                with clock.part("adapt"):
-                    if trust_region is None:
-                        task_params = inner_step(policy, repeated, task_params, batch, config, step)
-                    else:
-                        task_params = trust_region_step(policy, task_params, batch, config, trust_region, clock)
-        rollouts.append(sampled)
-        batches.append(batch)
+                batches.append(to_batch(sampled, config))
+            with clock.part("adapt"):
+                if trust_region is None:
+                    task_params = inner_step(policy, repeated, task_params, batches[-1], config, step)
+                else:
+                    task_params = trust_region_step(policy, task_params, batches[-1], config, trust_region, clock)
     return rollouts, batches
 
 

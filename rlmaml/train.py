@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rlmaml.config import TrainConfig
-from rlmaml.episodes import sample_and_adapt
+from rlmaml.episodes import sample_and_adapt, to_batch
 from rlmaml.maml_trpo import UpdateReport, update
 from rlmaml.policy import Policy
 from rlmaml.rollout import TaskEnvironment
@@ -46,7 +46,7 @@ def meta_iteration(
     with clock.part("iteration"):
         tasks = env.sample_tasks(config.num_tasks, streams.task_seeds(config.num_tasks))
         env.set_tasks(tasks)
-        rollouts, (*pre, post) = sample_and_adapt(
+        rollouts, pre = sample_and_adapt(
             env,
             policy,
             theta,
@@ -57,6 +57,8 @@ def meta_iteration(
             inner_steps=config.inner_steps,
         )
         with torch_threads(config.threads):
+            with clock.part("advantages"):
+                post = to_batch(rollouts[-1], config)
             theta, report = update(policy, theta, pre, post, config, clock)
     return theta, IterationReport(iteration, tasks, rollouts, report, dict(clock.seconds), env.reward_terms)
 

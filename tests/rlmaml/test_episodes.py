@@ -37,14 +37,15 @@ def sample(
 def test_each_batch_is_sampled_with_the_parameters_adapted_on_those_before(loss: Any) -> None:
     config = TrainConfig(horizon=6, inner_loss=loss, inner_step_sizes=(0.3, 0.2), inner_steps=2, threads=1)
     rollouts, batches = sample(theta(), config)
-    assert len(rollouts) == len(batches) == 3
+    assert (len(rollouts), len(batches)) == (3, 2)
     params = with_task_axis(theta(), NUM_TASKS)
-    for step, (sampled, batch) in enumerate(zip(rollouts, batches, strict=True)):
+    for step, sampled in enumerate(rollouts):
         log_probs = POLICY(params, sampled.observations).log_prob(sampled.actions)
-        torch.testing.assert_close(batch.log_probs, log_probs.detach(), rtol=1e-4, atol=1e-4)
-        before = vector(params)
-        params = adapt(POLICY, params, batch, loss=INNER_LOSSES[loss], step_size=(0.3, 0.2, 0.2)[step])
-        assert (vector(params) - before).norm() > 1e-2
+        torch.testing.assert_close(sampled.log_probs, log_probs.detach(), rtol=1e-4, atol=1e-4)
+        if step < 2:
+            before = vector(params)
+            params = adapt(POLICY, params, batches[step], loss=INNER_LOSSES[loss], step_size=(0.3, 0.2)[step])
+            assert (vector(params) - before).norm() > 1e-2
 
 
 @pytest.mark.parametrize("time_limit", ["fixed_horizon", "bootstrap"])
@@ -52,7 +53,7 @@ def test_batches_are_the_rollouts_with_the_advantages_of_the_configuration(time_
     config = TrainConfig(horizon=6, discount=0.9, gae_lambda=0.8, time_limit=time_limit, threads=1)
     rollouts, batches = sample(theta(), config)
     bootstrap = time_limit == "bootstrap"
-    for sampled, batch in zip(rollouts, batches, strict=True):
+    for sampled, batch in zip(rollouts[:-1], batches, strict=True):
         expected = with_advantages(sampled, discount=0.9, gae_lambda=0.8, bootstrap=bootstrap)
         other = with_advantages(sampled, discount=0.9, gae_lambda=0.8, bootstrap=not bootstrap)
         assert torch.equal(batch.advantages, expected.advantages)
@@ -77,7 +78,7 @@ def test_learned_step_sizes_are_used_where_there_are_any() -> None:
 
 def test_without_inner_steps_there_is_one_rollout_with_theta() -> None:
     rollouts, batches = sample(theta(), TrainConfig(horizon=6, threads=1), inner_steps=0)
-    assert len(rollouts) == len(batches) == 1
+    assert (len(rollouts), len(batches)) == (1, 0)
 
 
 def test_theta_is_left_alone() -> None:

@@ -14,7 +14,7 @@ from rlmaml.adapt import adapt
 from rlmaml.advantages import normalise
 from rlmaml.config import TrainConfig
 from rlmaml.distributions import Distribution, Gaussian
-from rlmaml.episodes import sample_and_adapt
+from rlmaml.episodes import sample_and_adapt, to_batch
 from rlmaml.errors import NonFiniteError
 from rlmaml.losses import INNER_LOSSES
 from rlmaml.maml_trpo import (
@@ -383,8 +383,8 @@ def navigation_update(
     theta = policy.init(streams.parameter_seed())
     env.set_tasks(env.sample_tasks(config.num_tasks, streams.task_seeds(config.num_tasks)))
     sample = partial(sample_and_adapt, num_tasks=config.num_tasks, inner_steps=config.inner_steps)
-    _, (*pre, post) = sample(env, policy, theta, config, streams, Stopwatch())
-    return policy, theta, pre, post
+    rollouts, pre = sample(env, policy, theta, config, streams, Stopwatch())
+    return policy, theta, pre, to_batch(rollouts[-1], config)
 
 
 @pytest.mark.parametrize("changes", [{}, {"inner_steps": 2}, {"learn_step_sizes": True}, {"first_order": True}])
