@@ -76,18 +76,21 @@ def adapt_online(
     Raises:
         UserError: see :meth:`rlmaml.adaptable.AdaptablePolicy.adapt`.
     """
-    visit, scale = 0, 1.0
+    visit, scale, stale = 0, 1.0, False
     episodes = collect(policy, visit)
     returns = episodes.returns.astype(np.float64)
     yield Attempt(policy, episodes)
     for _ in range(rounds):
-        candidate = policy.adapt(episodes, trust_region=trust_region, step_scale=scale)
-        visit += 1
-        attempt = Attempt(candidate, collect(candidate, visit))
-        if return_interval(attempt.returns)[1] < return_interval(returns)[0]:
-            visit, scale = visit + 1, scale / 2
+        if stale:
+            visit += 1
             episodes = collect(policy, visit)
             returns = np.concatenate([returns, episodes.returns])
+        visit += 1
+        candidate = policy.adapt(episodes, trust_region=trust_region, step_scale=scale)
+        attempt = Attempt(candidate, collect(candidate, visit))
+        stale = return_interval(attempt.returns)[1] < return_interval(returns)[0]
+        if stale:
+            scale /= 2
             yield attempt._replace(policy=policy, undone=True)
         else:
             policy, episodes, returns, scale = candidate, attempt.episodes, attempt.returns, 1.0

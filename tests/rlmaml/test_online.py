@@ -56,6 +56,12 @@ def test_steps_may_be_those_of_a_trust_region(tmp_path: Path, adapt: Any) -> Non
     assert torch.equal(vector(second.policy.params), vector(expected.params))
 
 
+def test_online_no_episodes_are_collected_after_the_last_attempt(tmp_path: Path) -> None:
+    robot = Robot([0.0, -100.0])
+    assert list(adapt_online(saved_policy(tmp_path), robot, 1))[-1].undone
+    assert [visitor.steps_taken for visitor in robot.visitors] == [0, 1]
+
+
 def test_online_the_next_attempt_goes_half_as_far_on_fresh_episodes(tmp_path: Path) -> None:
     robot, policy = Robot([0.0, -100.0, 0.0, 0.0]), saved_policy(tmp_path)
     attempts = list(adapt_online(policy, robot, 2))
