@@ -23,7 +23,7 @@ from rlmaml.config import TrainConfig, check_resumable, differences, from_json
 from rlmaml.errors import NonFiniteError, UserError
 from rlmaml.figures import DrawEpisodes
 from rlmaml.files import write_atomically
-from rlmaml.intervals import half_interval
+from rlmaml.intervals import finite_or_none, half_interval
 from rlmaml.run import EVALUATION, EVALUATION_SEED, MakeEnv, configured_evaluation, run_settings, train
 
 COMPARISON, BEYOND, FINE_TUNED = "comparison.json", "beyond.json", "fine_tuned.json"
@@ -260,8 +260,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             "methods": {
                 method: {
                     "mean": returns.mean.tolist(),
-                    "ci95_over_seeds": _or_none(returns.over_seeds),
-                    "ci95_over_tasks": _or_none(returns.over_tasks),
+                    "ci95_over_seeds": finite_or_none(returns.over_seeds),
+                    "ci95_over_tasks": finite_or_none(returns.over_tasks),
                     "per_task": returns.per_task.tolist(),
                 }
                 for method, returns in methods.items()
@@ -284,7 +284,3 @@ def over_stages(values: Floats, stages: int) -> Floats:
 
 def _plus_minus(half: float) -> str:
     return "–" if np.isnan(half) else f"± {half:.2f}"
-
-
-def _or_none(values: Sequence[float] | Floats) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]

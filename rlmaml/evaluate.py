@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from rlmaml.config import TrainConfig
 from rlmaml.episodes import sample_and_adapt
-from rlmaml.intervals import half_interval
+from rlmaml.intervals import finite_or_none, half_interval
 from rlmaml.policy import Policy
 from rlmaml.rollout import TaskEnvironment
 from rlmaml.seeding import Phase, RandomStreams
@@ -38,10 +37,11 @@ class Evaluation(NamedTuple):
             returns.std(0, ddof=1) if len(returns) > 1 else np.full(returns.shape[1], np.nan),
         )
         half = half_interval(returns)
+        lowest, highest = finite_or_none(mean - half), finite_or_none(mean + half)
         return {
             "mean": mean.tolist(),
-            "std": _or_null(std),
-            "ci95": [[low, high] for low, high in zip(_or_null(mean - half), _or_null(mean + half), strict=True)],
+            "std": finite_or_none(std),
+            "ci95": [[low, high] for low, high in zip(lowest, highest, strict=True)],
         }
 
     def term_means(self) -> dict[str, list[float]]:
@@ -108,7 +108,3 @@ def evaluate(
     )
     returns = torch.stack([sampled.returns.mean(1) for sampled in rollouts], 1).cpu()
     return Evaluation(tasks, rollouts, returns, env.reward_terms)
-
-
-def _or_null(values: npt.NDArray[np.float64]) -> list[float | None]:
-    return [float(value) if np.isfinite(value) else None for value in values]

@@ -11,3 +11,8 @@ def half_interval(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     if count < 2:
         return np.full(samples.shape[1:], np.nan)
     return np.asarray(stdtrit(count - 1, 0.975) * samples.std(0, ddof=1) / np.sqrt(count), np.float64)
+
+
+def finite_or_none(values: npt.NDArray[np.float64]) -> list[float | None]:
+    """Numbers for JSON, which has no NaN: None stands for what is not defined."""
+    return [float(value) if np.isfinite(value) else None for value in values]

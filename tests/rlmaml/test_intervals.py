@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from rlmaml.intervals import half_interval
+from rlmaml.intervals import finite_or_none, half_interval
 
 
 def test_half_the_interval_is_that_of_a_t_test_in_every_column() -> None:
@@ -15,3 +15,7 @@ def test_half_the_interval_is_that_of_a_t_test_in_every_column() -> None:
 
 def test_a_single_sample_has_no_interval() -> None:
     assert np.isnan(half_interval(np.ones((1, 2)))).tolist() == [True, True]
+
+
+def test_what_json_does_not_know_is_none() -> None:
+    assert finite_or_none(np.array([1.5, np.nan, np.inf])) == [1.5, None, None]
