@@ -15,7 +15,7 @@ def test_the_page_about_your_own_robot_runs(
 ) -> None:
     page = (ROOT / "docs" / "adapt_your_robot.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     code = "\n".join(blocks)
     for setting in ("    iterations=60,\n", "    horizon=50,\n"):
         assert code.count(setting) == 1
@@ -30,6 +30,7 @@ def test_the_page_about_your_own_robot_runs(
         FAMILIES.pop("RoverSpeed-v0", None)
     output = capsys.readouterr().out
     assert re.search(r"^return -\d+\.\d before, -\d+\.\d after one step$", output, re.MULTILINE)
+    assert re.search(r"^attempt 10: return -\d+\.\d(, undone)?$", output, re.MULTILINE)
     assert names["difference"] < LARGEST_DIFFERENCE
     assert (tmp_path / "runs" / "rover" / "adaptation.mp4").stat().st_size > 1000
     assert names["robot"].single_observation_space.shape == (10,)
