@@ -9,7 +9,7 @@ inside a module.
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -24,9 +24,6 @@ from rlmaml.distributions import Categorical, Distribution, Gaussian
 from rlmaml.types import Params
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
-LOGISTIC_SIZE = 64
-"""Where every hidden layer has a multiple of this many outputs, rows times width, tanh is computed by way of
-:func:`tanh_as_logistic`."""
 MIN_STD = 1e-6
 
 
@@ -209,15 +206,12 @@ def mlp(params: Params, activation: str) -> Callable[[Tensor], Tensor]:
     """
     has_task_axis = params["layer0.weight"].dim() == 3
     num_layers = sum(name.endswith(".weight") for name in params)
-    plain = [(params[f"layer{i}.weight"], params[f"layer{i}.bias"]) for i in range(num_layers)]
-    logistic = tanh_as_logistic(plain) if activation == "tanh" else None
-    widths = [weight.shape[-2] for weight, _ in plain[:-1]]
+    layers = [(params[f"layer{i}.weight"], params[f"layer{i}.bias"]) for i in range(num_layers)]
+    if has_task_axis:  # the transposed weights are multiplied with: laid out once, they are read in order
+        layers = [(weight.mT.contiguous().mT, bias) for weight, bias in layers]
+    function = ACTIVATIONS[activation]
 
     def forward(inputs: Tensor) -> Tensor:
-        rows = math.prod(inputs.shape[:-1])
-        function, layers = ACTIVATIONS[activation], plain
-        if logistic is not None and all(rows * width % LOGISTIC_SIZE == 0 for width in widths):
-            function, layers = torch.sigmoid, logistic
         hidden = inputs.flatten(1, -2) if has_task_axis else inputs
         for weight, bias in layers[:-1]:
             hidden = function(linear(hidden, weight, bias))
@@ -225,24 +219,6 @@ def mlp(params: Params, activation: str) -> Callable[[Tensor], Tensor]:
         return output.view(*inputs.shape[:-1], -1) if has_task_axis else output
 
     return forward
-
-
-def tanh_as_logistic(layers: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    """Weights and biases of the logistic network that computes what the given tanh network computes.
-
-    Since tanh z = 2 σ(2z) − 1, doubling a layer's output before σ, and replacing the next layer's W h + b by
-    2W h + (b − W 1), gives the same function. On a CPU torch computes σ several times faster than tanh, but rounds
-    the last numbers of a thread's share differently unless the share is a multiple of its vectors' length, as it is
-    for one thread or two where there are a multiple of 64 numbers.
-    """
-    last = len(layers) - 1
-    logistic = []
-    for i, (weight, bias) in enumerate(layers):
-        if i > 0:
-            bias = bias - weight.sum(-1)  # noqa: PLW2901
-            weight = 2 * weight  # noqa: PLW2901
-        logistic.append((weight, bias) if i == last else (2 * weight, 2 * bias))
-    return logistic
 
 
 def linear(

@@ -13,7 +13,7 @@ from rlmaml.adapt import adapt
 from rlmaml.distributions import Categorical, Gaussian
 from rlmaml.losses import likelihood_ratio
 from rlmaml.parameters import flatten, unflatten, with_task_axis
-from rlmaml.policy import MIN_STD, CategoricalMLP, GaussianMLP, ModulePolicy, Policy, init_mlp, mlp, tanh_as_logistic
+from rlmaml.policy import MIN_STD, CategoricalMLP, GaussianMLP, ModulePolicy, Policy, init_mlp, mlp
 from rlmaml.threads import torch_threads
 from rlmaml.types import Params
 from tests.rlmaml.makers import assert_same, random_batch, random_task_params, random_theta, vector
@@ -62,14 +62,13 @@ def observations(*shape: int) -> Tensor:
     return torch.randn((*shape, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("axes", [(4, 5), (4, 16)])
-@pytest.mark.parametrize("hidden", [(5, 4), (64, 128), (100, 100)])
+@pytest.mark.parametrize("hidden", [(5, 4), (64, 128)])
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
-def test_the_mlp_is_plain_torch_modules(activation: str, hidden: tuple[int, ...], axes: tuple[int, int]) -> None:
+def test_the_mlp_is_plain_torch_modules(activation: str, hidden: tuple[int, ...]) -> None:
     ours, theirs = two_policies(activation, hidden)
     theta = random_theta(ours)
-    mean, _ = torch.func.functional_call(theirs.module, plain_params(theta), (observations(*axes),))
-    assert_same(ours(theta, observations(*axes)).mean, mean)
+    mean, _ = torch.func.functional_call(theirs.module, plain_params(theta), (observations(4, 5),))
+    assert_same(ours(theta, observations(4, 5)).mean, mean)
     assert mean.std() > 0.1
 
 
@@ -99,42 +98,6 @@ def test_a_perceptron_without_hidden_layers_is_linear() -> None:
     theta["layer0.bias"] += 0.5
     expected = observations(4) @ theta["layer0.weight"].T + theta["layer0.bias"]
     assert_same(mlp(theta, "tanh")(observations(4)), expected)
-
-
-def test_the_logistic_rewriting_of_tanh_keeps_gradient_and_hessian_vector_product() -> None:
-    ours, theirs = two_policies(hidden=(64, 128))
-    theta = random_theta(ours)
-    order = [plain_name(name) for name in theta]
-    tangent = vector(random_theta(ours, seed=9))
-
-    def derivatives(value: Callable[[Params], Tensor]) -> tuple[Tensor, Tensor]:
-        points = {name: tensor.clone().requires_grad_() for name, tensor in theta.items()}
-        gradient = flatten(
-            torch.autograd.grad(value(points), list(points.values()), create_graph=True, materialize_grads=True)
-        )
-        product = torch.autograd.grad(gradient @ tangent, list(points.values()), materialize_grads=True)
-        return gradient.detach(), flatten(product)
-
-    def our_value(params: Params) -> Tensor:
-        return ours(params, observations(6)).mean.square().sum()
-
-    def their_value(params: Params) -> Tensor:
-        plain = plain_params(params)
-        assert list(plain) == order
-        mean, _ = torch.func.functional_call(theirs.module, plain, (observations(6),))
-        return torch.as_tensor(mean).square().sum()
-
-    for actual, expected in zip(derivatives(our_value), derivatives(their_value), strict=True):
-        assert_same(actual, expected)
-        assert expected.norm() > 0.1
-
-
-def test_the_logistic_rewriting_leaves_the_given_weights_alone() -> None:
-    weight, bias = torch.randn(2, 2), torch.randn(2)
-    before = weight.clone(), bias.clone()
-    tanh_as_logistic([(weight, bias), (weight, bias)])
-    assert torch.equal(weight, before[0])
-    assert torch.equal(bias, before[1])
 
 
 @pytest.mark.parametrize("axes", [(3, 5), (3, 5, 7)], ids=["task episode", "task episode time"])
