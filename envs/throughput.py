@@ -35,14 +35,14 @@ def replay_seconds(env: TaskVectorEnv, actions: Floats, running: Bools) -> float
     Raises:
         ValueError: the family has no physics.
     """
-    family = env.family
-    if not isinstance(family, Locomotion):
+    worlds = env.worlds
+    if not isinstance(worlds, Locomotion):
         raise ValueError("This environment is not simulated by MuJoCo; there are no steps of its physics to time.")
-    controls = family.control_range * np.clip(np.asarray(actions, np.float64), -1.0, 1.0).swapaxes(0, 1)
+    controls = worlds.control_range * np.clip(np.asarray(actions, np.float64), -1.0, 1.0).swapaxes(0, 1)
     controls, moving = np.ascontiguousarray(controls), np.ascontiguousarray(running.swapaxes(0, 1))
     start = time.perf_counter()
     for control, copies in zip(controls, moving, strict=True):
-        family.physics.advance(control, copies)
+        worlds.physics.advance(control, copies)
     return time.perf_counter() - start
 
 

@@ -71,7 +71,7 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.reward_terms = world.reward_terms
 
     @property
-    def family(self) -> TaskFamily:
+    def worlds(self) -> TaskFamily:
         """The worlds in which the copies live."""
         return self._episodes.family
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from rlmaml.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
-from rlmaml.config import TrainConfig
+from rlmaml.config import TrainConfig, check_trust_region
 from rlmaml.distributions import Gaussian
 from rlmaml.episodes import inner_step, to_batch
 from rlmaml.errors import NonFiniteError, UserError
@@ -38,14 +38,14 @@ MOST_AT_THE_LIMIT = 0.01
 
 @dataclass(frozen=True)
 class AdaptablePolicy:
-    """A policy for one robot, as meta-trained or after inner steps on its task.
+    """A policy for one robot, as meta-trained or after steps on its task.
 
     Attributes:
         network: the policy as a function of its parameters.
         params: its parameters, without a task axis, with the learned step sizes where there are any.
         config: settings of the run that trained it.
         iteration: meta-iterations it was trained for.
-        steps_taken: inner steps taken since.
+        steps_taken: steps taken since, inner ones or within a trust region.
     """
 
     network: GaussianMLP
@@ -107,14 +107,17 @@ class AdaptablePolicy:
         Args:
             episodes: several episodes on the robot's task; see :mod:`rlmaml.recorded`.
             trust_region: take a trust-region step of at most this KL, in nats, instead of the trained inner step.
+                An inner step after k steps of either kind has the size of the trained step k, or of the last one.
             step_scale: factor on the step.
 
         Warns:
-            The episodes look as if another policy had made them; see :func:`off_policy_reason`.
+            The episodes look as if another policy had made them; see :func:`off_policy_reason`. Or the trust region
+            holds no policy that is better on them, and the policy stays as it is.
 
         Raises:
-            UserError: the episodes do not fit the policy, or the step is not finite.
+            UserError: the episodes do not fit the policy, the trust region is not above 0, or the step is not finite.
         """
+        check_trust_region(trust_region)
         episodes = check_fit(self, episodes)
         if reason := off_policy_reason(self, episodes):
             warnings.warn(f"The episodes were not produced by this policy: {reason}", stacklevel=2)
@@ -131,6 +134,8 @@ class AdaptablePolicy:
                 after = inner_step(self.network, repeated, before, batch, self.config, self.steps_taken)
             else:
                 after = trust_region_step(self.network, before, batch, self.config, trust_region, Stopwatch())
+                if all(torch.equal(after[name], before[name]) for name in before):
+                    warnings.warn("No better policy was found within the trust region.", stacklevel=2)
         except NonFiniteError as error:
             raise UserError(f"Adaptation failed: {error}") from error
         adapted = {name: before[name] + step_scale * (after[name] - before[name]) for name in before}
@@ -177,7 +182,7 @@ def load(path: Path | str) -> AdaptablePolicy:
     checkpoint = load_checkpoint(path / CHECKPOINT if path.is_dir() or not path.suffix else path)
     theta, config = checkpoint.theta, checkpoint.config
     network = sized_policy(config, theta["layer0.weight"].shape[-1], theta["log_std"].shape[-1])
-    return AdaptablePolicy(network, theta, config, checkpoint.iteration, checkpoint.inner_steps_taken)
+    return AdaptablePolicy(network, theta, config, checkpoint.iteration, checkpoint.steps_taken)
 
 
 def check_fit(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> RecordedEpisodes:

@@ -24,12 +24,12 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 class Checkpoint(NamedTuple):
-    """A run after ``iteration`` completed meta-iterations; theta may since have taken inner steps on one task."""
+    """A run after ``iteration`` completed meta-iterations; theta may since have taken steps on one task."""
 
     theta: Params
     iteration: int
     config: TrainConfig
-    inner_steps_taken: int = 0
+    steps_taken: int = 0
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -41,7 +41,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     metadata = {
         "format": FORMAT,
         "iteration": str(checkpoint.iteration),
-        "inner_steps_taken": str(checkpoint.inner_steps_taken),
+        "steps_taken": str(checkpoint.steps_taken),
         "config": configuration.to_json(checkpoint.config),
         "order": json.dumps(list(checkpoint.theta)),
     }
@@ -71,7 +71,7 @@ def load_checkpoint(path: Path, device: str = "cpu") -> Checkpoint:
     try:
         theta = {name: tensors[name] for name in json.loads(metadata["order"])}
         config = configuration.from_json(metadata["config"])
-        return Checkpoint(theta, int(metadata["iteration"]), config, int(metadata.get("inner_steps_taken", "0")))
+        return Checkpoint(theta, int(metadata["iteration"]), config, int(metadata.get("steps_taken", "0")))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except (KeyError, ValueError) as error:

@@ -52,7 +52,7 @@ def method_config(config: TrainConfig, method: str, seed: int) -> TrainConfig:
     config = replace(config, seed=seed)
     if method == "maml":
         return config
-    alone = replace(config, inner_steps=0, learn_step_sizes=False, stage_weights=(1.0,))
+    alone = config.without_inner_steps()
     if method in ("random", "oracle"):
         alone = replace(alone, start_from="")
     if method == "random":
@@ -80,7 +80,9 @@ def evaluated_run(
         if tuned:
             stored = replace(stored, inner_step_sizes=config.inner_step_sizes)
         check_resumable(stored, config)
-        if not differences(stored, config, counted=True) and report["config"].get("fine_tuning") == tuning:
+        made = report["config"]
+        alike = (made.get("fine_tuning"), made.get("trust_region"), made.get("beyond", False)) == (tuning, None, beyond)
+        if alike and not differences(stored, config, counted=True):
             return report
     if not beyond:
         train(config, make_env, run_dir, resume=True, draw=draw)

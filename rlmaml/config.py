@@ -166,11 +166,25 @@ class TrainConfig:
         last = self.inner_step_sizes[-1]
         return (*self.inner_step_sizes, *[last] * num_steps)[:num_steps]
 
+    def without_inner_steps(self) -> "TrainConfig":
+        """The same settings for a policy that is optimised as it is, without adaptation."""
+        return dataclasses.replace(self, inner_steps=0, learn_step_sizes=False, stage_weights=(1.0,))
+
     def normalised_stage_weights(self) -> tuple[float, ...]:
         """Weight of each of the ``inner_steps + 1`` stages; they sum to 1."""
         given = self.stage_weights or (*[0.0] * self.inner_steps, 1.0)
         weights = (*given, *[given[-1]] * self.inner_steps)[: self.inner_steps + 1]
         return tuple(weight / sum(weights) for weight in weights)
+
+
+def check_trust_region(max_kl: float | None) -> None:
+    """Check the trust region of an adaptation; None is for inner steps.
+
+    Raises:
+        UserError: it is no finite number above 0.
+    """
+    if max_kl is not None and not 0 < max_kl < math.inf:
+        raise UserError(f"The trust region (--trust-region) is {max_kl}; it is a KL in nats above 0, such as 0.05.")
 
 
 def option(name: str) -> str:

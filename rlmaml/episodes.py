@@ -1,6 +1,6 @@
 """Adaptation with an environment in the loop: sample episodes, take a step, sample again."""
 
-from tqdm import tqdm
+from collections.abc import Iterator
 
 from rlmaml.adapt import adapt
 from rlmaml.advantages import with_advantages
@@ -16,7 +16,7 @@ from rlmaml.threads import torch_threads
 from rlmaml.types import Batch, Params, Rollout
 
 
-def sample_and_adapt(
+def stage_by_stage(
     env: TaskEnvironment,
     policy: Policy,
     theta: Params,
@@ -25,11 +25,10 @@ def sample_and_adapt(
     clock: Stopwatch,
     *,
     num_tasks: int,
-    inner_steps: int,
+    steps: int,
     trust_region: float | None = None,
-    progress: bool = False,
-) -> tuple[list[Rollout], list[Batch]]:
-    """Rollouts before, between and after ``inner_steps`` steps on the environment's current tasks.
+) -> Iterator[tuple[Rollout, Batch | None]]:
+    """Rollouts before, between and after ``steps`` steps on the environment's current tasks.
 
     Args:
         env: environment with a multiple of ``num_tasks`` copies.
@@ -37,22 +36,21 @@ def sample_and_adapt(
         theta: meta-parameters.
         config: settings of the inner steps, as trained.
         streams: random streams of the initial states and the actions.
-        clock: receives ``advantages``, ``adapt`` and what a rollout counts.
+        clock: receives ``advantages``, ``adapt`` and what a rollout counts; with a trust region also ``gradient``,
+            ``curvature`` and ``line_search``, which are parts of ``adapt`` then.
         num_tasks: number of tasks.
-        inner_steps: number of steps; beyond the trained ones, the last step size is used again.
+        steps: number of steps; beyond the trained ones, the last step size is used again.
         trust_region: take trust-region steps of at most this KL instead of inner steps.
-        progress: show a progress bar.
 
-    Returns:
-        ``inner_steps + 1`` rollouts, and the batches on which the steps were taken, those of all rollouts but the last.
+    Yields:
+        ``steps + 1`` times a rollout, and the batch on which the next step is taken, None after the last step.
 
     Raises:
         NonFiniteError: an observation, a reward or the baseline is NaN or infinite.
     """
     repeated = detach(with_task_axis(theta, num_tasks))
     task_params = policy_parameters(repeated)
-    rollouts, batches = [], []
-    for step in tqdm(range(inner_steps + 1), desc="adaptation", unit="step", leave=False, disable=not progress):
+    for step in range(steps + 1):
         with torch_threads(1):  # threads that wait by spinning would slow the physics
             sampled = rollout(
                 env,
@@ -64,18 +62,34 @@ def sample_and_adapt(
                 step=step,
                 clock=clock,
             )
-        rollouts.append(sampled)
-        if step == inner_steps:
-            break
+        if step == steps:
+            yield sampled, None
+            return
         with torch_threads(config.threads):
             with clock.part("advantages"):
-                batches.append(to_batch(sampled, config))
+                batch = to_batch(sampled, config)
             with clock.part("adapt"):
                 if trust_region is None:
-                    task_params = inner_step(policy, repeated, task_params, batches[-1], config, step)
+                    task_params = inner_step(policy, repeated, task_params, batch, config, step)
                 else:
-                    task_params = trust_region_step(policy, task_params, batches[-1], config, trust_region, clock)
-    return rollouts, batches
+                    task_params = trust_region_step(policy, task_params, batch, config, trust_region, clock)
+        yield sampled, batch
+
+
+def sample_and_adapt(
+    env: TaskEnvironment,
+    policy: Policy,
+    theta: Params,
+    config: TrainConfig,
+    streams: RandomStreams,
+    clock: Stopwatch,
+    *,
+    num_tasks: int,
+    inner_steps: int,
+) -> tuple[list[Rollout], list[Batch]]:
+    """All rollouts and batches of :func:`stage_by_stage` with inner steps: what a meta-update reads."""
+    stages = list(stage_by_stage(env, policy, theta, config, streams, clock, num_tasks=num_tasks, steps=inner_steps))
+    return [sampled for sampled, _ in stages], [batch for _, batch in stages if batch is not None]
 
 
 def to_batch(sampled: Rollout, config: TrainConfig) -> Batch:

@@ -1,4 +1,4 @@
-"""Evaluation: adapt to held-out tasks and report the return after every inner step."""
+"""Evaluation: adapt to held-out tasks and report the return after every step."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from tqdm import tqdm
 
 from rlmaml.config import TrainConfig
-from rlmaml.episodes import sample_and_adapt
+from rlmaml.episodes import stage_by_stage
 from rlmaml.intervals import finite_or_none, half_interval
 from rlmaml.policy import Policy
 from rlmaml.rollout import TaskEnvironment
@@ -19,12 +20,15 @@ from rlmaml.types import Params, Rollout, Tasks
 
 
 class Evaluation(NamedTuple):
-    """Returns on held-out tasks; column k holds the mean over episodes after k inner steps."""
+    """Returns on held-out tasks; column k holds the mean over episodes after k steps."""
 
     tasks: Tasks
-    rollouts: list[Rollout]
     returns: Float[Tensor, "task stage"]
-    reward_terms: tuple[str, ...]
+    terms: dict[str, list[float]]
+    """Each reward term's share of the mean return, per stage."""
+    unstable_episodes: list[int]
+    rollouts: list[Rollout]
+    """What was sampled at each stage; empty where it was not kept."""
 
     def summary(self) -> dict[str, list[Any]]:
         """Mean over tasks, standard deviation over tasks, and the 95 % interval of the mean, per stage.
@@ -44,17 +48,12 @@ class Evaluation(NamedTuple):
             "ci95": [[low, high] for low, high in zip(lowest, highest, strict=True)],
         }
 
-    def term_means(self) -> dict[str, list[float]]:
-        """Each reward term's share of the mean return, per stage."""
-        means = torch.stack([sampled.term_returns.mean((0, 1)) for sampled in self.rollouts], 1).cpu()
-        return {name: values.tolist() for name, values in zip(self.reward_terms, means, strict=True)}
-
     def as_json(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Everything a later comparison needs, as plain data."""
         return {
             "returns": self.summary(),
-            "terms": self.term_means(),
-            "unstable_episodes": [int(sampled.unstable.sum()) for sampled in self.rollouts],
+            "terms": self.terms,
+            "unstable_episodes": self.unstable_episodes,
             "per_task": self.returns.tolist(),
             "tasks": {name: values.tolist() for name, values in self.tasks.items()},
             "config": dict(settings),
@@ -72,6 +71,7 @@ def evaluate(
     seed: int,
     beyond: bool = False,
     trust_region: float | None = None,
+    keep_rollouts: bool = True,
     progress: bool = False,
 ) -> Evaluation:
     """Adapt theta to ``num_tasks`` tasks drawn for evaluation alone, with no meta-update.
@@ -82,10 +82,11 @@ def evaluate(
         theta: meta-parameters.
         config: settings of the inner steps, as trained.
         num_tasks: number of held-out tasks.
-        steps: number of inner steps; beyond the trained ones, the last step size is used again.
+        steps: number of steps; beyond the trained ones, the last step size is used again.
         seed: seed of the evaluation; its streams are never used in training.
         beyond: draw the tasks outside of the training range.
         trust_region: adapt by trust-region steps of at most this KL instead of inner steps.
+        keep_rollouts: keep what was sampled, which takes memory with every step; returns are kept anyway.
         progress: show a progress bar.
 
     Raises:
@@ -94,7 +95,7 @@ def evaluate(
     streams = RandomStreams(seed, Phase.EVALUATION)
     tasks = env.sample_tasks(num_tasks, streams.task_seeds(num_tasks), beyond=beyond)
     env.set_tasks(tasks)
-    rollouts, _ = sample_and_adapt(
+    stages = stage_by_stage(
         env,
         policy,
         theta,
@@ -102,9 +103,15 @@ def evaluate(
         streams,
         Stopwatch(),
         num_tasks=num_tasks,
-        inner_steps=steps,
+        steps=steps,
         trust_region=trust_region,
-        progress=progress,
     )
-    returns = torch.stack([sampled.returns.mean(1) for sampled in rollouts], 1).cpu()
-    return Evaluation(tasks, rollouts, returns, env.reward_terms)
+    returns, terms, unstable, kept = [], [], [], []
+    for sampled, _ in tqdm(stages, total=steps + 1, desc="evaluation", unit="step", leave=False, disable=not progress):
+        returns.append(sampled.returns.mean(1))
+        terms.append(sampled.term_returns.mean((0, 1)).tolist())
+        unstable.append(int(sampled.unstable.sum()))
+        if keep_rollouts:
+            kept.append(sampled)
+    by_term = {name: list(shares) for name, shares in zip(env.reward_terms, zip(*terms, strict=True), strict=True)}
+    return Evaluation(tasks, torch.stack(returns, 1).cpu(), by_term, unstable, kept)

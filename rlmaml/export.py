@@ -197,7 +197,7 @@ def card(policy: AdaptablePolicy, control_range: float, task_units: dict[str, st
             "horizon": config.horizon,
             "seed": config.seed,
         },
-        "inner_steps_taken": policy.steps_taken,
+        "steps_taken": policy.steps_taken,
         **made_with,
     }
 

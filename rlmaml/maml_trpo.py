@@ -25,6 +25,7 @@ from rlmaml.losses import INNER_LOSSES, likelihood_ratio, mean_over_steps
 from rlmaml.parameters import flatten, sum_over_tasks, unflatten, with_task_axis
 from rlmaml.policy import Policy
 from rlmaml.stopwatch import Stopwatch
+from rlmaml.threads import torch_threads
 from rlmaml.trust_region import conjugate_gradient, full_step, gauss_newton_product, line_search
 from rlmaml.types import Batch, Params
 
@@ -83,7 +84,7 @@ def update(
         gradient = sum_over_tasks(torch.autograd.grad(loss, stages.points, materialize_grads=True))
         loss_before = float(loss.detach())
         if not (loss.isfinite() and gradient.isfinite().all()):
-            raise NonFiniteError("The meta-loss or its gradient", "the advantages of the rollouts are not usable")
+            raise NonFiniteError("The loss or its gradient", "the advantages of the rollouts are not usable")
 
     with clock.part("curvature"):
         product = curvature_product(policy, theta, batches, config)
@@ -141,13 +142,13 @@ def trust_region_step(
     Raises:
         NonFiniteError: a loss or its gradient is NaN or infinite.
     """
-    alone = replace(config, inner_steps=0, learn_step_sizes=False, stage_weights=(1.0,))
-    alone = replace(alone, max_kl=max_kl, curvature_fraction=1.0)
+    alone = replace(config.without_inner_steps(), max_kl=max_kl, curvature_fraction=1.0)
     stepped = []
-    for task in range(len(batch.valid)):
-        own = Batch(*(field[task : task + 1] for field in batch))
-        theta, _ = update(policy, {name: tensor[task] for name, tensor in params.items()}, [], own, alone, clock)
-        stepped.append(theta)
+    with torch_threads(1):  # the products of a single task are small
+        for task in range(len(batch.valid)):
+            own = Batch(*(field[task : task + 1] for field in batch))
+            theta, _ = update(policy, {name: tensor[task] for name, tensor in params.items()}, [], own, alone, clock)
+            stepped.append(theta)
     return {name: torch.stack([theta[name] for theta in stepped]) for name in params}
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlmaml.adaptable import AdaptablePolicy
+from rlmaml.config import check_trust_region
 from rlmaml.intervals import half_interval
 from rlmaml.recorded import RecordedEpisodes
 
@@ -51,6 +52,7 @@ def adapt_in_steps(
     Raises:
         UserError: see :meth:`rlmaml.adaptable.AdaptablePolicy.adapt`.
     """
+    check_trust_region(trust_region)
     for visit in range(rounds + 1):
         episodes = collect(policy, visit)
         yield Attempt(policy, episodes)
@@ -76,6 +78,7 @@ def adapt_online(
     Raises:
         UserError: see :meth:`rlmaml.adaptable.AdaptablePolicy.adapt`.
     """
+    check_trust_region(trust_region)
     visit, scale, stale = 0, 1.0, False
     episodes = collect(policy, visit)
     returns = episodes.returns.astype(np.float64)

@@ -210,45 +210,20 @@ def open_run(
 
 
 def evaluate_run(
-    checkpoint: Checkpoint,
-    make_env: MakeEnv,
-    *,
-    num_tasks: int,
-    num_episodes: int,
-    steps: int,
-    seed: int,
-    beyond: bool = False,
-    trust_region: float | None = None,
-    progress: bool = False,
+    checkpoint: Checkpoint, make_env: MakeEnv, *, num_tasks: int, num_episodes: int, **settings: Any
 ) -> Evaluation:
-    """Evaluate a checkpoint on ``num_tasks`` held-out tasks; see :func:`rlmaml.evaluate.evaluate`."""
+    """Evaluate a checkpoint on ``num_tasks`` held-out tasks with ``num_episodes`` each.
+
+    ``settings``, ``steps`` and ``seed`` among them, are those of :func:`rlmaml.evaluate.evaluate`.
+    """
     keep_freed_memory()
     env = make_env(num_tasks * num_episodes)
     policy = make_policy(checkpoint.config, env)
     check_fits(checkpoint, policy.init(0), f"{checkpoint.config.env_id}, {checkpoint.config.variant}")
-    return evaluate(
-        env,
-        policy,
-        checkpoint.theta,
-        checkpoint.config,
-        num_tasks=num_tasks,
-        steps=steps,
-        seed=seed,
-        beyond=beyond,
-        trust_region=trust_region,
-        progress=progress,
-    )
+    return evaluate(env, policy, checkpoint.theta, checkpoint.config, num_tasks=num_tasks, **settings)
 
 
-def configured_evaluation(
-    checkpoint: Checkpoint,
-    make_env: MakeEnv,
-    seed: int,
-    *,
-    beyond: bool = False,
-    trust_region: float | None = None,
-    progress: bool = False,
-) -> Evaluation:
+def configured_evaluation(checkpoint: Checkpoint, make_env: MakeEnv, seed: int, *, beyond: bool = False) -> Evaluation:
     """:func:`evaluate_run` with as many tasks, episodes and steps as the checkpoint's configuration says."""
     config = checkpoint.config
     return evaluate_run(
@@ -259,8 +234,6 @@ def configured_evaluation(
         steps=config.evaluation_steps,
         seed=seed,
         beyond=beyond,
-        trust_region=trust_region,
-        progress=progress,
     )
 
 

@@ -41,6 +41,8 @@ PUBLISHED: dict[tuple[str, str, int], dict[str, tuple[float, ...]]] = {
 They belong to one variant of one family at one horizon, and say nothing about any other.
 """
 
+ROOM = 10
+"""Steps that are all shown."""
 LONGER_STEPS = tuple(10 * 2**doubling for doubling in range(10))
 """10, 20, 40, …: which steps of a long adaptation stand in the table."""
 
@@ -52,27 +54,29 @@ def evaluation_table(
     variant: str,
     horizon: int,
     *,
-    beyond: bool = False,
+    comparable: bool = True,
 ) -> str:
-    """Mean return after each inner step with its 95 % interval and, if there are several, its terms; this run first.
+    """Mean return after each step with its 95 % interval and, if there are several, its terms; this run first.
 
-    Published returns follow, but not beside tasks ``beyond`` the training range, on which nothing was published.
+    Published returns follow, but only beside ``comparable`` ones: inner steps on tasks of the training range.
     """
     shown = shown_steps(len(summary["mean"]) - 1)
     intervals = ["" if low is None else f"± {(high - low) / 2:.2f}" for low, high in summary["ci95"]]
     rows = [
-        ("inner steps", *[str(step) for step in shown]),
+        ("steps", *[str(step) for step in shown]),
         ("this run", *[f"{summary['mean'][step]:.2f}" for step in shown]),
         ("  95 % interval over tasks", *[intervals[step] for step in shown]),
     ]
     if len(terms) > 1:
         rows += [(f"  of which {name}", *[f"{means[step]:.2f}" for step in shown]) for name, means in terms.items()]
-    published = {} if beyond else PUBLISHED.get((env_id, variant, horizon), {})
+    published = PUBLISHED.get((env_id, variant, horizon), {}) if comparable else {}
     for name, means in published.items():
         rows.append((name, *[f"{means[step]:.2f}" if step < len(means) else "" for step in shown]))
     return "\n".join(f"{row[0]:<34}" + "".join(f"{cell:>10}" for cell in row[1:]) for row in rows)
 
 
 def shown_steps(last: int) -> list[int]:
-    """The steps up to ``last`` that a table has room for: the first few, the last, and ever fewer between them."""
+    """The steps up to ``last`` that a table has room for: all of them, or the first, the last and some between them."""
+    if last < ROOM:
+        return list(range(last + 1))
     return [step for step in range(last + 1) if step in (0, 1, 2, 3, 5, last) or step in LONGER_STEPS]

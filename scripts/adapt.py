@@ -2,7 +2,7 @@
 
 In simulation: adapt.py RUN_DIR --task velocity=1.3. From recorded episodes, without a simulator: adapt.py RUN_DIR
 --episodes FILE. On and on, within a trust region and with bad steps undone, in simulation: adapt.py RUN_DIR --task
-velocity=1.3 --online --trust-region 0.02 --steps 50; rlmaml.online.adapt_online does the same on a robot. RUN_DIR may
+velocity=1.3 --online --trust-region 0.05 --steps 50; rlmaml.online.adapt_online does the same on a robot. RUN_DIR may
 also be a policy that this script wrote, which is then adapted further.
 """
 
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from common import check_least, check_trust_region, make_task_environment
+from common import check_least, make_task_environment
 
 from rlmaml.cli import lasting_imports, run_command
+from rlmaml.config import check_trust_region
 from rlmaml.errors import UserError
 from rlmaml.files import check_new, check_writable
 
@@ -34,7 +35,7 @@ class Options:
     online: bool = False
     """Go on adapting; undo a step after which the return is significantly worse."""
     trust_region: float | None = None
-    """Take trust-region steps of at most this KL, in nats, instead of the trained inner steps: 0.02, say. They go on
+    """Take trust-region steps of at most this KL, in nats, instead of the trained inner steps: 0.05, say. They go on
     improving the policy over tens of steps, where inner steps of fixed size soon only move it about."""
     num_episodes: Annotated[int, tyro.conf.arg(name="episodes-per-step")] = 20
     """Episodes per step in simulation."""

@@ -1,6 +1,5 @@
 """What the scripts share: they introduce the environments of ``envs`` to ``rlmaml``, and train."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -61,9 +60,7 @@ def train_command(defaults: TrainConfig, description: str, arguments: Sequence[s
         make_scene=lambda: environment_maker(config, "rgb_array")(1),
     )
     print(f"\nMean return on {config.evaluation_tasks} held-out tasks, {config.evaluation_episodes} episodes each:\n")
-    print(
-        evaluation_table(evaluation.summary(), evaluation.term_means(), config.env_id, config.variant, config.horizon)
-    )
+    print(evaluation_table(evaluation.summary(), evaluation.terms, config.env_id, config.variant, config.horizon))
     print(f"\nRun: {run_dir}\nLook at it with: tensorboard --logdir {run_dir.parent}")
 
 
@@ -72,12 +69,6 @@ def check_least(*options: tuple[str, int, int]) -> None:
     for name, value, least in options:
         if value < least:
             raise UserError(f"{name} is {value}; it must be at least {least}.")
-
-
-def check_trust_region(max_kl: float | None) -> None:
-    """Raise a :class:`UserError` for a trust region that is no positive, finite KL."""
-    if max_kl is not None and not 0 < max_kl < math.inf:
-        raise UserError(f"--trust-region is {max_kl}; it is a KL in nats above 0, such as 0.02.")
 
 
 def environment_maker(config: TrainConfig, render_mode: str | None = None) -> Callable[[int], "TaskVectorEnv"]:

@@ -1,4 +1,4 @@
-"""Adapt a trained policy to held-out tasks and print the mean return after every inner step."""
+"""Adapt a trained policy to held-out tasks and print the mean return after every step."""
 
 import json
 from dataclasses import dataclass, replace
@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from common import check_beyond, check_least, check_trust_region, environment_maker
+from common import check_beyond, check_least, environment_maker
 
 from rlmaml.cli import run_command
+from rlmaml.config import check_trust_region
 from rlmaml.files import check_new, check_writable, write_atomically
 
 
@@ -21,11 +22,11 @@ class Options:
     num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 40
     """Held-out tasks, drawn for evaluation alone."""
     num_episodes: Annotated[int, tyro.conf.arg(name="episodes")] = 40
-    """Episodes per task and inner step."""
+    """Episodes per task and step."""
     steps: int = 3
-    """Inner steps; beyond the trained ones, the last step size is used again."""
+    """Steps of adaptation; beyond the trained inner steps, the last size is used again."""
     trust_region: float | None = None
-    """Adapt by trust-region steps of at most this KL, in nats, instead of inner steps; 0.02, say."""
+    """Adapt by trust-region steps of at most this KL, in nats, instead of inner steps; 0.05, say."""
     seed: int = 10_000
     """Seed of the held-out tasks and of the episodes."""
     variant: str | None = None
@@ -58,7 +59,7 @@ def main() -> None:
     check_new(options.json, overwrite=options.overwrite)
 
     from rlmaml.checkpoint import CHECKPOINT, load_checkpoint
-    from rlmaml.run import configured_evaluation, run_settings
+    from rlmaml.run import evaluate_run, run_settings
     from rlmaml.table import evaluation_table
     from rlmaml.threads import check_threads
 
@@ -74,12 +75,16 @@ def main() -> None:
     check_threads(config)
     if options.beyond:
         check_beyond(config)
-    evaluation = configured_evaluation(
+    evaluation = evaluate_run(
         checkpoint._replace(config=config),
         environment_maker(config),
-        options.seed,
+        num_tasks=options.num_tasks,
+        num_episodes=options.num_episodes,
+        steps=options.steps,
+        seed=options.seed,
         beyond=options.beyond,
         trust_region=options.trust_region,
+        keep_rollouts=False,
         progress=True,
     )
     place = " beyond the training range" if options.beyond else ""
@@ -87,11 +92,11 @@ def main() -> None:
     print(
         evaluation_table(
             evaluation.summary(),
-            evaluation.term_means(),
+            evaluation.terms,
             config.env_id,
             config.variant,
             config.horizon,
-            beyond=options.beyond,
+            comparable=not options.beyond and options.trust_region is None,
         )
     )
     if options.json:

@@ -10,7 +10,7 @@ from envs import TaskVectorEnv, make_tasks_env
 from rlmaml.adaptable import AdaptablePolicy, load, off_policy_reason
 from rlmaml.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
 from rlmaml.config import TrainConfig
-from rlmaml.episodes import sample_and_adapt
+from rlmaml.episodes import sample_and_adapt, stage_by_stage
 from rlmaml.errors import UserError
 from rlmaml.initial import initial_theta, make_policy
 from rlmaml.recorded import RecordedEpisodes
@@ -59,23 +59,27 @@ def test_two_steps_from_recorded_episodes_equal_adaptation_in_the_loop(tmp_path:
 
 def test_trust_region_steps_from_recorded_episodes_equal_those_in_the_loop(tmp_path: Path) -> None:
     env, policy = navigation(), saved_policy(tmp_path)
-    rollouts, _ = sample_and_adapt(
-        env,
-        policy.network,
-        policy.params,
-        LEARNED,
-        RandomStreams(5, Phase.EVALUATION),
-        Stopwatch(),
-        num_tasks=1,
-        inner_steps=2,
-        trust_region=0.05,
+    streams = RandomStreams(5, Phase.EVALUATION)
+    stages = stage_by_stage(
+        env, policy.network, policy.params, LEARNED, streams, Stopwatch(), num_tasks=1, steps=2, trust_region=0.05
     )
-    for sampled in rollouts:
+    for sampled, _ in list(stages):
         episodes = policy.record(env, 5)
         np.testing.assert_allclose(episodes.rewards, sampled.rewards[sampled.valid].numpy(), rtol=0.01)
         other = policy.adapt(episodes)
         policy = policy.adapt(episodes, trust_region=0.05)
         assert not torch.equal(vector(policy.params), vector(other.params))
+
+
+def test_a_trust_region_without_a_better_policy_is_said_and_an_illegal_one_refused(tmp_path: Path) -> None:
+    policy = saved_policy(tmp_path)
+    episodes = policy.record(navigation(), 0)
+    with pytest.warns(UserWarning, match="No better policy was found within the trust region"):
+        same = policy.adapt(episodes, trust_region=1e-40)
+    assert torch.equal(vector(same.params), vector(policy.params))
+    for illegal in (0.0, -0.1, float("nan"), float("inf")):
+        with pytest.raises(UserError, match="a KL in nats above 0"):
+            policy.adapt(episodes, trust_region=illegal)
 
 
 def test_adaptation_without_recorded_log_probabilities_takes_the_policy_for_the_sampling_one(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_replayed_physics_goes_through_the_very_states_of_the_rollouts(env_id: s
 
     def replay(world: Any, sampled: Rollout) -> float:
         assert replay_seconds(world, sampled.actions.flatten(0, 1).numpy(), sampled.valid.flatten(0, 1).numpy()) > 0
-        ends.append(torch.from_numpy(world.family.observe()).float())
+        ends.append(torch.from_numpy(world.worlds.observe()).float())
         return 1.5
 
     assert replayed(env, seen.rollouts, RandomStreams(config.seed, iteration=4), replay) == 3.0

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,12 +21,12 @@ CONFIG = TrainConfig(num_tasks=4, num_episodes=5, horizon=10, hidden=(8,), threa
 
 
 def navigation_evaluation(
-    config: TrainConfig = CONFIG, num_tasks: int = 4, steps: int = 2, seed: int = 0
+    config: TrainConfig = CONFIG, num_tasks: int = 4, steps: int = 2, seed: int = 0, **settings: Any
 ) -> Evaluation:
     env = make_tasks_env("Navigation2D-v0", num_tasks * 5, config.horizon, variant="finn2017")
     theta = POLICY.init(0)
     before = vector(theta).clone()
-    evaluation = evaluate(env, POLICY, theta, config, num_tasks=num_tasks, steps=steps, seed=seed)
+    evaluation = evaluate(env, POLICY, theta, config, num_tasks=num_tasks, steps=steps, seed=seed, **settings)
     assert torch.equal(vector(theta), before)
     return evaluation
 
@@ -34,7 +35,7 @@ def test_the_summary_by_hand() -> None:
     # Four tasks with returns 1, 2, 3, 6: mean 3, deviation √((4 + 1 + 0 + 9)/3) = √(14/3).
     # The interval is mean ± 3.182446 · √(14/3) / √4, with the 97.5 % quantile of t with three degrees of freedom.
     returns = torch.tensor([[1.0, -1.0], [2.0, -2.0], [3.0, -3.0], [6.0, -6.0]])
-    summary = Evaluation({}, [], returns, ()).summary()
+    summary = Evaluation({}, returns, {}, [], []).summary()
     assert summary["mean"] == [3.0, -3.0]
     assert summary["std"] == pytest.approx([math.sqrt(14 / 3)] * 2)
     half = 3.182446 * math.sqrt(14 / 3) / 2
@@ -44,19 +45,19 @@ def test_the_summary_by_hand() -> None:
 
 def test_the_interval_is_that_of_a_t_test() -> None:
     returns = torch.randn(12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    summary = Evaluation({}, [], returns, ()).summary()
+    summary = Evaluation({}, returns, {}, [], []).summary()
     for stage in range(3):
         interval = scipy.stats.ttest_1samp(returns[:, stage].numpy(), 0.0).confidence_interval(0.95)
         assert summary["ci95"][stage] == pytest.approx([interval.low, interval.high])
 
 
 def test_a_single_task_has_no_interval() -> None:
-    summary = Evaluation({}, [], torch.tensor([[2.0, 3.0]]), ()).summary()
+    summary = Evaluation({}, torch.tensor([[2.0, 3.0]]), {}, [], []).summary()
     assert summary == {"mean": [2.0, 3.0], "std": [None, None], "ci95": [[None, None], [None, None]]}
 
 
 def test_equal_returns_have_an_interval_of_width_zero() -> None:
-    summary = Evaluation({}, [], torch.tensor([[2.0], [2.0]]), ()).summary()
+    summary = Evaluation({}, torch.tensor([[2.0], [2.0]]), {}, [], []).summary()
     assert summary == {"mean": [2.0], "std": [0.0], "ci95": [[2.0, 2.0]]}
 
 
@@ -83,6 +84,22 @@ def test_steps_beyond_the_trained_ones_use_the_last_step_size() -> None:
     other = navigation_evaluation(dataclasses.replace(CONFIG, inner_step_sizes=(0.5, 0.2, 0.5)), steps=3)
     assert torch.equal(short.returns, long.returns)
     assert not torch.equal(short.returns, other.returns)
+
+
+def test_adaptation_may_be_within_a_trust_region_whatever_the_trained_inner_steps() -> None:
+    inner, within = navigation_evaluation(), navigation_evaluation(trust_region=0.05)
+    other = navigation_evaluation(
+        dataclasses.replace(CONFIG, inner_step_sizes=(0.7,), inner_steps=3), trust_region=0.05
+    )
+    assert torch.equal(within.returns[:, 0], inner.returns[:, 0])
+    assert not (within.returns[:, 1:] == inner.returns[:, 1:]).any()
+    assert torch.equal(within.returns, other.returns)
+
+
+def test_without_its_rollouts_an_evaluation_is_the_same() -> None:
+    kept, lean = navigation_evaluation(), navigation_evaluation(keep_rollouts=False)
+    assert (len(kept.rollouts), len(lean.rollouts)) == (3, 0)
+    assert kept.as_json({}) == lean.as_json({})
 
 
 def test_held_out_tasks_are_not_those_of_training_with_the_same_seed() -> None:
@@ -117,7 +134,7 @@ def test_an_evaluation_is_plain_data() -> None:
 
 def test_the_terms_of_the_reward_add_up_to_the_return() -> None:
     evaluation = navigation_evaluation(steps=1)
-    terms = evaluation.term_means()
+    terms = evaluation.terms
     assert list(terms) == ["distance_cost"]
     assert terms["distance_cost"] == pytest.approx(evaluation.returns.mean(0).tolist(), rel=1e-5)
 

@@ -30,6 +30,7 @@ from rlmaml.parameters import flatten, sum_over_tasks, unflatten, with_step_size
 from rlmaml.policy import CategoricalMLP, GaussianMLP, Policy
 from rlmaml.seeding import RandomStreams
 from rlmaml.stopwatch import Stopwatch
+from rlmaml.threads import torch_threads
 from rlmaml.types import Batch, Params
 from tests.rlmaml.makers import (
     assert_same,
@@ -334,6 +335,26 @@ def test_a_trust_region_step_of_several_tasks_is_that_of_each_alone() -> None:
         assert all(torch.equal(stepped[name][task], tensor[0]) for name, tensor in own.items())
 
 
+def test_a_trust_region_step_does_not_depend_on_the_number_of_threads() -> None:
+    policy = GaussianMLP(observation_size=3, action_size=2, hidden=(64, 64))
+    params = {name: tensor.float() for name, tensor in random_task_params(policy, 2).items()}
+    double = random_batch(policy, random_task_params(policy, 2), 2, num_episodes=400)
+    batch = Batch(*(field.float() if field.is_floating_point() else field for field in double))
+    steps = []
+    for threads in (1, 2):
+        with torch_threads(threads):
+            steps.append(vector(trust_region_step(policy, params, batch, CONFIG, 0.02, Stopwatch())))
+    assert torch.equal(*steps)
+
+
+def test_a_trust_region_steps_curvature_is_that_of_all_episodes() -> None:
+    params = random_task_params(GAUSSIAN, NUM_TASKS)
+    batch = random_batch(GAUSSIAN, params, NUM_TASKS, num_episodes=5)
+    fractions = [dataclasses.replace(CONFIG, curvature_fraction=fraction) for fraction in (1.0, 0.2)]
+    one, other = (trust_region_step(GAUSSIAN, params, batch, config, 0.02, Stopwatch()) for config in fractions)
+    assert torch.equal(vector(one), vector(other))
+
+
 def test_a_trust_region_step_raises_every_tasks_surrogate_return_within_its_kl_whatever_the_trained_one() -> None:
     params = random_task_params(GAUSSIAN, NUM_TASKS)
     batch = random_batch(GAUSSIAN, params, NUM_TASKS, num_episodes=5)
@@ -369,7 +390,7 @@ def assert_steps_agree(theta: Params, batches: list[Batch], others: list[Batch],
 def test_advantages_that_are_not_finite_are_refused(value: float) -> None:
     theta, batches, _ = trust_region_of(GAUSSIAN, CONFIG)
     batches[-1].advantages[0, 0, 0] = value
-    with pytest.raises(NonFiniteError, match="The meta-loss or its gradient became NaN or infinite"):
+    with pytest.raises(NonFiniteError, match="The loss or its gradient became NaN or infinite"):
         update(GAUSSIAN, theta, batches[:-1], batches[-1], CONFIG, Stopwatch())
 
 

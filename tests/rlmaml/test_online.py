@@ -7,6 +7,7 @@ import scipy.stats
 import torch
 
 from rlmaml.adaptable import AdaptablePolicy
+from rlmaml.errors import UserError
 from rlmaml.online import adapt_in_steps, adapt_online, return_interval
 from rlmaml.recorded import RecordedEpisodes
 from tests.rlmaml.makers import vector
@@ -54,6 +55,10 @@ def test_steps_may_be_those_of_a_trust_region(tmp_path: Path, adapt: Any) -> Non
     first, second = adapt(policy, Robot([0.0, 0.0]), 1, trust_region=0.05)
     expected = policy.adapt(first.episodes, trust_region=0.05)
     assert torch.equal(vector(second.policy.params), vector(expected.params))
+    robot = Robot([])
+    with pytest.raises(UserError, match="a KL in nats above 0"):
+        next(adapt(policy, robot, 1, trust_region=-1.0))
+    assert not robot.visitors
 
 
 def test_online_no_episodes_are_collected_after_the_last_attempt(tmp_path: Path) -> None:

@@ -96,8 +96,11 @@ def test_a_robot_is_trained_evaluated_beyond_its_training_range_and_timed(
         tmp_path / "e.json",
     ]
     assert run(*evaluate) == 0
+    inner = json.loads((tmp_path / "e.json").read_text())["per_task"]
     assert run(*evaluate, "--trust-region", 0.02, "--overwrite") == 0
     report = json.loads((tmp_path / "e.json").read_text())
+    assert [task[0] for task in report["per_task"]] == [task[0] for task in inner]
+    assert report["per_task"] != inner
     assert min(report["tasks"]["velocity"]) > 3.0
     assert report["config"]["trust_region"] == 0.02
     assert set(report["terms"]) == {"velocity_error_cost", "control_cost"}
@@ -176,8 +179,8 @@ def test_benchmark_writes_every_figure(tmp_path: Path, run: Run) -> None:
         ("train_nav.py --run-dir /dev/null/run", "Cannot write"),
         ("evaluate.py /nowhere", "There is no checkpoint at /nowhere"),
         ("evaluate.py /nowhere --tasks 0", "--tasks is 0; it must be at least 1."),
-        ("evaluate.py /nowhere --trust-region 0", "--trust-region is 0.0; it is a KL in nats above 0"),
-        ("adapt.py /nowhere --trust-region inf", "--trust-region is inf; it is a KL in nats above 0"),
+        ("evaluate.py /nowhere --trust-region 0", "(--trust-region) is 0.0; it is a KL in nats above 0"),
+        ("adapt.py /nowhere --trust-region inf", "(--trust-region) is inf; it is a KL in nats above 0"),
         ("benchmark.py Nowhere-v0", "Known ids: Navigation2D-v0"),
         ("benchmark.py Navigation2D-v0 --repeats 0", "--repeats is 0"),
         ("train_locomotion.py", "Give the task family first"),
@@ -259,7 +262,12 @@ def test_a_policy_is_adapted_in_simulation_from_recorded_episodes_and_online(
     trust_region = ["--trust-region", 0.02, "--overwrite"]
     assert run("adapt.py", trained, "--episodes", recorded, "--output", again, *trust_region) == 0
     assert not torch.equal(load(again).params["layer0.weight"], one["layer0.weight"])
-    assert run("adapt.py", trained, *task, "--output", again, *trust_region, "--online") == 0
+    capsys.readouterr()
+    assert run("adapt.py", trained, *task, "--output", again, *trust_region, "--online", "--seed", 3) == 0
+    within = capsys.readouterr().out
+    assert run("adapt.py", trained, *task, "--output", again, "--overwrite", "--online", "--seed", 3) == 0
+    assert within.splitlines()[3] == (plain := capsys.readouterr().out).splitlines()[3]
+    assert within.splitlines()[4] != plain.splitlines()[4]
     assert run("adapt.py", trained, "--task", "goal=0.6,0.2", "--output", tmp_path / "c.safetensors") == 0
     assert "(outside of the training range)" in capsys.readouterr().out
 
