@@ -67,12 +67,12 @@ def main() -> None:
     from rlmaml.compare import comparison_around
     from rlmaml.report import report_page
 
-    first = load_checkpoint(options.run_dirs[0] / CHECKPOINT).config
-    comparison = comparison_around(options.run_dirs, first)
-    runs = [reported(options, run_dir) for run_dir in tqdm(options.run_dirs, desc="evaluating", unit="run")]
-    families = {(run.settings["config"]["env_id"], run.settings["config"]["variant"]) for run in runs}
+    configs = [load_checkpoint(run_dir / CHECKPOINT).config for run_dir in options.run_dirs]
+    families = {(config.env_id, config.variant) for config in configs}
     if len(families) > 1:
         raise UserError(f"The runs are of different families or variants: {sorted(families)}; report on one at a time.")
+    comparison = comparison_around(options.run_dirs, configs[0])
+    runs = [reported(options, run_dir) for run_dir in tqdm(options.run_dirs, desc="evaluating", unit="run")]
     write_atomically(target, report_page(runs, comparison).encode())
     print(f"{target}, {target.stat().st_size / 1e6:.1f} MB")
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from rlmaml.adaptable import AdaptablePolicy, load
+from rlmaml.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
 from rlmaml.config import TrainConfig
 from rlmaml.policy import GaussianMLP
 from rlmaml.recorded import RecordedEpisodes, write_episodes
@@ -395,6 +396,17 @@ def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
     )
     assert run("compare.py", "--seeds", 0, 0) == 2
     assert "--seeds is (0, 0)" in capsys.readouterr().err
+
+
+def test_runs_of_different_families_are_refused_before_any_is_evaluated(
+    tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = TrainConfig(env_id="AntVel-v0", variant="gymnasium")
+    save_checkpoint(tmp_path / CHECKPOINT, Checkpoint({"nothing": torch.zeros(1)}, 0, config))
+    assert run("report.py", trained, tmp_path, "--output", tmp_path / "report.html") == 2
+    error = capsys.readouterr().err
+    assert "different families or variants: [('AntVel-v0', 'gymnasium'), ('Navigation2D-v0', 'finn2017')]" in error
+    assert "evaluating" not in error
 
 
 def test_a_report_is_one_page(tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
