@@ -32,7 +32,7 @@ class TrainConfig:
     variant: str = "finn2017"
     """Which of the family's published definitions to use."""
     seed: int = 0
-    """Seed of all random streams; the same seed gives the same run, with one thread or two."""
+    """Seed of all random streams; the same seed gives the same run, with any number of threads."""
     iterations: int = _free(100)
     """Meta-iterations in total; a resumed run may raise it."""
 

@@ -137,7 +137,9 @@ def test_the_number_of_threads_changes_no_bit(changes: dict[str, Any]) -> None:
 
 def test_the_number_of_threads_changes_no_bit_at_odd_sizes() -> None:
     config = dataclasses.replace(LARGE, iterations=2, num_tasks=3, num_episodes=7, hidden=(50, 50))
-    assert_same_run(run(dataclasses.replace(config, threads=2)), run(config))
+    one = run(config)
+    for threads in (2, 3, 7):
+        assert_same_run(run(dataclasses.replace(config, threads=threads)), one)
 
 
 @pytest.mark.slow
