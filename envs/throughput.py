@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from envs.family import Bools, Floats, select_variant
-from envs.locomotion import Locomotion, LocomotionFamily
+from envs.locomotion import Body, Locomotion, LocomotionFamily
 from envs.registry import find_entry, load_family
 from envs.vector import TaskVectorEnv
 
@@ -58,14 +58,19 @@ def envpool_name(env_id: str, variant: str) -> str:
     if module not in ENVPOOL_BODIES or not isinstance(family, LocomotionFamily):
         raise ValueError(f"EnvPool has no body like that of {env_id}. It has: {', '.join(ENVPOOL_BODIES)}.")
     name, duration = ENVPOOL_BODIES[module]
-    body = select_variant(env_id, family.variants, variant).body
-    own = body.simulation.substeps * body.build().opt.timestep
+    own = control_step(select_variant(env_id, family.variants, variant).body)
     if not np.isclose(own, duration):
+        alike = [other for other, made in family.variants.items() if np.isclose(control_step(made.body), duration)]
         raise ValueError(
             f"A control step of {env_id}, {variant}, is {own:.3g} s, and one of EnvPool's {name} {duration:.3g} s: "
-            "their rates do not compare. Choose a --variant with Gymnasium's control step."
+            f"their rates do not compare. Those of these variants do: {', '.join(alike) or 'none'}."
         )
     return name
+
+
+def control_step(body: Body) -> float:
+    """Seconds of a body's control step."""
+    return float(body.simulation.substeps * body.build().opt.timestep)
 
 
 def envpool_rate(name: str, num_copies: int, steps: int, threads: int, std: float) -> float:

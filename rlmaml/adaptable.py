@@ -86,6 +86,15 @@ class AdaptablePolicy:
         log_probs = distribution.log_prob(actions).numpy()
         return actions.numpy().reshape(*seen.shape[:-1], -1), log_probs.reshape(seen.shape[:-1])
 
+    def divergence(self, other: "AdaptablePolicy", observations: npt.ArrayLike) -> float:
+        """Mean ``KL(self ‖ other)`` of the actions at observations (n, obs), in nats.
+
+        Raises:
+            UserError: the observations have another size than those of the training, or are not finite.
+        """
+        seen = self._seen(observations)
+        return float(self._distribution(seen).kl(other._distribution(seen)).mean())
+
     def _distribution(self, seen: npt.NDArray[np.float32]) -> Gaussian:
         with torch.no_grad():
             return self.network(self.weights, torch.from_numpy(np.atleast_2d(seen)))

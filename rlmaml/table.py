@@ -72,7 +72,8 @@ def evaluation_table(
     published = PUBLISHED.get((env_id, variant, horizon), {}) if comparable else {}
     for name, means in published.items():
         rows.append((name, *[f"{means[step]:.2f}" if step < len(means) else "" for step in shown]))
-    return "\n".join(f"{row[0]:<34}" + "".join(f"{cell:>10}" for cell in row[1:]) for row in rows)
+    lines = (f"{row[0]:<34}" + "".join(f"{cell:>10}" for cell in row[1:]) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def shown_steps(last: int) -> list[int]:

@@ -35,8 +35,9 @@ class Options:
     online: bool = False
     """Go on adapting; undo a step after which the return is significantly worse."""
     trust_region: float | None = None
-    """Take trust-region steps of at most this KL, in nats, instead of the trained inner steps: 0.05, say. They go on
-    improving the policy over tens of steps, where inner steps of fixed size soon only move it about."""
+    """Take trust-region steps of at most this KL, in nats, instead of the trained inner steps: 0.05, say. On tasks like
+    those of the training an inner step goes much further; these are for a robot that goes on working on something
+    else, where they improve the policy over tens of steps."""
     num_episodes: Annotated[int, tyro.conf.arg(name="episodes-per-step")] = 20
     """Episodes per step in simulation."""
     steps: int = 1
@@ -91,7 +92,10 @@ def main() -> None:
 
         episodes = read_episodes(options.episodes)
         adapted = policy.adapt(episodes, trust_region=options.trust_region)
+        kind = "An inner step" if options.trust_region is None else "A trust-region step"
+        change = policy.divergence(adapted, episodes.observations)
         print(f"Recorded episodes: {len(episodes.ends)}, mean return {episodes.returns.mean():.2f}.")
+        print(f"{kind} changed the policy by a KL of {change:.3g} nats on what it saw.")
     else:
         adapted = adapt_in_simulation(options, policy)
     adapted.save(options.target)
@@ -106,7 +110,7 @@ def adapt_in_simulation(options: Options, policy: "AdaptablePolicy") -> "Adaptab
     env, description = make_task_environment(
         policy.config, options.num_episodes, options.task, options.seed, options.variant, options.threads
     )
-    print(f"Task: {description}\n\nsteps  return  95 % interval")
+    print(f"Task: {description}\n\nsteps    return  95 % interval")
     steps = (adapt_online if options.online else adapt_in_steps)(
         policy,
         lambda current, visit: current.record(env, options.seed + visit),

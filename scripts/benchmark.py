@@ -96,10 +96,10 @@ def main() -> None:
     print(f"seconds per meta-iteration  {total['median']:.3f}  (min {total['min']:.3f}, max {total['max']:.3f})")
     for part, seconds in figures["parts"].items():
         print(f"  {part:<25} {seconds:.3f}")
-    print(f"environment steps per second {figures['env_steps_per_second']:,.0f}")
+    print(f"rollout steps per second     {figures['env_steps_per_second']:,.0f}")
     print(f"peak memory                  {figures['peak_memory_mb']:.0f} MiB")
     for name, value in (figures.get("simulators", {}) | figures.get("evaluation", {})).items():
-        print(f"{name.replace('_', ' '):<28} {value:,.2f}")
+        print(f"{name.replace('_', ' '):<28} {value:,.{0 if value > 100 else 2}f}")
     if options.json:
         write_atomically(options.json, json.dumps(figures, indent=2).encode())
 

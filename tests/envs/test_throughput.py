@@ -23,11 +23,15 @@ def test_envpools_bodies_are_found_by_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("env_id", "variant"),
-    [("HalfCheetahVel-v0", "finn2017"), ("AntDir-v0", "finn2017"), ("Walker2dParams-v0", "rothfuss2019")],
+    ("env_id", "variant", "alike"),
+    [
+        ("HalfCheetahVel-v0", "finn2017", "rothfuss2019"),
+        ("AntDir-v0", "finn2017", "gymnasium"),
+        ("Walker2dParams-v0", "rothfuss2019", "velocity"),
+    ],
 )
-def test_control_steps_of_another_length_are_not_compared(env_id: str, variant: str) -> None:
-    with pytest.raises(ValueError, match="their rates do not compare"):
+def test_control_steps_of_another_length_are_not_compared(env_id: str, variant: str, alike: str) -> None:
+    with pytest.raises(ValueError, match=f"their rates do not compare. Those of these variants do: {alike}."):
         envpool_name(env_id, variant)
 
 

@@ -98,6 +98,17 @@ def test_adaptation_leaves_the_policy_as_it_was_and_its_step_sizes_too(tmp_path:
         assert torch.equal(tensor, policy.params[name]) == name.startswith("log_step_size."), name
 
 
+def test_how_far_a_step_went_is_the_kl_on_what_was_seen(tmp_path: Path) -> None:
+    policy = saved_policy(tmp_path)
+    episodes = policy.record(navigation(), 0)
+    adapted = policy.adapt(episodes, trust_region=0.02)
+    seen = torch.from_numpy(episodes.observations)
+    before, after = (one.network(one.weights, seen) for one in (policy, adapted))
+    assert policy.divergence(adapted, episodes.observations) == pytest.approx(float(before.kl(after).mean()), rel=1e-4)
+    assert 0 < policy.divergence(adapted, episodes.observations) <= 0.0201
+    assert policy.divergence(policy, episodes.observations) == 0.0
+
+
 def test_half_a_step_goes_half_the_way(tmp_path: Path) -> None:
     policy = saved_policy(tmp_path)
     episodes = policy.record(navigation(), 0)
