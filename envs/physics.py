@@ -56,6 +56,10 @@ class Simulation:
     persistent: bool = False
     """Whether each copy keeps its own MjData: ``fresh="velocities"`` then costs next to nothing, and memory more."""
 
+    def duration(self, model: mujoco.MjModel) -> float:
+        """Seconds of a control step."""
+        return float(self.substeps * model.opt.timestep)
+
 
 class Physics:
     """``num_copies`` simulations of one robot.
@@ -74,7 +78,7 @@ class Physics:
 
     def __init__(self, model: mujoco.MjModel, num_copies: int, simulation: Simulation, threads: int) -> None:
         self.model = model
-        self.duration = simulation.substeps * model.opt.timestep
+        self.duration = simulation.duration(model)
         self._simulation = simulation
         self._stage = _STAGES[simulation.fresh].value
         self._batch = Batch(model, num_copies, threads, simulation.persistent)

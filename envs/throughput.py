@@ -70,7 +70,7 @@ def envpool_name(env_id: str, variant: str) -> str:
 
 def control_step(body: Body) -> float:
     """Seconds of a body's control step."""
-    return float(body.simulation.substeps * body.build().opt.timestep)
+    return body.simulation.duration(body.build())
 
 
 def envpool_rate(name: str, num_copies: int, steps: int, threads: int, std: float) -> float:

@@ -14,10 +14,9 @@ import torch
 from rlmaml.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.config import TrainConfig, check_trust_region
 from rlmaml.distributions import Gaussian
-from rlmaml.episodes import inner_step, to_batch
+from rlmaml.episodes import adaptation_step, to_batch
 from rlmaml.errors import NonFiniteError, UserError
 from rlmaml.initial import sized_policy
-from rlmaml.maml_trpo import trust_region_step
 from rlmaml.parameters import detach, policy_parameters, with_task_axis
 from rlmaml.policy import GaussianMLP
 from rlmaml.recorded import RecordedEpisodes, as_rollout, check_episodes, from_rollout
@@ -139,14 +138,20 @@ class AdaptablePolicy:
             sampled = sampled._replace(log_probs=log_probs)
         try:
             batch = to_batch(sampled, self.config)
-            if trust_region is None:
-                after = inner_step(self.network, repeated, before, batch, self.config, self.steps_taken)
-            else:
-                after = trust_region_step(self.network, before, batch, self.config, trust_region, Stopwatch())
-                if all(torch.equal(after[name], before[name]) for name in before):
-                    warnings.warn("No better policy was found within the trust region.", stacklevel=2)
+            after = adaptation_step(
+                self.network,
+                repeated,
+                before,
+                batch,
+                self.config,
+                self.steps_taken,
+                Stopwatch(),
+                trust_region=trust_region,
+            )
         except NonFiniteError as error:
             raise UserError(f"Adaptation failed: {error}") from error
+        if trust_region is not None and all(torch.equal(after[name], before[name]) for name in before):
+            warnings.warn("No better policy was found within the trust region.", stacklevel=2)
         adapted = {name: before[name] + step_scale * (after[name] - before[name]) for name in before}
         if not all(bool(tensor.isfinite().all()) for tensor in adapted.values()):
             raise UserError("Adaptation failed: the adapted parameters are not finite. Check the recorded rewards.")

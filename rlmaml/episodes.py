@@ -1,6 +1,6 @@
 """Adaptation with an environment in the loop: sample episodes, take a step, sample again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rlmaml.adapt import adapt
 from rlmaml.advantages import with_advantages
@@ -69,27 +69,16 @@ def stage_by_stage(
             with clock.part("advantages"):
                 batch = to_batch(sampled, config)
             with clock.part("adapt"):
-                if trust_region is None:
-                    task_params = inner_step(policy, repeated, task_params, batch, config, step)
-                else:
-                    task_params = trust_region_step(policy, task_params, batch, config, trust_region, clock)
+                task_params = adaptation_step(
+                    policy, repeated, task_params, batch, config, step, clock, trust_region=trust_region
+                )
         yield sampled, batch
 
 
-def sample_and_adapt(
-    env: TaskEnvironment,
-    policy: Policy,
-    theta: Params,
-    config: TrainConfig,
-    streams: RandomStreams,
-    clock: Stopwatch,
-    *,
-    num_tasks: int,
-    inner_steps: int,
-) -> tuple[list[Rollout], list[Batch]]:
-    """All rollouts and batches of :func:`stage_by_stage` with inner steps: what a meta-update reads."""
-    stages = list(stage_by_stage(env, policy, theta, config, streams, clock, num_tasks=num_tasks, steps=inner_steps))
-    return [sampled for sampled, _ in stages], [batch for _, batch in stages if batch is not None]
+def as_lists(stages: Iterable[tuple[Rollout, Batch | None]]) -> tuple[list[Rollout], list[Batch]]:
+    """All rollouts and batches of :func:`stage_by_stage`; there is one batch less."""
+    rollouts, batches = zip(*stages, strict=True)
+    return list(rollouts), list(batches[:-1])
 
 
 def to_batch(sampled: Rollout, config: TrainConfig) -> Batch:
@@ -103,18 +92,30 @@ def to_batch(sampled: Rollout, config: TrainConfig) -> Batch:
     )
 
 
-def inner_step(
-    policy: Policy, params: Params, task_params: Params, batch: Batch, config: TrainConfig, step: int
+def adaptation_step(
+    policy: Policy,
+    params: Params,
+    task_params: Params,
+    batch: Batch,
+    config: TrainConfig,
+    step: int,
+    clock: Stopwatch,
+    *,
+    trust_region: float | None,
 ) -> Params:
-    """Inner step number ``step``, counted from 0, as configured.
+    """Step number ``step``, counted from 0: an inner step as configured, or one within a trust region.
 
     Args:
         policy: the policy.
         params: holds the learned step sizes, where there are any, with a task axis.
         task_params: the policy's parameters before the step.
         batch: episodes sampled with them.
-        config: settings of the inner step.
+        config: settings of the step.
         step: how many steps were taken before; beyond the trained ones, the last step size is used again.
+        clock: receives the parts of a trust-region step.
+        trust_region: the largest KL, or None for an inner step.
     """
+    if trust_region is not None:
+        return trust_region_step(policy, task_params, batch, config, trust_region, clock)
     size = learned_step_sizes(params, step) or config.step_sizes(step + 1)[-1]
     return adapt(policy, task_params, batch, loss=INNER_LOSSES[config.inner_loss], step_size=size)

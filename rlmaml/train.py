@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from rlmaml.config import TrainConfig
-from rlmaml.episodes import sample_and_adapt, to_batch
+from rlmaml.episodes import as_lists, stage_by_stage, to_batch
 from rlmaml.maml_trpo import UpdateReport, update
 from rlmaml.policy import Policy
 from rlmaml.rollout import TaskEnvironment
@@ -46,7 +46,7 @@ def meta_iteration(
     with clock.part("iteration"):
         tasks = env.sample_tasks(config.num_tasks, streams.task_seeds(config.num_tasks))
         env.set_tasks(tasks)
-        rollouts, pre = sample_and_adapt(
+        stages = stage_by_stage(
             env,
             policy,
             theta,
@@ -54,8 +54,9 @@ def meta_iteration(
             streams,
             clock,
             num_tasks=config.num_tasks,
-            inner_steps=config.inner_steps,
+            steps=config.inner_steps,
         )
+        rollouts, pre = as_lists(stages)
         with torch_threads(config.threads):
             with clock.part("advantages"):
                 post = to_batch(rollouts[-1], config)

@@ -10,7 +10,7 @@ from envs import TaskVectorEnv, make_tasks_env
 from rlmaml.adaptable import AdaptablePolicy, load, off_policy_reason
 from rlmaml.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
 from rlmaml.config import TrainConfig
-from rlmaml.episodes import sample_and_adapt, stage_by_stage
+from rlmaml.episodes import stage_by_stage
 from rlmaml.errors import UserError
 from rlmaml.initial import initial_theta, make_policy
 from rlmaml.recorded import RecordedEpisodes
@@ -40,17 +40,9 @@ def saved_policy(run_dir: Path, config: TrainConfig = LEARNED) -> AdaptablePolic
 @pytest.mark.parametrize("config", [CONFIG, LEARNED])
 def test_two_steps_from_recorded_episodes_equal_adaptation_in_the_loop(tmp_path: Path, config: TrainConfig) -> None:
     env, policy = navigation(), saved_policy(tmp_path, config)
-    rollouts, _ = sample_and_adapt(
-        env,
-        policy.network,
-        policy.params,
-        config,
-        RandomStreams(5, Phase.EVALUATION),
-        Stopwatch(),
-        num_tasks=1,
-        inner_steps=2,
-    )
-    for sampled in rollouts:
+    streams = RandomStreams(5, Phase.EVALUATION)
+    stages = stage_by_stage(env, policy.network, policy.params, config, streams, Stopwatch(), num_tasks=1, steps=2)
+    for sampled, _ in list(stages):
         episodes = policy.record(env, 5)
         np.testing.assert_array_equal(episodes.rewards, sampled.rewards[sampled.valid].numpy())
         policy = policy.adapt(episodes)

@@ -6,7 +6,7 @@ import torch
 from rlmaml.adapt import adapt
 from rlmaml.advantages import with_advantages
 from rlmaml.config import TrainConfig
-from rlmaml.episodes import sample_and_adapt
+from rlmaml.episodes import as_lists, stage_by_stage
 from rlmaml.losses import INNER_LOSSES
 from rlmaml.parameters import with_step_sizes, with_task_axis
 from rlmaml.policy import GaussianMLP
@@ -30,7 +30,8 @@ def sample(
     env = ScriptedEnvironment(num_tasks * 4, {1: (3, "terminated"), 2: (4, "truncated")})
     env.goals = torch.linspace(0, 2, env.num_envs).numpy()
     streams, clock = RandomStreams(7), Stopwatch()
-    return sample_and_adapt(env, POLICY, params, config, streams, clock, num_tasks=num_tasks, inner_steps=inner_steps)
+    stages = stage_by_stage(env, POLICY, params, config, streams, clock, num_tasks=num_tasks, steps=inner_steps)
+    return as_lists(stages)
 
 
 @pytest.mark.parametrize("loss", INNER_LOSSES)

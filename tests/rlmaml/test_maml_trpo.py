@@ -14,7 +14,7 @@ from rlmaml.adapt import adapt
 from rlmaml.advantages import normalise
 from rlmaml.config import TrainConfig
 from rlmaml.distributions import Distribution, Gaussian
-from rlmaml.episodes import sample_and_adapt, to_batch
+from rlmaml.episodes import as_lists, stage_by_stage, to_batch
 from rlmaml.errors import NonFiniteError
 from rlmaml.losses import INNER_LOSSES
 from rlmaml.maml_trpo import (
@@ -403,8 +403,8 @@ def navigation_update(
     streams = RandomStreams(config.seed)
     theta = policy.init(streams.parameter_seed())
     env.set_tasks(env.sample_tasks(config.num_tasks, streams.task_seeds(config.num_tasks)))
-    sample = partial(sample_and_adapt, num_tasks=config.num_tasks, inner_steps=config.inner_steps)
-    rollouts, pre = sample(env, policy, theta, config, streams, Stopwatch())
+    sample = partial(stage_by_stage, num_tasks=config.num_tasks, steps=config.inner_steps)
+    rollouts, pre = as_lists(sample(env, policy, theta, config, streams, Stopwatch()))
     return policy, theta, pre, to_batch(rollouts[-1], config)
 
 

@@ -10,7 +10,7 @@ import torch
 from envs import make_tasks_env
 from envs.vector import TaskVectorEnv
 from rlmaml.config import TrainConfig
-from rlmaml.episodes import sample_and_adapt, to_batch
+from rlmaml.episodes import as_lists, stage_by_stage, to_batch
 from rlmaml.maml_trpo import update
 from rlmaml.parameters import with_step_sizes
 from rlmaml.policy import GaussianMLP
@@ -153,9 +153,8 @@ def test_the_update_draws_no_random_numbers() -> None:
     env, policy, theta = environment(SMALL), make_policy(SMALL), initial(SMALL)
     streams = RandomStreams(SMALL.seed)
     env.set_tasks(env.sample_tasks(4, streams.task_seeds(4)))
-    rollouts, pre = sample_and_adapt(
-        env, policy, theta, SMALL, streams, Stopwatch(), num_tasks=4, inner_steps=SMALL.inner_steps
-    )
+    stages = stage_by_stage(env, policy, theta, SMALL, streams, Stopwatch(), num_tasks=4, steps=SMALL.inner_steps)
+    rollouts, pre = as_lists(stages)
     post = to_batch(rollouts[-1], SMALL)
     one = update(policy, theta, pre, post, SMALL, Stopwatch())[0]
     other = update(policy, theta, pre, post, dataclasses.replace(SMALL, seed=9), Stopwatch())[0]
