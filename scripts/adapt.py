@@ -2,7 +2,7 @@
 
 In simulation: adapt.py RUN_DIR --task velocity=1.3. From recorded episodes, without a simulator: adapt.py RUN_DIR
 --episodes FILE. On and on, within a trust region and with bad steps undone, in simulation: adapt.py RUN_DIR --task
-velocity=1.3 --online --trust-region 0.05 --steps 50; rlmaml.online.adapt_online does the same on a robot. RUN_DIR may
+velocity=1.3 --online --trust-region 0.05 --steps 50; rlmaml.deploy.online does the same on a robot. RUN_DIR may
 also be a policy that this script wrote, which is then adapted further.
 """
 
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from common import check_least, make_task_environment
 
-from rlmaml.cli import lasting_imports, run_command
-from rlmaml.config import check_trust_region
-from rlmaml.errors import UserError
-from rlmaml.files import check_new, check_writable
+from rlmaml.base.command import lasting_imports, run_command
+from rlmaml.base.errors import UserError
+from rlmaml.base.files import check_new, check_writable
+from rlmaml.settings.config import check_trust_region
 
 if TYPE_CHECKING:
-    from rlmaml.adaptable import AdaptablePolicy
+    from rlmaml.deploy.adaptable import AdaptablePolicy
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Options:
     task: tuple[str, ...] = ("random",)
     """Task to adapt to in simulation: parameters by name, such as velocity=1.3 or goal=0.3,-0.2; or random."""
     episodes: Path | None = None
-    """Adapt from these recorded episodes instead: an .npz file (its layout: rlmaml/recorded.py) or a Minari dataset."""
+    """Adapt from these recorded episodes instead: an .npz file (layout: rlmaml/sampling/recorded.py) or a Minari dataset."""
     online: bool = False
     """Go on adapting; undo a step after which the return is significantly worse."""
     trust_region: float | None = None
@@ -84,11 +84,11 @@ def main() -> None:
     check_new(options.target, options.record, overwrite=options.overwrite)
 
     with lasting_imports():
-        from rlmaml.adaptable import load
+        from rlmaml.deploy.adaptable import load
 
     policy = load(options.run_dir)
     if options.episodes:
-        from rlmaml.recorded import read_episodes
+        from rlmaml.sampling.recorded import read_episodes
 
         episodes = read_episodes(options.episodes)
         adapted = policy.adapt(episodes, trust_region=options.trust_region)
@@ -104,8 +104,8 @@ def main() -> None:
 
 def adapt_in_simulation(options: Options, policy: "AdaptablePolicy") -> "AdaptablePolicy":
     """Adapt to the chosen task, and print the return after each step."""
-    from rlmaml.online import adapt_in_steps, adapt_online, return_interval
-    from rlmaml.recorded import write_episodes
+    from rlmaml.deploy.online import adapt_in_steps, adapt_online, return_interval
+    from rlmaml.sampling.recorded import write_episodes
 
     env, description = make_task_environment(
         policy.config, options.num_episodes, options.task, options.seed, options.variant, options.threads

@@ -14,10 +14,10 @@ import tyro
 from common import check_envpool, default_variant, environment_maker, envpool_measure, physics_replay
 from defaults import NAVIGATION
 
-from rlmaml.cli import run_command
-from rlmaml.config import InnerLoss, TrainConfig
-from rlmaml.errors import UserError
-from rlmaml.files import check_new, check_writable, write_atomically
+from rlmaml.base.command import run_command
+from rlmaml.base.errors import UserError
+from rlmaml.base.files import check_new, check_writable, write_atomically
+from rlmaml.settings.config import InnerLoss, TrainConfig
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def main() -> None:
 
     pool = check_envpool(options.env_id, config.variant) if options.against else None
 
-    from rlmaml.benchmark import benchmark, benchmark_evaluation
+    from rlmaml.results.benchmark import benchmark, benchmark_evaluation
 
     replay = None if config.env_id == NAVIGATION.env_id else physics_replay
     figures = benchmark(

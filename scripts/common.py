@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from rlmaml.config import TrainConfig
-from rlmaml.errors import UserError
+from rlmaml.base.errors import UserError
+from rlmaml.settings.config import TrainConfig
 
 if TYPE_CHECKING:
     from envs import TaskVectorEnv
-    from rlmaml.types import Rollout
+    from rlmaml.core.types import Rollout
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def train_command(defaults: TrainConfig, description: str, arguments: Sequence[s
         arguments: the command line; None for the process's own.
 
     Raises:
-        UserError: see :func:`rlmaml.run.train`.
+        UserError: see :func:`rlmaml.training.run.train`.
     """
     options = tyro.cli(TrainOptions, default=TrainOptions(config=defaults), description=description, args=arguments)
     config = options.config
@@ -47,8 +47,8 @@ def train_command(defaults: TrainConfig, description: str, arguments: Sequence[s
         raise UserError(f"--env-id is {config.env_id}; this command trains {defaults.env_id}. Name the family first.")
     run_dir = options.run_dir or Path("runs") / f"{config.env_id}-{config.variant}-seed{config.seed}"
 
-    from rlmaml.run import train
-    from rlmaml.table import evaluation_table
+    from rlmaml.evaluation.table import evaluation_table
+    from rlmaml.training.run import train
 
     evaluation = train(
         config,
@@ -119,7 +119,7 @@ def make_task_environment(
     import numpy as np
 
     from envs.tasks import describe_task, parse_task
-    from rlmaml.threads import check_threads
+    from rlmaml.base.threads import check_threads
 
     config = replace(config, variant=variant or config.variant, threads=threads, rollout_threads=threads)
     check_threads(config)
@@ -193,7 +193,7 @@ def physics_replay(env: "TaskVectorEnv", sampled: "Rollout") -> float:
 
 def episode_drawing(env_id: str) -> Callable[..., None]:
     """How the family's episodes are drawn in figures: paths for navigation, rewards over time for the others."""
-    from rlmaml.figures import draw_rewards
+    from rlmaml.evaluation.figures import draw_rewards
 
     if env_id != "Navigation2D-v0":
         return draw_rewards

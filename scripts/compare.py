@@ -15,8 +15,8 @@ import tyro
 from common import check_least, default_variant, environment_maker, episode_drawing
 from defaults import NAVIGATION, locomotion
 
-from rlmaml.cli import run_command
-from rlmaml.errors import UserError
+from rlmaml.base.command import run_command
+from rlmaml.base.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ def main() -> None:
     folder = options.output or Path("runs") / f"compare-{config.env_id}-{config.variant}"
     space = environment_maker(config)(1)
 
-    from rlmaml.compare import (
+    from rlmaml.base.files import write_atomically
+    from rlmaml.results.compare import (
         BEYOND_RANGE,
         COMPARISON,
         IN_RANGE,
@@ -87,7 +88,6 @@ def main() -> None:
         method_config,
         read_comparison,
     )
-    from rlmaml.files import write_atomically
 
     if not options.overwrite:
         check_same(read_comparison(folder), config, options.seeds)

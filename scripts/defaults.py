@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from rlmaml.config import TrainConfig
+from rlmaml.settings.config import TrainConfig
 
 NAVIGATION = TrainConfig(
     env_id="Navigation2D-v0",

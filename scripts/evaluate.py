@@ -8,9 +8,9 @@ from typing import Annotated
 import tyro
 from common import check_beyond, check_least, environment_maker
 
-from rlmaml.cli import run_command
-from rlmaml.config import check_trust_region
-from rlmaml.files import check_new, check_writable, write_atomically
+from rlmaml.base.command import run_command
+from rlmaml.base.files import check_new, check_writable, write_atomically
+from rlmaml.settings.config import check_trust_region
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ def main() -> None:
     check_writable(options.json)
     check_new(options.json, overwrite=options.overwrite)
 
-    from rlmaml.checkpoint import CHECKPOINT, load_checkpoint
-    from rlmaml.run import evaluate_run, run_settings
-    from rlmaml.table import evaluation_table
-    from rlmaml.threads import check_threads
+    from rlmaml.base.threads import check_threads
+    from rlmaml.evaluation.table import evaluation_table
+    from rlmaml.storage.checkpoint import CHECKPOINT, load_checkpoint
+    from rlmaml.training.run import evaluate_run, run_settings
 
     checkpoint = load_checkpoint(options.run_dir / CHECKPOINT)
     config = replace(checkpoint.config, threads=options.threads, rollout_threads=options.threads)

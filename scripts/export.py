@@ -13,9 +13,9 @@ from pathlib import Path
 import tyro
 from common import make_task_environment
 
-from rlmaml.cli import run_command
-from rlmaml.errors import UserError
-from rlmaml.files import check_new, unwritable, write_atomically
+from rlmaml.base.command import run_command
+from rlmaml.base.errors import UserError
+from rlmaml.base.files import check_new, unwritable, write_atomically
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def main() -> None:
     import torch
 
     from envs.registry import data_sheet
-    from rlmaml import export
-    from rlmaml.adaptable import load
-    from rlmaml.provenance import provenance
+    from rlmaml.base.provenance import provenance
+    from rlmaml.deploy import export
+    from rlmaml.deploy.adaptable import load
 
     torch.set_num_threads(1)
     policy = load(options.run_dir)

@@ -12,9 +12,9 @@ import tyro
 from common import check_least, environment_maker, episode_drawing, make_task_environment
 from defaults import NAVIGATION
 
-from rlmaml.cli import run_command
-from rlmaml.errors import UserError
-from rlmaml.files import check_new, check_writable
+from rlmaml.base.command import run_command
+from rlmaml.base.errors import UserError
+from rlmaml.base.files import check_new, check_writable
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def main() -> None:
 
     from tqdm import tqdm
 
-    from rlmaml.adaptable import load
-    from rlmaml.online import adapt_in_steps
-    from rlmaml.video import check_video_path, film, frame_stride, side_by_side, write_video
+    from rlmaml.deploy.adaptable import load
+    from rlmaml.deploy.online import adapt_in_steps
+    from rlmaml.evaluation.video import check_video_path, film, frame_stride, side_by_side, write_video
 
     for path in targets:
         check_video_path(path)
@@ -99,9 +99,9 @@ def main() -> None:
 
 def draw_stills(options: Options, path: Path) -> None:
     """Paths before and after adaptation to four tasks drawn for evaluation, with exploration."""
-    from rlmaml.checkpoint import CHECKPOINT, load_checkpoint
-    from rlmaml.figures import adaptation_figure
-    from rlmaml.run import evaluate_run
+    from rlmaml.evaluation.figures import adaptation_figure
+    from rlmaml.storage.checkpoint import CHECKPOINT, load_checkpoint
+    from rlmaml.training.run import evaluate_run
 
     checkpoint = load_checkpoint(options.run_dir / CHECKPOINT)
     config = replace(checkpoint.config, variant=options.variant or checkpoint.config.variant)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from common import check_least, environment_maker
 
-from rlmaml.cli import run_command
-from rlmaml.errors import UserError
-from rlmaml.files import check_new, check_writable, write_atomically
+from rlmaml.base.command import run_command
+from rlmaml.base.errors import UserError
+from rlmaml.base.files import check_new, check_writable, write_atomically
 
 if TYPE_CHECKING:
-    from rlmaml.report import ReportedRun
+    from rlmaml.results.report import ReportedRun
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ def main() -> None:
 
     from tqdm import tqdm
 
-    from rlmaml.checkpoint import CHECKPOINT, load_checkpoint
-    from rlmaml.compare import comparison_around
-    from rlmaml.report import report_page
+    from rlmaml.results.compare import comparison_around
+    from rlmaml.results.report import report_page
+    from rlmaml.storage.checkpoint import CHECKPOINT, load_checkpoint
 
     configs = [load_checkpoint(run_dir / CHECKPOINT).config for run_dir in options.run_dirs]
     families = {(config.env_id, config.variant) for config in configs}
@@ -80,12 +80,12 @@ def main() -> None:
 def reported(options: Options, run_dir: Path) -> "ReportedRun":
     """One run: evaluated, and with its pictures."""
     from envs.tasks import describe_task
-    from rlmaml.adaptable import load
-    from rlmaml.checkpoint import CHECKPOINT, load_checkpoint
-    from rlmaml.effects import adaptation_effects
-    from rlmaml.report import ReportedRun, read_metrics
-    from rlmaml.run import FIGURE, evaluate_run, run_settings
-    from rlmaml.threads import check_threads
+    from rlmaml.base.threads import check_threads
+    from rlmaml.deploy.adaptable import load
+    from rlmaml.evaluation.effects import adaptation_effects
+    from rlmaml.results.report import ReportedRun, read_metrics
+    from rlmaml.storage.checkpoint import CHECKPOINT, load_checkpoint
+    from rlmaml.training.run import FIGURE, evaluate_run, run_settings
 
     checkpoint = load_checkpoint(run_dir / CHECKPOINT)
     config = replace(checkpoint.config, threads=options.threads, rollout_threads=options.threads)
@@ -119,8 +119,8 @@ def reported(options: Options, run_dir: Path) -> "ReportedRun":
 
 def video(run_dir: Path, options: Options, task: dict[str, object]) -> bytes | None:
     """The video that render.py made of a run, or a short new one, or none where nothing can be drawn."""
-    from rlmaml.adaptable import load
-    from rlmaml.video import as_video, film_progress
+    from rlmaml.deploy.adaptable import load
+    from rlmaml.evaluation.video import as_video, film_progress
 
     made = run_dir / "adaptation.mp4"
     if made.exists():

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import tyro
 
-from rlmaml.cli import run_command
-from rlmaml.errors import UserError
+from rlmaml.base.command import run_command
+from rlmaml.base.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ def main() -> None:
     if not options.run_dirs:
         raise UserError("Give one or more directories of finished runs.")
 
-    from rlmaml.seeds import summarise_seeds
+    from rlmaml.results.summary import summarise_seeds
 
     print(summarise_seeds(options.run_dirs))
 

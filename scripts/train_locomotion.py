@@ -12,8 +12,8 @@ import sys
 from common import default_variant, train_command
 from defaults import NAVIGATION, locomotion
 
-from rlmaml.cli import run_command
-from rlmaml.errors import UserError
+from rlmaml.base.command import run_command
+from rlmaml.base.errors import UserError
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ commit), a checkpoint, evaluation.json and a picture of adaptation. Ctrl-C leave
 from common import train_command
 from defaults import NAVIGATION
 
-from rlmaml.cli import run_command
+from rlmaml.base.command import run_command
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from envs.registry import FAMILIES
-from rlmaml.export import LARGEST_DIFFERENCE
+from rlmaml.deploy.export import LARGEST_DIFFERENCE
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from rlmaml.recorded import write_episodes
-from tests.rlmaml.test_adaptable import navigation, saved_policy
+from rlmaml.sampling.recorded import write_episodes
+from tests.rlmaml.deploy.test_adaptable import navigation, saved_policy
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -5,8 +5,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first 
 
 import pytest
 
-from rlmaml.policy import CategoricalMLP, GaussianMLP
-from rlmaml.threads import torch_threads
+from rlmaml.base.threads import torch_threads
+from rlmaml.policies.policy import CategoricalMLP, GaussianMLP
 
 
 @pytest.fixture(autouse=True)

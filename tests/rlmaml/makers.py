@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlmaml.advantages import normalise
-from rlmaml.parameters import flatten, sum_over_tasks, with_task_axis
-from rlmaml.policy import Policy
-from rlmaml.types import Batch, Params, Rollout
+from rlmaml.core.advantages import normalise
+from rlmaml.core.parameters import flatten, sum_over_tasks, with_task_axis
+from rlmaml.core.types import Batch, Params, Rollout
+from rlmaml.policies.policy import Policy
 
 
 def random_theta(policy: Policy, seed: int = 0) -> Params:

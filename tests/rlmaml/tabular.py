@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rlmaml.parameters import unflatten
-from rlmaml.policy import CategoricalMLP
-from rlmaml.types import Batch, Params
+from rlmaml.core.parameters import unflatten
+from rlmaml.core.types import Batch, Params
+from rlmaml.policies.policy import CategoricalMLP
 
 PROBABILITIES = ((Fraction(1, 3), Fraction(2, 3)), (Fraction(1, 2), Fraction(1, 2)), (Fraction(3, 4), Fraction(1, 4)))
 """π(a | s) at :func:`rational_theta`."""

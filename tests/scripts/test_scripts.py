@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from rlmaml.adaptable import AdaptablePolicy, load
-from rlmaml.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
-from rlmaml.config import TrainConfig
-from rlmaml.policy import GaussianMLP
-from rlmaml.recorded import RecordedEpisodes, write_episodes
+from rlmaml.deploy.adaptable import AdaptablePolicy, load
+from rlmaml.policies.policy import GaussianMLP
+from rlmaml.sampling.recorded import RecordedEpisodes, write_episodes
+from rlmaml.settings.config import TrainConfig
+from rlmaml.storage.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TINY: tuple[object, ...] = ("--tasks", 2, "--episodes", 3, "--horizon", 5, "--hidden", 8, "--iterations", 2)
@@ -287,7 +287,7 @@ def test_adaptation_from_recorded_episodes_imports_neither_simulators_nor_compil
     command = [sys.executable, "-X", "importtime", *map(str, words)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
-    assert {"torch", "rlmaml.adaptable"} <= imported
+    assert {"torch", "rlmaml.deploy.adaptable"} <= imported
     assert not imported & {"envs", "gymnasium", "mujoco", "matplotlib", "scipy", "tensorboard", "torch._dynamo"}
 
 

@@ -1,0 +1,1 @@
+"""Meta-updates: one paper, one file."""

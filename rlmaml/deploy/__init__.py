@@ -1,0 +1,1 @@
+"""A meta-trained policy in use: load, act, adapt, export. Imports no meta-update."""

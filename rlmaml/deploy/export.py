@@ -1,0 +1,227 @@
+"""A policy as files that run on a robot: a ``torch.export`` program, ONNX, ONNX with 8-bit weights, and its weights.
+
+All of them map observations (batch, obs) to the robot's controls (batch, action): the most likely action, clipped to
+[-1, 1] and multiplied by the control range. The batch size is free. On the robot, ONNX needs onnxruntime alone, and the
+program torch alone. The program's graph is a function of its weights and the observations::
+
+    program = torch.export.load("policy.pt2")
+    weights = tuple(program.parameters())
+    (controls,) = program.graph_module(*weights, observations)
+
+``program.module()(observations)`` gives the same, but checks every input first, which takes longer than to act.
+"""
+
+import json
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rlmaml.base.errors import UserError
+from rlmaml.deploy.adaptable import AdaptablePolicy
+from rlmaml.policies.policy import ACTIVATIONS
+from rlmaml.sampling.rollout import TaskEnvironment
+from rlmaml.training.run import EVALUATION
+
+Controls: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+"""Observations (batch, obs) to controls (batch, action)."""
+
+LARGEST_DIFFERENCE = 1e-5
+"""Between an exported policy's actions and the Python policy's, in normalised units."""
+
+
+class Actor(torch.nn.Module):
+    """The most likely action of a policy, in the robot's units.
+
+    Args:
+        policy: whose weights are taken.
+        control_range: control of a full action, in the units of the robot's actuators.
+    """
+
+    def __init__(self, policy: AdaptablePolicy, control_range: float) -> None:
+        super().__init__()
+        weights = policy.network.for_raw_observations(policy.weights)
+        self.layers = torch.nn.ModuleList()
+        for index in range(sum(name.endswith(".weight") for name in weights)):
+            weight, bias = weights[f"layer{index}.weight"], weights[f"layer{index}.bias"]
+            layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
+            layer.load_state_dict({"weight": weight, "bias": bias})
+            self.layers.append(layer)
+        self.activation = ACTIVATIONS[policy.network.activation]
+        self.observation_size = policy.network.observation_size
+        self.control_range = control_range
+        self.requires_grad_(False)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Controls at each row of observations."""
+        hidden = observation
+        for layer in self.layers[:-1]:
+            hidden = self.activation(layer(hidden))
+        controls: Tensor = self.control_range * self.layers[-1](hidden).clamp(-1.0, 1.0)
+        return controls
+
+
+def export_program(actor: Actor) -> torch.export.ExportedProgram:
+    """The actor as a program that needs none of this package, for any batch size."""
+    example = torch.zeros(2, actor.observation_size)
+    return torch.export.export(actor, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+
+
+def write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
+    """Write the program as one ONNX file with the input ``observation`` and the output ``control``.
+
+    Raises:
+        UserError: the packages for ONNX are not installed.
+    """
+    _onnx_module("onnxscript")
+    with _quiet():
+        torch.onnx.export(
+            program,
+            f=str(path),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            input_names=["observation"],
+            output_names=["control"],
+        )
+
+
+def write_int8(source: Path, target: Path) -> None:
+    """Write an ONNX file again with its weights rounded to 8 bits.
+
+    Raises:
+        UserError: the packages for ONNX are not installed.
+    """
+    quantization = _onnx_module("onnxruntime.quantization")
+    with _quiet():
+        quantization.quantize_dynamic(str(source), str(target), weight_type=quantization.QuantType.QInt8)
+
+
+def load_onnx(path: Path) -> Controls:
+    """An ONNX file as a function, on one thread.
+
+    Raises:
+        UserError: the packages for ONNX are not installed.
+    """
+    onnxruntime = _onnx_module("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def controls(observations: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        (output,) = session.run(None, {"observation": observations})
+        return np.asarray(output)
+
+    return controls
+
+
+def load_program(path: Path) -> Controls:
+    """A ``torch.export`` program as a function; it is called as the top of this file says."""
+    program = torch.export.load(path)
+    graph, weights = program.graph_module, tuple(program.parameters())
+
+    def controls(observations: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        with torch.no_grad():
+            (output,) = graph(*weights, torch.from_numpy(observations))
+        return np.asarray(output)
+
+    return controls
+
+
+def largest_difference(controls: Controls, policy: AdaptablePolicy, control_range: float, seed: int = 0) -> float:
+    """Between an exported policy and the Python one, in normalised units, on random observations of several scales."""
+    generator = np.random.default_rng(seed)
+    worst = 0.0
+    for batch, scale in ((1, 1.0), (7, 0.1), (256, 1.0), (256, 10.0)):
+        seen = scale * generator.standard_normal((batch, policy.network.observation_size), dtype=np.float32)
+        worst = max(worst, float(np.abs(controls(seen) / control_range - policy.act(seen)).max()))
+    return worst
+
+
+def latency(controls: Controls, observation_size: int, repeats: int = 2000) -> float:
+    """Median seconds per action for a single observation, after a tenth as many calls that do not count."""
+    seen = np.zeros((1, observation_size), np.float32)
+    times = []
+    for _ in range(repeats + repeats // 10):
+        start = time.perf_counter()
+        controls(seen)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[repeats // 10 :]))
+
+
+def mean_return(env: TaskEnvironment, controls: Controls, control_range: float, horizon: int, seed: int) -> float:
+    """Mean return of an exported policy over one episode in each copy of an environment."""
+    observation, _ = env.reset(seed=[seed + copy for copy in range(env.num_envs)])
+    returns = np.zeros(env.num_envs)
+    for _ in range(horizon):
+        actions = controls(np.asarray(observation, np.float32)) / control_range
+        observation, reward, terminated, truncated, _ = env.step(actions)
+        returns += reward
+        if (terminated | truncated).all():
+            break
+    return float(returns.mean())
+
+
+def card(policy: AdaptablePolicy, control_range: float, task_units: dict[str, str], made_with: dict[str, Any]) -> Any:
+    """What a user of the files must know, as plain data."""
+    config = policy.config
+    return {
+        "family": config.env_id,
+        "variant": config.variant,
+        "task_units": task_units,
+        "observation": {
+            "size": policy.network.observation_size,
+            "units": "as in the data sheet",
+            "divided_by": list(config.observation_scales) or 1.0,
+        },
+        "control": {
+            "size": policy.network.action_size,
+            "range": [-control_range, control_range],
+            "units": "as in the data sheet",
+            "meaning": "most likely action, clipped to [-1, 1], times the control range",
+        },
+        "network": {"hidden": list(config.hidden), "activation": config.activation},
+        "training": {
+            "meta_iterations": policy.iteration,
+            "tasks": config.num_tasks,
+            "episodes": config.num_episodes,
+            "horizon": config.horizon,
+            "seed": config.seed,
+        },
+        "steps_taken": policy.steps_taken,
+        **made_with,
+    }
+
+
+def held_out_returns(run_dir: Path) -> list[float] | None:
+    """Mean returns after 0, 1, ... inner steps in the evaluation that ended a training; None where there is none."""
+    path = run_dir / EVALUATION
+    return json.loads(path.read_text())["returns"]["mean"] if path.exists() else None
+
+
+def _onnx_module(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise UserError(f"ONNX needs: pip install onnx onnxruntime onnxscript ({error}).") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks about itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)

@@ -1,0 +1,1 @@
+"""How well a policy adapts, in numbers, figures and videos."""

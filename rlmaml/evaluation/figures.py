@@ -1,0 +1,69 @@
+"""Figures of adaptation: some episodes of some tasks, before and after it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rlmaml.core.types import Rollout, Tasks
+
+
+class Episode(NamedTuple):
+    """One episode without padding: observations with the final one (steps + 1, obs), and rewards (steps,)."""
+
+    observations: npt.NDArray[Any]
+    rewards: npt.NDArray[Any]
+
+
+DrawEpisodes: TypeAlias = Callable[..., None]
+"""``draw(axes, task, episodes, *, color, label)``: several episodes of one task on matplotlib axes."""
+
+BEFORE, AFTER = "#9aa4b2", "#d1495b"
+
+
+def adaptation_figure(
+    draw: DrawEpisodes, tasks: Tasks, rollouts: Sequence[Rollout], *, num_tasks: int = 4, num_episodes: int = 5
+) -> Figure:
+    """The first tasks side by side: some episodes before adaptation, and as many after the last inner step."""
+    num_tasks = min(num_tasks, len(rollouts[0].returns))
+    figure = Figure(figsize=(3 * num_tasks, 3.4), layout="constrained")
+    all_axes = figure.subplots(1, num_tasks, squeeze=False)[0]
+    last = len(rollouts) - 1
+    for index, axes in enumerate(all_axes):
+        task = {name: values[index] for name, values in tasks.items()}
+        for step, color, label in ((0, BEFORE, "before"), (last, AFTER, f"after {last} inner step(s)")):
+            draw(axes, task, shown_episodes(rollouts[step], index, num_episodes), color=color, label=label)
+        before, after = (float(rollouts[step].returns[index].mean()) for step in (0, last))
+        axes.set_title(f"return {before:.1f} → {after:.1f}", fontsize=10)
+    handles, labels = all_axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def draw_rewards(
+    axes: Axes, task: Mapping[str, Any], episodes: Sequence[Episode], *, color: str, label: str | None = None
+) -> None:
+    """Draw the reward over the steps of several episodes of one task, whose parameters are written below."""
+    for index, episode in enumerate(episodes):
+        axes.plot(episode.rewards, color=color, alpha=0.6, linewidth=1.0, label=label if index == 0 else None)
+    numbers = {name: np.ravel(values) for name, values in task.items()}
+    words = [f"{name} = {values[0]:.3g}" for name, values in numbers.items() if values.size == 1]
+    axes.set_xlabel("step\n" + ", ".join(words), fontsize=8)
+    axes.set_ylabel("reward", fontsize=8)
+    axes.tick_params(labelsize=7)
+
+
+def shown_episodes(rollout: Rollout, task: int, num_episodes: int) -> list[Episode]:
+    """The first episodes of one task, without padding and with the final observation."""
+    episodes = []
+    for episode in range(min(num_episodes, rollout.valid.shape[1])):
+        valid = rollout.valid[task, episode]
+        seen = rollout.observations[task, episode][valid]
+        final = rollout.final_observations[task, episode]
+        observations = np.asarray(torch.cat([seen, final.unsqueeze(0)]).cpu())
+        episodes.append(Episode(observations, np.asarray(rollout.rewards[task, episode][valid].cpu())))
+    return episodes

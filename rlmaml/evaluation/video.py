@@ -1,0 +1,166 @@
+"""Videos: a policy before and after adaptation side by side, on the same task from the same initial state."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from rlmaml.base.errors import UserError
+from rlmaml.base.files import unwritable
+from rlmaml.deploy.adaptable import AdaptablePolicy
+from rlmaml.sampling.rollout import TaskEnvironment
+
+Frame: TypeAlias = npt.NDArray[np.uint8]
+"""A picture, (height, width, 3)."""
+
+HEADER = 44
+"""Pixels above each picture for its caption."""
+PROGRESS_FRAMES = 40
+"""About how many frames of each film a video of the training's progress has."""
+INK, PAPER, FADED = (24, 28, 36), (250, 250, 248), (130, 136, 148)
+FRAMES_PER_SECOND = 25
+"""Most frames per second that are drawn: steps in between are not seen."""
+
+
+class DrawnEnvironment(TaskEnvironment, Protocol):
+    """A task environment that draws its copies."""
+
+    metadata: dict[str, Any]
+    """Holds ``"render_fps"``, steps per second."""
+
+    def render(self) -> tuple[Frame, ...]:
+        """One picture per copy."""
+
+
+MakeScene: TypeAlias = Callable[[], DrawnEnvironment]
+"""An environment with one copy, made to be drawn."""
+
+
+class Shot(NamedTuple):
+    """What one step of an episode looked like, and the return so far."""
+
+    picture: Frame
+    earned: float
+
+
+def film(
+    env: DrawnEnvironment, policy: AdaptablePolicy, seed: int, stride: int, advance: Callable[[], object] = lambda: None
+) -> list[Shot]:
+    """One episode of the policy's most likely actions: a shot before every ``stride``-th step, and at the end.
+
+    Args:
+        env: an environment with one copy, made to be drawn, whose task is set.
+        policy: who acts.
+        seed: seed of the initial state; the same one gives the same start to another policy.
+        stride: see :func:`frame_stride`.
+        advance: called after every step.
+    """
+    observation, _ = env.reset(seed=[seed])
+    shots, earned = [Shot(env.render()[0], 0.0)], 0.0
+    for step in range(1, policy.config.horizon + 1):
+        observation, reward, terminated, truncated, _ = env.step(policy.act(observation))
+        earned += float(reward[0])
+        over = terminated[0] or truncated[0] or step == policy.config.horizon
+        if over or step % stride == 0:
+            shots.append(Shot(env.render()[0], earned))
+        advance()
+        if over:
+            break
+    return shots
+
+
+def frame_stride(steps_per_second: int) -> int:
+    """Steps per shot, so that a video in real time needs no more than 25 frames per second."""
+    return max(1, round(steps_per_second / FRAMES_PER_SECOND))
+
+
+def side_by_side(films: Sequence[Sequence[Shot]], captions: Sequence[str], title: str) -> Iterator[Frame]:
+    """Frames with all films next to each other; one that is over stays on its last shot.
+
+    Args:
+        films: one list of shots each.
+        captions: what is written above each, beside its return so far.
+        title: what is written above all.
+    """
+    large, small = (ImageFont.load_default(size) for size in (16, 13))
+    for time in range(max(map(len, films))):
+        shots = [shots[min(time, len(shots) - 1)] for shots in films]
+        widths = [shot.picture.shape[1] for shot in shots]
+        height = max(shot.picture.shape[0] for shot in shots)
+        # An even number of pixels both ways, as video formats want it.
+        canvas = Image.new("RGB", (sum(widths) + sum(widths) % 2, 26 + HEADER + height + height % 2), PAPER)
+        pen = ImageDraw.Draw(canvas)
+        pen.text((10, 6), title, INK, large)
+        left = 0
+        for shot, caption, width in zip(shots, captions, widths, strict=True):
+            pen.text((left + 10, 30), caption, FADED, small)
+            pen.text((left + 10, 47), f"return {shot.earned:.1f}", INK, large)
+            canvas.paste(Image.fromarray(shot.picture), (left, 26 + HEADER))
+            left += width
+        yield np.asarray(canvas)
+
+
+def film_progress(
+    policy: AdaptablePolicy, env: TaskEnvironment, scene: DrawnEnvironment, task: Mapping[str, Any], seed: int
+) -> tuple[list[Frame], float]:
+    """A short video of a policy in training, before and after one inner step on one task.
+
+    Args:
+        policy: the policy.
+        env: where it samples the episodes of its step, as many as in training; its tasks are changed.
+        scene: where it is filmed.
+        task: one task, without task axis.
+        seed: of the episodes and of the filmed initial state.
+
+    Returns:
+        The frames, and how many of them make a second.
+    """
+    alone = {name: np.asarray(values)[None] for name, values in task.items()}
+    scene.set_tasks(alone)
+    env.set_tasks(alone)
+    steps_per_second = scene.metadata["render_fps"]
+    stride = max(frame_stride(steps_per_second), -(-policy.config.horizon // PROGRESS_FRAMES))
+    actors = [policy]
+    if policy.config.inner_steps:
+        actors.append(policy.adapt(policy.record(env, seed).first(policy.config.num_episodes)))
+    captions = ("before adaptation", "after 1 gradient step")[: len(actors)]
+    films = [film(scene, actor, seed, stride) for actor in actors]
+    title = f"meta-iteration {policy.iteration}"
+    return list(side_by_side(films, captions, title)), steps_per_second / stride
+
+
+def as_video(frames: Sequence[Frame], frames_per_second: float | int, suffix: str) -> bytes:
+    """Frames as the content of a ``.gif`` or ``.mp4`` file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"video{suffix}"
+        write_video(path, frames, frames_per_second)
+        return path.read_bytes()
+
+
+def write_video(path: Path, frames: Sequence[Frame], frames_per_second: float | int) -> None:
+    """Write frames as ``.mp4`` or ``.gif``.
+
+    Raises:
+        UserError: another suffix, or the file cannot be written.
+    """
+    from moviepy import ImageSequenceClip
+
+    check_video_path(path)
+    try:
+        clip = ImageSequenceClip(list(frames), fps=frames_per_second)
+        if path.suffix == ".gif":
+            clip.write_gif(str(path), logger=None)
+        else:
+            clip.write_videofile(str(path), codec="libx264", audio=False, logger=None)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def check_video_path(path: Path) -> None:
+    """Raise a :class:`UserError` unless the path ends in ``.mp4`` or ``.gif``."""
+    if path.suffix not in (".mp4", ".gif"):
+        raise UserError(f"{path} has the suffix {path.suffix!r}; a video is an .mp4 or a .gif.")

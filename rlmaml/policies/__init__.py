@@ -1,0 +1,1 @@
+"""Policy kinds: functions of a parameter dictionary to a distribution over actions."""

@@ -1,0 +1,1 @@
+"""Runs beside each other: comparison, report, benchmark, summary."""

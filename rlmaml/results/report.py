@@ -1,0 +1,260 @@
+"""A report of one or several runs as a single HTML page, with every picture inside."""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rlmaml.base.errors import UserError
+from rlmaml.evaluation.effects import Effects
+from rlmaml.evaluation.evaluate import Evaluation
+from rlmaml.evaluation.table import PUBLISHED
+from rlmaml.results import compare
+from rlmaml.results.compare import IN_RANGE, METHODS, Comparison, MethodReturns, over_stages
+from rlmaml.training.record import METRICS
+from rlmaml.training.run import EVALUATION_SEED
+
+COLOURS = ("#d1495b", "#edae49", "#8f6bc1", "#8d6b48", "#4a7fb5", "#c06a9d")
+"""Of the runs."""
+INK = "#7d8694"
+"""Of text and axes: readable on white and on black."""
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "legend.labelcolor": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.family": "sans-serif",
+    "font.size": 9,
+}
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; --paper: #fdfdfc; --ink: #1d2430; --faded: #6a7280; --rule: #d9dce1; }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --paper: #14171c; --ink: #e6e9ee; --faded: #9aa3b0; --rule: #333a45; }}
+}}
+body {{ margin: 0 auto; max-width: 64rem; padding: 1rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }}
+h1 {{ font-size: 1.5rem; }} h2 {{ font-size: 1.15rem; margin-top: 2.5rem; border-top: 1px solid var(--rule);
+  padding-top: 1rem; }}
+p.note {{ color: var(--faded); }}
+svg, img, video {{ max-width: 100%; height: auto; }}
+img, video {{ background: #fff; border-radius: 4px; }}
+div.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem; }}
+th, td {{ text-align: right; padding: 0.2rem 0.7rem; border-bottom: 1px solid var(--rule); white-space: nowrap; }}
+th:first-child, td:first-child {{ text-align: left; padding-left: 0; white-space: normal; min-width: 8rem; }}
+summary {{ cursor: pointer; }}
+pre {{ overflow-x: auto; font-size: 0.8rem; }}
+</style>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+class ReportedRun(NamedTuple):
+    """Everything that is shown of one run."""
+
+    name: str
+    settings: Mapping[str, Any]
+    """Configuration, commit, versions, machine."""
+    metrics: Sequence[Mapping[str, Any]]
+    """One entry per meta-iteration."""
+    evaluation: Evaluation
+    effects: Effects | None
+    """None where the evaluation has no inner step."""
+    task_words: Sequence[str]
+    """The evaluated tasks in words."""
+    picture: bytes | None = None
+    """A PNG."""
+    video: bytes | None = None
+    """An MP4."""
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """The metrics of a run, one entry per meta-iteration.
+
+    Raises:
+        UserError: there are none.
+    """
+    try:
+        return [json.loads(line) for line in (run_dir / METRICS).read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{run_dir} holds no readable {METRICS}. Give the directory of a run.") from error
+
+
+def report_page(runs: Sequence[ReportedRun], comparison: Comparison | None = None) -> str:
+    """The page. It loads nothing from elsewhere.
+
+    Args:
+        runs: one or more runs of the same problem.
+        comparison: what baselines reached on this problem, where they were run.
+    """
+    first = runs[0].settings["config"]
+    title = f"{first['env_id']}, {first['variant']}"
+    with rc_context(STYLE):
+        parts = [f"<h1>{html.escape(title)}</h1>", _returns(runs, comparison), _curves(runs)]
+        for run in runs:
+            parts += [f"<h2>{html.escape(run.name)}</h2>", _media(run), _tasks(run), _changes(run), _settings(run)]
+    return PAGE.format(title=html.escape(f"rlmaml: {title}"), body="\n".join(parts))
+
+
+def _returns(runs: Sequence[ReportedRun], comparison: Comparison | None) -> str:
+    shown = [MethodReturns(run.evaluation.returns.double().numpy()[None]) for run in runs]
+    methods = comparison.results[IN_RANGE] if comparison else {}
+    stages = max(len(returns.mean) for returns in (*shown, *methods.values()))
+    figure, axes = _axes()
+    rows = []
+    for run, returns, colour in zip(runs, shown, COLOURS * len(runs), strict=False):
+        _line(axes, returns, len(returns.mean), fmt="o-", color=colour, label=run.name)
+        rows.append((run.name, _cells(returns)))
+    for method, returns in methods.items():
+        seeds = f"{len(returns.per_task)} seed{'s' if len(returns.per_task) > 1 else ''}"
+        _line(
+            axes, returns, stages, fmt="s:", color=compare.COLOURS[method], label=f"{method}, {seeds}", fillstyle="none"
+        )
+        rows.append((f"{method}, {seeds}: {METHODS[method]}", _cells(returns)))
+    config = runs[0].settings["config"]
+    for name, means in PUBLISHED.get((config["env_id"], config["variant"], config["horizon"]), {}).items():
+        line = over_stages(np.array(means[:stages]), stages)
+        if not comparison:
+            axes.plot(range(len(line)), line, "--", color=INK, linewidth=1)
+            axes.annotate(name.split(",")[0], (len(line) - 1, line[-1]), fontsize=7, ha="right", va="bottom")
+        rows.append((name, [f"{mean:.2f}" for mean in means[:stages]]))
+    axes.set(xlabel="inner steps", ylabel="mean return", xticks=range(stages))
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    tasks, episodes = runs[0].evaluation.rollouts[0].returns.shape
+    size = (tasks, episodes, runs[0].settings["evaluation_seed"])
+    note = f"{tasks} held-out tasks, {episodes} episodes each; ± is half the 95 % interval over tasks."
+    if comparison:
+        note += " " + _comparison_note(comparison, size)
+    header = ["", *[f"after {k}" for k in range(stages)]]
+    return f"<p class=note>{note}</p>{_svg(figure)}{_table(header, rows)}"
+
+
+def _line(axes: Axes, returns: MethodReturns, stages: int, **style: Any) -> None:
+    mean, half = (over_stages(values, stages) for values in (returns.mean, np.nan_to_num(returns.over_tasks)))
+    axes.errorbar(np.arange(len(mean)), mean, half, capsize=3, **style)
+
+
+def _cells(returns: MethodReturns) -> list[str]:
+    pairs = zip(returns.mean, returns.over_tasks, strict=True)
+    return [f"{mean:.2f}" if np.isnan(half) else f"{mean:.2f} ± {half:.2f}" for mean, half in pairs]
+
+
+def _comparison_note(comparison: Comparison, size: tuple[int, int, int]) -> str:
+    """Where the squares are from, and how to evaluate the runs on as much if it was on something else."""
+    config = comparison.config
+    compared = (config.evaluation_tasks, config.evaluation_episodes, EVALUATION_SEED)
+    note = f"Squares: means over the seeds of {compare.COMPARISON} beside the runs, as trained and evaluated there"
+    if size == compared:
+        return f"{note}, on the same tasks and as many episodes."
+    tasks, episodes, seed = compared
+    return (
+        f"{note}, on {tasks} held-out tasks, {episodes} episodes each, and so not exactly comparable. For the runs on "
+        f"the same: report.py --tasks {tasks} --episodes {episodes} --seed {seed}."
+    )
+
+
+def _curves(runs: Sequence[ReportedRun]) -> str:
+    figure, axes = _axes()
+    for run, colour in zip(runs, COLOURS * len(runs), strict=False):
+        if not run.metrics:
+            continue
+        stages = sorted(name for name in run.metrics[0] if name.startswith("return/"))
+        for name, style in ((stages[0], ":"), (stages[-1], "-")):
+            words = name.removeprefix("return/").replace("_", " ")
+            axes.plot(
+                [line[name] for line in run.metrics], style, color=colour, linewidth=1.2, label=f"{run.name}, {words}"
+            )
+    axes.set(xlabel="meta-iteration", ylabel="mean return in training")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    return f"<h2>Learning curves</h2>{_svg(figure)}"
+
+
+def _media(run: ReportedRun) -> str:
+    parts = []
+    if run.video:
+        source = f"data:video/mp4;base64,{base64.b64encode(run.video).decode()}"
+        parts.append(f'<video controls loop muted playsinline src="{source}"></video>')
+    if run.picture:
+        parts.append(
+            f'<img alt="Episodes before and after adaptation" src="data:image/png;base64,'
+            f'{base64.b64encode(run.picture).decode()}">'
+        )
+    return "\n".join(parts)
+
+
+def _tasks(run: ReportedRun) -> str:
+    returns = run.evaluation.returns.numpy()
+    order = np.argsort(returns[:, -1])
+    shown = [*order[:3].tolist(), *order[-3:].tolist()] if len(order) > 6 else order.tolist()
+    rows = [(run.task_words[task], [f"{value:.1f}" for value in returns[task]]) for task in shown]
+    header = ["worst and best tasks", *[f"after {k}" for k in range(returns.shape[1])]]
+    panels = [(name, np.asarray(values)) for name, values in run.evaluation.tasks.items() if np.ndim(values) <= 2]
+    figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")
+    for axes, (name, values) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        if values.ndim == 2 and values.shape[1] == 2:
+            dots = axes.scatter(*values.T, c=returns[:, -1], cmap="viridis", s=40)
+            figure.colorbar(dots, ax=axes, label="return")
+            axes.set(xlabel=f"{name}[0]", ylabel=f"{name}[1]")
+        else:
+            numbers = values if values.ndim == 1 else values.mean(1)
+            axes.scatter(numbers, returns[:, 0], s=14, color="#9aa4b2", label="before")
+            axes.scatter(numbers, returns[:, -1], s=18, color=COLOURS[0], label=f"after {returns.shape[1] - 1}")
+            axes.set(xlabel=name if values.ndim == 1 else f"mean of {name}", ylabel="return")
+            axes.legend(frameon=False, fontsize=8)
+    return f"<h3>Where it adapts, and where not</h3>{_svg(figure)}{_table(header, rows)}"
+
+
+def _changes(run: ReportedRun) -> str:
+    if run.effects is None:
+        return ""
+    steps = len(run.effects.kl)
+    rows = [(name, ["", *[f"{100 * value:.1f} %" for value in values]]) for name, values in run.effects.layers.items()]
+    rows.append(("KL from the unadapted policy, nats", ["0", *[f"{value:.3f}" for value in run.effects.kl]]))
+    rows.append(("entropy, nats", [f"{value:.2f}" for value in run.effects.entropy]))
+    header = ["relative change of", *[f"after {k}" for k in range(steps + 1)]]
+    return f"<h3>What adaptation changed</h3>{_table(header, rows)}"
+
+
+def _settings(run: ReportedRun) -> str:
+    text = html.escape(json.dumps(run.settings, indent=2))
+    return f"<details><summary>Configuration, versions, commit</summary><pre>{text}</pre></details>"
+
+
+def _table(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+    filled = [(name, *cells, *[""] * (len(header) - 1 - len(cells))) for name, cells in rows]
+    lines = ["<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>" for cells in filled]
+    return f"<div class=wide><table><tr>{head}</tr>{''.join(lines)}</table></div>"
+
+
+def _axes() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5.2, 3.8), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _svg(figure: Figure) -> str:
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", transparent=True)
+    text = stream.getvalue()
+    return text[text.index("<svg") :]

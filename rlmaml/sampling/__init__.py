@@ -1,0 +1,1 @@
+"""From an environment, or a recording, to episodes."""

@@ -1,0 +1,256 @@
+"""Recorded episodes of one robot on one task: read, checked, written. Adapting from them needs no simulator.
+
+Layout of a recording, an ``.npz`` file with one row per step, the episodes one after another in the order in which
+their steps happened. N steps, E episodes:
+
+===================== ============ =====================================================================
+``observations``      (N, obs)     what was seen before the action
+``actions``           (N, action)  what the policy chose, normalised to [-1, 1] and not clipped
+``rewards``           (N,)         what the step earned
+``terminations``      (N,)         whether the episode ended here because the task was over or failed
+``truncations``       (N,)         whether it ended here because time was up; the last row always ends one
+``log_probs``         (N,)         optional: log π(a|o) in nats of the policy that acted
+``final_observations`` (E, obs)    optional: what was seen after each episode's last step
+===================== ============ =====================================================================
+
+A directory is read as a Minari dataset, whose observations include the final ones.
+"""
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rlmaml.base.errors import UserError
+from rlmaml.base.files import write_atomically
+from rlmaml.core.types import Rollout
+
+REQUIRED = ("observations", "actions", "rewards", "terminations", "truncations")
+LARGEST_ACTION = 100.0
+"""Normalised actions beyond this are in other units."""
+
+Array = npt.NDArray[Any]
+
+
+class RecordedEpisodes(NamedTuple):
+    """The arrays of a recording, by the names of its layout."""
+
+    observations: Array
+    actions: Array
+    rewards: Array
+    terminations: Array
+    truncations: Array
+    log_probs: Array | None = None
+    final_observations: Array | None = None
+
+    @property
+    def ends(self) -> Array:
+        """The row after each episode's last."""
+        last = self.terminations | self.truncations
+        last[-1] = True
+        return np.flatnonzero(last) + 1
+
+    @property
+    def returns(self) -> Array:
+        """Undiscounted return of each episode."""
+        return np.add.reduceat(self.rewards, np.concatenate([[0], self.ends[:-1]]))
+
+    def first(self, count: int) -> "RecordedEpisodes":
+        """The first ``count`` episodes, or all where there are fewer."""
+        steps = self.ends[:count][-1]
+        final = self.final_observations
+        rows = {name: array[:steps] for name, array in self._asdict().items() if array is not None}
+        return RecordedEpisodes(**rows | {"final_observations": None if final is None else final[:count]})
+
+
+def read_episodes(path: Path | str) -> RecordedEpisodes:
+    """A checked recording.
+
+    Raises:
+        UserError: see :func:`check_episodes`; or there is nothing at ``path``, it is no recording, or it is a Minari
+            dataset and Minari is not installed.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return check_episodes(_read_minari(path), str(path))
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise UserError(f"There are no episodes at {path}. Give an .npz file or a Minari dataset.") from error
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is no readable .npz file of plain arrays. Write it with numpy.savez.") from error
+    missing, unknown = set(REQUIRED) - set(arrays), set(arrays) - set(RecordedEpisodes._fields)
+    if missing or unknown:
+        raise UserError(
+            f"{path} holds the arrays {sorted(arrays)}; missing: {sorted(missing)}, unknown: {sorted(unknown)}. "
+            f"A recording needs {list(REQUIRED)}, and may hold log_probs and final_observations."
+        )
+    return check_episodes(RecordedEpisodes(**arrays), str(path))
+
+
+def write_episodes(path: Path, episodes: RecordedEpisodes) -> None:
+    """Write a recording in the layout that :func:`read_episodes` reads.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    arrays = {name: array for name, array in episodes._asdict().items() if array is not None}
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_atomically(path, content.getvalue())
+
+
+def check_episodes(episodes: RecordedEpisodes, source: str) -> RecordedEpisodes:
+    """The recording with every array in the dtype of its layout.
+
+    Args:
+        episodes: the recording.
+        source: where it is from, for the error message.
+
+    Raises:
+        UserError: zero steps, arrays of unequal length or wrong number of axes, not numbers, NaN or infinite, actions
+            that are not normalised, or rewards that are all the same; see :func:`check_rewards`.
+    """
+    axes = {"observations": 2, "actions": 2, "final_observations": 2}
+    given = {name: np.asarray(array) for name, array in episodes._asdict().items() if array is not None}
+    for name, array in given.items():
+        if array.dtype.kind not in "fiub" or array.ndim != axes.get(name, 1):
+            raise UserError(
+                f"{source}: {name} has shape {array.shape} and dtype {array.dtype}; it must be numbers with "
+                f"{axes.get(name, 1)} axes, {'(step, feature)' if name in axes else '(step,)'}."
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            row = int(np.argwhere(~np.isfinite(array))[0, 0])
+            raise UserError(f"{source}: {name} is NaN or infinite in row {row}. Leave out the episode it belongs to.")
+    lengths = {name: len(array) for name, array in given.items() if name != "final_observations"}
+    if len(set(lengths.values())) > 1:
+        raise UserError(
+            f"{source}: the arrays have unequal numbers of steps, {lengths}; each step needs one row in all."
+        )
+    if not lengths["rewards"]:
+        raise UserError(f"{source} holds zero episodes. Record at least one.")
+    flags = {name: given[name].astype(np.bool_) for name in ("terminations", "truncations")}
+    numbers = {name: array.astype(np.float32) for name, array in given.items() if name not in flags}
+    checked = RecordedEpisodes(**flags, **numbers)
+    if checked.final_observations is not None and checked.final_observations.shape != (
+        len(checked.ends),
+        checked.observations.shape[1],
+    ):
+        raise UserError(
+            f"{source}: final_observations has shape {checked.final_observations.shape}; it must be (episodes, "
+            f"observation) = {(len(checked.ends), checked.observations.shape[1])}."
+        )
+    largest = float(np.abs(checked.actions).max(initial=0.0))
+    if largest > LARGEST_ACTION:
+        raise UserError(
+            f"{source}: an action is {largest:.4g}; actions must be normalised, so that [-1, 1] is the robot's range."
+        )
+    check_rewards(checked, source)
+    return checked
+
+
+def check_rewards(episodes: RecordedEpisodes, source: str) -> None:
+    """Refuse rewards that prefer no episode over another: all zero, or all equal in episodes of equal length.
+
+    Raises:
+        UserError: adaptation would do nothing, or follow rounding errors.
+    """
+    value, lengths = episodes.rewards[0], np.diff(episodes.ends, prepend=0)
+    if (episodes.rewards != value).any() or (value and (lengths != lengths[0]).any()):
+        return
+    place = " and every episode equally long" if value else ""
+    raise UserError(
+        f"{source}: every reward is {value:g}{place}, so adaptation would do nothing. Record the rewards of the task."
+    )
+
+
+def as_rollout(episodes: RecordedEpisodes) -> Rollout:
+    """The recording as a rollout of one task: episodes padded with zeros to the longest.
+
+    Without ``log_probs`` they are NaN, and without ``final_observations`` each episode's last one is repeated: whoever
+    needs them fills them in, or refuses.
+    """
+    ends = episodes.ends
+    starts = np.concatenate([[0], ends[:-1]])
+    lengths = ends - starts
+    valid = np.arange(lengths.max()) < lengths[:, None]
+
+    def pad(rows: Array) -> torch.Tensor:
+        padded = np.zeros((*valid.shape, *rows.shape[1:]), rows.dtype)
+        padded[valid] = rows
+        return torch.from_numpy(padded).unsqueeze(0)
+
+    final = episodes.final_observations
+    log_probs = np.full_like(episodes.rewards, np.nan) if episodes.log_probs is None else episodes.log_probs
+    terminated = torch.from_numpy(episodes.terminations[ends - 1]).unsqueeze(0)
+    return Rollout(
+        observations=pad(episodes.observations),
+        actions=pad(episodes.actions),
+        log_probs=pad(log_probs),
+        rewards=pad(episodes.rewards),
+        terminated=terminated,
+        truncated=~terminated,
+        valid=torch.from_numpy(valid).unsqueeze(0),
+        final_observations=torch.from_numpy(episodes.observations[ends - 1] if final is None else final).unsqueeze(0),
+        term_returns=torch.from_numpy(episodes.returns).view(1, -1, 1),
+        unstable=torch.zeros_like(terminated),
+    )
+
+
+def from_rollout(sampled: Rollout) -> RecordedEpisodes:
+    """The episodes of a rollout of one task; steps of a simulation that failed are left out.
+
+    So are episodes that failed in their first step.
+    """
+    sampled = Rollout(*(field[:, sampled.valid[0].any(-1)] for field in sampled))
+    valid = sampled.valid[0].numpy()
+    last = np.zeros_like(valid)
+    last[np.arange(len(valid)), valid.sum(1) - 1] = True
+
+    def rows(padded: torch.Tensor) -> Array:
+        values: Array = padded[0].numpy()[valid]
+        return values
+
+    terminated = np.broadcast_to(sampled.terminated[0].numpy()[:, None], valid.shape)
+    return RecordedEpisodes(
+        observations=rows(sampled.observations),
+        actions=rows(sampled.actions),
+        rewards=rows(sampled.rewards),
+        terminations=(last & terminated)[valid],
+        truncations=(last & ~terminated)[valid],
+        log_probs=rows(sampled.log_probs),
+        final_observations=sampled.final_observations[0].numpy(),
+    )
+
+
+def _read_minari(path: Path) -> RecordedEpisodes:
+    try:
+        import minari
+    except ImportError as error:
+        raise UserError(
+            f"{path} is a directory, and reading a Minari dataset needs: pip install minari[hdf5]."
+        ) from error
+    try:
+        dataset = minari.MinariDataset(path / "data" if (path / "data").is_dir() else path)
+        recorded = list(dataset.iterate_episodes())
+    except (OSError, ValueError, KeyError, ImportError, AssertionError, FileNotFoundError) as error:
+        raise UserError(f"{path} is no readable Minari dataset: {error}") from error
+    if not recorded:
+        raise UserError(f"{path} holds zero episodes. Record at least one.")
+    if any(
+        not isinstance(part, np.ndarray) for episode in recorded for part in (episode.observations, episode.actions)
+    ):
+        raise UserError(f"{path}: observations and actions must be plain arrays, not dictionaries or tuples.")
+    return RecordedEpisodes(
+        observations=np.concatenate([episode.observations[:-1] for episode in recorded]),
+        actions=np.concatenate([episode.actions for episode in recorded]),
+        rewards=np.concatenate([episode.rewards for episode in recorded]),
+        terminations=np.concatenate([episode.terminations for episode in recorded]),
+        truncations=np.concatenate([episode.truncations for episode in recorded]),
+        final_observations=np.stack([episode.observations[-1] for episode in recorded]),
+    )

@@ -1,0 +1,1 @@
+"""Checkpoints, and the names and layout of a run directory."""

@@ -1,0 +1,1 @@
+"""The meta-training loop, and a training run in its directory."""

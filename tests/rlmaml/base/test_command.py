@@ -1,0 +1,53 @@
+import contextlib
+import gc
+import warnings
+
+import pytest
+
+from rlmaml.base.command import lasting_imports, run_command
+from rlmaml.base.errors import UserError
+
+
+def test_a_users_mistake_is_one_sentence_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        raise UserError("The horizon is 0.")
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(command)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: The horizon is 0.\n"
+
+
+def test_an_interrupt_is_exit_code_130(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(command)
+    assert ended.value.code == 130
+
+
+def test_a_warning_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    run_command(lambda: None)
+    assert warnings.formatwarning("Too many threads.", UserWarning, "file.py", 3) == "warning: Too many threads.\n"
+
+
+def test_a_defect_of_the_program_keeps_its_traceback() -> None:
+    def command() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_command(command)
+
+
+def test_what_is_imported_to_stay_is_never_looked_through_for_garbage() -> None:
+    frozen = gc.get_freeze_count()
+    try:
+        with contextlib.suppress(ImportError), lasting_imports():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > frozen
+    finally:
+        gc.unfreeze()

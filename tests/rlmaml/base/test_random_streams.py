@@ -1,0 +1,60 @@
+import itertools
+
+import pytest
+
+from rlmaml.base.random_streams import Phase, RandomStreams, Stream
+
+
+def first(streams: RandomStreams, stream: Stream, *indices: int) -> float:
+    return float(streams.generator(stream, *indices).random())
+
+
+def test_every_seed_phase_iteration_stream_step_and_task_draws_its_own_numbers() -> None:
+    draws = [
+        first(RandomStreams(seed, phase, iteration), stream, step, task)
+        for seed, phase, iteration, stream, step, task in itertools.product(
+            range(3), Phase, range(3), Stream, range(3), range(3)
+        )
+    ]
+    assert len(set(draws)) == len(draws) == 3 * 2 * 3 * 4 * 3 * 3
+
+
+def test_the_same_key_draws_the_same_numbers() -> None:
+    one, two = RandomStreams(5, iteration=7), RandomStreams(5, iteration=7)
+    assert (
+        one.generator(Stream.ACTIONS, 1, 2).random(4).tolist() == two.generator(Stream.ACTIONS, 1, 2).random(4).tolist()
+    )
+    assert one.parameter_seed() == two.parameter_seed()
+
+
+def test_a_task_does_not_depend_on_the_number_of_tasks() -> None:
+    streams = RandomStreams(3, iteration=2)
+    assert streams.task_seeds(9)[:4] == streams.task_seeds(4)
+    assert streams.initial_state_seeds(1, 9, 5)[: 4 * 5] == streams.initial_state_seeds(1, 4, 5)
+    few, many = streams.action_generators(1, 4), streams.action_generators(1, 9)
+    assert [g.random() for g in few] == [g.random() for g in many][:4]
+
+
+def test_an_initial_state_does_not_depend_on_the_number_of_episodes() -> None:
+    streams = RandomStreams(3)
+    few, many = streams.initial_state_seeds(0, 2, 3), streams.initial_state_seeds(0, 2, 7)
+    assert few == many[:3] + many[7:10]
+
+
+def test_all_tasks_and_copies_of_a_run_get_different_seeds() -> None:
+    seeds = []
+    for iteration in range(5):
+        streams = RandomStreams(0, iteration=iteration)
+        seeds += streams.task_seeds(20)
+        seeds += [seed for step in range(2) for seed in streams.initial_state_seeds(step, 20, 5)]
+    assert len(set(seeds)) == len(seeds) == 5 * (20 + 100 + 100)
+
+
+def test_training_and_evaluation_share_no_task() -> None:
+    training = {seed for i in range(20) for seed in RandomStreams(0, Phase.TRAINING, i).task_seeds(20)}
+    assert training.isdisjoint(RandomStreams(0, Phase.EVALUATION).task_seeds(40))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**40])
+def test_seeds_fit_into_31_bits(seed: int) -> None:
+    assert all(0 <= value < 2**31 for value in RandomStreams(seed).task_seeds(50))

@@ -1,0 +1,145 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlmaml.base.errors import NonFiniteError
+from rlmaml.base.threads import torch_threads
+from rlmaml.core.advantages import normalise, with_advantages
+from rlmaml.core.baseline import baseline_features, baseline_values, fit_baseline
+from rlmaml.core.returns import discounted_sum
+from rlmaml.core.types import Batch, Rollout
+from tests.rlmaml.makers import assert_same, pad, random_rollout, random_valid, where_valid
+
+
+def advantages(rollout: Rollout, bootstrap: bool = False, gae_lambda: float = 0.9) -> Batch:
+    return with_advantages(rollout, discount=0.95, gae_lambda=gae_lambda, bootstrap=bootstrap)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 1000), st.floats(-100, 100), st.floats(0.01, 100))
+def test_normalised_advantages_have_mean_zero_and_deviation_one(seed: int, shift: float, scale: float) -> None:
+    shape = (3, 4, 5)
+    valid = random_valid(shape, seed)
+    raw = shift + scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    normalised = normalise(raw, valid)
+    assert not normalised[~valid].any()
+    for task in range(3):
+        steps = normalised[task][valid[task]]
+        assert abs(float(steps.mean())) < 1e-9
+        assert float(steps.std(correction=0)) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_normalisation_by_hand() -> None:
+    # mean of 1, 3 and 8 is 4; deviation √((9 + 1 + 16)/3); the padding's 100 does not count
+    valid = torch.tensor([[[True, True], [True, False]]])
+    raw = torch.tensor([[[1.0, 3.0], [8.0, 100.0]]], dtype=torch.float64)
+    expected = torch.tensor([[[-3.0, -1.0], [4.0, 0.0]]], dtype=torch.float64) / (26 / 3) ** 0.5
+    assert_same(normalise(raw, valid), expected, rtol=1e-7)
+
+
+def test_a_common_scale_keeps_how_much_actions_matter_in_each_task() -> None:
+    # the first task's 1 and 3 are centred to -1 and 1, the second's 10 and 30 to -10 and 10; both are divided by 4
+    raw = torch.tensor([[[1.0, 3.0]], [[10.0, 30.0]]], dtype=torch.float64)
+    valid = torch.ones(2, 1, 2, dtype=torch.bool)
+    assert normalise(raw, valid, scale=4.0).tolist() == [[[-0.25, 0.25]], [[-2.5, 2.5]]]
+
+
+def test_normalisation_does_not_depend_on_the_number_of_threads() -> None:
+    raw = torch.randn((1, 400, 100), generator=torch.Generator().manual_seed(0))
+    one = normalise(raw, raw < 1)
+    with torch_threads(2):
+        assert torch.equal(normalise(raw, raw < 1), one)
+
+
+def test_equal_advantages_become_zero() -> None:
+    shape = (2, 3, 4)
+    assert not normalise(torch.full(shape, 5.0), random_valid(shape)).any()
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_lambda_one_is_the_return_minus_the_fitted_baseline(bootstrap: bool) -> None:
+    rollout = random_rollout()
+    valid, lengths = rollout.valid, rollout.lengths
+    time = torch.arange(valid.shape[-1]).double().expand(valid.shape)
+    goes_on = rollout.truncated & torch.tensor(bootstrap)
+    features = baseline_features(rollout.observations, time)
+    final_features = baseline_features(rollout.final_observations, lengths)
+    discounts = 0.95 ** (lengths.unsqueeze(-1) - time) * goes_on.unsqueeze(-1)
+    returns = discounted_sum(rollout.rewards, valid, 0.95)
+    weights = fit_baseline(features, returns, valid, final_features, discounts)
+    targets = returns + discounts * baseline_values(final_features, weights).unsqueeze(-1)
+    expected = normalise(targets - baseline_values(features, weights), valid)
+    assert_same(advantages(rollout, bootstrap, gae_lambda=1.0).advantages, expected)
+
+
+def test_bootstrapping_changes_the_advantages_of_truncated_episodes() -> None:
+    rollout = random_rollout()
+    assert not torch.allclose(advantages(rollout, True).advantages, advantages(rollout, False).advantages, rtol=0.1)
+
+
+def test_termination_never_bootstraps() -> None:
+    rollout = random_rollout()
+    ended = rollout._replace(
+        terminated=torch.ones_like(rollout.terminated), truncated=torch.zeros_like(rollout.truncated)
+    )
+    elsewhere = ended._replace(final_observations=ended.final_observations + 3.0)
+    expected = advantages(ended, bootstrap=False).advantages
+    assert torch.equal(advantages(ended, bootstrap=True).advantages, expected)
+    assert torch.equal(advantages(elsewhere, bootstrap=True).advantages, expected)
+
+
+def test_the_fixed_horizon_objective_does_not_look_at_the_final_state() -> None:
+    rollout = random_rollout()
+    elsewhere = rollout._replace(final_observations=rollout.final_observations + 3.0)
+    assert torch.equal(advantages(rollout).advantages, advantages(elsewhere).advantages)
+    changed = advantages(elsewhere, bootstrap=True).advantages
+    assert not torch.allclose(advantages(rollout, bootstrap=True).advantages, changed, rtol=0.1)
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_more_padding_changes_no_advantage(bootstrap: bool) -> None:
+    rollout = random_rollout()
+    valid = rollout.valid
+    dirty = rollout._replace(
+        observations=pad(where_valid(valid, rollout.observations, torch.tensor(7.0).double()), 3, -4.0),
+        actions=pad(rollout.actions, 3, 2.0),
+        log_probs=pad(rollout.log_probs, 3, 2.0),
+        rewards=pad(torch.where(valid, rollout.rewards, 50.0), 3, -60.0),
+        valid=pad(valid, 3, 0),
+    )
+    actual = advantages(dirty, bootstrap).advantages
+    assert_same(actual[..., : valid.shape[-1]], advantages(rollout, bootstrap).advantages)
+    assert not actual[..., valid.shape[-1] :].any()
+
+
+def test_permuting_tasks_permutes_advantages() -> None:
+    rollout, order = random_rollout((4, 5, 6)), [2, 0, 3, 1]
+    permuted = Rollout(*(field[order] for field in rollout))
+    assert_same(advantages(permuted, True).advantages, advantages(rollout, True).advantages[order])
+
+
+def test_each_task_has_its_own_baseline_and_scale() -> None:
+    rollout = random_rollout()
+    louder = rollout._replace(rewards=rollout.rewards * torch.tensor([1.0, 50.0, 1.0]).double().view(3, 1, 1))
+    before, after = advantages(rollout).advantages, advantages(louder).advantages
+    assert_same(after[[0, 2]], before[[0, 2]])
+    assert_same(after[1], before[1], rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_keeps_the_steps_and_the_dtype_of_the_rollout() -> None:
+    rollout = random_rollout()
+    batch = advantages(rollout)
+    assert batch.observations is rollout.observations
+    assert batch.actions is rollout.actions
+    assert batch.log_probs is rollout.log_probs
+    assert batch.valid is rollout.valid
+    single = Rollout(*(field.float() if field.is_floating_point() else field for field in rollout))
+    assert advantages(single).advantages.dtype == torch.float32
+
+
+def test_a_reward_that_is_not_finite_is_refused() -> None:
+    rollout = random_rollout()
+    rollout.rewards[0, 0, 0] = torch.inf
+    with pytest.raises(NonFiniteError):
+        advantages(rollout)

@@ -1,0 +1,106 @@
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rlmaml.base.errors import UserError
+from rlmaml.deploy.adaptable import AdaptablePolicy
+from rlmaml.deploy.export import (
+    LARGEST_DIFFERENCE,
+    Actor,
+    card,
+    export_program,
+    held_out_returns,
+    largest_difference,
+    latency,
+    load_onnx,
+    load_program,
+    mean_return,
+    write_int8,
+    write_onnx,
+)
+from tests.rlmaml.deploy.test_adaptable import LEARNED, navigation, saved_policy
+
+CONTROL_RANGE = 0.4
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> AdaptablePolicy:
+    """Weights far from their initial values, so that some actions are clipped."""
+    fresh = saved_policy(tmp_path, dataclasses.replace(LEARNED, hidden=(16, 8), observation_scales=(0.5, 3.0)))
+    generator = torch.Generator().manual_seed(0)
+    moved = {name: tensor + torch.randn(tensor.shape, generator=generator) for name, tensor in fresh.weights.items()}
+    return dataclasses.replace(fresh, params=fresh.params | moved)
+
+
+def test_the_actor_is_the_policy_in_the_robots_units(policy: AdaptablePolicy) -> None:
+    seen = torch.randn(64, 2, generator=torch.Generator().manual_seed(1))
+    controls = Actor(policy, CONTROL_RANGE)(seen)
+    np.testing.assert_allclose(controls.numpy(), CONTROL_RANGE * policy.act(seen.numpy()), atol=1e-6)
+    assert controls.abs().max() == CONTROL_RANGE
+    assert (controls.abs() < CONTROL_RANGE).any()
+
+
+def test_the_files_do_what_the_policy_does_at_any_batch_size(tmp_path: Path, policy: AdaptablePolicy) -> None:
+    program = export_program(Actor(policy, CONTROL_RANGE))
+    write_onnx(program, tmp_path / "policy.onnx")
+    torch.export.save(program, tmp_path / "policy.pt2")
+    assert [path.name for path in tmp_path.glob("policy.onnx*")] == ["policy.onnx"]
+    for controls in (load_onnx(tmp_path / "policy.onnx"), load_program(tmp_path / "policy.pt2")):
+        assert largest_difference(controls, policy, CONTROL_RANGE) < LARGEST_DIFFERENCE
+        assert latency(controls, 2, repeats=20) > 0
+        assert controls(np.zeros((3, 2), np.float32)).shape == (3, 2)
+    write_int8(tmp_path / "policy.onnx", tmp_path / "policy.int8.onnx")
+    rounded = largest_difference(load_onnx(tmp_path / "policy.int8.onnx"), policy, CONTROL_RANGE)
+    assert LARGEST_DIFFERENCE < rounded < 0.5
+
+
+@pytest.mark.parametrize("package", ["onnxscript", "onnxruntime", "onnxruntime.quantization"])
+def test_without_the_packages_for_onnx_the_message_names_them(
+    tmp_path: Path, policy: AdaptablePolicy, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    needs: dict[str, Callable[[], object]] = {
+        "onnxscript": lambda: write_onnx(export_program(Actor(policy, 1.0)), tmp_path / "policy.onnx"),
+        "onnxruntime": lambda: load_onnx(tmp_path / "policy.onnx"),
+        "onnxruntime.quantization": lambda: write_int8(tmp_path / "policy.onnx", tmp_path / "policy.int8.onnx"),
+    }
+    with pytest.raises(UserError, match="pip install onnx onnxruntime onnxscript"):
+        needs[package]()
+
+
+def test_a_wrong_file_is_seen(policy: AdaptablePolicy) -> None:
+    shifted = lambda observations: CONTROL_RANGE * (policy.act(observations) + np.float32(1e-3))
+    assert largest_difference(shifted, policy, CONTROL_RANGE) == pytest.approx(1e-3, rel=0.01)
+
+
+def test_the_return_of_a_file_is_that_of_the_policy(policy: AdaptablePolicy) -> None:
+    env = navigation()
+    actor = Actor(policy, 1.0)
+    controls = lambda observations: actor(torch.from_numpy(observations)).numpy()
+    expected = 0.0
+    observation, _ = env.reset(seed=[3, 4, 5, 6, 7, 8])
+    for _ in range(policy.config.horizon):
+        observation, reward, *_ = env.step(policy.act(observation).astype(np.float64))
+        expected += float(reward.mean())
+    assert mean_return(env, controls, 1.0, policy.config.horizon, 3) == pytest.approx(expected, rel=1e-5)
+
+
+def test_held_out_returns_are_those_of_the_run_s_evaluation(tmp_path: Path) -> None:
+    assert held_out_returns(tmp_path) is None
+    (tmp_path / "evaluation.json").write_text('{"returns": {"mean": [-40.0, -10.0]}}')
+    assert held_out_returns(tmp_path) == [-40.0, -10.0]
+
+
+def test_the_card_is_plain_data_with_units(policy: AdaptablePolicy) -> None:
+    text = json.loads(json.dumps(card(policy, CONTROL_RANGE, {"goal": "m"}, {"commit": "abc"})))
+    assert text["observation"]["size"] == text["control"]["size"] == 2
+    assert text["control"]["range"] == [-0.4, 0.4]
+    assert text["task_units"] == {"goal": "m"}
+    assert text["training"]["meta_iterations"] == 3
+    assert text["commit"] == "abc"

@@ -1,0 +1,93 @@
+import dataclasses
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+
+from envs import TaskVectorEnv, make_tasks_env
+from rlmaml.base.errors import UserError
+from rlmaml.evaluation.video import HEADER, Shot, film, film_progress, frame_stride, side_by_side, write_video
+from tests.rlmaml.deploy.test_adaptable import CONFIG, navigation, saved_policy
+
+
+def drawn_navigation() -> TaskVectorEnv:
+    env = make_tasks_env("Navigation2D-v0", 1, CONFIG.horizon, variant="finn2017", render_mode="rgb_array")
+    env.set_tasks({"goal": np.array([[0.3, -0.2]])})
+    return env
+
+
+def shots(values: list[int], width: int = 40, height: int = 31) -> list[Shot]:
+    return [Shot(np.full((height, width, 3), value, np.uint8), float(value)) for value in values]
+
+
+@pytest.mark.parametrize(("stride", "count"), [(1, 10), (4, 4), (100, 2)])
+def test_a_film_shows_the_start_every_strideth_step_and_the_end(tmp_path: Path, stride: int, count: int) -> None:
+    env, policy = drawn_navigation(), saved_policy(tmp_path)
+    filmed = film(env, policy, 3, stride)
+    assert len(filmed) == count
+    observation, _ = env.reset(seed=[3])
+    np.testing.assert_array_equal(filmed[0].picture, env.render()[0])
+    earned = 0.0
+    for _ in range(CONFIG.horizon):
+        observation, reward, *_ = env.step(policy.act(observation).astype(np.float64))
+        earned += float(reward[0])
+    np.testing.assert_array_equal(filmed[-1].picture, env.render()[0])
+    assert filmed[-1].earned == pytest.approx(earned)
+
+
+def test_a_film_counts_every_step_for_the_progress_bar(tmp_path: Path) -> None:
+    steps: list[None] = []
+    film(drawn_navigation(), saved_policy(tmp_path), 3, 4, lambda: steps.append(None))
+    assert len(steps) == CONFIG.horizon
+
+
+def test_a_video_shows_no_more_than_25_frames_per_second_in_real_time() -> None:
+    assert [frame_stride(rate) for rate in (1, 20, 25, 50, 100)] == [1, 1, 1, 2, 4]
+
+
+def test_progress_is_a_short_video_before_and_after_one_step(tmp_path: Path) -> None:
+    policy, task = saved_policy(tmp_path), {"goal": np.array([0.3, -0.2])}
+    frames, rate = film_progress(policy, navigation(), drawn_navigation(), task, 0)
+    assert (len(frames), rate) == (10, 10.0)
+    width = frames[0].shape[1] // 2
+    assert not np.array_equal(frames[-1][70:, :width], frames[-1][70:, width:])
+    config = dataclasses.replace(CONFIG, inner_steps=0, horizon=400, inner_step_sizes=(1.0,))
+    alone = dataclasses.replace(policy, config=config)
+    scene = make_tasks_env("Navigation2D-v0", 1, 400, render_mode="rgb_array")
+    frames, rate = film_progress(alone, navigation(), scene, task, 0)
+    assert (len(frames), rate) == (41, 1.0)
+    assert frames[0].shape[1] == width
+
+
+def test_films_of_different_length_stand_side_by_side_on_even_numbers_of_pixels() -> None:
+    frames = list(side_by_side([shots([10, 20, 30]), shots([200], width=41)], ["before", "after"], "task"))
+    assert len(frames) == 3
+    height = 26 + HEADER
+    for frame, value in zip(frames, (10, 20, 30), strict=True):
+        assert frame.shape[0] % 2 == frame.shape[1] % 2 == 0
+        assert (frame[height : height + 31, :40] == value).all()
+        assert (frame[height : height + 31, 40:81] == 200).all()
+    assert not np.array_equal(frames[0][:height], frames[1][:height])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # imageio leaves ffmpeg's pipes open
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_a_video_is_written_at_its_speed(tmp_path: Path, suffix: str) -> None:
+    frames = list(side_by_side([shots([0, 80, 160, 240])], ["only"], "task"))
+    path = tmp_path / f"film{suffix}"
+    write_video(path, frames, 20.0)
+    read = imageio.imread(path)
+    assert read.shape[:3] == (4, *frames[0].shape[:2])
+    brightness = read[:, 90:95, 10:30].mean((1, 2, 3))
+    np.testing.assert_allclose(brightness, [0, 80, 160, 240], atol=12)
+    if suffix == ".mp4":
+        assert imageio.immeta(path)["fps"] == 20
+
+
+def test_another_format_or_an_unwritable_place_is_refused(tmp_path: Path) -> None:
+    frames = list(side_by_side([shots([0])], ["only"], "task"))
+    with pytest.raises(UserError, match=r"suffix '.avi'; a video is an .mp4 or a .gif"):
+        write_video(tmp_path / "film.avi", frames, 20.0)
+    with pytest.raises(UserError, match="Cannot write"):
+        write_video(tmp_path / "nowhere" / "film.gif", frames, 20.0)

@@ -1,0 +1,177 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlmaml.base.errors import UserError
+from rlmaml.sampling.recorded import (
+    RecordedEpisodes,
+    as_rollout,
+    check_episodes,
+    from_rollout,
+    read_episodes,
+    write_episodes,
+)
+from tests.rlmaml.makers import random_rollout, random_valid
+
+
+def recording(lengths: tuple[int, ...] = (3, 2), seed: int = 0) -> RecordedEpisodes:
+    """Episodes of the given lengths; the first is terminated, the others are truncated."""
+    generator = np.random.default_rng(seed)
+    steps = sum(lengths)
+    last = np.zeros(steps, np.bool_)
+    last[np.cumsum(lengths) - 1] = True
+    first = np.arange(steps) < lengths[0]
+    return RecordedEpisodes(
+        observations=generator.standard_normal((steps, 4), dtype=np.float32),
+        actions=generator.standard_normal((steps, 2), dtype=np.float32),
+        rewards=generator.standard_normal(steps, dtype=np.float32),
+        terminations=last & first,
+        truncations=last & ~first,
+        log_probs=generator.standard_normal(steps, dtype=np.float32),
+        final_observations=generator.standard_normal((len(lengths), 4), dtype=np.float32),
+    )
+
+
+def assert_equal(one: RecordedEpisodes, other: RecordedEpisodes) -> None:
+    for name, array in one._asdict().items():
+        np.testing.assert_array_equal(array, getattr(other, name), err_msg=name)
+
+
+def test_returns_and_ends_by_hand() -> None:
+    episodes = recording()._replace(rewards=np.array([1.0, 2.0, 3.0, 10.0, 20.0], np.float32))
+    assert episodes.ends.tolist() == [3, 5]
+    assert episodes.returns.tolist() == [6.0, 30.0]
+
+
+def test_a_recording_that_stops_in_an_episode_is_truncated_there() -> None:
+    episodes = recording()._replace(truncations=np.zeros(5, np.bool_))
+    assert episodes.ends.tolist() == [3, 5]
+    assert as_rollout(episodes).truncated.tolist() == [[False, True]]
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    for episodes in (recording(), recording()._replace(log_probs=None, final_observations=None)):
+        write_episodes(tmp_path / "episodes.npz", episodes)
+        assert_equal(read_episodes(tmp_path / "episodes.npz"), episodes)
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(0, 2**31))
+def test_a_rollout_and_back_is_the_same_recording(lengths: list[int], seed: int) -> None:
+    episodes = recording(tuple(lengths), seed)
+    assert_equal(from_rollout(as_rollout(episodes)), episodes)
+
+
+def test_a_rollout_keeps_its_valid_steps() -> None:
+    shape = (1, 4, 5)
+    double = random_rollout(shape)._replace(valid=random_valid(shape))
+    sampled = type(double)(*[part.float() if part.is_floating_point() else part for part in double])
+    again = as_rollout(from_rollout(sampled))
+    assert torch.equal(again.valid, sampled.valid)
+    torch.testing.assert_close(again.returns, sampled.returns)
+    for name in ("observations", "actions", "rewards"):
+        mask = sampled.valid
+        torch.testing.assert_close(getattr(again, name)[mask], getattr(sampled, name)[mask], msg=name)
+
+
+def test_the_first_episodes_are_a_recording_of_their_own() -> None:
+    whole = recording((3, 1, 4), 0)
+    part = check_episodes(whole.first(2), "The recording")
+    np.testing.assert_array_equal(part.returns, whole.returns[:2])
+    np.testing.assert_array_equal(part.observations, whole.observations[:4])
+    assert_equal(whole.first(7), whole)
+
+
+def test_an_episode_that_failed_in_its_first_step_is_left_out() -> None:
+    sampled = random_rollout((1, 4, 5))
+    valid = random_valid((1, 4, 5))
+    valid[0, 2] = False
+    kept = check_episodes(from_rollout(sampled._replace(valid=valid)), "The recording")
+    assert len(kept.ends) == 3
+    assert len(kept.rewards) == valid.sum()
+
+
+@pytest.mark.filterwarnings("ignore:.*None:UserWarning:minari")
+def test_a_minari_dataset_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    minari, collector = pytest.importorskip("minari"), pytest.importorskip("minari.data_collector")
+    from gymnasium import spaces
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    episodes = recording((3, 2, 4))._replace(log_probs=None)
+    starts = [0, *episodes.ends[:-1]]
+    assert episodes.final_observations is not None
+    buffers = [
+        collector.EpisodeBuffer(
+            observations=list(np.concatenate([episodes.observations[a:b], final[None]])),
+            actions=list(episodes.actions[a:b]),
+            rewards=episodes.rewards[a:b].tolist(),
+            terminations=episodes.terminations[a:b].tolist(),
+            truncations=episodes.truncations[a:b].tolist(),
+        )
+        for a, b, final in zip(starts, episodes.ends, episodes.final_observations, strict=True)
+    ]
+    observation_space, action_space = (spaces.Box(-np.inf, np.inf, (size,)) for size in (4, 2))
+    minari.create_dataset_from_buffers(
+        "robot/test-v0",
+        buffers,
+        observation_space=observation_space,
+        action_space=action_space,
+        data_format="hdf5",
+    )
+    assert_equal(read_episodes(tmp_path / "robot" / "test-v0"), episodes)
+
+
+def replaced(name: str, value: npt.NDArray[Any]) -> RecordedEpisodes:
+    return recording()._replace(**{name: value})
+
+
+def with_nan(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.where(np.arange(array.size).reshape(array.shape) == 3, np.nan, array)
+
+
+@pytest.mark.parametrize(
+    ("episodes", "words"),
+    [
+        (replaced("rewards", np.ones(4)), "unequal numbers of steps.*'rewards': 4"),
+        (replaced("rewards", np.zeros(5)), "every reward is 0"),
+        (recording((3, 3))._replace(rewards=np.full(6, -1.5)), "every reward is -1.5 and every episode equally long"),
+        (replaced("rewards", with_nan(np.ones(5))), "rewards is NaN or infinite in row 3"),
+        (replaced("observations", with_nan(np.ones((5, 4)))), "observations is NaN or infinite in row 0"),
+        (replaced("observations", np.ones(5)), r"observations has shape \(5,\).*2 axes"),
+        (replaced("actions", np.full((5, 2), "left")), "actions has shape.*must be numbers"),
+        (replaced("actions", np.full((5, 2), 101.0)), "an action is 101.*normalised"),
+        (replaced("final_observations", np.ones((3, 4))), r"final_observations has shape \(3, 4\).*\(2, 4\)"),
+        (RecordedEpisodes(*[np.ones((0, 1))] * 2, *[np.ones(0)] * 3), "zero episodes"),
+    ],
+)
+def test_a_recording_that_cannot_be_used_says_why(episodes: RecordedEpisodes, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        check_episodes(episodes, "recording.npz")
+
+
+def test_a_constant_reward_for_every_step_survived_can_be_used() -> None:
+    assert check_episodes(replaced("rewards", np.ones(5)), "recording.npz").returns.tolist() == [3.0, 2.0]
+
+
+def test_a_file_that_is_no_recording_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="There are no episodes at"):
+        read_episodes(tmp_path / "absent.npz")
+    (tmp_path / "text.npz").write_text("not a recording")
+    with pytest.raises(UserError, match=r"no readable \.npz file"):
+        read_episodes(tmp_path / "text.npz")
+    np.savez(tmp_path / "objects.npz", observations=np.array([{}], dtype=object))
+    with pytest.raises(UserError, match=r"no readable \.npz file"):
+        read_episodes(tmp_path / "objects.npz")
+    arrays = recording()._asdict()
+    del arrays["rewards"]
+    np.savez(tmp_path / "incomplete.npz", **arrays, reward=np.ones(5))
+    with pytest.raises(UserError, match=r"missing: \['rewards'\], unknown: \['reward'\]"):
+        read_episodes(tmp_path / "incomplete.npz")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no readable Minari dataset|minari"):
+        read_episodes(tmp_path / "empty")
