@@ -31,7 +31,7 @@ class Options:
     task: tuple[str, ...] = ("random",)
     """Task to adapt to in simulation: parameters by name, such as velocity=1.3 or goal=0.3,-0.2; or random."""
     episodes: Path | None = None
-    """Adapt from these recorded episodes instead: an .npz file (layout: rlmaml/sampling/recorded.py) or a Minari dataset."""
+    """Adapt from these recorded episodes instead: an .npz file (rlmaml/sampling/recorded.py) or a Minari dataset."""
     online: bool = False
     """Go on adapting; undo a step after which the return is significantly worse."""
     trust_region: float | None = None
