@@ -1,9 +1,10 @@
 """Named random streams, each derived from (seed, phase, iteration, name, index): no global generator anywhere.
 
-Because a draw depends only on its name and indices, a stream gives the same numbers with any number of threads,
-and a resumed run continues exactly where the interrupted one would have.
+Because a draw depends only on its name and indices, a stream gives the same numbers with any number of threads or
+processes, and a resumed run continues exactly where the interrupted one would have.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -41,7 +42,7 @@ class RandomStreams:
     iteration: int = 0
 
     def generator(self, stream: Stream, *indices: int) -> np.random.Generator:
-        """Generator of one stream; ``indices`` are, in order, the inner step and the task where they apply."""
+        """Generator of one stream; ``indices`` are, in order, the stage and the task where they apply."""
         key = (self.phase, self.iteration, stream, *indices)
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=key)))
 
@@ -53,17 +54,17 @@ class RandomStreams:
         """One seed per task, so that task i does not depend on how many tasks are sampled."""
         return [_integers(self.generator(Stream.TASKS, task), 1)[0] for task in range(num_tasks)]
 
-    def initial_state_seeds(self, step: int, num_tasks: int, num_episodes: int) -> list[int]:
-        """One seed per copy, task-major, for the initial states of the rollout after ``step`` inner steps."""
+    def initial_state_seeds(self, k: int, tasks: Sequence[int], num_episodes: int) -> list[int]:
+        """One seed per copy, task-major, for the initial states of stage k; tasks are given by their indices."""
         return [
             seed
-            for task in range(num_tasks)
-            for seed in _integers(self.generator(Stream.INITIAL_STATES, step, task), num_episodes)
+            for task in tasks
+            for seed in _integers(self.generator(Stream.INITIAL_STATES, k, task), num_episodes)
         ]
 
-    def action_generators(self, step: int, num_tasks: int) -> list[np.random.Generator]:
-        """One generator per task for the action noise of the rollout after ``step`` inner steps."""
-        return [self.generator(Stream.ACTIONS, step, task) for task in range(num_tasks)]
+    def action_generators(self, k: int, tasks: Sequence[int]) -> list[np.random.Generator]:
+        """One generator per task for the action noise of stage k; tasks are given by their indices."""
+        return [self.generator(Stream.ACTIONS, k, task) for task in tasks]
 
 
 def _integers(generator: np.random.Generator, count: int) -> list[int]:

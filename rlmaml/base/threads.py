@@ -9,23 +9,21 @@ from contextlib import contextmanager
 
 import torch
 
-from rlmaml.settings.config import TrainConfig, option
-
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 LARGEST_KEPT_BLOCK = 1 << 30
 
 
-def check_threads(config: TrainConfig) -> None:
-    """Warn where a run asks for more threads than the machine has cores: they would wait for each other."""
+def warn_of_idle_threads(**asked: int) -> None:
+    """Warn where more threads are asked for, by option, than the machine has cores: they would wait for each other."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = {option(name): getattr(config, name) for name in ("threads", "rollout_threads")}
-    if config.threads == config.rollout_threads:
-        del asked["--rollout-threads"]
+    warned: set[int] = set()
     for name, count in asked.items():
-        if count > cores:
+        if count > cores and count not in warned:
+            warned.add(count)
             warnings.warn(
-                f"{name} is {count}, but this machine has {cores} cores; more threads than cores are slower.",
+                f"--{name.replace('_', '-')} is {count}, but this machine has {cores} cores; more threads than cores are "
+                "slower.",
                 stacklevel=2,
             )
 

@@ -46,7 +46,7 @@ def with_advantages(
         gae_lambda,
     )
     normalised = normalise(advantages, valid, scale).to(rollout.rewards.dtype)
-    return Batch(rollout.observations, rollout.actions, rollout.log_probs, normalised, valid)
+    return Batch(rollout.observations, rollout.actions, rollout.rewards, rollout.log_probs, normalised, valid)
 
 
 def normalise(

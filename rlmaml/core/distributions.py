@@ -33,6 +33,11 @@ class Gaussian(NamedTuple):
         """Differential entropy in nats."""
         return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
 
+    @property
+    def most_likely(self) -> Float[Tensor, "*axes action"]:
+        """The most likely legal action: the mean, clipped to the normalised range [-1, 1]."""
+        return self.mean.clamp(-1.0, 1.0)
+
     def sample(self, noise: Float[Tensor, "*axes action"]) -> Float[Tensor, "*axes action"]:
         """The action that standard normal ``noise`` stands for."""
         return self.mean + torch.exp(self.log_std) * noise
@@ -63,6 +68,11 @@ class Categorical(NamedTuple):
     def entropy(self) -> Float[Tensor, "*axes"]:
         """Entropy in nats."""
         return -(self.log_probs.exp() * self.log_probs).sum(-1)
+
+    @property
+    def most_likely(self) -> Int[Tensor, "*axes"]:
+        """The most likely index."""
+        return self.logits.argmax(-1)
 
     def sample(self, noise: Float[Tensor, "*axes"]) -> Int[Tensor, "*axes"]:
         """The index at which the cumulative probability passes uniform ``noise`` in [0, 1)."""

@@ -7,13 +7,19 @@ With H₂ = E[Σ ∇²log π · A], H₁ = E[Σ ∇log π ∇log πᵀ · A] and
 """
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-Loss: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+from rlmaml.core.types import Batch, Outputs
+
+PolicyGradient: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""A form of the policy gradient: ``(log_ratio, advantages, valid)`` to a scalar."""
+
+InnerLoss: TypeAlias = Callable[[Outputs, Any], Tensor]
+"""From what the policy says and the data of ONE task to a scalar: what an inner step goes down."""
 
 
 def log_likelihood(
@@ -49,13 +55,23 @@ def dice(
     return -mean_over_steps((torch.exp(log_product) - before) * advantages, valid)
 
 
-INNER_LOSSES: dict[str, Loss] = {
+POLICY_GRADIENTS: dict[str, PolicyGradient] = {
     "log_likelihood": log_likelihood,
     "likelihood_ratio": likelihood_ratio,
     "dice": dice,
 }
 
 
+def policy_gradient(form: PolicyGradient) -> InnerLoss:
+    """An inner loss for reinforcement learning: a form of the policy gradient on a task's :class:`Batch`."""
+
+    def loss(outputs: Outputs, batch: Batch) -> Tensor:
+        log_ratio = outputs.distribution.log_prob(batch.actions) - batch.log_probs
+        return form(log_ratio, batch.advantages, batch.valid)
+
+    return loss
+
+
 def mean_over_steps(values: Float[Tensor, "episode time"], valid: Bool[Tensor, "episode time"]) -> Float[Tensor, ""]:
-    """Sum over the valid steps divided by their number."""
-    return (values * valid).sum(-1).sum() / valid.sum()
+    """Sum over the valid steps divided by their number; 0 where there are none."""
+    return (values * valid).sum(-1).sum() / valid.sum().clamp(min=1)

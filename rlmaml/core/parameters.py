@@ -1,16 +1,12 @@
-"""Parameter dictionaries: as vectors, with a task axis, and with the step sizes that are learned along with them."""
+"""Parameter dictionaries: as vectors, with a task axis, and apart from the graph that made them."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rlmaml.core.types import Params
-
-LOG_STEP_SIZE = "log_step_size."
-"""Prefix of the entries of theta that hold learned inner step sizes, one logarithm per inner step."""
+from rlmaml.core.types import Meta, Params
 
 
 def flatten(tensors: Iterable[Tensor]) -> Float[Tensor, " parameter"]:
@@ -24,53 +20,38 @@ def unflatten(vector: Float[Tensor, " parameter"], like: Params) -> Params:
     return {name: piece.view_as(like[name]) for (name, piece) in zip(like, pieces, strict=True)}
 
 
-def with_task_axis(theta: Params, num_tasks: int) -> Params:
-    """Theta repeated along a new leading task axis, as fresh leaves that record gradients.
+def entries(meta: Meta) -> list[Tensor]:
+    """All tensors of meta-parameters, weights before rates: their order as one vector."""
+    return [*meta.params.values(), *meta.rates.values()]
 
-    The gradient of these leaves is the gradient of every task, kept apart; :func:`sum_over_tasks` adds it up.
+
+def meta_vector(meta: Meta) -> Float[Tensor, " parameter"]:
+    """Meta-parameters as one vector."""
+    return flatten(entries(meta))
+
+
+def as_meta(vector: Float[Tensor, " parameter"], like: Meta) -> Meta:
+    """Inverse of :func:`meta_vector` for meta-parameters named and shaped as in ``like``."""
+    size = sum(tensor.numel() for tensor in like.params.values())
+    return Meta(unflatten(vector[:size], like.params), unflatten(vector[size:], like.rates))
+
+
+def with_task_axis(params: Mapping[str, Tensor], num_tasks: int) -> Params:
+    """Parameters repeated along a new leading task axis, as fresh leaves that record gradients.
+
+    The gradient of these leaves is the gradient of every task, kept apart.
     """
     return {
         name: tensor.detach().expand(num_tasks, *tensor.shape).clone().requires_grad_()
-        for name, tensor in theta.items()
+        for name, tensor in params.items()
     }
 
 
-def sum_over_tasks(per_task: Sequence[Tensor]) -> Float[Tensor, " parameter"]:
-    """Per-task gradients added over the task axis, as one vector.
-
-    Tasks are added in order, so the sum does not depend on the number of threads.
-    """
-    return flatten(tensor.sum(0) for tensor in per_task)
+def repeated(meta: Meta, num_tasks: int) -> Meta:
+    """Meta-parameters along a new leading task axis; see :func:`with_task_axis`."""
+    return Meta(with_task_axis(meta.params, num_tasks), with_task_axis(meta.rates, num_tasks))
 
 
-def detach(params: Params) -> Params:
+def detached(params: Params) -> Params:
     """The same values, cut from the graph that made them."""
     return {name: tensor.detach() for name, tensor in params.items()}
-
-
-def with_step_sizes(theta: Params, step_sizes: Sequence[float]) -> Params:
-    """Theta with learnable step sizes: one per entry of the policy's parameters and inner step (arXiv 1810.09502).
-
-    Logarithms are learned, so that a size stays positive.
-    """
-    logs = torch.tensor([math.log(size) for size in step_sizes])
-    return {**theta, **{LOG_STEP_SIZE + name: logs.to(tensor) for name, tensor in theta.items()}}
-
-
-def policy_parameters(params: Params) -> Params:
-    """The entries that the policy reads: all but the learned step sizes."""
-    return {name: tensor for name, tensor in params.items() if not name.startswith(LOG_STEP_SIZE)}
-
-
-def learned_step_sizes(params: Params, step: int) -> Params:
-    """Step sizes of one inner step by the policy's names, shaped to broadcast; empty where none are learned.
-
-    Beyond the steps that were learned, the last one's sizes are used again.
-    """
-    sizes = {}
-    for name, logs in params.items():
-        if name.startswith(LOG_STEP_SIZE):
-            target = name.removeprefix(LOG_STEP_SIZE)
-            size = logs[..., min(step, logs.shape[-1] - 1)].exp()
-            sizes[target] = size.view(*size.shape, *[1] * (params[target].dim() - size.dim()))
-    return sizes

@@ -7,14 +7,57 @@ padded, and ``valid`` says which steps count.
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy.typing as npt
+import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
 Params: TypeAlias = dict[str, Tensor]
-"""Parameters by name: theta has no task axis, task parameters have a leading one in every entry."""
+"""A policy's weights by name: theta has no task axis, task parameters have a leading one in every entry."""
 
 Tasks: TypeAlias = dict[str, npt.NDArray[Any]]
-"""Task parameters by name, each with a leading task axis."""
+"""Parameters of the tasks by name, each with a leading task axis."""
+
+Carry: TypeAlias = Any
+"""What a policy remembers between steps: a tensor or a tuple of tensors, ``()`` where it remembers nothing."""
+
+
+class Meta(NamedTuple):
+    """What is meta-learned: the policy's weights, and the inner rates where these are learned."""
+
+    params: Params
+    """Theta; with a task axis where a step is taken for every task."""
+    rates: Params
+    """Learned inner rates by the weights they belong to; empty where none are learned."""
+
+
+class Adaptation(NamedTuple):
+    """Where every task's adaptation stands."""
+
+    params: Params
+    """Task parameters, with a leading task axis."""
+    state: Any = ()
+    """What the inner rule remembers between its steps; ``()`` for gradient rules."""
+
+
+class Seen(NamedTuple):
+    """What a policy sees before it acts, for every task and episode; with a time axis after them where unrolled."""
+
+    observation: Float[Tensor, "*axes obs"]
+    last_action: Num[Tensor, "*axes action"]
+    """0 before the first step."""
+    last_reward: Float[Tensor, "*axes"]
+    """0 before the first step."""
+    first_step: Bool[Tensor, "*axes"]
+    """Whether an episode begins here."""
+
+
+class Outputs(NamedTuple):
+    """What a policy says about what it saw."""
+
+    distribution: Any
+    """Of the actions; see :mod:`rlmaml.core.distributions`."""
+    value: Any = ()
+    """Its estimate of the return to come, where the kind has one."""
 
 
 class Rollout(NamedTuple):
@@ -22,8 +65,8 @@ class Rollout(NamedTuple):
 
     ``log_probs`` are those of the actions under the policy that sampled them. ``final_observations`` holds what
     was seen after an episode's last valid step: the state from which a time-limited episode would have gone on.
-    ``term_returns`` splits each return into the environment's reward terms. ``unstable`` episodes were terminated
-    because the simulation failed; the step in which it did is not valid.
+    ``term_returns`` splits each return into the environment's reward terms. In ``unstable`` episodes the simulation
+    failed: no step of them is valid, so that they never enter the data; they are counted.
     """
 
     observations: Float[Tensor, "task episode time obs"]
@@ -39,8 +82,8 @@ class Rollout(NamedTuple):
 
     @property
     def returns(self) -> Float[Tensor, "task episode"]:
-        """Undiscounted return of each episode."""
-        return (self.rewards * self.valid).sum(-1)
+        """Undiscounted return of each episode; NaN where the simulation failed."""
+        return torch.where(self.unstable, torch.nan, (self.rewards * self.valid).sum(-1))
 
     @property
     def lengths(self) -> Float[Tensor, "task episode"]:
@@ -53,6 +96,21 @@ class Batch(NamedTuple):
 
     observations: Float[Tensor, "task episode time obs"]
     actions: Num[Tensor, "task episode time *action"]
+    rewards: Float[Tensor, "task episode time"]
     log_probs: Float[Tensor, "task episode time"]
     advantages: Float[Tensor, "task episode time"]
     valid: Bool[Tensor, "task episode time"]
+
+
+class Stage(NamedTuple):
+    """The data of one stage: what the policies after k inner steps met."""
+
+    data: Any
+    """What inner rule and meta-algorithm read: a :class:`Batch`, or a family's own."""
+    rollout: Rollout | None = None
+    """The episodes it was made of, for whoever reports on them."""
+
+
+def first_episodes(batch: Batch, count: int) -> Batch:
+    """The first ``count`` episodes of every task."""
+    return batch if count >= batch.valid.shape[1] else Batch(*(field[:, :count] for field in batch))

@@ -13,18 +13,21 @@ import torch
 
 from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
-from rlmaml.base.stopwatch import Stopwatch
 from rlmaml.base.threads import torch_threads
-from rlmaml.core.distributions import Gaussian
-from rlmaml.core.parameters import detach, policy_parameters, with_task_axis
-from rlmaml.core.types import Params
-from rlmaml.policies.policy import GaussianMLP
-from rlmaml.sampling.episodes import adaptation_step, to_batch
+from rlmaml.core.distributions import Distribution, Gaussian
+from rlmaml.core.parameters import detached, repeated
+from rlmaml.core.policy import Policy
+from rlmaml.core.types import Adaptation, Carry, Meta, Params, Seen
+from rlmaml.deploy.rules import adaptation_rule
+from rlmaml.policies.registry import make_policy
+from rlmaml.policies.sizes import Sizes
+from rlmaml.sampling.collect import to_batch
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout, check_episodes, from_rollout
-from rlmaml.sampling.rollout import TaskEnvironment, rollout
-from rlmaml.settings.config import TrainConfig, check_trust_region
-from rlmaml.storage.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
-from rlmaml.training.initial import sized_policy
+from rlmaml.sampling.rollout import TaskEnvironment, first_seen, rollout
+from rlmaml.settings.trust_region import check_trust_region
+from rlmaml.settings.whole import Settings
+from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rlmaml.storage.run_directory import policy_file
 
 LARGEST_LOG_RATIO = 0.5
 """Mean |log importance ratio| in nats above which episodes count as another policy's."""
@@ -41,32 +44,39 @@ class AdaptablePolicy:
 
     Attributes:
         network: the policy as a function of its parameters.
-        params: its parameters, without a task axis, with the learned step sizes where there are any.
-        config: settings of the run that trained it.
+        sizes: of its observations and actions.
+        meta: its weights, without a task axis, and the learned inner rates where there are any.
+        settings: of the run that trained it.
         iteration: meta-iterations it was trained for.
         steps_taken: steps taken since, inner ones or within a trust region.
     """
 
-    network: GaussianMLP
-    params: Params
-    config: TrainConfig
+    network: Policy
+    sizes: Sizes
+    meta: Meta
+    settings: Settings
     iteration: int
     steps_taken: int = 0
 
     @property
     def weights(self) -> Params:
-        """What the network reads: the parameters without the learned step sizes."""
-        return policy_parameters(self.params)
+        """What the network reads."""
+        return self.meta.params
+
+    @property
+    def remembers(self) -> bool:
+        """Whether an action depends on more than the observation."""
+        return not isinstance(self.network.start(self.weights, (1, 1)), tuple)
 
     def act(self, observation: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """The most likely action at one observation (obs,) or at several (..., obs), within [-1, 1].
 
         Raises:
-            UserError: the observation has another size than those of the training, or is not finite.
+            UserError: the observation has another size than those of the training, or is not finite; or the policy
+                remembers: let an :class:`Actor` act.
         """
         seen = self._seen(observation)
-        clipped: npt.NDArray[np.float32] = self._distribution(seen).mean.clamp(-1.0, 1.0).numpy()
-        return clipped.reshape(*seen.shape[:-1], -1)
+        return _as_actions(self._distribution(seen).most_likely, seen)
 
     def explore(
         self, observation: npt.ArrayLike, generator: np.random.Generator
@@ -76,36 +86,24 @@ class AdaptablePolicy:
         The action is not clipped: that is for the actuators to do, after it was recorded.
 
         Raises:
-            UserError: the observation has another size than those of the training, or is not finite.
+            UserError: as :meth:`act`.
         """
         seen = self._seen(observation)
         distribution = self._distribution(seen)
-        noise = self.network.draw_noise(generator, tuple(distribution.mean.shape[:-1]))
+        noise = self.network.draw_noise(generator, (int(np.prod(seen.shape[:-1])),))
         actions = distribution.sample(torch.from_numpy(noise))
         log_probs = distribution.log_prob(actions).numpy()
-        return actions.numpy().reshape(*seen.shape[:-1], -1), log_probs.reshape(seen.shape[:-1])
+        return _as_actions(actions, seen), log_probs.reshape(seen.shape[:-1])
 
-    def divergence(self, other: "AdaptablePolicy", observations: npt.ArrayLike) -> float:
-        """Mean ``KL(self ‖ other)`` of the actions at observations (n, obs), in nats.
-
-        Raises:
-            UserError: the observations have another size than those of the training, or are not finite.
-        """
-        seen = self._seen(observations)
-        return float(self._distribution(seen).kl(other._distribution(seen)).mean())
-
-    def _distribution(self, seen: npt.NDArray[np.float32]) -> Gaussian:
+    def divergence(self, other: "AdaptablePolicy", episodes: RecordedEpisodes) -> float:
+        """Mean ``KL(self ‖ other)`` of the actions over the steps of some episodes, in nats."""
+        sampled = as_rollout(episodes)
         with torch.no_grad():
-            return self.network(self.weights, torch.from_numpy(np.atleast_2d(seen)))
-
-    def _seen(self, observation: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        seen = np.asarray(observation, np.float32)
-        if seen.ndim == 0 or seen.shape[-1] != self.network.observation_size or not np.isfinite(seen).all():
-            raise UserError(
-                f"The policy acts on finite observations of {self.network.observation_size} numbers; got shape "
-                f"{seen.shape}{'' if np.isfinite(seen).all() else ', not finite'}."
+            ours, theirs = (
+                policy.network.unroll(_with_task_axis(policy.weights), sampled)[0].distribution
+                for policy in (self, other)
             )
-        return seen
+            return float(ours.kl(theirs)[sampled.valid].mean())
 
     def adapt(
         self, episodes: RecordedEpisodes, *, trust_region: float | None = None, step_scale: float = 1.0
@@ -129,34 +127,25 @@ class AdaptablePolicy:
         episodes = check_fit(self, episodes)
         if reason := off_policy_reason(self, episodes):
             warnings.warn(f"The episodes were not produced by this policy: {reason}", stacklevel=2)
+        rule = adaptation_rule(self.settings, trust_region)
+        per_task = Meta(*(detached(part) for part in repeated(self.meta, 1)))
+        before = rule.begin(per_task) if not self.steps_taken else Adaptation(per_task.params)
         sampled = as_rollout(episodes)
-        repeated = detach(with_task_axis(self.params, 1))
-        before = policy_parameters(repeated)
         if episodes.log_probs is None:
             with torch.no_grad():
-                log_probs = self.network(before, sampled.observations).log_prob(sampled.actions)
-            sampled = sampled._replace(log_probs=log_probs)
+                distribution = self.network.unroll(before.params, sampled)[0].distribution
+            sampled = sampled._replace(log_probs=distribution.log_prob(sampled.actions))
         try:
-            batch = to_batch(sampled, self.config)
-            after = adaptation_step(
-                self.network,
-                repeated,
-                before,
-                batch,
-                self.config,
-                self.steps_taken,
-                Stopwatch(),
-                trust_region=trust_region,
-            )
+            batch = to_batch(sampled, self.settings.advantages)
+            after = rule.step(self.network, per_task, before, batch, self.steps_taken).params
         except NonFiniteError as error:
             raise UserError(f"Adaptation failed: {error}") from error
-        if trust_region is not None and all(torch.equal(after[name], before[name]) for name in before):
+        if trust_region is not None and all(torch.equal(after[name], old) for name, old in before.params.items()):
             warnings.warn("No better policy was found within the trust region.", stacklevel=2)
-        adapted = {name: before[name] + step_scale * (after[name] - before[name]) for name in before}
+        adapted = {name: (old + step_scale * (after[name] - old))[0].detach() for name, old in before.params.items()}
         if not all(bool(tensor.isfinite().all()) for tensor in adapted.values()):
             raise UserError("Adaptation failed: the adapted parameters are not finite. Check the recorded rewards.")
-        single = {name: tensor[0].detach() for name, tensor in adapted.items()}
-        return replace(self, params=self.params | single, steps_taken=self.steps_taken + 1)
+        return replace(self, meta=Meta(adapted, self.meta.rates), steps_taken=self.steps_taken + 1)
 
     def record(self, env: TaskEnvironment, seed: int) -> RecordedEpisodes:
         """One episode in every copy of an environment whose copies share one task, with exploration.
@@ -164,17 +153,9 @@ class AdaptablePolicy:
         Raises:
             NonFiniteError: an observation, action or reward is NaN or infinite.
         """
+        streams = RandomStreams(seed, Phase.EVALUATION)
         with torch_threads(1):
-            sampled = rollout(
-                env,
-                self.network,
-                self.weights,
-                num_tasks=1,
-                horizon=self.config.horizon,
-                streams=RandomStreams(seed, Phase.EVALUATION),
-                step=self.steps_taken,
-                clock=Stopwatch(),
-            )
+            sampled = rollout(env, self.network, self.weights, tasks=[0], streams=streams, k=self.steps_taken)
         return from_rollout(sampled)
 
     def save(self, path: Path) -> None:
@@ -183,20 +164,95 @@ class AdaptablePolicy:
         Raises:
             UserError: the file cannot be written.
         """
-        save_checkpoint(path, Checkpoint(self.params, self.iteration, self.config, self.steps_taken))
+        save_checkpoint(
+            path, Checkpoint(self.meta, self.iteration, self.settings, self.sizes, steps_taken=self.steps_taken)
+        )
+
+    def _distribution(self, seen: npt.NDArray[np.float32]) -> Distribution:
+        if self.remembers:
+            raise UserError("This policy remembers what it saw and did; let rlmaml.deploy.adaptable.Actor act.")
+        with torch.no_grad():
+            rows = torch.from_numpy(np.atleast_2d(seen)).flatten(0, -2)
+            distribution, _ = self.network.act(self.weights)(first_seen(rows, rows[:, :0]), ())
+            return distribution
+
+    def _seen(self, observation: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        seen = np.asarray(observation, np.float32)
+        if seen.ndim == 0 or seen.shape[-1] != self.sizes.observation or not np.isfinite(seen).all():
+            raise UserError(
+                f"The policy acts on finite observations of {self.sizes.observation} numbers; got shape "
+                f"{seen.shape}{'' if np.isfinite(seen).all() else ', not finite'}."
+            )
+        return seen
+
+
+class Actor:
+    """A policy that acts through episodes by its most likely actions, whether or not its kind remembers.
+
+    Args:
+        policy: who acts.
+        copies: how many robots, or copies of one, act at once.
+    """
+
+    def __init__(self, policy: AdaptablePolicy, copies: int = 1) -> None:
+        self._policy, self._copies = policy, copies
+        self._act = policy.network.act(policy.weights)
+        self.begin()
+
+    def begin(self) -> None:
+        """An episode begins in every copy; nothing is remembered of the last one."""
+        self._carry: Carry = self._policy.network.start(self._policy.weights, (1, self._copies))
+        self._last: torch.Tensor | None = None
+
+    def act(self, observation: npt.ArrayLike, reward: npt.ArrayLike = 0.0) -> npt.NDArray[np.float32]:
+        """Actions (copy, action), within [-1, 1].
+
+        Args:
+            observation: (copy, obs).
+            reward: (copy,), earned by the last action; kinds that do not remember ignore it.
+
+        Raises:
+            UserError: the observation has another size than those of the training, or is not finite.
+        """
+        seen = torch.from_numpy(np.atleast_2d(self._policy._seen(observation))).unsqueeze(0)
+        earned = torch.as_tensor(np.broadcast_to(np.asarray(reward, np.float32), (1, self._copies)).copy())
+        discrete = self._policy.sizes.discrete
+        nothing = torch.zeros((1, self._copies) if discrete else (1, self._copies, self._policy.sizes.action))
+        now = first_seen(seen, nothing)
+        if self._last is not None:
+            now = Seen(seen, self._last, earned, torch.zeros_like(now.first_step))
+        with torch.no_grad():
+            distribution, self._carry = self._act(now, self._carry)
+            self._last = distribution.most_likely
+        actions: npt.NDArray[np.float32] = self._last[0].numpy()
+        return actions
 
 
 def load(path: Path | str) -> AdaptablePolicy:
     """The policy of a run directory, or of a file that :meth:`AdaptablePolicy.save` wrote.
 
     Raises:
-        UserError: there is none, or it is truncated or foreign.
+        UserError: there is none, it is truncated or foreign, or its network is a torch module of the user's own that is
+            not known here; see :func:`rlmaml.policies.registry.register_module`.
     """
-    path = Path(path)
-    checkpoint = load_checkpoint(path / CHECKPOINT if path.is_dir() or not path.suffix else path)
-    theta, config = checkpoint.theta, checkpoint.config
-    network = sized_policy(config, theta["layer0.weight"].shape[-1], theta["log_std"].shape[-1])
-    return AdaptablePolicy(network, theta, config, checkpoint.iteration, checkpoint.steps_taken)
+    return as_policy(load_checkpoint(policy_file(Path(path))))
+
+
+def as_policy(checkpoint: Checkpoint) -> AdaptablePolicy:
+    """The policy that a checkpoint holds.
+
+    Raises:
+        UserError: see :func:`load`.
+    """
+    network = make_policy(checkpoint.settings.policy, checkpoint.settings.network, checkpoint.sizes)
+    return AdaptablePolicy(
+        network,
+        checkpoint.sizes,
+        checkpoint.meta,
+        checkpoint.settings,
+        checkpoint.iteration,
+        checkpoint.steps_taken,
+    )
 
 
 def check_fit(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> RecordedEpisodes:
@@ -207,12 +263,12 @@ def check_fit(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> RecordedEp
             the policy's, or a bootstrapped time limit without final observations.
     """
     episodes = check_episodes(episodes, "The recording")
-    sizes = {"observations": policy.network.observation_size, "actions": policy.network.action_size}
+    sizes = {"observations": policy.sizes.observation, "actions": policy.sizes.action}
     for name, size in sizes.items():
         received = getattr(episodes, name).shape[1]
         if received != size:
             raise UserError(f"The recorded {name} have {received} numbers; this policy was trained with {size}.")
-    if policy.config.time_limit == "bootstrap" and episodes.final_observations is None:
+    if policy.settings.advantages.bootstraps and episodes.final_observations is None:
         raise UserError(
             "This policy was trained with --time-limit bootstrap, which needs final_observations in the recording."
         )
@@ -228,18 +284,30 @@ def off_policy_reason(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> st
     """
     if np.mean(np.abs(episodes.actions) == 1.0) > MOST_AT_THE_LIMIT:
         return "its actions were clipped to [-1, 1]; record them as they were drawn."
+    sampled = as_rollout(episodes)
     with torch.no_grad():
-        distribution = policy.network(policy.weights, torch.from_numpy(episodes.observations))
-        actions = torch.from_numpy(episodes.actions)
+        distribution = policy.network.unroll(_with_task_axis(policy.weights), sampled)[0].distribution
         if episodes.log_probs is not None:
-            log_ratio = distribution.log_prob(actions) - torch.from_numpy(episodes.log_probs)
-            typical = float(log_ratio.abs().mean())
+            log_ratio = distribution.log_prob(sampled.actions) - sampled.log_probs
+            typical = float(log_ratio[sampled.valid].abs().mean())
             if typical > LARGEST_LOG_RATIO:
                 return f"the importance ratio is far from 1 (mean |log ratio| {typical:.2f} nats)."
             return None
-        spread = float(((actions - distribution.mean) * torch.exp(-distribution.log_std)).square().mean())
+        if not isinstance(distribution, Gaussian):
+            return None
+        standardised = (sampled.actions - distribution.mean) * torch.exp(-distribution.log_std)
+        spread = float(standardised[sampled.valid].square().mean())
     low, high = LEGAL_SPREAD
     if low <= spread <= high:
         return None
     kind = "less" if spread < low else "more"
     return f"its actions vary {kind} than the policy's exploration (mean squared deviation {spread:.2f}, not about 1)."
+
+
+def _with_task_axis(params: Params) -> Params:
+    return {name: tensor.unsqueeze(0) for name, tensor in params.items()}
+
+
+def _as_actions(actions: torch.Tensor, seen: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    rows: npt.NDArray[np.float32] = actions.numpy()
+    return rows.reshape(*seen.shape[:-1], *rows.shape[1:])

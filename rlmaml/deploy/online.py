@@ -9,7 +9,7 @@ import numpy.typing as npt
 from rlmaml.base.intervals import half_interval
 from rlmaml.deploy.adaptable import AdaptablePolicy
 from rlmaml.sampling.recorded import RecordedEpisodes
-from rlmaml.settings.config import check_trust_region
+from rlmaml.settings.trust_region import check_trust_region
 
 Collect: TypeAlias = Callable[[AdaptablePolicy, int], RecordedEpisodes]
 """``collect(policy, visit)``: episodes of the policy on the robot; visits are counted from 0, and never repeat."""

@@ -1,19 +1,18 @@
 """What adaptation changed in a policy: how far each layer moved, how far the actions, and how much still varies."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rlmaml.core.adapt import adapt_in_steps
-from rlmaml.core.losses import INNER_LOSSES
-from rlmaml.core.parameters import detach, policy_parameters, with_task_axis
-from rlmaml.core.types import Params
-from rlmaml.evaluation.evaluate import Evaluation
-from rlmaml.policies.policy import Policy
-from rlmaml.sampling.episodes import to_batch
-from rlmaml.settings.config import TrainConfig
+from rlmaml.core.inner_rule import InnerRule
+from rlmaml.core.parameters import detached, repeated
+from rlmaml.core.policy import Policy
+from rlmaml.core.types import Meta, Rollout
+from rlmaml.sampling.collect import to_batch
+from rlmaml.settings.advantages import AdvantageSettings
 
 
 class Effects(NamedTuple):
@@ -27,27 +26,27 @@ class Effects(NamedTuple):
     """Differential entropy of the policy's actions in nats."""
 
 
-def adaptation_effects(policy: Policy, theta: Params, config: TrainConfig, evaluation: Evaluation) -> Effects:
-    """What the inner steps of an evaluation did to the policy, computed again from its episodes.
+def adaptation_effects(
+    policy: Policy, rule: InnerRule, meta: Meta, advantages: AdvantageSettings, rollouts: Sequence[Rollout]
+) -> Effects:
+    """What the steps of an evaluation did to the policy, computed again from its episodes.
 
     Args:
         policy: the policy.
-        theta: meta-parameters.
-        config: settings of the inner steps, as evaluated.
-        evaluation: with at least one inner step.
+        rule: how it adapted.
+        meta: meta-parameters.
+        advantages: how rewards became advantages.
+        rollouts: the evaluation's, of every stage; two at least.
     """
-    rollouts = evaluation.rollouts
-    steps = len(rollouts) - 1
-    stages = adapt_in_steps(
-        policy,
-        detach(with_task_axis(theta, len(evaluation.returns))),
-        [to_batch(sampled, config) for sampled in rollouts[:-1]],
-        loss=INNER_LOSSES[config.inner_loss],
-        step_sizes=config.step_sizes(steps),
-    )
+    per_task = Meta(*(detached(part) for part in repeated(meta, len(rollouts[0].valid))))
+    adaptation = rule.begin(per_task)
+    stages = [adaptation.params]
+    for k, sampled in enumerate(rollouts[:-1]):
+        adaptation = rule.step(policy, per_task, adaptation, to_batch(sampled, advantages), k)
+        stages.append(detached(adaptation.params))
     with torch.no_grad():
-        seen, valid = rollouts[0].observations, rollouts[0].valid
-        distributions: list[Any] = [policy(params, seen) for params in stages]
+        before, valid = rollouts[0], rollouts[0].valid
+        distributions: list[Any] = [policy.unroll(params, before)[0].distribution for params in stages]
 
         def mean(values: Tensor) -> Tensor:
             return (values * valid).sum() / valid.sum()
@@ -55,7 +54,7 @@ def adaptation_effects(policy: Policy, theta: Params, config: TrainConfig, evalu
         return Effects(
             layers={
                 name: torch.stack([_relative_change(params[name], start) for params in stages[1:]])
-                for name, start in policy_parameters(theta).items()
+                for name, start in meta.params.items()
             },
             kl=torch.stack([mean(distributions[0].kl(after)) for after in distributions[1:]]),
             entropy=torch.stack([mean(distribution.entropy()) for distribution in distributions]),

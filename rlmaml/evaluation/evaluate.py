@@ -1,9 +1,10 @@
 """Evaluation: adapt to held-out tasks and report the return after every step."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -11,66 +12,79 @@ from tqdm import tqdm
 
 from rlmaml.base.intervals import finite_or_none, half_interval
 from rlmaml.base.random_streams import Phase, RandomStreams
-from rlmaml.base.stopwatch import Stopwatch
-from rlmaml.core.types import Params, Rollout, Tasks
-from rlmaml.policies.policy import Policy
-from rlmaml.sampling.episodes import stage_by_stage
+from rlmaml.base.regions import region
+from rlmaml.base.threads import torch_threads
+from rlmaml.core.devices import move
+from rlmaml.core.inner_rule import InnerRule
+from rlmaml.core.parameters import detached, repeated
+from rlmaml.core.policy import Policy
+from rlmaml.core.types import Meta, Rollout, Tasks
+from rlmaml.sampling.collect import Collect, episodes_of
+from rlmaml.sampling.outcomes import outcomes, task_returns
 from rlmaml.sampling.rollout import TaskEnvironment
-from rlmaml.settings.config import TrainConfig
+from rlmaml.settings.whole import Settings
 
 
 class Evaluation(NamedTuple):
-    """Returns on held-out tasks; column k holds the mean over episodes after k steps."""
+    """Returns on held-out tasks; column k holds the mean over the sound episodes after k steps, NaN where none was."""
 
     tasks: Tasks
     returns: Float[Tensor, "task stage"]
     terms: dict[str, list[float]]
     """Each reward term's share of the mean return, per stage."""
     unstable_episodes: list[int]
+    share_unstable: list[float]
+    """Share of the episodes whose simulation failed, per stage."""
+    returns_with_failed: Float[Tensor, "task stage"]
+    """The means with each failed episode at the worst return that any episode of the evaluation had."""
     rollouts: list[Rollout]
     """What was sampled at each stage; empty where it was not kept."""
 
     def summary(self) -> dict[str, list[Any]]:
         """Mean over tasks, standard deviation over tasks, and the 95 % interval of the mean, per stage.
 
-        The interval is Student's t over tasks; with a single task it is not defined and given as null.
+        The interval is Student's t over tasks; with a single task it is not defined and given as null. So is what
+        failed simulations leave undefined.
         """
-        returns = self.returns.double().numpy()
-        mean, std = (
-            returns.mean(0),
-            returns.std(0, ddof=1) if len(returns) > 1 else np.full(returns.shape[1], np.nan),
-        )
-        half = half_interval(returns)
+        columns = [column[np.isfinite(column)] for column in self.returns.double().numpy().T]
+        mean = _of_each(columns, lambda column: column.mean(), least=1)
+        half = _of_each(columns, lambda column: float(half_interval(column)), least=2)
         lowest, highest = finite_or_none(mean - half), finite_or_none(mean + half)
         return {
-            "mean": mean.tolist(),
-            "std": finite_or_none(std),
+            "mean": finite_or_none(mean),
+            "std": finite_or_none(_of_each(columns, lambda column: column.std(ddof=1), least=2)),
             "ci95": [[low, high] for low, high in zip(lowest, highest, strict=True)],
+            "share_unstable": list(self.share_unstable),
+            "mean_with_failed": finite_or_none(self.returns_with_failed.double().mean(0).numpy()),
         }
 
     def as_json(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Everything a later comparison needs, as plain data."""
         return {
             "returns": self.summary(),
-            "terms": self.terms,
+            "terms": {name: finite_or_none(np.array(shares)) for name, shares in self.terms.items()},
             "unstable_episodes": self.unstable_episodes,
-            "per_task": self.returns.tolist(),
+            "per_task": [finite_or_none(row) for row in self.returns.double().numpy()],
             "tasks": {name: values.tolist() for name, values in self.tasks.items()},
             "config": dict(settings),
         }
 
 
+def _of_each(columns: list[npt.NDArray[np.float64]], statistic: Any, *, least: int) -> npt.NDArray[np.float64]:
+    return np.array([statistic(column) if len(column) >= least else np.nan for column in columns])
+
+
 def evaluate(
     env: TaskEnvironment,
     policy: Policy,
-    theta: Params,
-    config: TrainConfig,
+    rule: InnerRule,
+    meta: Meta,
+    settings: Settings,
     *,
     num_tasks: int,
     steps: int,
     seed: int,
     beyond: bool = False,
-    trust_region: float | None = None,
     keep_rollouts: bool = True,
     progress: bool = False,
 ) -> Evaluation:
@@ -79,13 +93,13 @@ def evaluate(
     Args:
         env: environment with a multiple of ``num_tasks`` copies; their quotient is the number of episodes per stage.
         policy: the policy.
-        theta: meta-parameters.
-        config: settings of the inner steps, as trained.
+        rule: how it adapts.
+        meta: meta-parameters.
+        settings: of the advantages, devices and threads.
         num_tasks: number of held-out tasks.
-        steps: number of steps; beyond the trained ones, the last step size is used again.
+        steps: number of steps; it may be other than the trained one.
         seed: seed of the evaluation; its streams are never used in training.
         beyond: draw the tasks outside of the training range.
-        trust_region: adapt by trust-region steps of at most this KL instead of inner steps.
         keep_rollouts: keep what was sampled, which takes memory with every step; returns are kept anyway.
         progress: show a progress bar.
 
@@ -95,23 +109,70 @@ def evaluate(
     streams = RandomStreams(seed, Phase.EVALUATION)
     tasks = env.sample_tasks(num_tasks, streams.task_seeds(num_tasks), beyond=beyond)
     env.set_tasks(tasks)
-    stages = stage_by_stage(
-        env,
-        policy,
-        theta,
-        config,
-        streams,
-        Stopwatch(),
-        num_tasks=num_tasks,
-        steps=steps,
-        trust_region=trust_region,
-    )
-    returns, terms, unstable, kept = [], [], [], []
-    for sampled, _ in tqdm(stages, total=steps + 1, desc="evaluation", unit="step", leave=False, disable=not progress):
-        returns.append(sampled.returns.mean(1))
-        terms.append(sampled.term_returns.mean((0, 1)).tolist())
-        unstable.append(int(sampled.unstable.sum()))
-        if keep_rollouts:
-            kept.append(sampled)
+    run = settings.run
+    collect = episodes_of(env, policy, settings.advantages, streams, range(num_tasks), run.rollout_device)
+    returns, every, terms, unstable, kept = [], [], [], [], []
+    with torch_threads(run.threads):
+        stages = adapted_in_stages(
+            policy, rule, move(meta, run.device), collect, streams, num_tasks=num_tasks, steps=steps, device=run.device
+        )
+        bar = tqdm(stages, total=steps + 1, desc="evaluation", unit="step", leave=False, disable=not progress)
+        for sampled in bar:
+            seen = outcomes(sampled)
+            returns.append(task_returns(sampled))
+            every.append(seen.returns)
+            terms.append(seen.mean_terms)
+            unstable.append(seen.unstable)
+            if keep_rollouts:
+                kept.append(sampled)
     by_term = {name: list(shares) for name, shares in zip(env.reward_terms, zip(*terms, strict=True), strict=True)}
-    return Evaluation(tasks, torch.stack(returns, 1).cpu(), by_term, unstable, kept)
+    return Evaluation(
+        tasks=tasks,
+        returns=torch.stack(returns, 1),
+        terms=by_term,
+        unstable_episodes=[int(failed.sum()) for failed in unstable],
+        share_unstable=[float(failed.double().mean()) for failed in unstable],
+        returns_with_failed=at_the_worst(torch.stack(every)).mean(-1).T,
+        rollouts=kept,
+    )
+
+
+def adapted_in_stages(
+    policy: Policy,
+    rule: InnerRule,
+    meta: Meta,
+    collect: Collect,
+    streams: RandomStreams,
+    *,
+    num_tasks: int,
+    steps: int,
+    device: str = "cpu",
+) -> Iterator[Rollout]:
+    """The episodes before, between and after ``steps`` steps of adaptation.
+
+    Args:
+        policy: the policy.
+        rule: how it adapts.
+        meta: meta-parameters, on the device.
+        collect: collects a stage's episodes.
+        streams: random streams of the adaptation.
+        num_tasks: number of tasks.
+        steps: number of steps.
+        device: where the steps are computed.
+    """
+    per_task = Meta(*(detached(part) for part in repeated(meta, num_tasks)))
+    adaptation = rule.begin(per_task)
+    for k in range(steps + 1):
+        stage = collect(adaptation.params, k)
+        assert stage.rollout is not None
+        yield stage.rollout
+        if k < steps:
+            with region("adapt"):
+                adaptation = rule.step(policy, per_task, adaptation, move(stage.data, device), k, streams)
+
+
+def at_the_worst(returns: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
+    """Returns of all episodes, those that failed, NaN, at the worst of the others; NaN where all failed."""
+    sound = returns[~returns.isnan()]
+    worst = sound.min() if len(sound) else torch.tensor(torch.nan)
+    return torch.where(returns.isnan(), worst, returns)

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import unwritable
-from rlmaml.deploy.adaptable import AdaptablePolicy
+from rlmaml.deploy.adaptable import Actor, AdaptablePolicy
 from rlmaml.sampling.rollout import TaskEnvironment
 
 Frame: TypeAlias = npt.NDArray[np.uint8]
@@ -60,11 +60,12 @@ def film(
         advance: called after every step.
     """
     observation, _ = env.reset(seed=[seed])
-    shots, earned = [Shot(env.render()[0], 0.0)], 0.0
-    for step in range(1, policy.config.horizon + 1):
-        observation, reward, terminated, truncated, _ = env.step(policy.act(observation))
+    shots, earned, reward = [Shot(env.render()[0], 0.0)], 0.0, np.zeros(1)
+    actor = Actor(policy)
+    for step in range(1, env.horizon + 1):
+        observation, reward, terminated, truncated, _ = env.step(actor.act(observation, reward))
         earned += float(reward[0])
-        over = terminated[0] or truncated[0] or step == policy.config.horizon
+        over = terminated[0] or truncated[0] or step == env.horizon
         if over or step % stride == 0:
             shots.append(Shot(env.render()[0], earned))
         advance()
@@ -123,10 +124,10 @@ def film_progress(
     scene.set_tasks(alone)
     env.set_tasks(alone)
     steps_per_second = scene.metadata["render_fps"]
-    stride = max(frame_stride(steps_per_second), -(-policy.config.horizon // PROGRESS_FRAMES))
+    stride = max(frame_stride(steps_per_second), -(-scene.horizon // PROGRESS_FRAMES))
     actors = [policy]
-    if policy.config.inner_steps:
-        actors.append(policy.adapt(policy.record(env, seed).first(policy.config.num_episodes)))
+    if policy.settings.inner.inner_steps:
+        actors.append(policy.adapt(policy.record(env, seed).first(policy.settings.run.num_episodes)))
     captions = ("before adaptation", "after 1 gradient step")[: len(actors)]
     films = [film(scene, actor, seed, stride) for actor in actors]
     title = f"meta-iteration {policy.iteration}"

@@ -6,12 +6,14 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from rlmaml.base.errors import NonFiniteError
 from rlmaml.base.random_streams import RandomStreams
-from rlmaml.base.stopwatch import Stopwatch
-from rlmaml.core.types import Params, Rollout, Tasks
-from rlmaml.policies.policy import Policy
+from rlmaml.base.regions import region
+from rlmaml.core.devices import move
+from rlmaml.core.policy import Policy
+from rlmaml.core.types import Carry, Params, Rollout, Seen, Tasks
 
 
 @runtime_checkable
@@ -23,6 +25,8 @@ class TaskEnvironment(Protocol):
     """
 
     num_envs: int
+    horizon: int
+    """Largest number of steps of an episode."""
     reward_terms: tuple[str, ...]
     """Names of the terms whose sum the reward is."""
 
@@ -48,54 +52,48 @@ class TaskEnvironment(Protocol):
 
 
 def rollout(
-    env: TaskEnvironment,
-    policy: Policy,
-    params: Params,
-    *,
-    num_tasks: int,
-    horizon: int,
-    streams: RandomStreams,
-    step: int,
-    clock: Stopwatch,
+    env: TaskEnvironment, policy: Policy, params: Params, *, tasks: Sequence[int], streams: RandomStreams, k: int
 ) -> Rollout:
     """Episodes of every task under the given parameters, from the environment's current tasks.
 
+    The policy acts on the device of its parameters; what comes back is on the CPU, and always ``env.horizon`` steps
+    long, padded where every episode ended before.
+
     Args:
-        env: environment with ``num_tasks × num_episodes`` copies whose tasks have been set.
+        env: environment with ``len(tasks) × num_episodes`` copies whose tasks have been set.
         policy: the policy.
         params: theta, or task parameters with a leading task axis.
-        num_tasks: number of tasks.
-        horizon: largest number of steps; an episode still running then counts as truncated.
+        tasks: indices of the tasks, from which the random streams follow.
         streams: random streams of this iteration.
-        step: number of inner steps taken so far; distinguishes the rollouts of one iteration.
-        clock: receives ``rollout`` and, within it, ``environment``.
+        k: the stage; distinguishes the rollouts of one iteration.
 
     Raises:
         NonFiniteError: an observation, action or reward is NaN or infinite.
     """
-    with clock.part("rollout"), torch.no_grad():
-        num_episodes = env.num_envs // num_tasks
+    with region("rollout"), torch.no_grad():
+        num_tasks, num_episodes = len(tasks), env.num_envs // len(tasks)
         device = next(iter(params.values())).device
-        noise = draw_noise(policy, streams, step, num_tasks, num_episodes, horizon).to(device)
+        noise = draw_noise(policy, streams, k, tasks, num_episodes, env.horizon).to(device)
 
-        with clock.part("environment"):
-            seeds = streams.initial_state_seeds(step, num_tasks, num_episodes)
-            observation, _ = env.reset(seed=seeds)
+        with region("environment"):
+            observation, _ = env.reset(seed=streams.initial_state_seeds(k, tasks, num_episodes))
         _check_finite("observation", observation)
-        act = policy.bind(params)
+        act, carry = policy.act(params), policy.start(params, (num_tasks, num_episodes))
+        seen = first_seen(_as_tensor(observation, num_tasks, device), noise[0])
         running = np.ones(env.num_envs, dtype=bool)
         unstable = np.zeros(env.num_envs, dtype=bool)
         terms = np.zeros((env.num_envs, len(env.reward_terms)))
-        seen, chosen, distributions, rewards, valid = [], [], [], [], []
-        for t in range(horizon):
-            seen.append(_as_tensor(observation, num_tasks, device))
-            distribution = act(seen[-1])
+        observations, chosen, distributions, rewards, valid = [], [], [], [], []
+        for t in range(env.horizon):
+            observations.append(seen.observation)
+            distribution, remembered = act(seen, carry)
+            carry = kept_where_over(carry, remembered, running, num_tasks)
             actions = distribution.sample(noise[t])
             chosen.append(actions)
             distributions.append(distribution)
             commands = actions.flatten(0, 1).cpu().numpy()
             _check_finite("action", commands)
-            with clock.part("environment"):
+            with region("environment"):
                 observation, reward, terminated, truncated, info = env.step(commands)
             _check_finite("observation", observation)
             _check_finite("reward", reward)
@@ -104,45 +102,76 @@ def rollout(
                 terms[:, column] += info[name]
             if "instability" in info:
                 unstable |= info["instability"] != ""
-            valid.append(running & ~unstable)
+            valid.append(running)
             running = ~(terminated | truncated)
+            earned = _as_tensor(reward, num_tasks, device)
+            seen = Seen(_as_tensor(observation, num_tasks, device), actions, earned, torch.zeros_like(seen.first_step))
             if not running.any():
                 break
 
-        def stack(arrays: Sequence[npt.NDArray[Any]]) -> torch.Tensor:
-            return torch.stack([_as_tensor(array, num_tasks, device) for array in arrays], 2)
+        def stack(arrays: Sequence[npt.NDArray[Any]]) -> Tensor:
+            return _padded(torch.stack([_as_tensor(array, num_tasks, device) for array in arrays], 2), env.horizon)
 
         actions = torch.stack(chosen, 2)
         distribution = type(distributions[0])(*(torch.stack(fields, 2) for fields in zip(*distributions, strict=True)))
-        return Rollout(
-            observations=torch.stack(seen, 2),
-            actions=actions,
-            log_probs=distribution.log_prob(actions),
+        sampled = Rollout(
+            observations=_padded(torch.stack(observations, 2), env.horizon),
+            actions=_padded(actions, env.horizon),
+            log_probs=_padded(distribution.log_prob(actions), env.horizon),
             rewards=stack(rewards),
             terminated=_as_tensor(terminated, num_tasks, device),
             truncated=_as_tensor(truncated | running, num_tasks, device),
-            valid=stack(valid),
+            valid=stack([steps & ~unstable for steps in valid]),
             final_observations=_as_tensor(observation, num_tasks, device),
             term_returns=_as_tensor(terms, num_tasks, device),
             unstable=_as_tensor(unstable, num_tasks, device),
         )
+        return move(sampled, "cpu")
+
+
+def first_seen(observation: Tensor, noise: Tensor) -> Seen:
+    """What is seen where an episode begins: no action was taken and nothing earned.
+
+    Args:
+        observation: ``[task, episode, obs]``.
+        noise: of one step, whose shape is that of the actions.
+    """
+    nothing = observation.new_zeros(observation.shape[:-1])
+    return Seen(observation, torch.zeros_like(noise), nothing, torch.ones_like(nothing, dtype=torch.bool))
+
+
+def kept_where_over(before: Carry, after: Carry, running: npt.NDArray[np.bool_], num_tasks: int) -> Carry:
+    """What is remembered after a step: a copy whose episode is over keeps what it remembered."""
+    if isinstance(after, Tensor):
+        if running.all():
+            return after
+        mask = _as_tensor(running, num_tasks, after.device)
+        return torch.where(mask.view(*mask.shape, *[1] * (after.dim() - 2)), after, before)
+    return tuple(kept_where_over(*parts, running, num_tasks) for parts in zip(before, after, strict=True))
 
 
 def draw_noise(
-    policy: Policy, streams: RandomStreams, step: int, num_tasks: int, num_episodes: int, horizon: int
-) -> torch.Tensor:
+    policy: Policy, streams: RandomStreams, k: int, tasks: Sequence[int], num_episodes: int, horizon: int
+) -> Tensor:
     """Action noise ``[time, task, episode, ...]``, each task's from its own stream."""
     per_task = [
-        policy.draw_noise(generator, (num_episodes, horizon))
-        for generator in streams.action_generators(step, num_tasks)
+        policy.draw_noise(generator, (num_episodes, horizon)) for generator in streams.action_generators(k, tasks)
     ]
     return torch.from_numpy(np.stack(per_task)).movedim(2, 0).contiguous()
 
 
-def _as_tensor(rows: npt.NDArray[Any], num_tasks: int, device: torch.device) -> torch.Tensor:
+def _as_tensor(rows: npt.NDArray[Any], num_tasks: int, device: torch.device) -> Tensor:
     """Rows of all copies as ``[task, episode, ...]``; floating point numbers in single precision."""
     dtype = torch.float32 if rows.dtype.kind == "f" else None
     return torch.as_tensor(rows, dtype=dtype, device=device).view(num_tasks, -1, *rows.shape[1:])
+
+
+def _padded(values: Tensor, horizon: int) -> Tensor:
+    """``values[task, episode, time, ...]``, with zeros after the last step up to the horizon."""
+    missing = horizon - values.shape[2]
+    if not missing:
+        return values
+    return torch.cat([values, values.new_zeros(*values.shape[:2], missing, *values.shape[3:])], 2)
 
 
 def _check_finite(what: str, values: npt.NDArray[Any]) -> None:

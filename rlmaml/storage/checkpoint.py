@@ -1,34 +1,43 @@
-"""Checkpoints: theta, how far the run is, and its configuration, in one safetensors file.
+"""Checkpoints: what is meta-learned, the meta-algorithm's state, and all settings, in one safetensors file.
 
 A safetensors file holds numbers and text only, so nothing in a checkpoint can execute code. Randomness needs no
-state: every draw follows from the seed and the iteration. The order of theta's entries is kept, because the meta-update
-adds over them in order.
+state: every draw follows from the seed and the iteration. The file is a function of its contents: tensors lie in
+sections, ``section/entry``, and everything else is one JSON text, with the order of the entries, because sums go over
+them in order, and a SHA-256 checksum over both. Sections beyond those that every checkpoint has are optional.
 """
 
+import dataclasses
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
+import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import write_atomically
-from rlmaml.core.types import Params
-from rlmaml.settings import config as configuration
-from rlmaml.settings.config import TrainConfig
+from rlmaml.core.types import Meta, Params
+from rlmaml.policies.sizes import Sizes
+from rlmaml.settings.whole import Settings, from_plain
 
-FORMAT = "rlmaml-checkpoint-1"
-CHECKPOINT = "checkpoint.safetensors"
-"""Name of a run's checkpoint in its directory."""
+FORMAT = "rlmaml-checkpoint-2"
+HEADER = "rlmaml"
+"""The one key of the file's metadata."""
+PARAMS, RATES, STATE = "params", "rates", "state"
 
 
 class Checkpoint(NamedTuple):
     """A run after ``iteration`` completed meta-iterations; theta may since have taken steps on one task."""
 
-    theta: Params
+    meta: Meta
     iteration: int
-    config: TrainConfig
+    settings: Settings
+    sizes: Sizes
+    state: Params = {}  # noqa: RUF012 (never written to)
+    """The meta-algorithm's, by name."""
     steps_taken: int = 0
 
 
@@ -38,48 +47,82 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         UserError: the directory is not writable or the disk is full.
     """
-    metadata = {
-        "format": FORMAT,
-        "iteration": str(checkpoint.iteration),
-        "steps_taken": str(checkpoint.steps_taken),
-        "config": configuration.to_json(checkpoint.config),
-        "order": json.dumps(list(checkpoint.theta)),
+    write_atomically(path, checkpoint_bytes(checkpoint))
+
+
+def checkpoint_bytes(checkpoint: Checkpoint) -> bytes:
+    """The file's content; the same checkpoint gives the same bytes."""
+    sections = {PARAMS: checkpoint.meta.params, RATES: checkpoint.meta.rates, STATE: checkpoint.state}
+    tensors = {
+        f"{section}/{name}": tensor.detach().cpu().contiguous().clone()
+        for section, entries in sections.items()
+        for name, tensor in entries.items()
     }
-    tensors = {name: tensor.cpu().clone() for name, tensor in checkpoint.theta.items()}
-    write_atomically(path, safetensors.torch.save(tensors, metadata))
+    text = {
+        "format": FORMAT,
+        "iteration": checkpoint.iteration,
+        "steps_taken": checkpoint.steps_taken,
+        "sizes": checkpoint.sizes._asdict(),
+        "settings": dataclasses.asdict(checkpoint.settings),
+        "order": {section: list(entries) for section, entries in sections.items() if entries},
+    }
+    text["checksum"] = checksum(text, tensors)
+    return safetensors.torch.save(tensors, {HEADER: json.dumps(text)})
 
 
-def load_checkpoint(path: Path, device: str = "cpu") -> Checkpoint:
-    """Read a checkpoint.
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint, onto the CPU.
 
     Raises:
-        UserError: there is none, it is truncated, or it was written by something else or by another version.
+        UserError: there is none, it is truncated or damaged, or it was written by something else or by another version.
     """
     try:
-        with safetensors.safe_open(path, framework="pt", device=device) as file:
+        with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise UserError(f"There is no checkpoint at {path}. Give the directory of a run.") from error
     except (safetensors.SafetensorError, OSError) as error:
         raise UserError(f"{path} is truncated, or no checkpoint at all: {error}.") from error
-    if metadata.get("format") != FORMAT:
-        raise UserError(
-            f"{path} is not a checkpoint of this version of rlmaml: its format is {metadata.get('format')!r}; "
-            f"legal is {FORMAT!r}. Train anew, or use the version that wrote it."
-        )
     try:
-        theta = {name: tensors[name] for name in json.loads(metadata["order"])}
-        config = configuration.from_json(metadata["config"])
-        return Checkpoint(theta, int(metadata["iteration"]), config, int(metadata.get("steps_taken", "0")))
+        text = json.loads(metadata.get(HEADER, json.dumps({"format": metadata.get("format")})))
+        if text.get("format") != FORMAT:
+            raise UserError(
+                f"It is not a checkpoint of this version of rlmaml: its format is {text.get('format')!r}; legal is "
+                f"{FORMAT!r}. Train anew, or use the version that wrote it."
+            )
+        claimed = text.pop("checksum", None)
+        if claimed != checksum(text, tensors):
+            raise UserError("It is damaged: its contents are not those of which it holds the checksum.")
+        sections = {
+            section: {name: tensors[f"{section}/{name}"] for name in names} for section, names in text["order"].items()
+        }
+        return Checkpoint(
+            meta=Meta(sections[PARAMS], sections.get(RATES, {})),
+            iteration=text["iteration"],
+            settings=from_plain(text["settings"]),
+            sizes=Sizes(**text["sizes"]),
+            state=sections.get(STATE, {}),
+            steps_taken=text["steps_taken"],
+        )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    except (KeyError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged: what it says of itself cannot be read ({error!r}).") from error
 
 
+def checksum(text: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over the text and every tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(json.dumps(text, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def check_fits(checkpoint: Checkpoint, fresh: Params, observed: str) -> None:
-    """Refuse a checkpoint whose entries are not those of the policy that it is used with.
+    """Refuse a checkpoint whose weights are not those of the policy that it is used with.
 
     Args:
         checkpoint: as read.
@@ -90,7 +133,7 @@ def check_fits(checkpoint: Checkpoint, fresh: Params, observed: str) -> None:
         UserError: names the first entry that differs.
     """
     for name, tensor in fresh.items():
-        stored = checkpoint.theta.get(name)
+        stored = checkpoint.meta.params.get(name)
         if stored is None or stored.shape != tensor.shape:
             shape = "is missing" if stored is None else f"has shape {tuple(stored.shape)}"
             raise UserError(

@@ -1,9 +1,10 @@
 """What a run leaves to look at: TensorBoard, one JSON line per meta-iteration, and the progress bar."""
 
-import dataclasses
 import io
 import json
+import math
 import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -19,34 +20,36 @@ from tqdm import tqdm
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import unwritable, write_atomically
+from rlmaml.core.policy import Policy
 from rlmaml.core.types import Params
-from rlmaml.settings.config import TrainConfig
+from rlmaml.settings.whole import Settings
+from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.train import IterationReport
 
-METRICS = "metrics.jsonl"
-TENSORBOARD = "tensorboard"
+MOST_UNSTABLE = 0.5
+"""Share of a stage's episodes whose simulation failed above which the user is told."""
 
 
-def scalars(theta: Params, report: IterationReport) -> dict[str, float]:
+def scalars(policy: Policy, theta: Params, report: IterationReport) -> dict[str, float]:
     """The numbers of one meta-iteration, under the names that TensorBoard and the JSON lines use.
 
-    TensorBoard groups by what is before the first slash and sorts the groups by name: these put the returns first.
+    TensorBoard groups by what is before the first slash and sorts the groups by name: these put the returns first. They
+    are those of sound episodes; NaN where there was none.
     """
     numbers: dict[str, float] = {}
-    for step, sampled in enumerate(report.rollouts):
-        numbers[f"return/after_{step}_steps"] = float(sampled.returns.mean())
-    for step, sampled in enumerate(report.rollouts):
-        for column, term in enumerate(report.reward_terms):
-            numbers[f"return_terms/{term}/after_{step}_steps"] = float(sampled.term_returns[..., column].mean())
-        numbers[f"steps_per_episode/after_{step}_steps"] = float(sampled.lengths.mean())
-        numbers[f"unstable_episodes/after_{step}_steps"] = float(sampled.unstable.sum())
-    numbers |= {f"update/{name}": float(value) for name, value in report.update._asdict().items()}
-    if "log_std" in theta:
-        numbers["theta/std"] = float(theta["log_std"].exp().mean())
+    for k, seen in enumerate(report.outcomes):
+        numbers[f"return/after_{k}_steps"] = seen.mean_return
+    for k, seen in enumerate(report.outcomes):
+        for term, share in zip(report.reward_terms, seen.mean_terms, strict=True):
+            numbers[f"return_terms/{term}/after_{k}_steps"] = share
+        numbers[f"steps_per_episode/after_{k}_steps"] = seen.mean_length
+        numbers[f"unstable_episodes/after_{k}_steps"] = float(seen.unstable.sum())
+    numbers |= {f"update/{name}": value for name, value in report.update.numbers().items()}
+    numbers |= {f"theta/{name}": value for name, value in policy.numbers(theta).items()}
     return numbers | {f"seconds/{name}": value for name, value in report.seconds.items()}
 
 
-def write_outcome(run_dir: Path, config: TrainConfig, summary: Mapping[str, Sequence[float]]) -> None:
+def write_outcome(directory: RunDirectory, settings: Settings, summary: Mapping[str, Sequence[Any]]) -> None:
     """Add a finished run to TensorBoard's table of hyper-parameters, with its returns on held-out tasks.
 
     The settings in which several runs differ, and the returns, are the first columns of the table.
@@ -54,20 +57,24 @@ def write_outcome(run_dir: Path, config: TrainConfig, summary: Mapping[str, Sequ
     Raises:
         UserError: the disk is full.
     """
-    settings = {
+    shown = {
         name: value if isinstance(value, bool | int | float | str) else str(value)
-        for name, value in dataclasses.asdict(config).items()
+        for name, value in settings.flat().items()
     }
-    with _quiet_writer(), _on_disk(run_dir), SummaryWriter(str(run_dir / TENSORBOARD)) as writer:
-        _add_summary(writer, hparams_pb(settings, trial_id=""), config.iterations)
+    iterations = settings.run.iterations
+    with _quiet_writer(), _on_disk(directory.path), SummaryWriter(str(directory.tensorboard)) as writer:
+        _add_summary(writer, hparams_pb(shown, trial_id=""), iterations)
         for step, mean in enumerate(summary["mean"]):
-            writer.add_scalar(f"held_out_return/after_{step}_steps", mean, config.iterations)
+            if mean is not None:
+                writer.add_scalar(f"held_out_return/after_{step}_steps", mean, iterations)
 
 
 def settings_table(settings: Mapping[str, Any]) -> str:
-    """Configuration, commit, versions and machine as a Markdown table."""
-    rows = {**settings["config"], **settings}
-    lines = [f"| {name} | {json.dumps(value)} |" for name, value in rows.items() if name != "config"]
+    """Settings, commit, versions and machine as a Markdown table."""
+    owned = [part for part in settings["settings"].values() if isinstance(part, Mapping)]
+    named = {name: value for name, value in settings["settings"].items() if not isinstance(value, Mapping)}
+    rows = {**named, **{name: value for part in owned for name, value in part.items()}, **settings}
+    lines = [f"| {name} | {json.dumps(value)} |" for name, value in rows.items() if name != "settings"]
     return "\n".join(["| setting | value |", "| --- | --- |", *lines])
 
 
@@ -106,37 +113,54 @@ class Recorder(AbstractContextManager["Recorder"]):
     resumed run leaves the same record as an uninterrupted one.
     """
 
-    def __init__(self, run_dir: Path, start: int, iterations: int, settings: dict[str, Any]) -> None:
-        self._run_dir, metrics = run_dir, run_dir / METRICS
+    def __init__(self, directory: RunDirectory, start: int, iterations: int, settings: dict[str, Any]) -> None:
+        self._path, metrics = directory.path, directory.metrics
+        self._warned = False
         kept = metrics.read_bytes().splitlines(keepends=True)[:start] if metrics.exists() else []
         write_atomically(metrics, b"".join(kept))
         self._quiet = _quiet_writer()
         self._quiet.__enter__()
-        with _on_disk(run_dir):
+        with _on_disk(self._path):
             self._lines = metrics.open("a")
-            self._writer = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=start)
+            self._writer = SummaryWriter(str(directory.tensorboard), purge_step=start)
             self._writer.add_text("settings", settings_table(settings), start)
         self._bar = tqdm(total=iterations, initial=start, desc="meta-training", unit="iteration", dynamic_ncols=True)
 
-    def write(self, theta: Params, report: IterationReport) -> None:
+    def write(self, policy: Policy, theta: Params, report: IterationReport) -> None:
         """Record one meta-iteration.
+
+        Warns:
+            In the run, most episodes of a stage were unstable for the first time.
 
         Raises:
             UserError: the disk is full.
         """
-        numbers = scalars(theta, report)
-        line = json.dumps({"iteration": report.iteration, **numbers})
-        with _on_disk(self._run_dir):
+        numbers = scalars(policy, theta, report)
+        defined = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        line = json.dumps({"iteration": report.iteration, **defined})
+        with _on_disk(self._path):
             self._lines.write(line + "\n")
             self._lines.flush()
-            for name, value in numbers.items():
-                self._writer.add_scalar(name, value, report.iteration)
-        self._bar.set_postfix(
-            before=f"{report.rollouts[0].returns.mean():.1f}",
-            after=f"{report.rollouts[-1].returns.mean():.1f}",
-            kl=f"{report.update.kl:.4f}",
-        )
+            for name, value in defined.items():
+                if value is not None:
+                    self._writer.add_scalar(name, value, report.iteration)
+        first, last = report.outcomes[0], report.outcomes[-1]
+        shown = {"before": f"{first.mean_return:.1f}", "after": f"{last.mean_return:.1f}"}
+        if "update/kl" in numbers:
+            shown["kl"] = f"{numbers['update/kl']:.4f}"
+        unstable = max(seen.share_unstable for seen in report.outcomes)
+        if unstable:
+            shown["unstable"] = f"{100 * unstable:.0f} %"
+        self._bar.set_postfix(shown)
         self._bar.update()
+        if unstable > MOST_UNSTABLE and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"In meta-iteration {report.iteration} the simulation of {100 * unstable:.0f} % of the episodes of a "
+                "stage failed. They are left out, so the policy learns from the few others. Check the robot's time step, "
+                "its actuators' range and the speeds it may reach.",
+                stacklevel=2,
+            )
 
     def figure(self, name: str, figure: Figure, iteration: int) -> None:
         """Show a figure in TensorBoard.
@@ -144,7 +168,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         Raises:
             UserError: the disk is full.
         """
-        with _on_disk(self._run_dir):
+        with _on_disk(self._path):
             self._writer.add_figure(name, figure, iteration)
 
     def video(self, name: str, gif: bytes, iteration: int) -> None:
@@ -157,7 +181,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             width, height = first.size
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
         summary = Summary(value=[Summary.Value(tag=name, image=image)])
-        with _on_disk(self._run_dir):
+        with _on_disk(self._path):
             _add_summary(self._writer, summary, iteration)
 
     def __exit__(
@@ -170,7 +194,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         """
         self._bar.close()
         try:
-            with _on_disk(self._run_dir), ExitStack() as files:
+            with _on_disk(self._path), ExitStack() as files:
                 files.push(self._quiet)
                 files.callback(self._lines.close)
                 files.callback(self._writer.close)

@@ -3,8 +3,6 @@
 import dataclasses
 import io
 import json
-import re
-import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,26 +10,30 @@ from typing import Any, TypeAlias
 
 import torch
 
+from rlmaml.algorithms.meta_algorithm import ReplayError
 from rlmaml.base.errors import NonFiniteError, UserError
-from rlmaml.base.files import unwritable, write_atomically
+from rlmaml.base.files import write_atomically
 from rlmaml.base.provenance import provenance
-from rlmaml.base.threads import check_threads, keep_freed_memory
-from rlmaml.core.parameters import detach
-from rlmaml.core.types import Params, Tasks
-from rlmaml.deploy.adaptable import AdaptablePolicy
+from rlmaml.base.threads import keep_freed_memory, warn_of_idle_threads
+from rlmaml.core.ranks import RankError
+from rlmaml.core.task_sums import ALONE, TaskSums
+from rlmaml.core.types import Tasks
+from rlmaml.deploy.adaptable import as_policy
+from rlmaml.deploy.rules import adaptation_rule
 from rlmaml.evaluation.evaluate import Evaluation, evaluate
 from rlmaml.evaluation.figures import DrawEpisodes, adaptation_figure, draw_rewards
 from rlmaml.evaluation.video import MakeScene, as_video, film_progress
-from rlmaml.policies.policy import GaussianMLP, Policy
+from rlmaml.policies.registry import make_policy
 from rlmaml.sampling.rollout import TaskEnvironment
-from rlmaml.settings.config import TrainConfig, check_resumable
-from rlmaml.storage.checkpoint import CHECKPOINT, Checkpoint, check_fits, load_checkpoint, save_checkpoint
-from rlmaml.training.initial import initial_theta, make_policy, random_theta
-from rlmaml.training.record import METRICS, TENSORBOARD, Recorder, write_outcome
-from rlmaml.training.train import meta_train
+from rlmaml.settings.checks import option
+from rlmaml.settings.run import RunSettings
+from rlmaml.settings.whole import Settings, check_resumable
+from rlmaml.storage.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
+from rlmaml.storage.run_directory import RunDirectory, write_json
+from rlmaml.training.begin import begin, make_method, sizes_in
+from rlmaml.training.record import Recorder, write_outcome
+from rlmaml.training.train import Learned, Method, meta_train
 
-SETTINGS, EVALUATION, FIGURE = "run.json", "evaluation.json", "adaptation.png"
-RUN_FILES = (CHECKPOINT, METRICS, SETTINGS, EVALUATION, FIGURE)
 EVALUATION_SEED = 10_000
 
 MakeEnv: TypeAlias = Callable[[int], TaskEnvironment]
@@ -43,7 +45,7 @@ class InterruptedRunError(UserError):
 
 
 def train(
-    config: TrainConfig,
+    settings: Settings,
     make_env: MakeEnv,
     run_dir: Path,
     *,
@@ -51,48 +53,61 @@ def train(
     overwrite: bool = False,
     draw: DrawEpisodes = draw_rewards,
     make_scene: MakeScene | None = None,
-) -> Evaluation:
+    sums: TaskSums = ALONE,
+) -> Evaluation | None:
     """Meta-train in ``run_dir``, and evaluate on held-out tasks at the end.
 
     Args:
-        config: settings of the run.
+        settings: of the run.
         make_env: makes the task environment with a given number of copies.
         run_dir: where everything is kept; made if it does not exist.
         resume: continue the run found there, or begin it if there is none.
         overwrite: delete the run found there, and begin anew.
         draw: draws episodes of one task, for the figures.
         make_scene: makes an environment to be filmed for TensorBoard; None for no videos.
+        sums: this process's part of the tasks, where several train together. One of them leads: it alone writes, shows
+            progress and evaluates.
+
+    Returns:
+        The evaluation, or None in processes that do not lead.
 
     Raises:
         UserError: the directory holds a run and neither ``resume`` nor ``overwrite`` is given, or it holds one
-            with another configuration; it cannot be written; the device is not there; a number became NaN or
-            infinite; the user interrupted the run (:class:`InterruptedRunError`).
+            with other settings; it cannot be written; a device is not there; a number became NaN or infinite; the
+            replayed policies are not those that sampled; the user interrupted the run
+            (:class:`InterruptedRunError`).
     """
-    check_device(config.device)
-    check_threads(config)
-    env = make_env(config.num_tasks * config.num_episodes)
-    policy = make_policy(config, env)
-    theta, start = open_run(config, policy, run_dir, resume=resume, overwrite=overwrite)
-    settings = run_settings(config) | earlier_commits(run_dir / SETTINGS)
-    write_atomically(run_dir / SETTINGS, json.dumps(settings, indent=2).encode())
+    run, directory = settings.run, RunDirectory(run_dir)
+    check_devices(run)
+    warn_of_idle_threads(threads=run.threads, rollout_threads=run.rollout_threads)
+    env = make_env(len(sums.own(run.num_tasks)) * run.num_episodes)
+    settings = settings.changed(horizon=env.horizon)
+    method = make_method(settings, env, sums)
+    latest = opened_together(settings, method, env, directory, resume=resume, overwrite=overwrite)
     keep_freed_memory()
+    if not sums.leads:
+        for _ in meta_train(env, method, Learned(latest.meta, latest.state), settings, latest.iteration):
+            pass
+        return None
 
-    latest = train_from(Checkpoint(theta, start, config), env, policy, run_dir, settings, draw, make_scene)
+    written = run_settings(settings) | earlier_commits(directory)
+    write_json(directory.settings, written)
+    latest = train_from(latest, env, method, directory, written, draw, make_scene)
     evaluation = configured_evaluation(latest, make_env, EVALUATION_SEED)
-    write_atomically(run_dir / EVALUATION, json.dumps(evaluation.as_json(settings), indent=2).encode())
-    write_outcome(run_dir, config, evaluation.summary())
+    write_json(directory.evaluation, evaluation.as_json(written))
+    write_outcome(directory, settings, evaluation.summary())
     picture = io.BytesIO()
     adaptation_figure(draw, evaluation.tasks, evaluation.rollouts[:2]).savefig(picture, dpi=150)
-    write_atomically(run_dir / FIGURE, picture.getvalue())
+    write_atomically(directory.figure, picture.getvalue())
     return evaluation
 
 
 def train_from(
     latest: Checkpoint,
     env: TaskEnvironment,
-    policy: GaussianMLP,
-    run_dir: Path,
-    settings: dict[str, Any],
+    method: Method,
+    directory: RunDirectory,
+    written: dict[str, Any],
     draw: DrawEpisodes,
     make_scene: MakeScene | None,
 ) -> Checkpoint:
@@ -101,49 +116,45 @@ def train_from(
     Raises:
         UserError: see :func:`train`.
     """
-    path, config = run_dir / CHECKPOINT, latest.config
-    with Recorder(run_dir, latest.iteration, config.iterations, settings) as recorder:
+    settings, run = latest.settings, latest.settings.run
+    with Recorder(directory, latest.iteration, run.iterations, written) as recorder:
         try:
-            for theta, report in meta_train(env, policy, latest.theta, config, latest.iteration):
-                recorder.write(theta, report)
-                if config.figure_interval and report.iteration % config.figure_interval == 0:
+            learned = Learned(latest.meta, latest.state)
+            for learned, report in meta_train(env, method, learned, settings, latest.iteration):
+                recorder.write(method.policy, learned.meta.params, report)
+                if run.figure_interval and report.iteration % run.figure_interval == 0:
                     figure = adaptation_figure(draw, report.tasks, report.rollouts, num_tasks=2)
                     recorder.figure("adaptation", figure, report.iteration)
-                latest = Checkpoint(theta, report.iteration + 1, config)
-                if make_scene and config.video_interval and latest.iteration % config.video_interval == 0:
-                    make_scene = show_progress(recorder, latest, report.tasks, env, policy, make_scene)
-                if latest.iteration % config.checkpoint_interval == 0:
-                    save_checkpoint(path, latest)
-        except NonFiniteError as error:
-            kept = f"{path} holds the last checkpoint." if path.exists() else "No checkpoint was due yet."
-            raise UserError(f"Stopped in meta-iteration {latest.iteration}: {error} {kept}") from error
+                latest = latest._replace(meta=learned.meta, state=learned.state, iteration=report.iteration + 1)
+                if make_scene and run.video_interval and latest.iteration % run.video_interval == 0:
+                    make_scene = show_progress(recorder, latest, report.tasks, env, make_scene)
+                if latest.iteration % run.checkpoint_interval == 0:
+                    save_checkpoint(directory.checkpoint, latest)
+        except (NonFiniteError, ReplayError, RankError) as error:
+            raise UserError(
+                f"Stopped in meta-iteration {latest.iteration}: {error} {directory.checkpoint} holds the last checkpoint."
+            ) from error
         except KeyboardInterrupt as error:
-            save_checkpoint(path, latest)
+            save_checkpoint(directory.checkpoint, latest)
             raise InterruptedRunError(
-                f"Interrupted after {latest.iteration} meta-iterations. {run_dir} is usable as it is; "
+                f"Interrupted after {latest.iteration} meta-iterations. {directory.path} is usable as it is; "
                 "--resume continues it."
             ) from error
-    save_checkpoint(path, latest)
+    save_checkpoint(directory.checkpoint, latest)
     return latest
 
 
 def show_progress(
-    recorder: Recorder,
-    latest: Checkpoint,
-    tasks: Tasks,
-    env: TaskEnvironment,
-    policy: GaussianMLP,
-    make_scene: MakeScene,
+    recorder: Recorder, latest: Checkpoint, tasks: Tasks, env: TaskEnvironment, make_scene: MakeScene
 ) -> MakeScene | None:
     """Film the policy on the first of the tasks for TensorBoard.
 
     Returns:
         ``make_scene``, or None where nothing can be drawn, after a warning that says why.
     """
-    current = AdaptablePolicy(policy, detach(latest.theta), latest.config, latest.iteration)
     task = {name: values[0] for name, values in tasks.items()}
     try:
-        frames, rate = film_progress(current, env, make_scene(), task, latest.iteration)
+        frames, rate = film_progress(as_policy(latest), env, make_scene(), task, latest.iteration)
     except RuntimeError as error:
         warnings.warn(f"No videos in TensorBoard: {error}", stacklevel=2)
         return None
@@ -154,95 +165,132 @@ def show_progress(
     return make_scene
 
 
-def run_settings(config: TrainConfig) -> dict[str, Any]:
-    """What is written beside every result: configuration, commit, versions and machine."""
-    return {"config": dataclasses.asdict(config), **provenance()}
+def run_settings(settings: Settings) -> dict[str, Any]:
+    """What is written beside every result: settings, commit, versions and machine."""
+    return {"settings": dataclasses.asdict(settings), **provenance()}
 
 
-def earlier_commits(path: Path) -> dict[str, list[str | None]]:
+def earlier_commits(directory: RunDirectory) -> dict[str, list[str | None]]:
     """The commits at which a run was begun and resumed before, from the settings that it left."""
     try:
-        before = json.loads(path.read_text())
+        before = json.loads(directory.settings.read_text())
         return {"earlier_commits": [*before.get("earlier_commits", []), before["commit"]]}
     except (OSError, KeyError, ValueError):
         return {}
 
 
-def open_run(
-    config: TrainConfig, policy: Policy, run_dir: Path, *, resume: bool, overwrite: bool
-) -> tuple[Params, int]:
-    """Theta and the number of meta-iterations done so far: those of the run found in ``run_dir``, or a fresh start.
+def opened_together(
+    settings: Settings, method: Method, env: TaskEnvironment, directory: RunDirectory, *, resume: bool, overwrite: bool
+) -> Checkpoint:
+    """:func:`open_run` in the process that leads; the others read what it left.
 
     Raises:
         UserError: see :func:`train`.
     """
-    path = run_dir / CHECKPOINT
+    if not method.sums.leads:
+        if not method.sums.agree(ok=True):
+            raise RankError("The process that leads this run could not open it; its message is above.")
+        return load_checkpoint(directory.checkpoint)._replace(settings=settings)
+    try:
+        opened = open_run(settings, method, env, directory, resume=resume, overwrite=overwrite)
+    except UserError:
+        method.sums.agree(ok=False)
+        raise
+    method.sums.agree(ok=True)
+    return opened
+
+
+def open_run(
+    settings: Settings, method: Method, env: TaskEnvironment, directory: RunDirectory, *, resume: bool, overwrite: bool
+) -> Checkpoint:
+    """The run found in the directory, with these settings, or a fresh start.
+
+    Raises:
+        UserError: see :func:`train`.
+    """
+    path, run = directory.checkpoint, settings.run
     if resume and overwrite:
         raise UserError("--resume and --overwrite exclude each other; give one of them.")
-    found = [name for name in (*RUN_FILES, TENSORBOARD) if (run_dir / name).exists()]
+    found = directory.found()
     if found and not overwrite and not (resume and path.exists()):
         cure = "" if resume else "Continue it with --resume, delete"
         raise UserError(
-            f"{run_dir} already holds a run, or files named like those of one: {', '.join(found)}. "
+            f"{directory.path} already holds a run, or files named like those of one: {', '.join(found)}. "
             f"{cure or 'It has no checkpoint to go on from; delete'} it with --overwrite, or choose another --run-dir."
         )
     if resume and path.exists():
-        stored = load_checkpoint(path, config.device)
-        check_resumable(stored.config, config)
-        check_fits(stored, random_theta(config, policy), f"{config.env_id}, {config.variant}")
-        if stored.iteration > config.iterations:
+        stored = load_checkpoint(path)
+        check_resumable(stored.settings, settings)
+        check_fits(stored, method.policy.init(0), f"{run.env_id}, {run.variant}")
+        if stored.iteration > run.iterations:
             raise UserError(
-                f"--iterations is {config.iterations}, but the run in {run_dir} has done {stored.iteration} already; "
-                "give a larger number, or evaluate it with scripts/evaluate.py."
+                f"--iterations is {run.iterations}, but the run in {directory.path} has done {stored.iteration} "
+                "already; give a larger number, or evaluate it with scripts/evaluate.py."
             )
-        return stored.theta, stored.iteration
-    theta = initial_theta(config, policy)
-    try:
-        if overwrite:
-            for name in RUN_FILES:
-                (run_dir / name).unlink(missing_ok=True)
-            shutil.rmtree(run_dir / TENSORBOARD, ignore_errors=True)
-        run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(run_dir, error) from error
-    save_checkpoint(path, Checkpoint(theta, 0, config))
-    return theta, 0
+        return stored._replace(settings=settings)
+    learned = begin(settings, method)
+    if overwrite:
+        directory.clear()
+    directory.make()
+    fresh = Checkpoint(learned.meta, 0, settings, sizes_in(env, settings), learned.state)
+    save_checkpoint(path, fresh)
+    return fresh
 
 
 def evaluate_run(
-    checkpoint: Checkpoint, make_env: MakeEnv, *, num_tasks: int, num_episodes: int, **settings: Any
+    checkpoint: Checkpoint,
+    make_env: MakeEnv,
+    *,
+    num_tasks: int,
+    num_episodes: int,
+    trust_region: float | None = None,
+    **options: Any,
 ) -> Evaluation:
     """Evaluate a checkpoint on ``num_tasks`` held-out tasks with ``num_episodes`` each.
 
-    ``settings``, ``steps`` and ``seed`` among them, are those of :func:`rlmaml.evaluation.evaluate.evaluate`.
+    Args:
+        checkpoint: what was learned; its settings say how it adapts.
+        make_env: makes the environment.
+        num_tasks: held-out tasks.
+        num_episodes: episodes per task and stage.
+        trust_region: adapt by trust-region steps of at most this KL instead of inner steps.
+        options: ``steps`` and ``seed`` among them, those of :func:`rlmaml.evaluation.evaluate.evaluate`.
+
+    Raises:
+        UserError: the environment has other observations or actions than the training's, or a device is not there.
     """
+    settings = checkpoint.settings
+    check_devices(settings.run)
     keep_freed_memory()
     env = make_env(num_tasks * num_episodes)
-    policy = make_policy(checkpoint.config, env)
-    check_fits(checkpoint, policy.init(0), f"{checkpoint.config.env_id}, {checkpoint.config.variant}")
-    return evaluate(env, policy, checkpoint.theta, checkpoint.config, num_tasks=num_tasks, **settings)
+    policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
+    check_fits(checkpoint, policy.init(0), f"{settings.run.env_id}, {settings.run.variant}")
+    rule = adaptation_rule(settings, trust_region)
+    return evaluate(env, policy, rule, checkpoint.meta, settings, num_tasks=num_tasks, **options)
 
 
 def configured_evaluation(checkpoint: Checkpoint, make_env: MakeEnv, seed: int, *, beyond: bool = False) -> Evaluation:
-    """:func:`evaluate_run` with as many tasks, episodes and steps as the checkpoint's configuration says."""
-    config = checkpoint.config
+    """:func:`evaluate_run` with as many tasks, episodes and steps as the checkpoint's settings say."""
+    run = checkpoint.settings.run
     return evaluate_run(
         checkpoint,
         make_env,
-        num_tasks=config.evaluation_tasks,
-        num_episodes=config.evaluation_episodes,
-        steps=config.evaluation_steps,
+        num_tasks=run.evaluation_tasks,
+        num_episodes=run.evaluation_episodes,
+        steps=run.evaluation_steps,
         seed=seed,
         beyond=beyond,
     )
 
 
-def check_device(name: str) -> None:
-    """Raise a :class:`UserError` unless torch can compute on the device."""
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise UserError(f"--device is {name!r}; it must be cpu, cuda or cuda:N.")
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"--device is {name!r}, which is not available here ({reason}). Use cpu.") from error
+def check_devices(run: RunSettings) -> None:
+    """Raise a :class:`UserError` unless torch can compute on both devices of a run."""
+    for name in ("device", "rollout_device"):
+        device = getattr(run, name)
+        try:
+            torch.zeros(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"{option(name)} is {device!r}, which is not available here ({reason}). Use cpu."
+            ) from error

@@ -3,71 +3,113 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rlmaml.algorithms.maml_trpo import UpdateReport, update
+from rlmaml.algorithms.meta_algorithm import Learner, MetaAlgorithm, Report, check_replay
 from rlmaml.base.random_streams import RandomStreams
-from rlmaml.base.stopwatch import Stopwatch
+from rlmaml.base.regions import listening, region
 from rlmaml.base.threads import torch_threads
-from rlmaml.core.types import Params, Rollout, Tasks
-from rlmaml.policies.policy import Policy
-from rlmaml.sampling.episodes import as_lists, stage_by_stage, to_batch
+from rlmaml.core.devices import move
+from rlmaml.core.inner_rule import InnerRule
+from rlmaml.core.parameters import detached, repeated
+from rlmaml.core.policy import Policy
+from rlmaml.core.ranks import RankError
+from rlmaml.core.task_sums import ALONE, TaskSums
+from rlmaml.core.types import Meta, Params, Rollout, Tasks
+from rlmaml.sampling.collect import episodes_of
+from rlmaml.sampling.outcomes import Outcomes, of_all_tasks, outcomes
 from rlmaml.sampling.rollout import TaskEnvironment
-from rlmaml.settings.config import TrainConfig
+from rlmaml.settings.whole import Settings
+
+
+class Method(NamedTuple):
+    """What is fixed over a run: who acts, how it adapts, and how it meta-learns."""
+
+    policy: Policy
+    rule: InnerRule
+    algorithm: MetaAlgorithm
+    sums: TaskSums = ALONE
+
+
+class Learned(NamedTuple):
+    """What a run has learned so far; it is on the CPU."""
+
+    meta: Meta
+    state: Params
+    """The meta-algorithm's."""
 
 
 class IterationReport(NamedTuple):
-    """What a meta-iteration saw and did; ``rollouts[k]`` was sampled after k inner steps."""
+    """What a meta-iteration saw and did; entry k of a list belongs to the policies after k inner steps."""
 
     iteration: int
     tasks: Tasks
+    outcomes: list[Outcomes]
+    """Of the episodes of all tasks."""
     rollouts: list[Rollout]
-    update: UpdateReport
+    """The episodes of this process's own tasks."""
+    update: Report
     seconds: dict[str, float]
     reward_terms: tuple[str, ...]
 
 
 def meta_iteration(
-    env: TaskEnvironment, policy: Policy, theta: Params, config: TrainConfig, iteration: int
-) -> tuple[Params, IterationReport]:
-    """Sample tasks, adapt to each of them on fresh episodes, and update theta.
+    env: TaskEnvironment, method: Method, learned: Learned, settings: Settings, iteration: int
+) -> tuple[Learned, IterationReport]:
+    """Sample tasks, adapt to each of them on fresh episodes, and meta-update.
 
-    Theta, the configuration and the iteration number determine everything that happens.
+    What was learned, the settings and the iteration number determine everything that happens.
 
     Args:
-        env: environment with ``config.num_tasks × config.num_episodes`` copies.
-        policy: the policy.
-        theta: meta-parameters.
-        config: settings of the run.
+        env: environment with ``num_episodes`` copies for each of this process's own tasks.
+        method: policy, inner rule, meta-algorithm.
+        learned: meta-parameters, and the meta-algorithm's state.
+        settings: of the run.
         iteration: counted from 0.
 
     Raises:
-        NonFiniteError: an observation, a reward, the baseline or the loss is NaN or infinite.
+        NonFiniteError: an observation, a reward, the baseline or the update is NaN or infinite.
+        ReplayError: the replayed policies are not those that sampled.
     """
-    clock, streams = Stopwatch(), RandomStreams(config.seed, iteration=iteration)
-    with clock.part("iteration"):
-        tasks = env.sample_tasks(config.num_tasks, streams.task_seeds(config.num_tasks))
-        env.set_tasks(tasks)
-        stages = stage_by_stage(
-            env,
-            policy,
-            theta,
-            config,
-            streams,
-            clock,
-            num_tasks=config.num_tasks,
-            steps=config.inner_steps,
-        )
-        rollouts, pre = as_lists(stages)
-        with torch_threads(config.threads):
-            with clock.part("advantages"):
-                post = to_batch(rollouts[-1], config)
-            theta, report = update(policy, theta, pre, post, config, clock)
-    return theta, IterationReport(iteration, tasks, rollouts, report, dict(clock.seconds), env.reward_terms)
+    policy, rule, algorithm, sums = method
+    run, streams = settings.run, RandomStreams(settings.run.seed, iteration=iteration)
+    with listening() as seconds, region("iteration"), torch_threads(run.threads):
+        own = sums.own(run.num_tasks)
+        tasks = env.sample_tasks(run.num_tasks, streams.task_seeds(run.num_tasks))
+        env.set_tasks({name: values[own.start : own.stop] for name, values in tasks.items()})
+        collect = episodes_of(env, policy, settings.advantages, streams, own, run.rollout_device)
+
+        meta = move(learned.meta, run.device)
+        per_task = Meta(*(detached(part) for part in repeated(meta, len(own))))
+        adaptation = rule.begin(per_task)
+        stages, data = [], []
+        for k in range(rule.steps + algorithm.reads_last_stage):
+            stages.append(collect(adaptation.params, k))
+            data.append(move(stages[k].data, run.device))
+            if k < rule.steps:
+                with region("adapt"):
+                    adaptation = rule.step(policy, per_task, adaptation, data[k], k, streams)
+
+        learner = Learner(policy, rule, sums, streams)
+        meta, state, report = algorithm.update(learner, meta, move(learned.state, run.device), data)
+        check_replay(report)
+        learned = move(Learned(meta, state), "cpu")
+        rollouts = [stage.rollout for stage in stages if stage.rollout is not None]
+        seen = [of_all_tasks(outcomes(sampled), sums) for sampled in rollouts]
+    return learned, IterationReport(iteration, tasks, seen, rollouts, report, dict(seconds), env.reward_terms)
 
 
 def meta_train(
-    env: TaskEnvironment, policy: Policy, theta: Params, config: TrainConfig, start: int = 0
-) -> Iterator[tuple[Params, IterationReport]]:
-    """Theta and a report after each meta-iteration from ``start`` to ``config.iterations``."""
-    for iteration in range(start, config.iterations):
-        theta, report = meta_iteration(env, policy, theta, config, iteration)
-        yield theta, report
+    env: TaskEnvironment, method: Method, learned: Learned, settings: Settings, start: int = 0
+) -> Iterator[tuple[Learned, IterationReport]]:
+    """What was learned, and a report, after each meta-iteration from ``start`` to ``settings.run.iterations``.
+
+    Where one process of several fails, all of them end together.
+    """
+    for iteration in range(start, settings.run.iterations):
+        try:
+            learned, report = meta_iteration(env, method, learned, settings, iteration)
+        except RankError:
+            raise
+        except Exception:
+            method.sums.agree(ok=False)
+            raise
+        yield learned, report

@@ -6,7 +6,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first 
 import pytest
 
 from rlmaml.base.threads import torch_threads
-from rlmaml.policies.policy import CategoricalMLP, GaussianMLP
+from rlmaml.policies.categorical import CategoricalPolicy
+from rlmaml.policies.gaussian import GaussianPolicy
+from tests.rlmaml.makers import categorical_policy, gaussian_policy
 
 
 @pytest.fixture(autouse=True)
@@ -16,10 +18,10 @@ def one_torch_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def gaussian() -> GaussianMLP:
-    return GaussianMLP(observation_size=3, action_size=2, hidden=(4,))
+def gaussian() -> GaussianPolicy:
+    return gaussian_policy()
 
 
 @pytest.fixture
-def categorical() -> CategoricalMLP:
-    return CategoricalMLP(observation_size=3, num_actions=4, hidden=(3,))
+def categorical() -> CategoricalPolicy:
+    return categorical_policy(num_actions=4)

@@ -1,6 +1,6 @@
 """Random, non-degenerate values in double precision, and numerical derivatives to compare with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,9 +8,33 @@ import torch
 from torch import Tensor
 
 from rlmaml.core.advantages import normalise
-from rlmaml.core.parameters import flatten, sum_over_tasks, with_task_axis
-from rlmaml.core.types import Batch, Params, Rollout
-from rlmaml.policies.policy import Policy
+from rlmaml.algorithms.meta_algorithm import Learner
+from rlmaml.base.random_streams import RandomStreams
+from rlmaml.core.inner_rule import InnerRule
+from rlmaml.core.parameters import flatten, meta_vector, with_task_axis
+from rlmaml.core.policy import Policy
+from rlmaml.core.task_sums import ALONE, TaskSums
+from rlmaml.core.types import Batch, Meta, Params, Rollout, Seen
+from rlmaml.policies.categorical import CategoricalPolicy
+from rlmaml.policies.gaussian import GaussianPolicy
+from rlmaml.policies.sizes import Sizes
+from rlmaml.sampling.rollout import first_seen
+from rlmaml.settings.policy import GaussianSettings, PerceptronSettings
+
+
+def gaussian_policy(
+    observation_size: int = 3, action_size: int = 2, hidden: tuple[int, ...] = (4,), **settings: Any
+) -> GaussianPolicy:
+    """A Gaussian perceptron, small by default."""
+    return GaussianPolicy(GaussianSettings(hidden=hidden, **settings), Sizes(observation_size, action_size))
+
+
+def categorical_policy(
+    observation_size: int = 3, num_actions: int = 3, hidden: tuple[int, ...] = (3,)
+) -> CategoricalPolicy:
+    """A categorical perceptron, small by default."""
+    sizes = Sizes(observation_size, num_actions, discrete=True)
+    return CategoricalPolicy(PerceptronSettings(hidden=hidden), sizes)
 
 
 def random_theta(policy: Policy, seed: int = 0) -> Params:
@@ -48,11 +72,45 @@ def random_batch(
     generator = np.random.default_rng(seed)
     shape = (num_tasks, num_episodes, horizon)
     observations = torch.from_numpy(generator.standard_normal((*shape, 3)))
-    distribution = policy(params, observations)
-    actions = distribution.sample(torch.from_numpy(policy.draw_noise(generator, shape))).detach()
+    noise = torch.from_numpy(policy.draw_noise(generator, shape))
     valid = random_valid(shape, seed)
     advantages = normalise(torch.from_numpy(generator.standard_normal(shape) + 0.3), valid)
-    return Batch(observations, actions, distribution.log_prob(actions).detach(), advantages, valid)
+    rewards = torch.from_numpy(generator.standard_normal(shape)) * valid
+    actions, log_probs = sampled_steps(policy, params, observations, noise, rewards)
+    return Batch(observations, actions, rewards, log_probs, advantages, valid)
+
+
+def sampled_steps(
+    policy: Policy, params: Params, observations: Tensor, noise: Tensor, rewards: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Actions ``[task, episode, time, ...]`` that a policy samples step after step, and their log-probabilities."""
+    act, carry = policy.act(params), policy.start(params, tuple(observations.shape[:2]))
+    seen, actions, log_probs = first_seen(observations[:, :, 0], noise[:, :, 0].to(observations)), [], []
+    with torch.no_grad():
+        for t in range(observations.shape[2]):
+            seen = seen._replace(observation=observations[:, :, t])
+            distribution, carry = act(seen, carry)
+            actions.append(distribution.sample(noise[:, :, t]))
+            log_probs.append(distribution.log_prob(actions[-1]))
+            seen = Seen(seen.observation, actions[-1], rewards[:, :, t], torch.zeros_like(seen.first_step))
+    return torch.stack(actions, 2), torch.stack(log_probs, 2)
+
+
+def adapted_batches(
+    policy: Policy, rule: InnerRule, theta: Params, num_tasks: int, num_episodes: int = 5, steps: int | None = None
+) -> list[Batch]:
+    """One batch per stage, each sampled with the task parameters of its stage."""
+    per_task = Meta({name: p.detach() for name, p in with_task_axis(theta, num_tasks).items()}, {})
+    adaptation, batches = rule.begin(per_task), []
+    for k in range((rule.steps if steps is None else steps) + 1):
+        batches.append(random_batch(policy, adaptation.params, num_tasks, num_episodes, seed=k))
+        adaptation = rule.step(policy, per_task, adaptation, batches[k], k)
+    return batches
+
+
+def learner(policy: Policy, rule: InnerRule, sums: TaskSums = ALONE) -> Learner:
+    """What meta-algorithms share, in one process, with random streams of their own."""
+    return Learner(policy, rule, sums, RandomStreams(0))
 
 
 def random_rollout(shape: tuple[int, int, int] = (3, 5, 6), seed: int = 0, observation_size: int = 2) -> Rollout:
@@ -117,12 +175,16 @@ def central_differences(function: Callable[[Tensor], Tensor], point: Tensor, wid
 
 def dense_hessian(value: Tensor, points: list[Tensor]) -> Tensor:
     """Hessian with respect to theta, of which ``points`` are one copy per task."""
-    gradient = sum_over_tasks(torch.autograd.grad(value, points, create_graph=True, materialize_grads=True))
+    gradient = summed(torch.autograd.grad(value, points, create_graph=True, materialize_grads=True))
     rows = [
-        sum_over_tasks(torch.autograd.grad(entry, points, retain_graph=True, materialize_grads=True))
-        for entry in gradient
+        summed(torch.autograd.grad(entry, points, retain_graph=True, materialize_grads=True)) for entry in gradient
     ]
     return torch.stack(rows)
+
+
+def summed(per_task: Sequence[Tensor]) -> Tensor:
+    """Per-task tensors added over tasks, as one vector."""
+    return flatten(tensor.sum(0) for tensor in per_task)
 
 
 def assert_same(actual: Tensor, expected: Tensor, rtol: float = 1e-10, atol: float = 1e-12) -> None:
@@ -130,6 +192,6 @@ def assert_same(actual: Tensor, expected: Tensor, rtol: float = 1e-10, atol: flo
     torch.testing.assert_close(actual, expected, rtol=rtol, atol=atol)
 
 
-def vector(params: Params) -> Tensor:
+def vector(params: Params | Meta) -> Tensor:
     """All parameters as one vector."""
-    return flatten(params.values()).detach()
+    return (meta_vector(params) if isinstance(params, Meta) else flatten(params.values())).detach()

@@ -33,6 +33,7 @@ class ScriptedEnvironment:
         self.seeds: list[list[int]] = []
         self.actions: list[npt.NDArray[Any]] = []
 
+    horizon: int = 10
     reward_terms: tuple[str, ...] = ("step_reward", "goal_reward")
 
     def sample_tasks(

@@ -1,6 +1,6 @@
 """A small decision process with a softmax policy, whose expected return and its derivatives are known exactly.
 
-The policy is a :class:`CategoricalMLP` without hidden layers on one-hot observations. Its probabilities at
+The policy is a categorical perceptron without hidden layers on one-hot observations. Its probabilities at
 :func:`rational_theta` are fractions, so that :func:`exact_batch`, which holds every trajectory in proportion to its
 probability, is a finite batch of which every empirical mean is the expectation.
 """
@@ -16,11 +16,11 @@ from torch import Tensor
 
 from rlmaml.core.parameters import unflatten
 from rlmaml.core.types import Batch, Params
-from rlmaml.policies.policy import CategoricalMLP
+from tests.rlmaml.makers import categorical_policy
 
 PROBABILITIES = ((Fraction(1, 3), Fraction(2, 3)), (Fraction(1, 2), Fraction(1, 2)), (Fraction(3, 4), Fraction(1, 4)))
 """π(a | s) at :func:`rational_theta`."""
-POLICY = CategoricalMLP(observation_size=3, num_actions=2, hidden=())
+POLICY = categorical_policy(observation_size=3, num_actions=2, hidden=())
 
 
 class Process(NamedTuple):
@@ -98,13 +98,9 @@ def exact_batch(process: Process) -> Batch:
         to_go += [[sum(rewards[t:]) for t in range(process.horizon)]] * count
     observations = torch.eye(3, dtype=torch.float64)[torch.tensor(states)].unsqueeze(0)
     chosen = torch.tensor(actions).unsqueeze(0)
-    return Batch(
-        observations=observations,
-        actions=chosen,
-        log_probs=POLICY(rational_theta(), observations).log_prob(chosen),
-        advantages=torch.tensor(to_go, dtype=torch.float64).unsqueeze(0),
-        valid=torch.ones(chosen.shape, dtype=torch.bool),
-    )
+    to_go_now = torch.tensor(to_go, dtype=torch.float64).unsqueeze(0)
+    bare = Batch(observations, chosen, to_go_now, to_go_now, to_go_now, torch.ones(chosen.shape, dtype=torch.bool))
+    return bare._replace(log_probs=POLICY.unroll(rational_theta(), bare)[0].distribution.log_prob(chosen))
 
 
 def visits(process: Process) -> list[Step]:

@@ -1,0 +1,117 @@
+"""What a meta-algorithm is: how meta-parameters change after the last stage. One paper, one file."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rlmaml.base.errors import UserError
+from rlmaml.base.random_streams import RandomStreams
+from rlmaml.core.inner_rule import InnerRule
+from rlmaml.core.policy import Policy
+from rlmaml.core.surrogate import replay_gap
+from rlmaml.core.task_sums import TaskSums
+from rlmaml.core.types import Adaptation, Meta, Params
+
+REPLAY_TOLERANCE = 0.01
+"""Largest |log π_replayed − log π_sampled| in nats that still counts as rounding: an importance ratio off by 1 %."""
+
+
+class ReplayError(UserError):
+    """A meta-update saw other policies than those that sampled."""
+
+
+class Learner(NamedTuple):
+    """What all meta-algorithms share."""
+
+    policy: Policy
+    rule: InnerRule
+    sums: TaskSums
+    streams: RandomStreams
+    """Of the iteration."""
+
+
+class Report(Protocol):
+    """What happened in a meta-update: a ``NamedTuple`` of the algorithm's own."""
+
+    @property
+    def replay_gap(self) -> float:
+        """Largest ``|log π_replayed − log π_sampled|`` in nats: 0 but for rounding, or the update saw other policies."""
+
+    @property
+    def tasks_left_out(self) -> int:
+        """Tasks that left the update because in some stage of theirs every simulation failed."""
+
+    def numbers(self) -> dict[str, float]:
+        """Everything worth a curve, by name; every number is finite."""
+
+
+class MetaAlgorithm(Protocol):
+    """A meta-algorithm as a value: it is immutable, and its state goes in and comes out."""
+
+    @property
+    def reads_last_stage(self) -> bool:
+        """Whether the update needs episodes of the fully adapted policies."""
+
+    def init(self, meta: Meta) -> Params:
+        """State before the first update: tensors by name, ``{}`` for none."""
+
+    def update(self, learner: Learner, meta: Meta, state: Params, stages: Sequence[Any]) -> tuple[Meta, Params, Report]:
+        """New meta-parameters and state, and what happened. Nothing that is given is written to.
+
+        Args:
+            learner: policy, inner rule, sums over tasks, random streams.
+            meta: meta-parameters, without task axis.
+            state: the algorithm's own.
+            stages: data of the stages in order, for this process's own tasks. The k-th was met by the policies after k
+                inner steps from ``meta``.
+
+        Raises:
+            NonFiniteError: the update is not finite.
+        """
+
+
+def replay(learner: Learner, points: Meta, stages: Sequence[Any], *, create_graph: bool) -> list[Params]:
+    """Task parameters before the first inner step, after it, …, after the last, adapted anew on the same data.
+
+    Args:
+        learner: policy and inner rule.
+        points: meta-parameters with a task axis: leaves to which derivatives are taken.
+        stages: data of one stage for every inner step.
+        create_graph: whether derivatives with respect to ``points`` pass through the steps.
+    """
+    adaptation: Adaptation = learner.rule.begin(points)
+    params = [adaptation.params]
+    for k, data in enumerate(stages):
+        adaptation = learner.rule.step(
+            learner.policy, points, adaptation, data, k, learner.streams, create_graph=create_graph
+        )
+        params.append(adaptation.params)
+    return params
+
+
+def replay_gaps(learner: Learner, params: Sequence[Params], stages: Sequence[Any]) -> Float[Tensor, " task"]:
+    """Largest ``|log π_replayed − log π_sampled|`` of every task over these stages, in nats."""
+    with torch.no_grad():
+        gaps = [
+            replay_gap(learner.policy.unroll(each, data)[0].distribution, data)
+            for each, data in zip(params, stages, strict=True)
+        ]
+    return torch.stack(gaps).amax(0)
+
+
+def check_replay(report: Report) -> None:
+    """Refuse an update of policies other than those that sampled.
+
+    Raises:
+        ReplayError: the gap is above :data:`REPLAY_TOLERANCE`.
+    """
+    if not report.replay_gap <= REPLAY_TOLERANCE:
+        raise ReplayError(
+            f"The policies that the meta-update adapted anew are not those that sampled: log-probabilities of the same "
+            f"actions differ by up to {report.replay_gap:.3g} nats, and {REPLAY_TOLERANCE} is what rounding may do. "
+            "Either two devices or processes compute differently (try --device cpu, or --rollout-device as --device), "
+            "or the policy or inner rule draws random numbers or keeps state of its own."
+        )

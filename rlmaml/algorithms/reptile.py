@@ -1,0 +1,121 @@
+"""Reptile (arXiv 1803.02999, algorithm 2), batched over tasks: theta moves towards the adapted parameters.
+
+    θ ← θ + ε · mean_i (φ_i − θ),   φ_i after the last inner step on task i,
+
+or, with Adam, a step of Adam along θ − mean_i φ_i as if that were a gradient. No derivative passes through the inner
+steps, and no episodes of the adapted policies are needed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlmaml.algorithms.meta_algorithm import Learner, replay, replay_gaps
+from rlmaml.base.errors import NonFiniteError
+from rlmaml.base.regions import region
+from rlmaml.core.parameters import detached, flatten, repeated, unflatten
+from rlmaml.core.task_sums import largest, mean_over_usable
+from rlmaml.core.types import Batch, Meta, Params
+from rlmaml.settings.reptile import ReptileSettings
+
+
+class ReptileReport(NamedTuple):
+    """What happened in a meta-update."""
+
+    distance: float
+    """‖mean_i φ_i − θ‖."""
+    step_norm: float
+    """How far theta went."""
+    replay_gap: float
+    tasks_left_out: int
+
+    def numbers(self) -> dict[str, float]:
+        """All of them."""
+        return {name: float(value) for name, value in self._asdict().items()}
+
+
+@dataclass(frozen=True)
+class Reptile:
+    """The meta-algorithm; with Adam, its moments are the state."""
+
+    settings: ReptileSettings
+
+    @property
+    def reads_last_stage(self) -> bool:
+        """Only to show its return."""
+        return self.settings.sample_last_stage
+
+    def init(self, meta: Meta) -> Params:
+        """Adam's moments, or nothing."""
+        return init_adam(meta.params) if self.settings.outer_step == "adam" else {}
+
+    def update(
+        self, learner: Learner, meta: Meta, state: Params, stages: Sequence[Batch]
+    ) -> tuple[Meta, Params, ReptileReport]:
+        """One step towards the adapted parameters.
+
+        Raises:
+            NonFiniteError: they are not finite.
+        """
+        stages = stages[: learner.rule.steps]
+        mean = mean_over_usable(learner.sums, [batch.valid for batch in stages])
+        (every,) = learner.sums.gather([mean.usable])
+        left_out = len(every) - mean.count
+        if not mean.count:
+            return meta, state, ReptileReport(0.0, 0.0, 0.0, left_out)
+        with region("adapt_again"):
+            points = repeated(meta, len(stages[0].valid))
+            params = [detached(stage) for stage in replay(learner, points, stages, create_graph=False)]
+            gap = largest(learner.sums, replay_gaps(learner, params[:-1], stages))
+        with region("outer_step"):
+            moved = [_counted(params[-1][name] - params[0][name], mean.usable) for name in meta.params]
+            towards = mean.total(moved) / mean.count
+            if not towards.isfinite().all():
+                raise NonFiniteError("The adapted parameters", "the inner step sizes are too large for these rewards")
+            start = flatten(meta.params.values())
+            if self.settings.outer_step == "adam":
+                gradient = unflatten(-towards, meta.params)
+                new, state = adam(meta.params, gradient, state, self.settings.outer_step_size)
+            else:
+                new = unflatten(start + self.settings.outer_step_size * towards, meta.params)
+        report = ReptileReport(
+            distance=float(towards.norm()),
+            step_norm=float((flatten(new.values()) - start).norm()),
+            replay_gap=gap,
+            tasks_left_out=left_out,
+        )
+        return Meta(new, meta.rates), state, report
+
+
+def _counted(per_task: Tensor, usable: Tensor) -> Tensor:
+    return torch.where(usable.view(-1, *[1] * (per_task.dim() - 1)), per_task, 0.0)
+
+
+def init_adam(params: Params) -> Params:
+    """Moments of 0, and no step taken."""
+    zeros = {f"{moment}/{name}": torch.zeros_like(p) for moment in _MOMENTS for name, p in params.items()}
+    return {"step": torch.zeros(()), **zeros}
+
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def adam(params: Params, gradient: Params, state: Params, rate: float) -> tuple[Params, Params]:
+    """One step of torch's Adam, with its state as a value (arXiv 1412.6980)."""
+    leaves = {name: tensor.detach().clone() for name, tensor in params.items()}
+    optimiser = torch.optim.Adam(list(leaves.values()), lr=rate, foreach=False)
+    for name, leaf in leaves.items():
+        leaf.grad = gradient[name]
+        moments = {moment: state[f"{moment}/{name}"].clone() for moment in _MOMENTS}
+        optimiser.state[leaf] = {"step": state["step"].clone(), **moments}
+    optimiser.step()
+    after = {f"{moment}/{name}": optimiser.state[leaf][moment] for moment in _MOMENTS for name, leaf in leaves.items()}
+    return leaves, {"step": state["step"] + 1, **after}
+
+
+def meta_algorithm(settings: ReptileSettings) -> Reptile:
+    """The meta-algorithm of some settings."""
+    return Reptile(settings)

@@ -1,0 +1,110 @@
+"""Gradient steps on a task's own loss: the place where the task axis meets a loss, and a gradient passes an update."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rlmaml.base.random_streams import RandomStreams
+from rlmaml.core.losses import POLICY_GRADIENTS, InnerLoss, policy_gradient
+from rlmaml.core.policy import Policy
+from rlmaml.core.types import Adaptation, Meta, Params
+from rlmaml.settings.inner import InnerSettings
+
+
+def task_losses(policy: Policy, params: Params, data: Any, loss: InnerLoss) -> Float[Tensor, " task"]:
+    """``loss`` of every task on its own data, at its own parameters."""
+    outputs, _ = policy.unroll(params, data)
+    losses: Tensor = torch.func.vmap(loss)(outputs, data)
+    return losses
+
+
+@dataclass(frozen=True)
+class GradientRule:
+    """``φ_{k+1} = φ_k − α_k ∇L(φ_k)`` for every task (arXiv 1703.03400, equation 1).
+
+    Where sizes are learned there is one per entry of the weights and step, as its logarithm, so that it stays positive
+    (arXiv 1810.09502). Beyond the steps that were trained, the last one's size is used again.
+
+    Attributes:
+        steps: number of steps that are trained.
+        step_sizes: α_k where none are learned; the last one serves all further steps.
+        loss: L, of one task.
+        learned: whether the sizes are learned, starting from ``step_sizes``.
+        first_order: whether derivatives pass through the identity alone and not through ∇L (first-order MAML).
+        entries: names of the weights that adapt; None for all.
+    """
+
+    steps: int
+    step_sizes: tuple[float, ...]
+    loss: InnerLoss
+    learned: bool = False
+    first_order: bool = False
+    entries: tuple[str, ...] | None = None
+
+    def rates(self, params: Params) -> Params:
+        """Logarithms of the step sizes as they start, ``[step]`` for every entry that adapts; empty if not learned."""
+        if not self.learned:
+            return {}
+        logs = torch.tensor([math.log(self._given(k)) for k in range(self.steps)])
+        return {name: logs.to(params[name]) for name in self._adapting(params)}
+
+    def begin(self, meta: Meta) -> Adaptation:
+        """Every task starts at theta."""
+        return Adaptation(meta.params)
+
+    def step(
+        self,
+        policy: Policy,
+        meta: Meta,
+        adaptation: Adaptation,
+        data: Any,
+        k: int,
+        streams: RandomStreams | None = None,  # noqa: ARG002 (nothing is drawn)
+        *,
+        create_graph: bool = False,
+    ) -> Adaptation:
+        """One step for every task.
+
+        One backward pass serves all tasks, because task i's loss depends on row i of the parameters alone.
+        """
+        params = adaptation.params
+        create_graph = create_graph and not self.first_order
+        points = params if create_graph else {name: p.detach().requires_grad_() for name, p in params.items()}
+        names = self._adapting(params)
+        with torch.enable_grad():
+            total = task_losses(policy, points, data, self.loss).sum()
+            gradients = torch.autograd.grad(total, [points[name] for name in names], create_graph=create_graph)
+        moved = {
+            name: params[name] - self._size(meta, params, name, k) * gradient
+            for name, gradient in zip(names, gradients, strict=True)
+        }
+        return Adaptation(params | moved)
+
+    def _adapting(self, params: Params) -> tuple[str, ...]:
+        return tuple(params) if self.entries is None else self.entries
+
+    def _given(self, k: int) -> float:
+        return self.step_sizes[min(k, len(self.step_sizes) - 1)]
+
+    def _size(self, meta: Meta, params: Params, name: str, k: int) -> Tensor | float:
+        """Size of step k for one entry, shaped to broadcast against it."""
+        if not meta.rates:
+            return self._given(k)
+        logs = meta.rates[name]
+        size = logs[..., min(k, logs.shape[-1] - 1)].exp()
+        return size.view(*size.shape, *[1] * (params[name].dim() - size.dim()))
+
+
+def gradient_rule(settings: InnerSettings) -> GradientRule:
+    """The rule of some settings, with a policy-gradient loss."""
+    return GradientRule(
+        steps=settings.inner_steps,
+        step_sizes=settings.inner_step_sizes,
+        loss=policy_gradient(POLICY_GRADIENTS[settings.inner_loss]),
+        learned=getattr(settings, "learn_step_sizes", False),
+        first_order=getattr(settings, "first_order", False),
+    )

@@ -1,0 +1,51 @@
+"""What an inner rule is: how task parameters change between stages. Who adapts calls it and knows nothing more."""
+
+from typing import Any, Protocol
+
+from rlmaml.base.random_streams import RandomStreams
+from rlmaml.core.policy import Policy
+from rlmaml.core.types import Adaptation, Meta, Params
+
+
+class InnerRule(Protocol):
+    """A rule as a value: it is immutable, and what it remembers between steps is in the :class:`Adaptation`."""
+
+    @property
+    def steps(self) -> int:
+        """Number of steps that are trained; it may take more."""
+
+    def rates(self, params: Params) -> Params:
+        """What is learned besides these weights, as it starts: by the weights they belong to, or empty."""
+
+    def begin(self, meta: Meta) -> Adaptation:
+        """Stage 0.
+
+        Args:
+            meta: meta-parameters with a leading task axis.
+        """
+
+    def step(
+        self,
+        policy: Policy,
+        meta: Meta,
+        adaptation: Adaptation,
+        data: Any,
+        k: int,
+        streams: RandomStreams | None = None,
+        *,
+        create_graph: bool = False,
+    ) -> Adaptation:
+        """From stage k to stage k + 1, for every task.
+
+        Args:
+            policy: the policy.
+            meta: meta-parameters with a leading task axis.
+            adaptation: stage k.
+            data: what the policies of stage k met, with a leading task axis.
+            k: how many steps were taken before.
+            streams: random streams of the iteration, for rules that draw.
+            create_graph: whether derivatives with respect to ``meta`` pass through the step.
+
+        Raises:
+            NonFiniteError: the step is not finite.
+        """

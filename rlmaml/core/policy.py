@@ -1,0 +1,67 @@
+"""What sampling, adaptation and meta-updates need of a policy, whatever its kind.
+
+A policy is a function of a parameter dictionary. With theta (no task axis) one set of parameters serves all
+observations; with task parameters (a leading task axis in every entry) row i of what is seen, which then also has a
+leading task axis, is served by parameter set i. What a policy remembers comes out as a value, the carry; nothing is
+kept in a module.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rlmaml.core.distributions import Distribution
+from rlmaml.core.types import Carry, Outputs, Params, Seen
+
+Act: TypeAlias = Callable[[Seen, Carry], tuple[Distribution, Carry]]
+"""From what is seen in one step, and what was remembered, to the actions' distribution and what is remembered now."""
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A policy of some kind."""
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """Names of the last layer's weights: what adapts where only the head does."""
+
+    @property
+    def exploration(self) -> tuple[str, ...]:
+        """Names of the weights that say only how much the actions vary."""
+
+    def init(self, seed: int) -> Params:
+        """Fresh theta."""
+
+    def start(self, params: Params, shape: tuple[int, ...]) -> Carry:
+        """What is remembered before the first step of episodes ``shape``, that is (task, episode)."""
+
+    def act(self, params: Params) -> Act:
+        """The policy with these parameters: what depends on them alone is computed once, for many steps."""
+
+    def unroll(self, params: Params, batch: Any, carry: Carry | None = None) -> tuple[Outputs, Carry]:
+        """What the policy says at every step of whole episodes, ``[task, episode, time]``; the same as stepping.
+
+        Args:
+            params: theta or task parameters.
+            batch: holds ``observations`` and, for kinds that remember, ``actions`` and ``rewards``.
+            carry: what is remembered before the first step; None where an episode or a trial begins there.
+        """
+
+    def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """Noise from which the distribution's ``sample`` makes an action at each of ``shape`` steps."""
+
+    def numbers(self, params: Params) -> dict[str, float]:
+        """What is worth a curve about theta, by name, such as its standard deviation."""
+
+    def describe(self) -> dict[str, Any]:
+        """What a user of the policy must know of its kind, as plain data."""
+
+    def deterministic(self, params: Params) -> torch.nn.Module:
+        """The most likely action as a module of observations ``[batch, obs]``, to be exported.
+
+        Raises:
+            UserError: this kind cannot be a function of observations alone.
+        """

@@ -1,0 +1,58 @@
+"""The terms of a meta-objective and of its trust region, for every task: surrogate loss, divergence, and its metric."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rlmaml.core.distributions import Distribution
+from rlmaml.core.losses import likelihood_ratio, mean_over_steps
+from rlmaml.core.natural_gradient import gauss_newton_product
+from rlmaml.core.types import Batch
+
+
+def surrogate_losses(new: Distribution, old: Distribution, batch: Batch) -> Float[Tensor, " task"]:
+    """``−mean_steps(π_new/π_old · A)`` of every task (arXiv 1502.05477, equation 14)."""
+    log_ratio = new.log_prob(batch.actions) - old.log_prob(batch.actions)
+    losses: Tensor = torch.func.vmap(likelihood_ratio)(log_ratio, batch.advantages, batch.valid)
+    return losses
+
+
+def divergences(old: Distribution, new: Distribution, batch: Batch) -> Float[Tensor, " task"]:
+    """``mean_steps KL(π_old ‖ π_new)`` of every task, in nats; exactly 0 where both are the same."""
+    means: Tensor = torch.func.vmap(mean_over_steps)(old.kl(new), batch.valid)  # type: ignore[arg-type]
+    return means
+
+
+def replay_gap(replayed: Distribution, batch: Batch) -> Float[Tensor, " task"]:
+    """Largest ``|log π_replayed − log π_sampled|`` over the valid steps of every task, in nats."""
+    difference = (replayed.log_prob(batch.actions) - batch.log_probs).abs()
+    return torch.where(batch.valid, difference, 0.0).flatten(1).amax(1)
+
+
+def fisher_products(
+    policies: Sequence[Distribution], step_weights: Sequence[Tensor], points: Sequence[Tensor]
+) -> Callable[[Sequence[Tensor]], Sequence[Tensor]]:
+    """Products with ``JᵀMJ``, the Hessian of ``Σ_k Σ_steps w_k KL(π_k ‖ π_k')`` where both policies are the same.
+
+    J is the Jacobian of what the policies say with respect to ``points``, M their Fisher information. The KL and its
+    gradient are 0 there, so that the Gauss-Newton matrix is its exact Hessian.
+
+    Args:
+        policies: distributions with the graph behind them, one per stage.
+        step_weights: ``[task, episode, time]``, the weight of every step of each stage; 0 on padding.
+        points: leaves of the graph, with a task axis: every task's product is its own.
+    """
+    fixed = [type(policy)(*(field.detach() for field in policy)) for policy in policies]
+
+    def metric(tangents: Sequence[Tensor]) -> list[Tensor]:
+        remaining = iter(tangents)
+        images: list[Tensor] = []
+        for policy, weight in zip(fixed, step_weights, strict=True):
+            tangent = type(policy)(*(next(remaining) for _ in policy))
+            image = policy.fisher_product(tangent)  # type: ignore[arg-type]
+            images += [field * weight.unsqueeze(-1) for field in image]
+        return images
+
+    return gauss_newton_product([field for policy in policies for field in policy], points, metric)

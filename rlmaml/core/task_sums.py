@@ -1,0 +1,100 @@
+"""Sums over tasks: in one process or several, the same numbers bit for bit.
+
+Every task is a block of its own. Each process works on consecutive tasks; what it found for each of them is gathered,
+and added over the task axis in one fixed order, so that no sum depends on how many processes there are.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from rlmaml.core.parameters import flatten
+
+
+class TaskSums(Protocol):
+    """Which tasks are this process's own, and what all processes found together."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes and shows progress."""
+
+    def own(self, num_tasks: int) -> range:
+        """The tasks that this process works on."""
+
+    def gather(self, per_task: Sequence[Tensor]) -> list[Tensor]:
+        """Tensors ``[own task, ...]`` of every process as ``[task, ...]``, in the order of the tasks.
+
+        Raises:
+            RankError: another process failed; all of them raise together.
+        """
+
+    def agree(self, ok: bool) -> bool:
+        """Whether every process is well; each says so of itself before every collective."""
+
+
+class Alone:
+    """One process: all tasks are its own."""
+
+    leads = True
+
+    def own(self, num_tasks: int) -> range:
+        """All of them."""
+        return range(num_tasks)
+
+    def gather(self, per_task: Sequence[Tensor]) -> list[Tensor]:
+        """What was given."""
+        return list(per_task)
+
+    def agree(self, ok: bool) -> bool:
+        """Whether this process is well."""
+        return ok
+
+
+ALONE: TaskSums = Alone()
+
+
+class TaskMean(NamedTuple):
+    """Means over the tasks that count: those of which every stage has a valid step."""
+
+    sums: TaskSums
+    usable: Bool[Tensor, " task"]
+    """Which of this process's own tasks count."""
+    count: int
+    """How many of all tasks count."""
+
+    def of(self, per_task: Float[Tensor, " task"]) -> Float[Tensor, ""]:
+        """The mean over all counted tasks of one number per own task."""
+        (every,) = self.sums.gather([torch.where(self.usable, per_task, 0.0)])
+        return every.sum() / self.count
+
+    def share(self, per_task: Float[Tensor, " task"]) -> Float[Tensor, ""]:
+        """What this process's own tasks contribute to the mean; derivatives pass through it."""
+        return torch.where(self.usable, per_task, 0.0).sum() / self.count
+
+    def total(self, per_task: Sequence[Float[Tensor, "task *shape"]]) -> Float[Tensor, " parameter"]:
+        """Per-task tensors added over all tasks, one after another as one vector.
+
+        Tasks are added in order, so the sum depends neither on the number of threads nor on that of processes.
+        """
+        return flatten(tensor.sum(0) for tensor in self.sums.gather(per_task))
+
+
+def mean_over_usable(sums: TaskSums, valid: Sequence[Bool[Tensor, "task *axes"]]) -> TaskMean:
+    """The mean over the tasks that have a valid step in every stage.
+
+    Args:
+        sums: this process's part of all tasks.
+        valid: which steps count, for every stage.
+    """
+    usable = torch.stack([steps.flatten(1).any(1) for steps in valid]).all(0)
+    (every,) = sums.gather([usable])
+    return TaskMean(sums, usable, int(every.sum()))
+
+
+def largest(sums: TaskSums, per_task: Float[Tensor, " task"]) -> float:
+    """The largest of one number per task, over all tasks."""
+    (every,) = sums.gather([per_task])
+    return float(every.max())

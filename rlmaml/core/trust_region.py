@@ -1,0 +1,170 @@
+"""One natural-gradient step within a trust region, on stages of which it need not know how they came about.
+
+A *play* says what policies some point stands for: those of every stage that counts, on the stage's own episodes. For a
+meta-algorithm it adapts first; for a step on a task's own episodes the point is the policy. The step is TRPO's
+(arXiv 1502.05477): the natural gradient of the surrogate loss in the metric of the stages' KL, as far as that KL
+allows, followed by a line search that plays anew at every candidate.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rlmaml.base.errors import NonFiniteError
+from rlmaml.base.regions import region
+from rlmaml.core import distributions
+from rlmaml.core.distributions import Distribution
+from rlmaml.core.natural_gradient import conjugate_gradient, full_step, line_search
+from rlmaml.core.surrogate import divergences, fisher_products, surrogate_losses
+from rlmaml.core.task_sums import TaskMean
+from rlmaml.core.types import Batch
+from rlmaml.settings.trust_region import TrustRegionSettings
+
+
+class Played(NamedTuple):
+    """The stages that count, at some point.
+
+    ``points`` is the point repeated along the task axis: the leaves to which derivatives are taken.
+    """
+
+    points: Sequence[Tensor]
+    policies: Sequence[Distribution]
+    batches: Sequence[Batch]
+    weights: Sequence[float]
+
+
+Play: TypeAlias = Callable[[Tensor], Played]
+"""The stages at a point."""
+
+
+class TrustRegionStep(NamedTuple):
+    """What happened in a step; losses are minus the surrogate advantage, KL is in nats."""
+
+    point: Float[Tensor, " parameter"]
+    loss_before: float
+    loss_after: float
+    kl: float
+    gradient_norm: float
+    step_norm: float
+    cg_residual: float
+    line_search_tries: int
+    accepted: bool
+
+
+def weighted_sum(played: Played, per_stage: Sequence[Float[Tensor, " task"]]) -> Float[Tensor, " task"]:
+    """``Σ_k w_k x_k`` over the stages."""
+    return torch.as_tensor(sum(weight * values for weight, values in zip(played.weights, per_stage, strict=True)))
+
+
+def stage_losses(new: Played, old: Sequence[Distribution]) -> Float[Tensor, " task"]:
+    """``−Σ_k w_k mean_steps(π_new/π_old · A)`` of every task over the stages k."""
+    stages = zip(new.policies, old, new.batches, strict=True)
+    return weighted_sum(new, [surrogate_losses(policy, before, batch) for policy, before, batch in stages])
+
+
+def stage_divergences(new: Played, old: Sequence[Distribution]) -> Float[Tensor, " task"]:
+    """``Σ_k w_k mean_steps KL(π_old ‖ π_new)`` of every task over the stages k."""
+    stages = zip(new.policies, old, new.batches, strict=True)
+    return weighted_sum(new, [divergences(before, policy, batch) for policy, before, batch in stages])
+
+
+def step_weights(played: Played, mean: TaskMean) -> list[Float[Tensor, "task episode time"]]:
+    """Weight of every step in the mean KL over tasks and stages; 0 on padding and in tasks that do not count."""
+    return [
+        weight
+        * (batch.valid & mean.usable.view(-1, 1, 1)).to(batch.advantages)
+        / (batch.valid.sum((1, 2), keepdim=True).clamp(min=1) * mean.count)
+        for weight, batch in zip(played.weights, played.batches, strict=True)
+    ]
+
+
+def curvature_product(played: Played, mean: TaskMean, like: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:
+    """Products of a vector with the Hessian of the mean of :func:`stage_divergences` over tasks, at its own point.
+
+    Args:
+        played: the stages whose KL is bounded, with the graph to their points; on all their steps or on a part.
+        mean: over the tasks.
+        like: tensors without task axis that the vector stands for.
+    """
+    products = fisher_products(played.policies, step_weights(played, mean), played.points)
+
+    def product(vector: Tensor) -> Tensor:
+        pieces = torch.split(vector, [tensor.numel() for tensor in like])
+        tangents = [
+            piece.view_as(tensor).expand_as(point)
+            for piece, tensor, point in zip(pieces, like, played.points, strict=True)
+        ]
+        return mean.total(products(tangents))
+
+    return product
+
+
+def trust_region_step(
+    start: Float[Tensor, " parameter"],
+    played: Played,
+    play: Play,
+    curvature: Callable[[], Callable[[Tensor], Tensor]],
+    settings: TrustRegionSettings,
+    mean: TaskMean,
+) -> TrustRegionStep:
+    """One TRPO step from ``start``.
+
+    Args:
+        start: the point.
+        played: the stages at ``start``, with the graph to their points.
+        play: the stages at another point, without a graph.
+        curvature: makes the products with the metric; called once.
+        settings: of the trust region.
+        mean: over the tasks that count.
+
+    Returns:
+        The new point, which is ``start`` itself where the line search found nothing, and what happened.
+
+    Raises:
+        NonFiniteError: the loss or its gradient is NaN or infinite.
+    """
+    with region("gradient"):
+        old = [distributions.detach(policy) for policy in played.policies]
+        losses = stage_losses(played, old)
+        gradient = mean.total(
+            torch.autograd.grad(mean.share(losses), list(played.points), retain_graph=True, materialize_grads=True)
+        )
+        loss = mean.of(losses.detach())
+        if not (loss.isfinite() and gradient.isfinite().all()):
+            raise NonFiniteError("The loss or its gradient", "the advantages of the rollouts are not usable")
+
+    with region("curvature"):
+        product = curvature()
+        solution = conjugate_gradient(
+            lambda vector: product(vector) + settings.damping * vector, gradient, iterations=settings.cg_iterations
+        )
+
+    def evaluate(point: Tensor) -> tuple[float, float]:
+        with torch.no_grad():
+            candidate = play(point)
+            return float(mean.of(stage_losses(candidate, old))), float(mean.of(stage_divergences(candidate, old)))
+
+    with region("line_search"):
+        found = line_search(
+            evaluate,
+            start,
+            -full_step(solution, gradient, settings.max_kl),
+            loss=float(loss),
+            max_kl=settings.max_kl,
+            backtrack=settings.backtrack,
+            tries=settings.backtrack_tries,
+        )
+    return TrustRegionStep(
+        point=found.point,
+        loss_before=float(loss),
+        loss_after=found.loss,
+        kl=found.kl,
+        gradient_norm=float(gradient.norm()),
+        step_norm=float((found.point - start).norm()),
+        cg_residual=float(solution.residual.norm() / gradient.norm()) if gradient.any() else 0.0,
+        line_search_tries=found.tries,
+        accepted=found.accepted,
+    )

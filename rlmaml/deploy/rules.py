@@ -1,0 +1,27 @@
+"""By which rule a trained policy adapts to a task of its own: the trained one, or within a trust region."""
+
+import dataclasses
+
+from rlmaml.core.gradient_rule import gradient_rule
+from rlmaml.core.inner_rule import InnerRule
+from rlmaml.core.trust_region_rule import TrustRegionRule
+from rlmaml.settings.trust_region import TrustRegionSettings, check_trust_region
+from rlmaml.settings.whole import Settings
+
+
+def adaptation_rule(settings: Settings, trust_region: float | None = None) -> InnerRule:
+    """The inner rule of a run, or trust-region steps of at most some KL, otherwise as the run's meta-updates.
+
+    Args:
+        settings: of the run.
+        trust_region: largest KL in nats of a step; None for the trained rule.
+
+    Raises:
+        UserError: the trust region is no finite number above 0.
+    """
+    check_trust_region(trust_region)
+    if trust_region is None:
+        return gradient_rule(settings.inner)
+    names = {field.name for field in dataclasses.fields(TrustRegionSettings)}
+    trained = {name: value for name, value in vars(settings.outer).items() if name in names}
+    return TrustRegionRule(TrustRegionSettings(**trained | {"max_kl": trust_region}))

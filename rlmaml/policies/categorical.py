@@ -1,0 +1,73 @@
+"""A perceptron for the logits of a choice."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rlmaml.base.errors import UserError
+from rlmaml.core.distributions import Categorical
+from rlmaml.core.policy import Act
+from rlmaml.core.types import Carry, Outputs, Params
+from rlmaml.policies.gaussian import describe_perceptron
+from rlmaml.policies.perceptron import check_scales, for_raw_inputs, init_perceptron, last_layer, perceptron
+from rlmaml.policies.sizes import Sizes, check_actions
+from rlmaml.settings.policy import PerceptronSettings
+
+
+class CategoricalPolicy:
+    """Kind ``categorical``.
+
+    Args:
+        settings: of the network.
+        sizes: of observations, and how many actions there are to choose from.
+
+    Raises:
+        UserError: the environment's actions are no choices, or the scales do not fit its observations.
+    """
+
+    def __init__(self, settings: PerceptronSettings, sizes: Sizes) -> None:
+        check_actions("categorical", sizes, discrete=True)
+        check_scales(settings.observation_scales, sizes.observation, extended=sizes.extended)
+        self.settings, self.sizes = settings, sizes
+        self.head = last_layer(settings.hidden)
+        self.exploration: tuple[str, ...] = ()
+
+    def init(self, seed: int) -> Params:
+        """Fresh theta."""
+        return init_perceptron((self.sizes.observation, *self.settings.hidden, self.sizes.action), seed)
+
+    def start(self, params: Params, shape: tuple[int, ...]) -> Carry:  # noqa: ARG002
+        """Nothing is remembered."""
+        return ()
+
+    def act(self, params: Params) -> Act:
+        """The policy with these parameters."""
+        logits_of = perceptron(for_raw_inputs(params, self.settings.observation_scales), self.settings.activation)
+        return lambda seen, carry: (Categorical(logits_of(seen.observation)), carry)
+
+    def unroll(self, params: Params, batch: Any, carry: Carry | None = None) -> tuple[Outputs, Carry]:
+        """What the policy says at every step: it reads ``batch.observations`` alone."""
+        logits_of = perceptron(for_raw_inputs(params, self.settings.observation_scales), self.settings.activation)
+        return Outputs(Categorical(logits_of(batch.observations))), () if carry is None else carry
+
+    def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """Uniform noise in [0, 1), one number per action."""
+        return generator.random(shape, dtype=np.float32)
+
+    def numbers(self, params: Params) -> dict[str, float]:  # noqa: ARG002
+        """Nothing."""
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        """Layers and scales."""
+        return describe_perceptron(self.settings)
+
+    def deterministic(self, params: Params) -> torch.nn.Module:
+        """Refused: exported files hold actions that are vectors.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("A categorical policy cannot be exported: its actions are choices and no controls.")

@@ -1,0 +1,107 @@
+"""A perceptron for the mean of the actions, and a state-independent standard deviation."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rlmaml.core.distributions import Gaussian
+from rlmaml.core.policy import Act
+from rlmaml.core.types import Carry, Outputs, Params, Seen
+from rlmaml.policies.perceptron import (
+    Perceptron,
+    check_scales,
+    for_raw_inputs,
+    init_perceptron,
+    last_layer,
+    perceptron,
+)
+from rlmaml.policies.sizes import Sizes, check_actions
+from rlmaml.settings.policy import GaussianSettings
+
+MIN_STD = 1e-6
+LOG_STD = "log_std"
+
+
+class GaussianPolicy:
+    """Kind ``gaussian``. The standard deviation is never below 1e-6.
+
+    Args:
+        settings: of the network.
+        sizes: of observations and actions.
+
+    Raises:
+        UserError: the environment's actions are choices, or the scales do not fit its observations.
+    """
+
+    def __init__(self, settings: GaussianSettings, sizes: Sizes) -> None:
+        check_actions("gaussian", sizes, discrete=False)
+        check_scales(settings.observation_scales, sizes.observation, extended=sizes.extended)
+        self.settings, self.sizes = settings, sizes
+        self.head = last_layer(settings.hidden)
+        self.exploration: tuple[str, ...] = (LOG_STD,)
+
+    def init(self, seed: int) -> Params:
+        """Fresh theta."""
+        sizes = (self.sizes.observation, *self.settings.hidden, self.sizes.action)
+        return {**init_perceptron(sizes, seed), LOG_STD: initial_log_std(self.settings.initial_std, self.sizes.action)}
+
+    def start(self, params: Params, shape: tuple[int, ...]) -> Carry:  # noqa: ARG002
+        """Nothing is remembered."""
+        return ()
+
+    def act(self, params: Params) -> Act:
+        """The policy with these parameters."""
+        mean_of = perceptron(for_raw_inputs(params, self.settings.observation_scales), self.settings.activation)
+        return lambda seen, carry: (gaussian(mean_of(seen.observation), params[LOG_STD]), carry)
+
+    def unroll(self, params: Params, batch: Any, carry: Carry | None = None) -> tuple[Outputs, Carry]:
+        """What the policy says at every step: it reads ``batch.observations`` alone."""
+        mean_of = perceptron(for_raw_inputs(params, self.settings.observation_scales), self.settings.activation)
+        return Outputs(gaussian(mean_of(batch.observations), params[LOG_STD])), () if carry is None else carry
+
+    def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """Standard normal noise, one number per action dimension."""
+        return generator.standard_normal((*shape, self.sizes.action), dtype=np.float32)
+
+    def numbers(self, params: Params) -> dict[str, float]:
+        """The standard deviation, a mean over the action's dimensions."""
+        return {"std": mean_std(params[LOG_STD])}
+
+    def describe(self) -> dict[str, Any]:
+        """Layers and scales."""
+        return describe_perceptron(self.settings)
+
+    def deterministic(self, params: Params) -> torch.nn.Module:
+        """The mean as a module of raw observations."""
+        return Perceptron(for_raw_inputs(params, self.settings.observation_scales), self.settings.activation)
+
+
+def gaussian(mean: Float[Tensor, "*axes action"], log_std: Float[Tensor, "*task action"]) -> Gaussian:
+    """The distribution of some means; with a task axis, ``log_std`` has that of the means."""
+    floored = log_std.clamp(min=math.log(MIN_STD))
+    per_task = floored.view(len(floored), *[1] * (mean.dim() - 2), -1) if floored.dim() == 2 else floored
+    return Gaussian(mean, per_task.expand_as(mean))
+
+
+def initial_log_std(std: float, size: int) -> Float[Tensor, " action"]:
+    """The entry from which the standard deviation starts."""
+    return torch.full((size,), math.log(std))
+
+
+def mean_std(log_std: Float[Tensor, "*axes action"]) -> float:
+    """Mean standard deviation."""
+    return float(log_std.exp().mean())
+
+
+def describe_perceptron(settings: Any) -> dict[str, Any]:
+    """What a user of a perceptron's files must know."""
+    return {
+        "hidden": list(settings.hidden),
+        "activation": settings.activation,
+        "observations_divided_by": list(settings.observation_scales) or 1.0,
+    }

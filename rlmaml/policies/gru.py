@@ -1,0 +1,149 @@
+"""A gated recurrent unit that remembers what it saw, did and earned, below a Gaussian perceptron."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rlmaml.base.errors import UserError
+from rlmaml.core.policy import Act
+from rlmaml.core.types import Carry, Outputs, Params, Seen
+from rlmaml.policies.gaussian import LOG_STD, describe_perceptron, gaussian, initial_log_std, mean_std
+from rlmaml.policies.perceptron import (
+    check_scales,
+    for_raw_inputs,
+    glorot,
+    init_perceptron,
+    laid_out,
+    last_layer,
+    linear,
+    perceptron,
+)
+from rlmaml.policies.sizes import Sizes, check_actions
+from rlmaml.settings.policy import RecurrentSettings
+
+INPUT, MEMORY = "memory.input", "memory.state"
+
+
+class GruPolicy:
+    """Kind ``gru``: memory h from observation, last action, last reward and first-step flag x (arXiv 1406.1078),
+
+    ``r = σ(W_r x + U_r h)``, ``z = σ(W_z x + U_z h)``, ``n = tanh(W_n x + r ⊙ (U_n h))``, ``h' = (1 − z) ⊙ n + z ⊙ h``,
+    and a Gaussian perceptron on h'. It is written from linear maps that broadcast over tasks, because torch's own GRU
+    takes no task axis. The memory is 0 where an episode or a trial begins, and nowhere else is it reset.
+
+    Args:
+        settings: of the network.
+        sizes: of observations and actions.
+
+    Raises:
+        UserError: the environment's actions are choices, or the scales do not fit its observations.
+    """
+
+    def __init__(self, settings: RecurrentSettings, sizes: Sizes) -> None:
+        check_actions("gru", sizes, discrete=False)
+        check_scales(settings.observation_scales, sizes.observation, extended=sizes.extended)
+        self.settings, self.sizes = settings, sizes
+        self.head = last_layer(settings.hidden)
+        self.exploration: tuple[str, ...] = (LOG_STD,)
+
+    def init(self, seed: int) -> Params:
+        """Fresh theta."""
+        width, inputs = self.settings.memory, self.sizes.observation + self.sizes.action + 2
+        generator = torch.Generator().manual_seed(seed)
+        gates = {
+            f"{INPUT}.weight": torch.cat([glorot(width, inputs, generator) for _ in range(3)]),
+            f"{INPUT}.bias": torch.zeros(3 * width),
+            f"{MEMORY}.weight": torch.cat([glorot(width, width, generator) for _ in range(3)]),
+            f"{MEMORY}.bias": torch.zeros(3 * width),
+        }
+        head_seed = int(torch.randint(2**31, (), generator=generator))
+        layers = init_perceptron((width, *self.settings.hidden, self.sizes.action), head_seed)
+        return {**gates, **layers, LOG_STD: initial_log_std(self.settings.initial_std, self.sizes.action)}
+
+    def start(self, params: Params, shape: tuple[int, ...]) -> Carry:
+        """A memory of 0, ``[task, episode, memory]``."""
+        return params[LOG_STD].new_zeros(*shape, self.settings.memory)
+
+    def act(self, params: Params) -> Act:
+        """The policy with these parameters."""
+        advance = self._memory(params)
+        mean_of = perceptron(params, self.settings.activation)
+
+        def step(seen: Seen, carry: Carry) -> tuple[Any, Carry]:
+            memory = advance(self._inputs(seen), carry)
+            return gaussian(mean_of(memory), params[LOG_STD]), memory
+
+        return step
+
+    def unroll(self, params: Params, batch: Any, carry: Carry | None = None) -> tuple[Outputs, Carry]:
+        """What the policy says at every step, one after another."""
+        seen = seen_in(batch)
+        memory = self.start(params, seen.observation.shape[:-2]) if carry is None else carry
+        advance, inputs = self._memory(params), self._inputs(seen)
+        memories = []
+        for t in range(inputs.shape[-2]):
+            memory = advance(inputs[..., t, :], memory)
+            memories.append(memory)
+        mean_of = perceptron(params, self.settings.activation)
+        return Outputs(gaussian(mean_of(torch.stack(memories, -2)), params[LOG_STD])), memory
+
+    def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """Standard normal noise, one number per action dimension."""
+        return generator.standard_normal((*shape, self.sizes.action), dtype=np.float32)
+
+    def numbers(self, params: Params) -> dict[str, float]:
+        """The standard deviation, a mean over the action's dimensions."""
+        return {"std": mean_std(params[LOG_STD])}
+
+    def describe(self) -> dict[str, Any]:
+        """Memory, layers and scales."""
+        return {"memory": self.settings.memory, **describe_perceptron(self.settings)}
+
+    def deterministic(self, params: Params) -> torch.nn.Module:
+        """Refused.
+
+        Raises:
+            UserError: always; its actions depend on more than the observation.
+        """
+        raise UserError("A policy with a memory cannot be exported yet: its action is no function of one observation.")
+
+    def _inputs(self, seen: Seen) -> Float[Tensor, "*axes input"]:
+        flag = seen.first_step.to(seen.observation).unsqueeze(-1)
+        return torch.cat([seen.observation, seen.last_action, seen.last_reward.unsqueeze(-1), flag], -1)
+
+    def _memory(self, params: Params) -> Any:
+        """``(x, h) -> h'`` on ``[*axes, feature]``."""
+        scaled = for_raw_inputs(params, self.settings.observation_scales, f"{INPUT}.weight")
+        weights = [scaled[f"{INPUT}.weight"], scaled[f"{MEMORY}.weight"]]
+        biases = [scaled[f"{INPUT}.bias"], scaled[f"{MEMORY}.bias"]]
+        if weights[0].dim() == 3:
+            weights = [laid_out(weight) for weight in weights]
+
+        def advance(inputs: Tensor, memory: Tensor) -> Tensor:
+            rows = [inputs, memory]
+            if weights[0].dim() == 3:
+                rows = [values.flatten(1, -2) for values in rows]
+            seen, kept = (linear(*each) for each in zip(rows, weights, biases, strict=True))
+            (x_r, x_z, x_n), (h_r, h_z, h_n) = seen.chunk(3, -1), kept.chunk(3, -1)
+            reset, update = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
+            new = torch.tanh(x_n + reset * h_n)
+            return ((1 - update) * new + update * rows[1]).view(memory.shape)
+
+        return advance
+
+
+def seen_in(batch: Any) -> Seen:
+    """What the policy saw at every step of whole episodes, from what it did and earned in them."""
+    valid_first = torch.zeros_like(batch.rewards, dtype=torch.bool)
+    valid_first[..., 0] = True
+    return Seen(batch.observations, delayed(batch.actions, -2), delayed(batch.rewards, -1), valid_first)
+
+
+def delayed(values: Tensor, time: int) -> Tensor:
+    """The same values one step later along the time axis; 0 in the first step."""
+    first = torch.zeros_like(values.narrow(time, 0, 1))
+    return torch.cat([first, values.narrow(time, 0, values.shape[time] - 1)], time)

@@ -1,0 +1,148 @@
+"""Multilayer perceptrons as functions of a parameter dictionary, with or without a task axis.
+
+The entries are ``layer{i}.weight [out, in]`` and ``layer{i}.bias [out]``, with a leading task axis where parameters
+differ between tasks. No file outside of this room knows these names.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from rlmaml.base.errors import UserError
+from rlmaml.core.types import Params
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
+OUTPUT_SCALE = 0.01
+"""Factor on the initial weights of a policy's last layer, so that the first policy acts alike everywhere."""
+
+
+def init_perceptron(sizes: tuple[int, ...], seed: int, output_scale: float = OUTPUT_SCALE) -> Params:
+    """Glorot-uniform weights, and biases of 0; the last layer's weights are scaled by ``output_scale``."""
+    generator = torch.Generator().manual_seed(seed)
+    params: Params = {}
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+        weight = glorot(fan_out, fan_in, generator)
+        params[f"layer{i}.weight"] = weight * (output_scale if i == len(sizes) - 2 else 1.0)
+        params[f"layer{i}.bias"] = torch.zeros(fan_out)
+    return params
+
+
+def glorot(fan_out: int, fan_in: int, generator: torch.Generator) -> Float[Tensor, "out feature"]:
+    """A weight matrix, Glorot-uniform."""
+    return torch.nn.init.xavier_uniform_(torch.empty(fan_out, fan_in), generator=generator)
+
+
+def perceptron(params: Params, activation: str) -> Callable[[Tensor], Tensor]:
+    """Multilayer perceptron without activation after the last layer, as a function of ``[*axes, feature]``.
+
+    Args:
+        params: as made by :func:`init_perceptron`, among others; with a task axis the inputs' first axis is the task
+            axis too.
+        activation: a key of :data:`ACTIVATIONS`.
+    """
+    has_task_axis = params["layer0.weight"].dim() == 3
+    layers = [(params[f"layer{i}.weight"], params[f"layer{i}.bias"]) for i in range(num_layers(params))]
+    if has_task_axis:
+        layers = [(laid_out(weight), bias) for weight, bias in layers]
+    function = ACTIVATIONS[activation]
+
+    def forward(inputs: Tensor) -> Tensor:
+        hidden = inputs.flatten(1, -2) if has_task_axis else inputs
+        for weight, bias in layers[:-1]:
+            hidden = function(linear(hidden, weight, bias))
+        output = linear(hidden, *layers[-1])
+        return output.view(*inputs.shape[:-1], -1) if has_task_axis else output
+
+    return forward
+
+
+def linear(
+    inputs: Float[Tensor, "*axes feature"],
+    weight: Float[Tensor, "*task out feature"],
+    bias: Float[Tensor, "*task out"],
+) -> Float[Tensor, "*axes out"]:
+    """``x Wᵀ + b``; with a task axis in W and b, ``inputs`` are ``[task, row, feature]``."""
+    if weight.dim() == 2:
+        return functional.linear(inputs, weight, bias)
+    return torch.baddbmm(bias.unsqueeze(1), inputs, weight.mT)
+
+
+def laid_out(weight: Float[Tensor, "task out feature"]) -> Float[Tensor, "task out feature"]:
+    """The same weights, with their transpose in memory order: multiplied with often, they are read in order."""
+    return weight.mT.contiguous().mT
+
+
+def num_layers(params: Params) -> int:
+    """Layers of a perceptron among some parameters."""
+    return sum(name.startswith("layer") and name.endswith(".weight") for name in params)
+
+
+def last_layer(hidden: Sequence[int]) -> tuple[str, str]:
+    """Names of the last layer's entries, below hidden layers of these widths."""
+    return f"layer{len(hidden)}.weight", f"layer{len(hidden)}.bias"
+
+
+def for_raw_inputs(params: Params, scales: Sequence[float], name: str = "layer0.weight") -> Params:
+    """Parameters that compute on raw inputs what the given ones do on scaled ones: ``W (x / s) = (W / s) x``.
+
+    Args:
+        params: parameters of a network on scaled inputs.
+        scales: typical size of each input; 1 for those beyond the last.
+        name: the entry that reads the inputs.
+    """
+    if not scales:
+        return params
+    weight = params[name]
+    divisors = weight.new_ones(weight.shape[-1])
+    divisors[: len(scales)] = weight.new_tensor(scales)
+    return params | {name: weight / divisors}
+
+
+def check_scales(scales: Sequence[float], observation_size: int, *, extended: bool) -> None:
+    """Refuse scales that do not fit the observations.
+
+    Args:
+        scales: typical size of each number of the observation, or none at all.
+        observation_size: how many numbers it has.
+        extended: whether the observation ends in more numbers, the task's, for which no scale need be given.
+
+    Raises:
+        UserError: there are too many, or too few.
+    """
+    given = len(scales)
+    if given > observation_size or (0 < given < observation_size and not extended):
+        raise UserError(
+            f"--observation-scales has {given} numbers, but observations here have {observation_size}. Give one for "
+            "each, or none."
+        )
+
+
+class Perceptron(torch.nn.Module):
+    """The same network as a torch module of its own, to be exported.
+
+    Args:
+        params: without task axis, for raw inputs.
+        activation: a key of :data:`ACTIVATIONS`.
+    """
+
+    def __init__(self, params: Params, activation: str) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList()
+        for index in range(num_layers(params)):
+            weight, bias = params[f"layer{index}.weight"], params[f"layer{index}.bias"]
+            layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
+            layer.load_state_dict({"weight": weight, "bias": bias})
+            self.layers.append(layer)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The last layer's outputs."""
+        hidden = inputs
+        for layer in self.layers[:-1]:
+            hidden = self.activation(layer(hidden))
+        output: Tensor = self.layers[-1](hidden)
+        return output

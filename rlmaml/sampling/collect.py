@@ -1,0 +1,56 @@
+"""From task parameters to a stage's data: what the loop asks of its environment."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from rlmaml.base.random_streams import RandomStreams
+from rlmaml.base.regions import region
+from rlmaml.base.threads import torch_threads
+from rlmaml.core.advantages import with_advantages
+from rlmaml.core.devices import move
+from rlmaml.core.policy import Policy
+from rlmaml.core.types import Batch, Params, Rollout, Stage
+from rlmaml.sampling.rollout import TaskEnvironment, rollout
+from rlmaml.settings.advantages import AdvantageSettings
+
+Collect: TypeAlias = Callable[[Params, int], Stage]
+"""``collect(params, k)``: the data of stage k under its task parameters, on the CPU."""
+
+
+def episodes_of(
+    env: TaskEnvironment,
+    policy: Policy,
+    advantages: AdvantageSettings,
+    streams: RandomStreams,
+    tasks: Sequence[int],
+    device: str,
+) -> Collect:
+    """Collects fresh episodes on the environment's current tasks, for reinforcement learning.
+
+    Args:
+        env: environment with a multiple of ``len(tasks)`` copies, whose tasks are set.
+        policy: the policy.
+        advantages: how rewards become advantages.
+        streams: random streams of the iteration.
+        tasks: indices of the tasks.
+        device: where the policy acts, beside the physics.
+    """
+
+    def collect(params: Params, k: int) -> Stage:
+        with torch_threads(1):  # threads that wait by spinning would slow the physics
+            sampled = rollout(env, policy, move(params, device), tasks=tasks, streams=streams, k=k)
+        with region("advantages"):
+            return Stage(to_batch(sampled, advantages), sampled)
+
+    return collect
+
+
+def to_batch(sampled: Rollout, settings: AdvantageSettings) -> Batch:
+    """What the losses read of a rollout; see :func:`rlmaml.core.advantages.with_advantages`."""
+    return with_advantages(
+        sampled,
+        discount=settings.discount,
+        gae_lambda=settings.gae_lambda,
+        bootstrap=settings.bootstraps,
+        scale=settings.advantage_scale,
+    )

@@ -1,0 +1,35 @@
+"""Settings of the advantages: how much a step is worth."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from rlmaml.settings.checks import require
+
+TimeLimit = Literal["fixed_horizon", "bootstrap"]
+
+
+@dataclass(frozen=True)
+class AdvantageSettings:
+    """From rewards to advantages. Every sentence below is also the help text of the option."""
+
+    discount: float = 0.99
+    """Discount factor per step."""
+    gae_lambda: float = 1.0
+    """Lambda of generalised advantage estimation; 1 is return minus baseline."""
+    time_limit: TimeLimit = "fixed_horizon"
+    """At the horizon the return ends (fixed_horizon, as in the papers) or goes on with the baseline (bootstrap)."""
+    advantage_scale: float | None = None
+    """Divide the centred advantages of all tasks by this, in reward units; by default by each task's own deviation."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        for name in ("discount", "gae_lambda"):
+            require(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
+        scale = self.advantage_scale
+        require(self, "advantage_scale", scale is None or 0 < scale < math.inf, "a finite number above 0")
+
+    @property
+    def bootstraps(self) -> bool:
+        """Whether an episode cut by the time limit goes on with the baseline's value."""
+        return self.time_limit == "bootstrap"

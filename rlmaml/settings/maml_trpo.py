@@ -1,0 +1,47 @@
+"""Settings of MAML with a natural-gradient meta-update, and of its first-order version."""
+
+import math
+from dataclasses import dataclass
+
+from rlmaml.base.errors import UserError
+from rlmaml.settings.checks import option
+from rlmaml.settings.inner import DifferentiatedInnerSettings, InnerSettings
+from rlmaml.settings.method import Method
+from rlmaml.settings.trust_region import TrustRegionSettings
+
+
+@dataclass(frozen=True)
+class MamlTrpoSettings(TrustRegionSettings):
+    """A meta-update within a trust region, on a weighted sum over the stages."""
+
+    stage_weights: tuple[float, ...] = ()
+    """Weights in the meta-objective of the policies before and after each inner step; the last number serves all
+    further steps. Empty: the fully adapted policy alone."""
+
+    def check_with(self, inner: InnerSettings) -> None:
+        """Refuse weights that leave nothing to be optimised.
+
+        Raises:
+            UserError: a weight is negative or infinite, or all those of the stages are 0.
+        """
+        used = self.stage_weights[: inner.inner_steps + 1]
+        if used and not (all(0 <= weight < math.inf for weight in self.stage_weights) and sum(used) > 0):
+            raise UserError(
+                f"{option('stage_weights')} is {self.stage_weights!r}; it must be finite numbers not below 0, and not "
+                "all 0."
+            )
+
+    def weights(self, inner_steps: int) -> tuple[float, ...]:
+        """Weight of each of the ``inner_steps + 1`` stages; they sum to 1."""
+        given = self.stage_weights or (*[0.0] * inner_steps, 1.0)
+        weights = (*given, *[given[-1]] * inner_steps)[: inner_steps + 1]
+        return tuple(weight / sum(weights) for weight in weights)
+
+
+MAML_TRPO = Method(
+    name="maml-trpo",
+    summary="MAML with a TRPO meta-update (arXiv 1703.03400)",
+    module="rlmaml.algorithms.maml_trpo",
+    inner=DifferentiatedInnerSettings,
+    outer=MamlTrpoSettings,
+)

@@ -1,0 +1,92 @@
+"""Settings of the policy kinds, by the names that ``--policy`` takes."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rlmaml.base.errors import UserError
+from rlmaml.settings.checks import all_finite_and_positive, require, require_finite, require_positive
+
+Activation = Literal["tanh", "relu"]
+
+
+@dataclass(frozen=True)
+class PerceptronSettings:
+    """A multilayer perceptron. Every sentence below is also the help text of the option."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the policy's hidden layers."""
+    activation: Activation = "tanh"
+    """Activation between the policy's layers."""
+    observation_scales: tuple[float, ...] = ()
+    """Typical size of each number of the observation, in its unit; the policy divides by it. Empty: 1 for all."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require(self, "hidden", all(width > 0 for width in self.hidden), "widths above 0")
+        require(
+            self, "observation_scales", all_finite_and_positive(self.observation_scales), "finite numbers above 0"
+        )
+
+
+@dataclass(frozen=True)
+class GaussianSettings(PerceptronSettings):
+    """A perceptron for the mean of the actions, with a standard deviation that is the same everywhere."""
+
+    initial_std: float = 1.0
+    """Initial standard deviation of the policy, in units of the normalised action."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        super().__post_init__()
+        require_finite(self, "initial_std")
+        require_positive(self, "initial_std")
+
+
+@dataclass(frozen=True)
+class RecurrentSettings(GaussianSettings):
+    """A gated recurrent unit that remembers observations, actions and rewards, below a Gaussian perceptron."""
+
+    memory: int = 64
+    """Width of the recurrent memory."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        super().__post_init__()
+        require_positive(self, "memory")
+
+
+@dataclass(frozen=True)
+class ModuleSettings:
+    """A torch module of the user's own, which maps observations to the mean of the actions."""
+
+    initial_std: float = 1.0
+    """Initial standard deviation of the policy, in units of the normalised action."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_finite(self, "initial_std")
+        require_positive(self, "initial_std")
+
+
+POLICIES: dict[str, type[Any]] = {
+    "gaussian": GaussianSettings,
+    "categorical": PerceptronSettings,
+    "gru": RecurrentSettings,
+}
+"""Name of a kind -> its settings; a module of the user's own is named by FILE.py:NAME."""
+
+
+def policy_settings(kind: str) -> type[Any]:
+    """The settings class of a kind.
+
+    Raises:
+        UserError: there is no such kind; the message lists those there are.
+    """
+    if kind in POLICIES:
+        return POLICIES[kind]
+    file, colon, name = kind.rpartition(":")
+    if colon and file.endswith(".py") and name.isidentifier():
+        return ModuleSettings
+    raise UserError(
+        f"--policy is {kind!r}; it must be one of {', '.join(POLICIES)}, or FILE.py:NAME of a torch module of your own."
+    )

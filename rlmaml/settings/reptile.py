@@ -1,0 +1,44 @@
+"""Settings of Reptile."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rlmaml.settings.checks import require, require_finite, require_positive
+from rlmaml.settings.inner import InnerSettings
+from rlmaml.settings.method import Method
+
+OuterStep = Literal["plain", "adam"]
+
+
+@dataclass(frozen=True)
+class ReptileSettings:
+    """A step towards the adapted parameters. Every sentence below is also the help text of the option."""
+
+    outer_step_size: float = 0.1
+    """Step size towards the mean of the adapted parameters: 1 goes all the way (plain), or Adam's rate."""
+    outer_step: OuterStep = "plain"
+    """plain, or Adam on theta minus the mean of the adapted parameters as if that were a gradient."""
+    sample_last_stage: bool = False
+    """Also sample episodes of the fully adapted policies, which the update does not need, to show their return."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_finite(self, "outer_step_size")
+        require_positive(self, "outer_step_size")
+
+    def check_with(self, inner: InnerSettings) -> None:
+        """Refuse to learn from steps that are not taken.
+
+        Raises:
+            UserError: there are no inner steps.
+        """
+        require(inner, "inner_steps", inner.inner_steps > 0, "at least 1 for reptile, which learns from the steps")
+
+
+REPTILE = Method(
+    name="reptile",
+    summary="Reptile: theta moves towards the adapted parameters (arXiv 1803.02999)",
+    module="rlmaml.algorithms.reptile",
+    inner=InnerSettings,
+    outer=ReptileSettings,
+)

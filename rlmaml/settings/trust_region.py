@@ -1,0 +1,45 @@
+"""Settings of a natural-gradient step within a trust region."""
+
+import math
+from dataclasses import dataclass
+
+from rlmaml.base.errors import UserError
+from rlmaml.settings.checks import require, require_finite, require_not_negative, require_positive
+
+
+@dataclass(frozen=True)
+class TrustRegionSettings:
+    """How far a step goes, and how its direction is found. Every sentence below is also the help text of the option."""
+
+    max_kl: float = 0.01
+    """Largest mean KL in nats between the adapted policies before and after a meta-update."""
+    damping: float = 1e-5
+    """Multiple of the identity added to the curvature."""
+    cg_iterations: int = 10
+    """Conjugate-gradient iterations per meta-update."""
+    curvature_fraction: float = 0.05
+    """Fraction of each task's episodes on whose states the curvature is taken; inner steps, loss, gradient and KL use
+    all."""
+    backtrack: float = 0.8
+    """Factor by which the line search shortens a step."""
+    backtrack_tries: int = 15
+    """Step lengths that the line search tries before it gives up and keeps theta."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_finite(self, "max_kl damping")
+        require_positive(self, "max_kl cg_iterations backtrack_tries")
+        require_not_negative(self, "damping")
+        fraction = 0 < self.curvature_fraction <= 1
+        require(self, "curvature_fraction", fraction, "a number above 0 and at most 1")
+        require(self, "backtrack", 0 < self.backtrack < 1, "a number between 0 and 1")
+
+
+def check_trust_region(max_kl: float | None) -> None:
+    """Check the trust region of an adaptation; None is for inner steps.
+
+    Raises:
+        UserError: it is no finite number above 0.
+    """
+    if max_kl is not None and not 0 < max_kl < math.inf:
+        raise UserError(f"The trust region (--trust-region) is {max_kl}; it is a KL in nats above 0, such as 0.05.")

@@ -1,0 +1,185 @@
+"""All settings of a run: each group belongs to its owner; a flat view of them serves command lines and tables."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from rlmaml.base.errors import UserError
+from rlmaml.settings.advantages import AdvantageSettings
+from rlmaml.settings.checks import option
+from rlmaml.settings.inner import InnerSettings
+from rlmaml.settings.methods import find_method
+from rlmaml.settings.policy import policy_settings
+from rlmaml.settings.run import RunSettings
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run. ``algorithm`` and ``policy`` say of which classes ``inner``, ``outer`` and ``network`` are."""
+
+    algorithm: str
+    policy: str
+    run: RunSettings
+    advantages: AdvantageSettings
+    inner: InnerSettings
+    outer: Any
+    network: Any
+
+    def __post_init__(self) -> None:
+        """Check what one owner's settings ask of another's.
+
+        Raises:
+            UserError: names the option, what was received and what is legal.
+        """
+        if hasattr(self.outer, "check_with"):
+            self.outer.check_with(self.inner)
+
+    def changed(self, **options: Any) -> "Settings":
+        """The same settings but for some fields, given by name whoever owns them.
+
+        Raises:
+            UserError: nobody has such a field, or a value is illegal.
+        """
+        owned: dict[str, dict[str, Any]] = {}
+        owners = self._owners()
+        for name, value in options.items():
+            if name not in owners:
+                raise UserError(_unknown(self.algorithm, self.policy, name, list(owners)))
+            owned.setdefault(owners[name], {})[name] = value
+        parts = {owner: dataclasses.replace(getattr(self, owner), **values) for owner, values in owned.items()}
+        return dataclasses.replace(self, **parts)
+
+    def has(self, name: str) -> bool:
+        """Whether somebody owns a field of this name."""
+        return name in self._owners()
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its field's name."""
+        values = {name: getattr(getattr(self, owner), name) for name, owner in self._owners().items()}
+        return {"algorithm": self.algorithm, "policy": self.policy, **values}
+
+    def marked(self, mark: str) -> set[str]:
+        """Fields with a mark of :func:`rlmaml.settings.checks.free`: ``"free_on_resume"`` or ``"counts"``."""
+        return {
+            field.name
+            for owner in owner_classes(self.algorithm, self.policy)
+            for field in dataclasses.fields(getattr(self, owner))
+            if field.metadata.get(mark)
+        }
+
+    def without_inner_steps(self) -> "Settings":
+        """The same settings for a policy that is optimised as it is, without adaptation."""
+        plain = {"inner_steps": 0, "learn_step_sizes": False, "stage_weights": (1.0,)}
+        return self.changed(**{name: value for name, value in plain.items() if self.has(name)})
+
+    def _owners(self) -> dict[str, str]:
+        return {
+            field.name: owner
+            for owner, kind in owner_classes(self.algorithm, self.policy).items()
+            for field in dataclasses.fields(kind)
+        }
+
+
+def owner_classes(algorithm: str, policy: str) -> dict[str, type[Any]]:
+    """Owner -> the class of its settings, for a method and a policy kind.
+
+    Raises:
+        UserError: there is no such method or kind.
+    """
+    method = find_method(algorithm)
+    return {
+        "run": RunSettings,
+        "inner": method.inner,
+        "outer": method.outer,
+        "network": policy_settings(policy),
+        "advantages": AdvantageSettings,
+    }
+
+
+def configure(algorithm: str = "maml-trpo", policy: str = "gaussian", **options: Any) -> Settings:
+    """The settings of a method and a policy kind, with its defaults and these changes, given by field name.
+
+    Raises:
+        UserError: there is no such method, kind or field, or a value is illegal.
+    """
+    classes = owner_classes(algorithm, policy)
+    fresh = Settings(algorithm, policy, **{owner: kind() for owner, kind in classes.items()})
+    return fresh.changed(**find_method(algorithm).defaults).changed(**options)
+
+
+def to_json(settings: Settings) -> str:
+    """The settings as JSON text, by owner."""
+    return json.dumps(dataclasses.asdict(settings), indent=2)
+
+
+def from_json(text: str) -> Settings:
+    """Inverse of :func:`to_json`.
+
+    Raises:
+        UserError: the text is not a configuration of this version.
+    """
+    try:
+        return from_plain(json.loads(text))
+    except ValueError as error:
+        raise _unfitting(error) from error
+
+
+def from_plain(stored: Any) -> Settings:
+    """Settings from what ``dataclasses.asdict`` made of them.
+
+    Raises:
+        UserError: it is not a configuration of this version.
+    """
+    try:
+        classes = owner_classes(stored["algorithm"], stored["policy"])
+        parts = {owner: kind(**_tuples(stored[owner])) for owner, kind in classes.items()}
+        return Settings(stored["algorithm"], stored["policy"], **parts)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _unfitting(error) from error
+
+
+def differences(stored: Settings, requested: Settings, *, counted: bool = False) -> list[str]:
+    """Settings that make one run another, where they differ, with both values.
+
+    Args:
+        stored: of the run that is there.
+        requested: what is asked for.
+        counted: also those that a resumed run may change, but that move what it reaches.
+    """
+    free = stored.marked("free_on_resume") - (stored.marked("counts") if counted else set())
+    ours, theirs = requested.flat(), stored.flat()
+    return [
+        f"{option(name)} was {theirs.get(name)!r} and is now {ours.get(name)!r}"
+        for name in {**theirs, **ours}
+        if name not in free and theirs.get(name) != ours.get(name)
+    ]
+
+
+def check_resumable(stored: Settings, requested: Settings) -> None:
+    """Refuse to continue a run under settings that would have made it another run.
+
+    Raises:
+        UserError: names every differing field, with both values.
+    """
+    if differing := differences(stored, requested):
+        raise UserError(
+            f"The run to resume has another configuration: {'; '.join(differing)}. "
+            "Repeat its options, or start a new run with another --run-dir."
+        )
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _unknown(algorithm: str, policy: str, name: str, known: list[str]) -> str:
+    listed = ", ".join(option(other) for other in known)
+    return f"{option(name)} is not a setting of {algorithm} with a {policy} policy. It has: {listed}."
+
+
+def _unfitting(error: Exception) -> UserError:
+    return UserError(
+        f"The stored configuration does not fit this version of rlmaml: {error!r}. Use the version that wrote it, or "
+        "train anew."
+    )

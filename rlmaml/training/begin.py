@@ -1,0 +1,71 @@
+"""What a run starts from: a policy that fits the environment, a rule, a meta-algorithm, and theta from the seed."""
+
+from pathlib import Path
+from typing import Any
+
+from rlmaml.algorithms.registry import make_meta_algorithm
+from rlmaml.base.errors import UserError
+from rlmaml.base.random_streams import RandomStreams
+from rlmaml.core.gradient_rule import gradient_rule
+from rlmaml.core.policy import Policy
+from rlmaml.core.task_sums import ALONE, TaskSums
+from rlmaml.core.types import Meta, Params
+from rlmaml.policies.registry import make_policy
+from rlmaml.policies.sizes import Sizes, sizes_of
+from rlmaml.settings.checks import option
+from rlmaml.settings.whole import Settings
+from rlmaml.storage.checkpoint import check_fits, load_checkpoint
+from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.training.train import Learned, Method
+
+
+def sizes_in(env: Any, settings: Settings) -> Sizes:
+    """Sizes of a policy for an environment made under these settings."""
+    return sizes_of(env, extended=settings.run.observe_task)
+
+
+def make_method(settings: Settings, env: Any, sums: TaskSums = ALONE) -> Method:
+    """Policy, inner rule and meta-algorithm of some settings.
+
+    Args:
+        settings: of the run.
+        env: the environment, whose observations and actions size the policy.
+        sums: this process's part of the tasks.
+
+    Raises:
+        UserError: the policy's kind is not known here, or does not fit the environment.
+    """
+    policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
+    return Method(policy, gradient_rule(settings.inner), make_meta_algorithm(settings), sums)
+
+
+def begin(settings: Settings, method: Method) -> Learned:
+    """What is known before the first meta-iteration; it follows from the settings alone.
+
+    Raises:
+        UserError: see :func:`trained_network`.
+    """
+    params = method.policy.init(RandomStreams(settings.run.seed).parameter_seed())
+    if settings.run.start_from:
+        params |= trained_network(settings, method.policy, params)
+    meta = Meta(params, method.rule.rates(params))
+    return Learned(meta, method.algorithm.init(meta))
+
+
+def trained_network(settings: Settings, policy: Policy, fresh: Params) -> Params:
+    """The weights of the run at ``start_from``, without those that say how much actions vary.
+
+    Raises:
+        UserError: there is no run, or its policy is another than ``fresh`` and the settings say.
+    """
+    start_from = settings.run.start_from
+    checkpoint = load_checkpoint(RunDirectory(start_from).checkpoint)
+    ours, theirs = settings.flat(), checkpoint.settings.flat()
+    for name in ("policy", *vars(settings.network)):
+        if name != "initial_std" and theirs.get(name) != ours[name]:
+            raise UserError(
+                f"{option(name)} is {ours[name]}, but {theirs.get(name)} in {start_from}, where this run starts."
+            )
+    network = {name: tensor for name, tensor in fresh.items() if name not in policy.exploration}
+    check_fits(checkpoint, network, f"{settings.run.env_id}, {settings.run.variant}")
+    return {name: checkpoint.meta.params[name] for name in network}
