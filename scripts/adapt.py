@@ -6,17 +6,17 @@ velocity=1.3 --online --trust-region 0.05 --steps 50; rlmaml.deploy.online does 
 also be a policy that this script wrote, which is then adapted further.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from common import check_least, make_task_environment
+from common import Machine, allow_policy, check_least, in_variant, make_task_environment
 
 from rlmaml.base.command import lasting_imports, run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
-from rlmaml.settings.config import check_trust_region
+from rlmaml.settings.trust_region import check_trust_region
 
 if TYPE_CHECKING:
     from rlmaml.deploy.adaptable import AdaptablePolicy
@@ -52,8 +52,9 @@ class Options:
     """Where the adapted policy is written; by default RUN_DIR/adapted.safetensors."""
     overwrite: bool = False
     """Replace files that are already there."""
-    threads: int = 2
-    """Threads of the physics."""
+    policy: str | None = None
+    """Let this torch module of your own, FILE.py:NAME, be run; needed where the run's policy is one."""
+    machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def __post_init__(self) -> None:
         """Check the numbers before anything is loaded."""
@@ -61,7 +62,7 @@ class Options:
             ("--episodes-per-step", self.num_episodes, 2),
             ("--steps", self.steps, 1),
             ("--seed", self.seed, 0),
-            ("--threads", self.threads, 1),
+            ("--threads", self.machine.threads, 1),
         )
         check_trust_region(self.trust_region)
         if self.episodes and (self.online or self.record or self.variant or self.task != ("random",)):
@@ -69,47 +70,43 @@ class Options:
         if self.episodes and self.steps != 1:
             raise UserError(f"--steps is {self.steps}, but recorded episodes serve one step; the next needs new ones.")
 
-    @property
-    def target(self) -> Path:
-        """The file of the adapted policy."""
-        beside = self.run_dir if self.run_dir.is_dir() else self.run_dir.parent
-        return self.output or beside / "adapted.safetensors"
-
 
 def main() -> None:
     """Parse, adapt, write, print the returns."""
     options = tyro.cli(Options, description=__doc__)
     for path in (options.output, options.record):
         check_writable(path)
-    check_new(options.target, options.record, overwrite=options.overwrite)
 
     with lasting_imports():
         from rlmaml.deploy.adaptable import load
+        from rlmaml.storage.run_directory import beside
 
-    policy = load(options.run_dir)
+    target = options.output or beside(options.run_dir).adapted
+    check_new(target, options.record, overwrite=options.overwrite)
+    allow_policy(options.policy)
+    policy = load(options.run_dir).on(options.machine.device, options.machine.rollout_device)
     if options.episodes:
         from rlmaml.sampling.recorded import read_episodes
 
         episodes = read_episodes(options.episodes)
         adapted = policy.adapt(episodes, trust_region=options.trust_region)
         kind = "An inner step" if options.trust_region is None else "A trust-region step"
-        change = policy.divergence(adapted, episodes.observations)
+        change = policy.divergence(adapted, episodes)
         print(f"Recorded episodes: {len(episodes.ends)}, mean return {episodes.returns.mean():.2f}.")
         print(f"{kind} changed the policy by a KL of {change:.3g} nats on what it saw.")
     else:
-        adapted = adapt_in_simulation(options, policy)
-    adapted.save(options.target)
-    print(f"Adapted policy: {options.target}")
+        adapted = adapt_in_simulation(options, policy, target)
+    adapted.save(target)
+    print(f"Adapted policy: {target}")
 
 
-def adapt_in_simulation(options: Options, policy: "AdaptablePolicy") -> "AdaptablePolicy":
+def adapt_in_simulation(options: Options, policy: "AdaptablePolicy", target: Path) -> "AdaptablePolicy":
     """Adapt to the chosen task, and print the return after each step."""
     from rlmaml.deploy.online import adapt_in_steps, adapt_online, return_interval
     from rlmaml.sampling.recorded import write_episodes
 
-    env, description = make_task_environment(
-        policy.config, options.num_episodes, options.task, options.seed, options.variant, options.threads
-    )
+    settings = options.machine.applied(in_variant(policy.settings, options.variant))
+    env, description = make_task_environment(settings, options.num_episodes, options.task, options.seed)
     print(f"Task: {description}\n\nsteps    return  95 % interval")
     steps = (adapt_online if options.online else adapt_in_steps)(
         policy,
@@ -125,7 +122,7 @@ def adapt_in_simulation(options: Options, policy: "AdaptablePolicy") -> "Adaptab
             write_episodes(options.record, step.episodes)
         policy = step.policy
         if options.online:
-            policy.save(options.target)  # what was reached outlives whatever ends the work
+            policy.save(target)  # what was reached outlives whatever ends the work
     return policy
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from common import check_envpool, default_variant, environment_maker, envpool_measure, physics_replay
-from defaults import NAVIGATION
+from common import check_envpool, default_variant, environment_maker, envpool_measure, physics_replay, resolved
 
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, write_atomically
-from rlmaml.settings.config import InnerLoss, TrainConfig
+from rlmaml.settings.inner import InnerLoss
+from rlmaml.settings.whole import configure
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class Options:
     """Leave out the derivative of the inner update."""
     repeats: int = 20
     """Meta-iterations that are timed."""
+    device: str = "cpu"
+    """Where inner steps and meta-update are computed: cpu, cuda or cuda:N."""
+    rollout_device: str = "cpu"
+    """Where the policy acts, beside the physics: cpu, cuda or cuda:N."""
     threads: int = 2
     """Threads of the meta-update."""
     rollout_threads: int = 2
@@ -58,7 +62,7 @@ class Options:
     """Replace a file that is already there."""
 
     def __post_init__(self) -> None:
-        """Check the one number that is not part of a run's configuration."""
+        """Check the one number that is not part of a run's settings."""
         if self.repeats < 1:
             raise UserError(f"--repeats is {self.repeats}; it must be at least 1.")
 
@@ -68,30 +72,22 @@ def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     check_writable(options.json)
     check_new(options.json, overwrite=options.overwrite)
-    config = TrainConfig(
-        env_id=options.env_id,
-        variant=options.variant or default_variant(options.env_id),
-        num_tasks=options.num_tasks,
-        num_episodes=options.num_episodes,
-        horizon=options.horizon,
-        inner_steps=options.inner_steps,
-        hidden=options.hidden,
-        inner_loss=options.inner_loss,
-        first_order=options.first_order,
-        threads=options.threads,
-        rollout_threads=options.rollout_threads,
-    )
+    own = ("variant", "repeats", "evaluation", "against", "json", "overwrite")
+    chosen = {name: value for name, value in vars(options).items() if name not in own}
+    settings = resolved(configure(**chosen, variant=options.variant or default_variant(options.env_id)))
+    run = settings.run
+    assert run.horizon is not None
 
-    pool = check_envpool(options.env_id, config.variant) if options.against else None
+    pool = check_envpool(run.env_id, run.variant) if options.against else None
 
     from rlmaml.results.benchmark import benchmark, benchmark_evaluation
 
-    replay = None if config.env_id == NAVIGATION.env_id else physics_replay
-    figures = benchmark(
-        config, environment_maker(config), options.repeats, replay, envpool_measure(config, pool) if pool else None
-    )
+    make_env = environment_maker(settings)
+    replay = physics_replay if make_env(1).has_physics else None
+    measure = envpool_measure(settings, pool, run.horizon) if pool else None
+    figures = benchmark(settings, make_env, options.repeats, replay, measure)
     if options.evaluation:
-        figures["evaluation"] = benchmark_evaluation(config, environment_maker(config), options.repeats, replay)
+        figures["evaluation"] = benchmark_evaluation(settings, make_env, options.repeats, replay)
     total = figures["seconds_per_iteration"]
     print(f"seconds per meta-iteration  {total['median']:.3f}  (min {total['min']:.3f}, max {total['max']:.3f})")
     for part, seconds in figures["parts"].items():

@@ -1,67 +1,141 @@
 """What the scripts share: they introduce the environments of ``envs`` to ``rlmaml``, and train."""
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tyro
+from defaults import tuned
 
 from rlmaml.base.errors import UserError
-from rlmaml.settings.config import TrainConfig
+from rlmaml.settings.command_line import parse
+from rlmaml.settings.whole import Settings
 
 if TYPE_CHECKING:
     from envs import TaskVectorEnv
-    from rlmaml.core.types import Rollout
+    from rlmaml.core.types import Rollout, Tasks
+    from rlmaml.evaluation.figures import DrawEpisodes
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Options of a training script: where the run is kept, and the settings of the run."""
+    """Options of a training script that are no settings: where the run is kept."""
 
     run_dir: Path | None = None
-    """Directory of the run; by default runs/<env id>-<variant>-seed<seed>."""
+    """Directory of the run; by default runs/<env id>-<variant>-seed<seed>, with the method's name where it is not
+    maml-trpo."""
     resume: bool = False
     """Continue the run in the run directory, or begin it if there is none."""
     overwrite: bool = False
     """Delete the run in the run directory and begin anew."""
-    config: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
 
 
-def train_command(defaults: TrainConfig, description: str, arguments: Sequence[str] | None = None) -> None:
+@dataclass(frozen=True)
+class Machine:
+    """Where a script computes."""
+
+    device: str = "cpu"
+    """Where steps of adaptation are computed: cpu, cuda or cuda:N."""
+    rollout_device: str = "cpu"
+    """Where the policy acts, beside the physics: cpu, cuda or cuda:N."""
+    threads: int = 2
+    """Threads of the adaptation, and of the physics."""
+
+    def applied(self, settings: Settings) -> Settings:
+        """The settings on this machine.
+
+        Raises:
+            UserError: a device or a number of threads is not legal.
+        """
+        return settings.changed(
+            device=self.device,
+            rollout_device=self.rollout_device,
+            threads=self.threads,
+            rollout_threads=self.threads,
+        )
+
+
+def train_command(env_id: str, description: str, arguments: Sequence[str] | None = None) -> None:
     """Parse the options of a training script, train, and print the table.
 
+    Several processes started by ``torchrun`` share the tasks; the first of them writes and prints.
+
     Args:
-        defaults: settings that the command line may change.
+        env_id: the family that the command trains.
         description: the script's help text.
         arguments: the command line; None for the process's own.
 
     Raises:
         UserError: see :func:`rlmaml.training.run.train`.
     """
-    options = tyro.cli(TrainOptions, default=TrainOptions(config=defaults), description=description, args=arguments)
-    config = options.config
-    default_variant(config.env_id)  # an unknown id ends here, with those that are known
-    if config.env_id != defaults.env_id:
-        raise UserError(f"--env-id is {config.env_id}; this command trains {defaults.env_id}. Name the family first.")
-    run_dir = options.run_dir or Path("runs") / f"{config.env_id}-{config.variant}-seed{config.seed}"
+    options, settings = parse(
+        TrainOptions(), lambda variant: tuned(env_id, variant or default_variant(env_id)), description, arguments
+    )
+    settings = resolved(settings)
+    run = settings.run
+    if run.env_id != env_id:
+        raise UserError(f"--env-id is {run.env_id}; this command trains {env_id}. Name the family first.")
+    name = "" if settings.algorithm == "maml-trpo" else f"-{settings.algorithm}"
+    run_dir = options.run_dir or Path("runs") / f"{run.env_id}-{run.variant}{name}-seed{run.seed}"
 
+    from rlmaml.core.ranks import join_ranks
     from rlmaml.evaluation.table import evaluation_table
     from rlmaml.training.run import train
 
+    allow_policy(settings.policy)
     evaluation = train(
-        config,
-        environment_maker(config),
+        settings,
+        environment_maker(settings),
         run_dir,
         resume=options.resume,
         overwrite=options.overwrite,
-        draw=episode_drawing(config.env_id),
-        make_scene=lambda: environment_maker(config, "rgb_array")(1),
+        draw=episode_drawing(run.env_id),
+        make_scene=lambda: environment_maker(settings, "rgb_array")(1),
+        sums=join_ranks(os.environ, run.device),
     )
-    print(f"\nMean return on {config.evaluation_tasks} held-out tasks, {config.evaluation_episodes} episodes each:\n")
-    print(evaluation_table(evaluation.summary(), evaluation.terms, config.env_id, config.variant, config.horizon))
+    if evaluation is None:
+        return
+    print(f"\nMean return on {run.evaluation_tasks} held-out tasks, {run.evaluation_episodes} episodes each:\n")
+    print(evaluation_table(evaluation.summary(), evaluation.terms, published(settings)))
     print(f"\nRun: {run_dir}\nLook at it with: tensorboard --logdir {run_dir.parent}")
+
+
+def resolved(settings: Settings) -> Settings:
+    """The settings with the horizon of the variant's data sheet where none was asked for.
+
+    Raises:
+        UserError: the family or its variant is unknown.
+    """
+    from envs import horizon_of
+
+    run = settings.run
+    try:
+        return settings.changed(horizon=run.horizon or horizon_of(run.env_id, run.variant))
+    except (ImportError, ValueError) as error:
+        raise UserError(str(error)) from error
+
+
+def allow_policy(kind: str | None) -> None:
+    """Let a torch module of the user's own, FILE.py:NAME, be run; other kinds are known anyway.
+
+    Raises:
+        UserError: there is no such file or name.
+    """
+    if kind and ":" in kind:
+        from rlmaml.policies.registry import register_module
+
+        register_module(kind)
+
+
+def published(settings: Settings) -> dict[str, tuple[float, ...]]:
+    """Published returns of the same problem, after 0, 1, 2, 3 inner steps; empty where none compare."""
+    from envs import published_returns
+
+    run = resolved(settings).run
+    assert run.horizon is not None
+    return dict(published_returns(run.env_id, run.variant, run.horizon))
 
 
 def check_least(*options: tuple[str, int, int]) -> None:
@@ -71,21 +145,22 @@ def check_least(*options: tuple[str, int, int]) -> None:
             raise UserError(f"{name} is {value}; it must be at least {least}.")
 
 
-def environment_maker(config: TrainConfig, render_mode: str | None = None) -> Callable[[int], "TaskVectorEnv"]:
+def environment_maker(settings: Settings, render_mode: str | None = None) -> Callable[[int], "TaskVectorEnv"]:
     """A function that makes the configured environment with a given number of copies."""
+    run = settings.run
 
     def make(num_envs: int) -> "TaskVectorEnv":
         try:
             from envs import make_tasks_env
 
             return make_tasks_env(
-                config.env_id,
+                run.env_id,
                 num_envs,
-                config.horizon,
+                run.horizon,
                 render_mode=render_mode,
-                variant=config.variant,
-                observe_task=config.observe_task,
-                threads=config.rollout_threads,
+                variant=run.variant,
+                observe_task=run.observe_task,
+                threads=run.rollout_threads,
             )
         except (ImportError, ValueError) as error:
             raise UserError(str(error)) from error
@@ -94,23 +169,15 @@ def environment_maker(config: TrainConfig, render_mode: str | None = None) -> Ca
 
 
 def make_task_environment(
-    config: TrainConfig,
-    num_envs: int,
-    words: Sequence[str],
-    seed: int,
-    variant: str | None,
-    threads: int,
-    render_mode: str | None = None,
+    settings: Settings, num_envs: int, words: Sequence[str], seed: int, render_mode: str | None = None
 ) -> tuple["TaskVectorEnv", str]:
     """An environment whose copies all work on one task, and that task in words.
 
     Args:
-        config: settings of the run; its family, variant and horizon are used.
+        settings: of the run; its family, variant, horizon and threads are used.
         num_envs: copies.
         words: the task as ``name=value`` words, or ``random`` for one that training may draw.
         seed: seed of a random task.
-        variant: another variant of the family than the run's.
-        threads: threads of the physics.
         render_mode: ``"rgb_array"`` for an environment to be drawn.
 
     Raises:
@@ -119,21 +186,25 @@ def make_task_environment(
     import numpy as np
 
     from envs.tasks import describe_task, parse_task
-    from rlmaml.base.threads import check_threads
+    from rlmaml.base.threads import warn_of_idle_threads
 
-    config = replace(config, variant=variant or config.variant, threads=threads, rollout_threads=threads)
-    check_threads(config)
-    env = environment_maker(config, render_mode)(num_envs)
+    warn_of_idle_threads(threads=settings.run.rollout_threads)
+    env = environment_maker(settings, render_mode)(num_envs)
     try:
         if tuple(words) == ("random",):
             task = {name: np.asarray(values[0]) for name, values in env.sample_tasks(1, [seed]).items()}
         else:
-            task = parse_task(words, env.wide_task_space, env.task_units, config.env_id, env.task_labels)
+            task = parse_task(words, env.wide_task_space, env.task_units, settings.run.env_id, env.task_labels)
     except (TypeError, ValueError) as error:
         raise UserError(str(error)) from error
     env.set_tasks({name: value[None] for name, value in task.items()})
     flag = "" if env.task_space.contains(task) else " (outside of the training range)"
     return env, describe_task(task, env.task_units) + flag
+
+
+def in_variant(settings: Settings, variant: str | None) -> Settings:
+    """The settings of a run for another variant of its family, as long as the run's; None for the run's own."""
+    return settings.changed(variant=variant) if variant else settings
 
 
 def default_variant(env_id: str) -> str:
@@ -150,11 +221,26 @@ def default_variant(env_id: str) -> str:
         raise UserError(str(error)) from error
 
 
-def check_beyond(config: TrainConfig) -> None:
+def has_tasks_beyond(settings: Settings) -> bool:
+    """Whether the family has tasks beyond the training range."""
+    env = environment_maker(settings)(1)
+    return bool(env.wide_task_space != env.task_space)
+
+
+def check_beyond(settings: Settings) -> None:
     """Raise a :class:`UserError` where the family has no tasks beyond the training range."""
-    env = environment_maker(config)(1)
-    if env.wide_task_space == env.task_space:
-        raise UserError(f"--beyond: every legal task of {config.env_id}, {config.variant}, is in the training range.")
+    if not has_tasks_beyond(settings):
+        run = settings.run
+        raise UserError(f"--beyond: every legal task of {run.env_id}, {run.variant}, is in the training range.")
+
+
+def tasks_in_words(settings: Settings, tasks: "Tasks") -> list[str]:
+    """Several tasks in words, with units."""
+    from envs.tasks import describe_task
+
+    units = environment_maker(settings)(1).task_units
+    count = len(next(iter(tasks.values())))
+    return [describe_task({name: values[i] for name, values in tasks.items()}, units) for i in range(count)]
 
 
 def check_envpool(env_id: str, variant: str) -> str:
@@ -176,12 +262,13 @@ def check_envpool(env_id: str, variant: str) -> str:
     return name
 
 
-def envpool_measure(config: TrainConfig, name: str) -> Callable[[], float]:
+def envpool_measure(settings: Settings, name: str, horizon: int) -> Callable[[], float]:
     """Measures EnvPool's control steps per second, at the sizes of a run and under its first policy's actions."""
     from envs.throughput import envpool_rate
 
-    copies = config.num_tasks * config.num_episodes
-    return lambda: envpool_rate(name, copies, config.horizon, config.rollout_threads, config.initial_std)
+    run = settings.run
+    copies = run.num_tasks * run.num_episodes
+    return lambda: envpool_rate(name, copies, horizon, run.rollout_threads, settings.network.initial_std)
 
 
 def physics_replay(env: "TaskVectorEnv", sampled: "Rollout") -> float:
@@ -191,14 +278,14 @@ def physics_replay(env: "TaskVectorEnv", sampled: "Rollout") -> float:
     return replay_seconds(env, sampled.actions.flatten(0, 1).numpy(), sampled.valid.flatten(0, 1).numpy())
 
 
-def episode_drawing(env_id: str) -> Callable[..., None]:
-    """How the family's episodes are drawn in figures: paths for navigation, rewards over time for the others."""
+def episode_drawing(env_id: str) -> "DrawEpisodes":
+    """How the family's episodes are drawn in figures: as paths where it can, or as rewards over time."""
+    from envs import path_drawing
     from rlmaml.evaluation.figures import draw_rewards
 
-    if env_id != "Navigation2D-v0":
+    draw_paths = path_drawing(env_id)
+    if draw_paths is None:
         return draw_rewards
-
-    from envs.navigation_drawing import draw_paths
 
     def draw(axes: Any, task: Any, episodes: Any, **style: Any) -> None:
         draw_paths(axes, task, [episode.observations for episode in episodes], **style)

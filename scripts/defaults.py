@@ -1,10 +1,8 @@
 """Tuned settings of each task family, in one place; RESULTS.md says what they reach."""
 
-from dataclasses import replace
+from rlmaml.settings.whole import Settings, configure
 
-from rlmaml.settings.config import TrainConfig
-
-NAVIGATION = TrainConfig(
+NAVIGATION = configure(
     env_id="Navigation2D-v0",
     iterations=100,
     inner_steps=3,
@@ -22,10 +20,9 @@ The credit that ``likelihood_ratio`` gives to what is sampled before a step keep
 adapted; with ``log_likelihood`` its standard deviation shrinks early, and the first step suffers.
 """
 
-LOCOMOTION = TrainConfig(
+LOCOMOTION = configure(
     num_tasks=20,
     num_episodes=20,
-    horizon=200,
     inner_steps=2,
     inner_step_sizes=(0.1, 0.05),
     learn_step_sizes=True,
@@ -40,8 +37,7 @@ LOCOMOTION = TrainConfig(
 )
 """Every robot family, unless its own entry below says otherwise."""
 
-SPEED = replace(
-    LOCOMOTION,
+SPEED = LOCOMOTION.changed(
     inner_steps=3,
     inner_step_sizes=(0.1, 0.1, 0.1),
     stage_weights=(0.0, 1.0, 1.0, 1.0),
@@ -53,9 +49,7 @@ SPEED = replace(
 CHEETAH_SCALES = (0.1, *[0.3] * 7, 2.0, 1.0, 2.0, *[5.0] * 6)
 """Of a half-cheetah's 17 observations: height, pitch and joint angles in m and rad, then their rates."""
 
-SHORT = replace(
-    LOCOMOTION,
-    horizon=100,
+SHORT = LOCOMOTION.changed(
     inner_steps=1,
     inner_step_sizes=(0.1,),
     stage_weights=(0.0, 1.0),
@@ -81,8 +75,7 @@ ANT_SCALES = (
 )
 """Of the 125 observations of ``finn2017``'s ant."""
 
-ANT = replace(
-    LOCOMOTION,
+ANT = LOCOMOTION.changed(
     inner_steps=1,
     inner_step_sizes=(0.1,),
     stage_weights=(0.0, 1.0),
@@ -93,20 +86,23 @@ ANT = replace(
 )
 """``finn2017``'s ant: one inner step, because a step of its physics costs as much as five of a half-cheetah's."""
 
-NOT_ADAPTING = replace(SHORT, inner_steps=0, learn_step_sizes=False, stage_weights=(1.0,))
+NOT_ADAPTING = SHORT.changed(inner_steps=0, learn_step_sizes=False, stage_weights=(1.0,))
 
-TUNED: dict[tuple[str, str], TrainConfig] = {
+TUNED: dict[tuple[str, str], Settings] = {
+    ("Navigation2D-v0", "finn2017"): NAVIGATION,
+    ("Navigation2D-v0", "rothfuss2019"): NAVIGATION,
+    ("Navigation2D-v0", "dynamics"): NAVIGATION,
     ("AntDir-v0", "finn2017"): ANT,
-    ("AntVel-v0", "finn2017"): replace(ANT, advantage_scale=3.0),
-    ("HalfCheetahDir-v0", "rothfuss2019"): replace(SHORT, iterations=150),
-    ("HalfCheetahVel-v0", "finn2017"): replace(SPEED, iterations=200),
-    ("HalfCheetahVel-v0", "rothfuss2019"): replace(SHORT, advantage_scale=3.0),
+    ("AntVel-v0", "finn2017"): ANT.changed(advantage_scale=3.0),
+    ("HalfCheetahDir-v0", "rothfuss2019"): SHORT.changed(iterations=150),
+    ("HalfCheetahVel-v0", "finn2017"): SPEED.changed(iterations=200),
+    ("HalfCheetahVel-v0", "rothfuss2019"): SHORT.changed(advantage_scale=3.0),
     ("HalfCheetahChanged-v0", "damaged"): SHORT,
     ("HalfCheetahChanged-v0", "intact"): NOT_ADAPTING,
 }
 """(Environment id, variant) -> settings that were tried and that RESULTS.md reports on."""
 
 
-def locomotion(env_id: str, variant: str) -> TrainConfig:
-    """The settings of a robot family: its tuned ones, or those of every robot."""
-    return replace(TUNED.get((env_id, variant), LOCOMOTION), env_id=env_id, variant=variant)
+def tuned(env_id: str, variant: str) -> Settings:
+    """The settings of a family's variant: its tuned ones, or those of every robot."""
+    return TUNED.get((env_id, variant), LOCOMOTION).changed(env_id=env_id, variant=variant)

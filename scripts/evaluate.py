@@ -1,16 +1,15 @@
 """Adapt a trained policy to held-out tasks and print the mean return after every step."""
 
-import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from common import check_beyond, check_least, environment_maker
+from common import Machine, allow_policy, check_beyond, check_least, environment_maker, in_variant, published
 
 from rlmaml.base.command import run_command
-from rlmaml.base.files import check_new, check_writable, write_atomically
-from rlmaml.settings.config import check_trust_region
+from rlmaml.base.files import check_new, check_writable
+from rlmaml.settings.trust_region import check_trust_region
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,9 @@ class Options:
     """Evaluate on another variant of the family, e.g. a changed robot; by default the one of the training."""
     beyond: bool = False
     """Draw the tasks outside of the training range, where the family has such tasks."""
-    threads: int = 2
-    """Threads of the adaptation, and of the physics."""
+    policy: str | None = None
+    """Let this torch module of your own, FILE.py:NAME, be run; needed where the run's policy is one."""
+    machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
     json: Path | None = None
     """File to which the returns are written, per task and in summary."""
     overwrite: bool = False
@@ -47,7 +47,7 @@ class Options:
             ("--episodes", self.num_episodes, 1),
             ("--steps", self.steps, 0),
             ("--seed", self.seed, 0),
-            ("--threads", self.threads, 1),
+            ("--threads", self.machine.threads, 1),
         )
         check_trust_region(self.trust_region)
 
@@ -58,26 +58,25 @@ def main() -> None:
     check_writable(options.json)
     check_new(options.json, overwrite=options.overwrite)
 
-    from rlmaml.base.threads import check_threads
+    from rlmaml.base.threads import warn_of_idle_threads
     from rlmaml.evaluation.table import evaluation_table
-    from rlmaml.storage.checkpoint import CHECKPOINT, load_checkpoint
+    from rlmaml.storage.checkpoint import load_checkpoint
+    from rlmaml.storage.run_directory import RunDirectory, write_json
     from rlmaml.training.run import evaluate_run, run_settings
 
-    checkpoint = load_checkpoint(options.run_dir / CHECKPOINT)
-    config = replace(checkpoint.config, threads=options.threads, rollout_threads=options.threads)
-    config = replace(
-        config,
-        variant=options.variant or config.variant,
+    allow_policy(options.policy)
+    checkpoint = load_checkpoint(RunDirectory(options.run_dir).checkpoint)
+    settings = in_variant(options.machine.applied(checkpoint.settings), options.variant).changed(
         evaluation_tasks=options.num_tasks,
         evaluation_episodes=options.num_episodes,
         evaluation_steps=options.steps,
     )
-    check_threads(config)
+    warn_of_idle_threads(threads=options.machine.threads)
     if options.beyond:
-        check_beyond(config)
+        check_beyond(settings)
     evaluation = evaluate_run(
-        checkpoint._replace(config=config),
-        environment_maker(config),
+        checkpoint._replace(settings=settings),
+        environment_maker(settings),
         num_tasks=options.num_tasks,
         num_episodes=options.num_episodes,
         steps=options.steps,
@@ -89,20 +88,12 @@ def main() -> None:
     )
     place = " beyond the training range" if options.beyond else ""
     print(f"Mean return on {options.num_tasks} held-out tasks{place}, {options.num_episodes} episodes each:\n")
-    print(
-        evaluation_table(
-            evaluation.summary(),
-            evaluation.terms,
-            config.env_id,
-            config.variant,
-            config.horizon,
-            comparable=not options.beyond and options.trust_region is None,
-        )
-    )
+    comparable = not options.beyond and options.trust_region is None
+    print(evaluation_table(evaluation.summary(), evaluation.terms, published(settings) if comparable else {}))
     if options.json:
-        settings = run_settings(config) | {"iterations_done": checkpoint.iteration, "evaluation_seed": options.seed}
-        settings |= {"beyond": options.beyond, "trust_region": options.trust_region}
-        write_atomically(options.json, json.dumps(evaluation.as_json(settings), indent=2).encode())
+        written = run_settings(settings) | {"iterations_done": checkpoint.iteration, "evaluation_seed": options.seed}
+        written |= {"beyond": options.beyond, "trust_region": options.trust_region}
+        write_json(options.json, evaluation.as_json(written))
 
 
 if __name__ == "__main__":

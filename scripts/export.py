@@ -9,13 +9,17 @@ RUN_DIR may also be a policy that adapt.py wrote. The files map observations (ba
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
-from common import make_task_environment
+from common import allow_policy, make_task_environment
 
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, unwritable, write_atomically
+
+if TYPE_CHECKING:
+    from rlmaml.storage.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Options:
     """Task on which --int8 is measured: parameters by name, such as velocity=1.3; or random."""
     seed: int = 0
     """Seed of all that is drawn: observations, episodes, and a random task."""
+    policy: str | None = None
+    """Let this torch module of your own, FILE.py:NAME, be run; needed where the run's policy is one."""
     overwrite: bool = False
     """Replace files that are already there."""
 
@@ -39,8 +45,11 @@ class Options:
 def main() -> None:
     """Parse, export, verify, time."""
     options = tyro.cli(Options, description=__doc__)
-    beside = options.run_dir if options.run_dir.is_dir() else options.run_dir.parent
-    folder = options.output or beside / "export"
+
+    from rlmaml.storage.run_directory import beside
+
+    directory = beside(options.run_dir)
+    folder = options.output or directory.exported
     suffixes = ["onnx", "pt2", "safetensors", "json"] + (["int8.onnx"] if options.int8 else [])
     files = {suffix: folder / f"policy.{suffix}" for suffix in suffixes}
     check_new(*files.values(), overwrite=options.overwrite)
@@ -53,21 +62,24 @@ def main() -> None:
     from rlmaml.deploy.adaptable import load
 
     torch.set_num_threads(1)
+    allow_policy(options.policy)
     policy = load(options.run_dir)
-    env, task = make_task_environment(policy.config, 20, options.task, options.seed, None, 1)
-    size, control_range = policy.network.observation_size, env.control_range
+    settings = policy.settings.changed(threads=1, rollout_threads=1)
+    env, task = make_task_environment(settings, 20, options.task, options.seed)
+    size, control_range = policy.sizes.observation, env.control_range
+    actor = export.Actor(policy, control_range)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(folder, error) from error
 
-    program = export.export_program(export.Actor(policy, control_range))
+    program = export.export_program(actor)
     export.write_onnx(program, files["onnx"])
     torch.export.save(program, files["pt2"])
     policy.save(files["safetensors"])
     made_with = {
-        "held_out_returns": export.held_out_returns(beside),
-        "data_sheet": data_sheet(policy.config.env_id),
+        "held_out_returns": held_out_returns(directory),
+        "data_sheet": data_sheet(settings.run.env_id),
         **provenance(),
     }
     text = json.dumps(export.card(policy, control_range, dict(env.task_units), made_with), indent=2)
@@ -86,11 +98,19 @@ def main() -> None:
         difference = export.largest_difference(small, policy, control_range, options.seed)
         report(files["int8.onnx"], export.latency(small, size), difference)
         exact, rounded = (
-            export.mean_return(env, controls, control_range, policy.config.horizon, options.seed)
+            export.mean_return(env, controls, control_range, env.horizon, options.seed)
             for controls in (export.load_onnx(files["onnx"]), small)
         )
         print(f"\nReturn on {task}: {exact:.2f} exact, {rounded:.2f} with 8-bit weights (20 episodes each).")
     print(f"\nFiles: {folder}")
+
+
+def held_out_returns(directory: "RunDirectory") -> list[float] | None:
+    """Mean returns after 0, 1, ... inner steps in the evaluation that ended a training; None where there is none."""
+    returns: list[float] | None = (
+        directory.read_evaluation()["returns"]["mean"] if directory.evaluation.exists() else None
+    )
+    return returns
 
 
 def report(path: Path, seconds: float, difference: float) -> None:

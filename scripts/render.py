@@ -1,20 +1,28 @@
 """Film a policy before and after adaptation, side by side on the same task: RUN_DIR/adaptation.mp4 and .gif.
 
 The policy adapts to the task from fresh episodes, as in adapt.py; both films then start from the same state and show
-the most likely actions. For 2-D navigation there is also a still figure of the paths for several tasks.
+the most likely actions. For families that are drawn as paths there is also a still figure of several tasks.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-from common import check_least, environment_maker, episode_drawing, make_task_environment
-from defaults import NAVIGATION
+from common import (
+    Machine,
+    allow_policy,
+    check_least,
+    environment_maker,
+    episode_drawing,
+    in_variant,
+    make_task_environment,
+)
 
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
+from rlmaml.settings.whole import Settings
 
 
 @dataclass(frozen=True)
@@ -37,8 +45,9 @@ class Options:
     """The video, an .mp4 or a .gif; by default both are written, as adaptation.mp4 and adaptation.gif in RUN_DIR."""
     overwrite: bool = False
     """Replace files that are already there."""
-    threads: int = 2
-    """Threads of the physics."""
+    policy: str | None = None
+    """Let this torch module of your own, FILE.py:NAME, be run; needed where the run's policy is one."""
+    machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def __post_init__(self) -> None:
         """Check the numbers before anything is loaded."""
@@ -46,16 +55,20 @@ class Options:
             ("--episodes-per-step", self.num_episodes, 1),
             ("--steps", self.steps, 1),
             ("--seed", self.seed, 0),
-            ("--threads", self.threads, 1),
+            ("--threads", self.machine.threads, 1),
         )
 
 
 def main() -> None:
     """Parse, adapt, film, write."""
     options = tyro.cli(Options, description=__doc__)
-    names = ("adaptation.mp4", "adaptation.gif")
-    targets = [options.output] if options.output else [options.run_dir / name for name in names]
-    stills = options.output.with_suffix(".png") if options.output else options.run_dir / "paths.png"
+
+    from envs import path_drawing
+    from rlmaml.storage.run_directory import RunDirectory
+
+    directory = RunDirectory(options.run_dir)
+    targets = [options.output] if options.output else list(directory.videos)
+    stills = options.output.with_suffix(".png") if options.output else directory.paths
     check_writable(options.output)
     check_new(*targets, stills, overwrite=options.overwrite)
 
@@ -67,17 +80,18 @@ def main() -> None:
 
     for path in targets:
         check_video_path(path)
-    policy = load(options.run_dir)
-    choice = (options.task, options.seed, options.variant, options.threads)
-    scene, description = make_task_environment(policy.config, 1, *choice, render_mode="rgb_array")
+    allow_policy(options.policy)
+    policy = load(options.run_dir).on(options.machine.device, options.machine.rollout_device)
+    settings = options.machine.applied(in_variant(policy.settings, options.variant))
+    scene, description = make_task_environment(settings, 1, options.task, options.seed, render_mode="rgb_array")
     scene.reset(seed=[options.seed])
     try:
         scene.render()
     except RuntimeError as error:
         raise UserError(str(error)) from error
     stride = frame_stride(scene.metadata["render_fps"])
-    robots, _ = make_task_environment(policy.config, options.num_episodes, *choice)
-    with tqdm(total=options.steps + 2 * policy.config.horizon, desc="adapting", unit="step") as bar:
+    robots, _ = make_task_environment(settings, options.num_episodes, options.task, options.seed)
+    with tqdm(total=options.steps + 2 * scene.horizon, desc="adapting", unit="step") as bar:
         for attempt in adapt_in_steps(
             policy, lambda current, visit: current.record(robots, options.seed + visit), options.steps
         ):
@@ -87,33 +101,32 @@ def main() -> None:
         films = [film(scene, actor, options.seed, stride, bar.update) for actor in (policy, adapted)]
     steps = f"{options.steps} gradient step{'s' if options.steps > 1 else ''}"
     captions = ("before adaptation", f"after {steps} on {options.num_episodes} episodes each")
-    frames = list(side_by_side(films, captions, f"{policy.config.env_id}: {description}"))
+    frames = list(side_by_side(films, captions, f"{settings.run.env_id}: {description}"))
     print(f"Task: {description}; return {films[0][-1].earned:.1f} before, {films[1][-1].earned:.1f} after {steps}")
     for path in targets:
         write_video(path, frames, scene.metadata["render_fps"] / stride)
         print(path)
-    if policy.config.env_id == NAVIGATION.env_id:
-        draw_stills(options, stills)
+    if path_drawing(settings.run.env_id):
+        draw_stills(options, settings, stills)
         print(stills)
 
 
-def draw_stills(options: Options, path: Path) -> None:
+def draw_stills(options: Options, settings: Settings, path: Path) -> None:
     """Paths before and after adaptation to four tasks drawn for evaluation, with exploration."""
     from rlmaml.evaluation.figures import adaptation_figure
-    from rlmaml.storage.checkpoint import CHECKPOINT, load_checkpoint
+    from rlmaml.storage.checkpoint import load_checkpoint
+    from rlmaml.storage.run_directory import RunDirectory
     from rlmaml.training.run import evaluate_run
 
-    checkpoint = load_checkpoint(options.run_dir / CHECKPOINT)
-    config = replace(checkpoint.config, variant=options.variant or checkpoint.config.variant)
     evaluation = evaluate_run(
-        checkpoint._replace(config=config),
-        environment_maker(config),
+        load_checkpoint(RunDirectory(options.run_dir).checkpoint)._replace(settings=settings),
+        environment_maker(settings),
         num_tasks=4,
         num_episodes=options.num_episodes,
         steps=options.steps,
         seed=options.seed,
     )
-    figure = adaptation_figure(episode_drawing(config.env_id), evaluation.tasks, evaluation.rollouts)
+    figure = adaptation_figure(episode_drawing(settings.run.env_id), evaluation.tasks, evaluation.rollouts)
     figure.savefig(path, dpi=150)
 
 

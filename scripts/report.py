@@ -5,19 +5,16 @@ baselines are shown beside them. A video made by render.py is shown, or else a s
 robots can be drawn. Everything is inside: the page opens without a network.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
-from common import check_least, environment_maker
+from common import Machine, allow_policy, check_least, environment_maker, published, tasks_in_words
 
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, write_atomically
-
-if TYPE_CHECKING:
-    from rlmaml.results.report import ReportedRun
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,9 @@ class Options:
     """Inner steps; beyond the trained ones, the last step size is used again."""
     seed: int = 10_000
     """Seed of the held-out tasks and of the episodes."""
-    threads: int = 2
-    """Threads of the adaptation, and of the physics."""
+    policy: str | None = None
+    """Let this torch module of your own, FILE.py:NAME, be run; needed where a run's policy is one."""
+    machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
     output: Path | None = None
     """The page; by default report.html in the first run directory."""
     overwrite: bool = False
@@ -48,7 +46,7 @@ class Options:
             ("--episodes", 1 if self.num_episodes is None else self.num_episodes, 1),
             ("--steps", self.steps, 0),
             ("--seed", self.seed, 0),
-            ("--threads", self.threads, 1),
+            ("--threads", self.machine.threads, 1),
         )
         if not self.run_dirs:
             raise UserError("Give one or more directories of runs.")
@@ -57,82 +55,41 @@ class Options:
 def main() -> None:
     """Parse, evaluate each run, write the page."""
     options = tyro.cli(Options, description=__doc__)
-    target = options.output or options.run_dirs[0] / "report.html"
+
+    from rlmaml.storage.run_directory import RunDirectory
+
+    directories = [RunDirectory(run_dir) for run_dir in options.run_dirs]
+    target = options.output or directories[0].report
     check_writable(options.output)
     check_new(target, overwrite=options.overwrite)
 
     from tqdm import tqdm
 
+    from rlmaml.base.threads import warn_of_idle_threads
     from rlmaml.results.compare import comparison_around
-    from rlmaml.results.report import report_page
-    from rlmaml.storage.checkpoint import CHECKPOINT, load_checkpoint
+    from rlmaml.results.report import Sizes, read_runs, report_page, reported
 
-    configs = [load_checkpoint(run_dir / CHECKPOINT).config for run_dir in options.run_dirs]
-    families = {(config.env_id, config.variant) for config in configs}
-    if len(families) > 1:
-        raise UserError(f"The runs are of different families or variants: {sorted(families)}; report on one at a time.")
-    comparison = comparison_around(options.run_dirs, configs[0])
-    runs = [reported(options, run_dir) for run_dir in tqdm(options.run_dirs, desc="evaluating", unit="run")]
-    write_atomically(target, report_page(runs, comparison).encode())
+    allow_policy(options.policy)
+    warn_of_idle_threads(threads=options.machine.threads)
+    checkpoints = read_runs(options.run_dirs)
+    comparison = comparison_around(options.run_dirs, checkpoints[0].settings)
+    sizes = Sizes(options.num_tasks, options.num_episodes, options.steps, options.seed)
+    runs = []
+    for directory, checkpoint in zip(tqdm(directories, desc="evaluating", unit="run"), checkpoints, strict=True):
+        settings = options.machine.applied(checkpoint.settings)
+        runs.append(
+            reported(
+                directory,
+                checkpoint._replace(settings=settings),
+                environment_maker(settings),
+                lambda settings=settings: environment_maker(settings, "rgb_array")(1),  # type: ignore[misc]
+                lambda tasks, settings=settings: tasks_in_words(settings, tasks),  # type: ignore[misc]
+                sizes,
+                tell=print,
+            )
+        )
+    write_atomically(target, report_page(runs, published(runs[0].settings), comparison).encode())
     print(f"{target}, {target.stat().st_size / 1e6:.1f} MB")
-
-
-def reported(options: Options, run_dir: Path) -> "ReportedRun":
-    """One run: evaluated, and with its pictures."""
-    from envs.tasks import describe_task
-    from rlmaml.base.threads import check_threads
-    from rlmaml.deploy.adaptable import load
-    from rlmaml.evaluation.effects import adaptation_effects
-    from rlmaml.results.report import ReportedRun, read_metrics
-    from rlmaml.storage.checkpoint import CHECKPOINT, load_checkpoint
-    from rlmaml.training.run import FIGURE, evaluate_run, run_settings
-
-    checkpoint = load_checkpoint(run_dir / CHECKPOINT)
-    config = replace(checkpoint.config, threads=options.threads, rollout_threads=options.threads)
-    check_threads(config)
-    steps = 0 if config.observe_task else options.steps
-    make_env = environment_maker(config)
-    evaluation = evaluate_run(
-        checkpoint._replace(config=config),
-        make_env,
-        num_tasks=options.num_tasks,
-        num_episodes=options.num_episodes or config.evaluation_episodes,
-        steps=steps,
-        seed=options.seed,
-    )
-    policy = load(run_dir)
-    units = make_env(1).task_units
-    tasks = [{name: values[i] for name, values in evaluation.tasks.items()} for i in range(options.num_tasks)]
-    settings = run_settings(config) | {"iterations_done": checkpoint.iteration, "evaluation_seed": options.seed}
-    picture = run_dir / FIGURE
-    return ReportedRun(
-        name=run_dir.name,
-        settings=settings,
-        metrics=read_metrics(run_dir),
-        evaluation=evaluation,
-        effects=adaptation_effects(policy.network, policy.params, config, evaluation) if steps else None,
-        task_words=[describe_task(task, units) for task in tasks],
-        picture=picture.read_bytes() if picture.exists() else None,
-        video=video(run_dir, options, tasks[0]),
-    )
-
-
-def video(run_dir: Path, options: Options, task: dict[str, object]) -> bytes | None:
-    """The video that render.py made of a run, or a short new one, or none where nothing can be drawn."""
-    from rlmaml.deploy.adaptable import load
-    from rlmaml.evaluation.video import as_video, film_progress
-
-    made = run_dir / "adaptation.mp4"
-    if made.exists():
-        return made.read_bytes()
-    policy = load(run_dir)
-    robots, scene = environment_maker(policy.config)(20), environment_maker(policy.config, "rgb_array")(1)
-    try:
-        frames, rate = film_progress(policy, robots, scene, task, options.seed)
-    except (RuntimeError, UserError) as error:
-        print(f"No video of {run_dir}: {error}")
-        return None
-    return as_video(frames, rate, ".mp4")
 
 
 if __name__ == "__main__":

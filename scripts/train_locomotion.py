@@ -1,16 +1,16 @@
-"""Meta-train MAML-TRPO on a family of robot tasks, and end with returns on tasks drawn for evaluation.
+"""Meta-train on a family of robot tasks, and end with returns on tasks drawn for evaluation.
 
 Usage: train_locomotion.py ID [--variant NAME] [options], e.g. HalfCheetahDir-v0 --variant finn2017. The settings of
-each family and variant are in scripts/defaults.py; ID --help shows them. Everything is kept in the run directory:
-TensorBoard logs, metrics.jsonl, run.json (configuration, versions, commit), a checkpoint, evaluation.json and a
-picture of adaptation. Ctrl-C leaves a usable run; --resume goes on.
+each family and variant are in scripts/defaults.py; ID --help shows them. --algorithm chooses the method, MAML-TRPO by
+default; ID --algorithm NAME --help lists its options. Everything is kept in the run directory: TensorBoard logs,
+metrics.jsonl, run.json (settings, versions, commit), a checkpoint, evaluation.json and a picture of adaptation. Ctrl-C
+leaves a usable run; --resume goes on. torchrun --nproc-per-node=2 scripts/train_locomotion.py ID shares the tasks among
+processes, with the same result.
 """
 
-import argparse
 import sys
 
-from common import default_variant, train_command
-from defaults import NAVIGATION, locomotion
+from common import train_command
 
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
@@ -23,12 +23,9 @@ def main() -> None:
         env_id, arguments = "HalfCheetahDir-v0", ["--help"]
     if not env_id or env_id.startswith("-"):
         raise UserError("Give the task family first, e.g. train_locomotion.py HalfCheetahDir-v0; --help explains.")
-    if env_id == NAVIGATION.env_id:
+    if env_id == "Navigation2D-v0":
         raise UserError(f"{env_id} is not a robot; train it with scripts/train_nav.py.")
-    chosen = argparse.ArgumentParser(add_help=False)
-    chosen.add_argument("--variant")
-    variant = chosen.parse_known_args(arguments)[0].variant or default_variant(env_id)
-    train_command(locomotion(env_id, variant), str(__doc__), arguments)
+    train_command(env_id, str(__doc__), arguments)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,21 @@
-"""Meta-train MAML-TRPO on 2-D navigation, and end with returns on tasks never seen, beside the published ones.
+"""Meta-train on 2-D navigation, and end with returns on tasks never seen, beside the published ones.
 
-Everything is kept in the run directory: TensorBoard logs, metrics.jsonl, run.json (configuration, versions,
-commit), a checkpoint, evaluation.json and a picture of adaptation. Ctrl-C leaves a usable run; --resume goes on.
+--algorithm chooses the method, MAML-TRPO by default; --algorithm NAME --help lists its options. Everything is kept in
+the run directory: TensorBoard logs, metrics.jsonl, run.json (settings, versions, commit), a checkpoint,
+evaluation.json and a picture of adaptation. Ctrl-C leaves a usable run; --resume goes on.
+torchrun --nproc-per-node=2 scripts/train_nav.py shares the tasks among processes, with the same result.
 """
 
 from common import train_command
-from defaults import NAVIGATION
 
 from rlmaml.base.command import run_command
+
+ENV_ID = "Navigation2D-v0"
 
 
 def main() -> None:
     """Parse, train, print the table."""
-    train_command(NAVIGATION, str(__doc__))
+    train_command(ENV_ID, str(__doc__))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The meta-objective is the surrogate return of the stages, weighted: all weight on the last one is MAML,
 
-    J(θ) = Σ_k w_k mean_i E[π_{φ_i,k}(a|s) / π_old(a|s) · A(s, a)],   φ_{i,k+1} = φ_{i,k} − α_k ∇L_i(φ_{i,k}),   φ_{i,0} = θ.
+    J(θ) = Σ_k w_k mean_i E[π_{φ_ik}(a|s) / π_old(a|s) · A(s, a)],   φ_i0 = θ,   φ_i,k+1 = φ_ik − α_k ∇L_i(φ_ik).
 
 The step is the natural gradient in the metric of the stages' KL, seen through the inner steps, as far as that KL
 allows, followed by a line search that adapts anew at every candidate.
@@ -67,8 +67,8 @@ class MamlTrpo:
         mean = mean_over_usable(learner.sums, [batch.valid for batch in stages])
         own_tasks = len(stages[0].valid)
         (every,) = learner.sums.gather([mean.usable])
-        left_out = len(every) - mean.count
-        if not mean.count:
+        left_out = len(every) - mean.num_usable
+        if not mean.num_usable:
             nothing = TrustRegionStep(meta_vector(meta), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, accepted=False)
             return meta, state, TrustRegionReport(*nothing[1:], replay_gap=0.0, tasks_left_out=left_out)
 

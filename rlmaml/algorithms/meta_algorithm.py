@@ -1,7 +1,7 @@
 """What a meta-algorithm is: how meta-parameters change after the last stage. One paper, one file."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -33,12 +33,13 @@ class Learner(NamedTuple):
     """Of the iteration."""
 
 
+@runtime_checkable
 class Report(Protocol):
     """What happened in a meta-update: a ``NamedTuple`` of the algorithm's own."""
 
     @property
     def replay_gap(self) -> float:
-        """Largest ``|log π_replayed − log π_sampled|`` in nats: 0 but for rounding, or the update saw other policies."""
+        """Largest ``|log π_replayed − log π_sampled|`` in nats: rounding, or it saw other policies."""
 
     @property
     def tasks_left_out(self) -> int:
@@ -48,6 +49,7 @@ class Report(Protocol):
         """Everything worth a curve, by name; every number is finite."""
 
 
+@runtime_checkable
 class MetaAlgorithm(Protocol):
     """A meta-algorithm as a value: it is immutable, and its state goes in and comes out."""
 

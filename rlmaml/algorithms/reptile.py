@@ -63,8 +63,8 @@ class Reptile:
         stages = stages[: learner.rule.steps]
         mean = mean_over_usable(learner.sums, [batch.valid for batch in stages])
         (every,) = learner.sums.gather([mean.usable])
-        left_out = len(every) - mean.count
-        if not mean.count:
+        left_out = len(every) - mean.num_usable
+        if not mean.num_usable:
             return meta, state, ReptileReport(0.0, 0.0, 0.0, left_out)
         with region("adapt_again"):
             points = repeated(meta, len(stages[0].valid))
@@ -72,7 +72,7 @@ class Reptile:
             gap = largest(learner.sums, replay_gaps(learner, params[:-1], stages))
         with region("outer_step"):
             moved = [_counted(params[-1][name] - params[0][name], mean.usable) for name in meta.params]
-            towards = mean.total(moved) / mean.count
+            towards = mean.total(moved) / mean.num_usable
             if not towards.isfinite().all():
                 raise NonFiniteError("The adapted parameters", "the inner step sizes are too large for these rewards")
             start = flatten(meta.params.values())

@@ -57,9 +57,7 @@ class RandomStreams:
     def initial_state_seeds(self, k: int, tasks: Sequence[int], num_episodes: int) -> list[int]:
         """One seed per copy, task-major, for the initial states of stage k; tasks are given by their indices."""
         return [
-            seed
-            for task in tasks
-            for seed in _integers(self.generator(Stream.INITIAL_STATES, k, task), num_episodes)
+            seed for task in tasks for seed in _integers(self.generator(Stream.INITIAL_STATES, k, task), num_episodes)
         ]
 
     def action_generators(self, k: int, tasks: Sequence[int]) -> list[np.random.Generator]:

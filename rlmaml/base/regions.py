@@ -28,7 +28,7 @@ def region(name: str) -> Iterator[None]:
 
 @contextmanager
 def listening() -> Iterator[defaultdict[str, float]]:
-    """Wall-clock seconds of every region entered inside the ``with`` block, by name; a listener within it hears alone."""
+    """Wall-clock seconds of every region entered inside the ``with`` block; a listener within it hears alone."""
     seconds: defaultdict[str, float] = defaultdict(float)
     token = _LISTENING.set(seconds)
     try:

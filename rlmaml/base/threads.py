@@ -22,8 +22,8 @@ def warn_of_idle_threads(**asked: int) -> None:
         if count > cores and count not in warned:
             warned.add(count)
             warnings.warn(
-                f"--{name.replace('_', '-')} is {count}, but this machine has {cores} cores; more threads than cores are "
-                "slower.",
+                f"--{name.replace('_', '-')} is {count}, but this machine has {cores} cores; more threads than cores "
+                "are slower.",
                 stacklevel=2,
             )
 

@@ -1,6 +1,6 @@
 """Moving values between devices: the one place where tensors enter the update's device and come back from it."""
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -19,4 +19,4 @@ def move(value: ValueT, device: str | torch.device) -> ValueT:
         moved = type(value)(*(move(part, device) for part in value))
     elif isinstance(value, list | tuple):
         moved = type(value)(move(part, device) for part in value)
-    return moved
+    return cast(ValueT, moved)

@@ -1,12 +1,13 @@
 """What an inner rule is: how task parameters change between stages. Who adapts calls it and knows nothing more."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Meta, Params
 
 
+@runtime_checkable
 class InnerRule(Protocol):
     """A rule as a value: it is immutable, and what it remembers between steps is in the :class:`Adaptation`."""
 

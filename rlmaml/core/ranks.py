@@ -1,5 +1,6 @@
 """Several processes of one run, each with its share of the tasks; rank 0 leads."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -88,10 +89,8 @@ class Ranks:
                 f"There are {self.count} processes, but {num_tasks} tasks (--tasks); each process needs one at least."
             )
         least, more = divmod(num_tasks, self.count)
-        ends = [0]
-        for rank in range(self.count):
-            ends.append(ends[-1] + least + (rank < more))
-        return [range(first, last) for first, last in zip(ends, ends[1:], strict=False)]
+        ends = itertools.accumulate((least + (rank < more) for rank in range(self.count)), initial=0)
+        return [range(first, last) for first, last in itertools.pairwise(ends)]
 
 
 def join_ranks(environment: Mapping[str, str], device: str) -> TaskSums:

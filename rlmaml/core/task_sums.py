@@ -5,7 +5,7 @@ and added over the task axis in one fixed order, so that no sum depends on how m
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,6 +14,7 @@ from torch import Tensor
 from rlmaml.core.parameters import flatten
 
 
+@runtime_checkable
 class TaskSums(Protocol):
     """Which tasks are this process's own, and what all processes found together."""
 
@@ -62,17 +63,17 @@ class TaskMean(NamedTuple):
     sums: TaskSums
     usable: Bool[Tensor, " task"]
     """Which of this process's own tasks count."""
-    count: int
+    num_usable: int
     """How many of all tasks count."""
 
     def of(self, per_task: Float[Tensor, " task"]) -> Float[Tensor, ""]:
         """The mean over all counted tasks of one number per own task."""
         (every,) = self.sums.gather([torch.where(self.usable, per_task, 0.0)])
-        return every.sum() / self.count
+        return every.sum() / self.num_usable
 
     def share(self, per_task: Float[Tensor, " task"]) -> Float[Tensor, ""]:
         """What this process's own tasks contribute to the mean; derivatives pass through it."""
-        return torch.where(self.usable, per_task, 0.0).sum() / self.count
+        return torch.where(self.usable, per_task, 0.0).sum() / self.num_usable
 
     def total(self, per_task: Sequence[Float[Tensor, "task *shape"]]) -> Float[Tensor, " parameter"]:
         """Per-task tensors added over all tasks, one after another as one vector.

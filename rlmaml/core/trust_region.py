@@ -76,7 +76,7 @@ def step_weights(played: Played, mean: TaskMean) -> list[Float[Tensor, "task epi
     return [
         weight
         * (batch.valid & mean.usable.view(-1, 1, 1)).to(batch.advantages)
-        / (batch.valid.sum((1, 2), keepdim=True).clamp(min=1) * mean.count)
+        / (batch.valid.sum((1, 2), keepdim=True).clamp(min=1) * mean.num_usable)
         for weight, batch in zip(played.weights, played.batches, strict=True)
     ]
 

@@ -70,7 +70,7 @@ class TrustRegionRule:
     def _step_alone(self, policy: Policy, params: Params, batch: Batch) -> Params:
         """The step of one task, without task axis."""
         mean = mean_over_usable(ALONE, [batch.valid])
-        if not mean.count:
+        if not mean.num_usable:
             return params
 
         def play(point: Tensor) -> Played:

@@ -14,6 +14,7 @@ import torch
 from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.threads import torch_threads
+from rlmaml.core.devices import move
 from rlmaml.core.distributions import Distribution, Gaussian
 from rlmaml.core.parameters import detached, repeated
 from rlmaml.core.policy import Policy
@@ -67,6 +68,14 @@ class AdaptablePolicy:
     def remembers(self) -> bool:
         """Whether an action depends on more than the observation."""
         return not isinstance(self.network.start(self.weights, (1, 1)), tuple)
+
+    def on(self, device: str, rollout_device: str) -> "AdaptablePolicy":
+        """The same policy with its steps of adaptation on one device, and acting in simulation on another.
+
+        Raises:
+            UserError: a device is none that torch knows.
+        """
+        return replace(self, settings=self.settings.changed(device=device, rollout_device=rollout_device))
 
     def act(self, observation: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """The most likely action at one observation (obs,) or at several (..., obs), within [-1, 1].
@@ -136,8 +145,8 @@ class AdaptablePolicy:
                 distribution = self.network.unroll(before.params, sampled)[0].distribution
             sampled = sampled._replace(log_probs=distribution.log_prob(sampled.actions))
         try:
-            batch = to_batch(sampled, self.settings.advantages)
-            after = rule.step(self.network, per_task, before, batch, self.steps_taken).params
+            here = move((per_task, before, to_batch(sampled, self.settings.advantages)), self.settings.run.device)
+            after = move(rule.step(self.network, *here, self.steps_taken).params, "cpu")
         except NonFiniteError as error:
             raise UserError(f"Adaptation failed: {error}") from error
         if trust_region is not None and all(torch.equal(after[name], old) for name, old in before.params.items()):
@@ -154,8 +163,9 @@ class AdaptablePolicy:
             NonFiniteError: an observation, action or reward is NaN or infinite.
         """
         streams = RandomStreams(seed, Phase.EVALUATION)
+        weights = move(self.weights, self.settings.run.rollout_device)
         with torch_threads(1):
-            sampled = rollout(env, self.network, self.weights, tasks=[0], streams=streams, k=self.steps_taken)
+            sampled = rollout(env, self.network, weights, tasks=[0], streams=streams, k=self.steps_taken)
         return from_rollout(sampled)
 
     def save(self, path: Path) -> None:
@@ -239,7 +249,7 @@ def load(path: Path | str) -> AdaptablePolicy:
 
 
 def as_policy(checkpoint: Checkpoint) -> AdaptablePolicy:
-    """The policy that a checkpoint holds.
+    """The policy that a checkpoint holds, on the CPU wherever it was trained; see :meth:`AdaptablePolicy.on`.
 
     Raises:
         UserError: see :func:`load`.
@@ -249,7 +259,7 @@ def as_policy(checkpoint: Checkpoint) -> AdaptablePolicy:
         network,
         checkpoint.sizes,
         checkpoint.meta,
-        checkpoint.settings,
+        checkpoint.settings.changed(device="cpu", rollout_device="cpu"),
         checkpoint.iteration,
         checkpoint.steps_taken,
     )

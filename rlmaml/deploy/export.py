@@ -11,7 +11,6 @@ program torch alone. The program's graph is a function of its weights and the ob
 ``program.module()(observations)`` gives the same, but checks every input first, which takes longer than to act.
 """
 
-import json
 import logging
 import time
 import warnings
@@ -28,9 +27,7 @@ from torch import Tensor
 
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import AdaptablePolicy
-from rlmaml.policies.policy import ACTIVATIONS
 from rlmaml.sampling.rollout import TaskEnvironment
-from rlmaml.training.run import EVALUATION
 
 Controls: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """Observations (batch, obs) to controls (batch, action)."""
@@ -45,28 +42,21 @@ class Actor(torch.nn.Module):
     Args:
         policy: whose weights are taken.
         control_range: control of a full action, in the units of the robot's actuators.
+
+    Raises:
+        UserError: the policy's kind cannot be a function of observations alone.
     """
 
     def __init__(self, policy: AdaptablePolicy, control_range: float) -> None:
         super().__init__()
-        weights = policy.network.for_raw_observations(policy.weights)
-        self.layers = torch.nn.ModuleList()
-        for index in range(sum(name.endswith(".weight") for name in weights)):
-            weight, bias = weights[f"layer{index}.weight"], weights[f"layer{index}.bias"]
-            layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
-            layer.load_state_dict({"weight": weight, "bias": bias})
-            self.layers.append(layer)
-        self.activation = ACTIVATIONS[policy.network.activation]
-        self.observation_size = policy.network.observation_size
+        self.network = policy.network.deterministic(policy.weights)
+        self.observation_size = policy.sizes.observation
         self.control_range = control_range
         self.requires_grad_(False)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Controls at each row of observations."""
-        hidden = observation
-        for layer in self.layers[:-1]:
-            hidden = self.activation(layer(hidden))
-        controls: Tensor = self.control_range * self.layers[-1](hidden).clamp(-1.0, 1.0)
+        controls: Tensor = self.control_range * self.network(observation).clamp(-1.0, 1.0)
         return controls
 
 
@@ -142,7 +132,7 @@ def largest_difference(controls: Controls, policy: AdaptablePolicy, control_rang
     generator = np.random.default_rng(seed)
     worst = 0.0
     for batch, scale in ((1, 1.0), (7, 0.1), (256, 1.0), (256, 10.0)):
-        seen = scale * generator.standard_normal((batch, policy.network.observation_size), dtype=np.float32)
+        seen = scale * generator.standard_normal((batch, policy.sizes.observation), dtype=np.float32)
         worst = max(worst, float(np.abs(controls(seen) / control_range - policy.act(seen)).max()))
     return worst
 
@@ -173,39 +163,30 @@ def mean_return(env: TaskEnvironment, controls: Controls, control_range: float, 
 
 def card(policy: AdaptablePolicy, control_range: float, task_units: dict[str, str], made_with: dict[str, Any]) -> Any:
     """What a user of the files must know, as plain data."""
-    config = policy.config
+    run = policy.settings.run
     return {
-        "family": config.env_id,
-        "variant": config.variant,
+        "family": run.env_id,
+        "variant": run.variant,
         "task_units": task_units,
-        "observation": {
-            "size": policy.network.observation_size,
-            "units": "as in the data sheet",
-            "divided_by": list(config.observation_scales) or 1.0,
-        },
+        "observation": {"size": policy.sizes.observation, "units": "as in the data sheet"},
         "control": {
-            "size": policy.network.action_size,
+            "size": policy.sizes.action,
             "range": [-control_range, control_range],
             "units": "as in the data sheet",
             "meaning": "most likely action, clipped to [-1, 1], times the control range",
         },
-        "network": {"hidden": list(config.hidden), "activation": config.activation},
+        "network": {"kind": policy.settings.policy, **policy.network.describe()},
         "training": {
+            "algorithm": policy.settings.algorithm,
             "meta_iterations": policy.iteration,
-            "tasks": config.num_tasks,
-            "episodes": config.num_episodes,
-            "horizon": config.horizon,
-            "seed": config.seed,
+            "tasks": run.num_tasks,
+            "episodes": run.num_episodes,
+            "horizon": run.horizon,
+            "seed": run.seed,
         },
         "steps_taken": policy.steps_taken,
         **made_with,
     }
-
-
-def held_out_returns(run_dir: Path) -> list[float] | None:
-    """Mean returns after 0, 1, ... inner steps in the evaluation that ended a training; None where there is none."""
-    path = run_dir / EVALUATION
-    return json.loads(path.read_text())["returns"]["mean"] if path.exists() else None
 
 
 def _onnx_module(name: str) -> Any:

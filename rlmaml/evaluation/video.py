@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ FRAMES_PER_SECOND = 25
 """Most frames per second that are drawn: steps in between are not seen."""
 
 
+@runtime_checkable
 class DrawnEnvironment(TaskEnvironment, Protocol):
     """A task environment that draws its copies."""
 

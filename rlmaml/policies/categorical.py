@@ -64,7 +64,7 @@ class CategoricalPolicy:
         """Layers and scales."""
         return describe_perceptron(self.settings)
 
-    def deterministic(self, params: Params) -> torch.nn.Module:
+    def deterministic(self, params: Params) -> torch.nn.Module:  # noqa: ARG002
         """Refused: exported files hold actions that are vectors.
 
         Raises:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlmaml.core.distributions import Gaussian
 from rlmaml.core.policy import Act
-from rlmaml.core.types import Carry, Outputs, Params, Seen
+from rlmaml.core.types import Carry, Outputs, Params
 from rlmaml.policies.perceptron import (
     Perceptron,
     check_scales,

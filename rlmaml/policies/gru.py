@@ -29,11 +29,11 @@ INPUT, MEMORY = "memory.input", "memory.state"
 
 
 class GruPolicy:
-    """Kind ``gru``: memory h from observation, last action, last reward and first-step flag x (arXiv 1406.1078),
+    """Kind ``gru``: a memory h of observation, last action, last reward and first-step flag x (arXiv 1406.1078).
 
     ``r = σ(W_r x + U_r h)``, ``z = σ(W_z x + U_z h)``, ``n = tanh(W_n x + r ⊙ (U_n h))``, ``h' = (1 − z) ⊙ n + z ⊙ h``,
     and a Gaussian perceptron on h'. It is written from linear maps that broadcast over tasks, because torch's own GRU
-    takes no task axis. The memory is 0 where an episode or a trial begins, and nowhere else is it reset.
+    takes no task axis. The memory is 0 where an episode or a trial begins, and it is reset nowhere else.
 
     Args:
         settings: of the network.
@@ -103,7 +103,7 @@ class GruPolicy:
         """Memory, layers and scales."""
         return {"memory": self.settings.memory, **describe_perceptron(self.settings)}
 
-    def deterministic(self, params: Params) -> torch.nn.Module:
+    def deterministic(self, params: Params) -> torch.nn.Module:  # noqa: ARG002
         """Refused.
 
         Raises:

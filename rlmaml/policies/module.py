@@ -19,7 +19,7 @@ from rlmaml.policies.sizes import Sizes, check_actions
 from rlmaml.settings.policy import ModuleSettings
 
 MakeModule: TypeAlias = Callable[[int, int], torch.nn.Module]
-"""``make(observation_size, action_size)``: a module from ``[*axes, obs]`` to the mean of the actions ``[*axes, action]``."""
+"""``make(observation_size, action_size)``: a module from ``[*axes, obs]`` to the mean action ``[*axes, action]``."""
 
 
 class ModulePolicy:

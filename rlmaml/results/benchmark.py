@@ -1,6 +1,5 @@
 """How long a meta-iteration takes, part by part, and how long an evaluation."""
 
-import dataclasses
 import resource
 import statistics
 import sys
@@ -10,18 +9,16 @@ from typing import Any, TypeAlias
 
 from tqdm import tqdm
 
-from rlmaml.base.provenance import provenance
 from rlmaml.base.random_streams import Phase, RandomStreams
-from rlmaml.base.threads import check_threads, keep_freed_memory
+from rlmaml.base.threads import keep_freed_memory, warn_of_idle_threads
 from rlmaml.core.types import Rollout
 from rlmaml.evaluation.evaluate import evaluate
 from rlmaml.sampling.rollout import TaskEnvironment
-from rlmaml.settings.config import TrainConfig
-from rlmaml.training.initial import initial_theta, make_policy
-from rlmaml.training.run import MakeEnv
+from rlmaml.settings.whole import Settings
+from rlmaml.training.begin import begin, make_method
+from rlmaml.training.run import MakeEnv, check_devices, run_settings
 from rlmaml.training.train import IterationReport, meta_train
 
-PARTS = ("rollout", "environment", "advantages", "adapt", "gradient", "curvature", "line_search")
 WARM_UP = 2
 
 
@@ -34,7 +31,7 @@ Measure: TypeAlias = Callable[[], float]
 
 
 def benchmark(
-    config: TrainConfig, make_env: MakeEnv, repeats: int, replay: Replay | None = None, pool: Measure | None = None
+    settings: Settings, make_env: MakeEnv, repeats: int, replay: Replay | None = None, pool: Measure | None = None
 ) -> dict[str, Any]:
     """Time ``repeats`` consecutive meta-iterations of a fresh run, after two that do not count.
 
@@ -43,20 +40,22 @@ def benchmark(
     valid steps of all rollouts, divided by the time of the rollouts with all that belongs to them.
 
     Args:
-        config: settings of the run.
+        settings: of the run.
         make_env: makes the environment.
         repeats: meta-iterations that count.
         replay: lets the physics alone take each of their steps once more, directly after it; see
             :func:`beside_physics`.
         pool: another simulator, measured after each of them; see :func:`beside_pool`.
     """
+    settings = settings.changed(iterations=WARM_UP + repeats)
+    run = settings.run
+    check_devices(run)
     keep_freed_memory()
-    check_threads(config)
-    env = make_env(config.num_tasks * config.num_episodes)
-    policy = make_policy(config, env)
-    theta = initial_theta(config, policy)
-    config = dataclasses.replace(config, iterations=WARM_UP + repeats)
-    steps = tqdm(meta_train(env, policy, theta, config), total=config.iterations, desc="benchmark", unit="iteration")
+    warn_of_idle_threads(threads=run.threads, rollout_threads=run.rollout_threads)
+    env = make_env(run.num_tasks * run.num_episodes)
+    method = make_method(settings, env)
+    iterations = meta_train(env, method, begin(settings, method), settings)
+    steps = tqdm(iterations, total=run.iterations, desc="benchmark", unit="iteration")
     reports: list[IterationReport] = []
     physics, rates = [], []
     peak = 0.0
@@ -66,15 +65,15 @@ def benchmark(
         peak = peak or peak_memory_mb()
         reports.append(report)
         if replay is not None:
-            streams = RandomStreams(config.seed, iteration=report.iteration)
+            streams = RandomStreams(run.seed, iteration=report.iteration)
             physics.append(replayed(env, report.rollouts, streams, replay))
         if pool is not None:
             rates.append(pool())
     beside = (beside_physics(reports, physics) if physics else {}) | (beside_pool(reports, rates) if rates else {})
-    return summarise(reports, config) | {"peak_memory_mb": peak} | ({"simulators": beside} if beside else {})
+    return summarise(reports, settings) | {"peak_memory_mb": peak} | ({"simulators": beside} if beside else {})
 
 
-def summarise(reports: Sequence[IterationReport], config: TrainConfig) -> dict[str, Any]:
+def summarise(reports: Sequence[IterationReport], settings: Settings) -> dict[str, Any]:
     """The benchmark's figures from the reports of its meta-iterations."""
     totals = [report.seconds["iteration"] for report in reports]
     steps = [_valid_steps(report.rollouts) for report in reports]
@@ -84,18 +83,24 @@ def summarise(reports: Sequence[IterationReport], config: TrainConfig) -> dict[s
             "min": min(totals),
             "max": max(totals),
         },
-        "parts": {part: statistics.median(report.seconds.get(part, 0.0) for report in reports) for part in PARTS},
+        "parts": {part: statistics.median(report.seconds[part] for report in reports) for part in parts(reports)},
         "env_steps": statistics.median(steps),
         "env_steps_per_second": statistics.median(
             count / report.seconds["rollout"] for count, report in zip(steps, reports, strict=True)
         ),
         "peak_memory_mb": peak_memory_mb(),
-        "threads": config.threads,
-        "rollout_threads": config.rollout_threads,
+        "threads": settings.run.threads,
+        "rollout_threads": settings.run.rollout_threads,
         "repeats": len(reports),
-        "config": dataclasses.asdict(config),
-        **provenance(),
+        **run_settings(settings),
     }
+
+
+def parts(reports: Sequence[IterationReport]) -> list[str]:
+    """Names of the parts that every meta-iteration has."""
+    return [
+        name for name in reports[0].seconds if name != "iteration" and all(name in report.seconds for report in reports)
+    ]
 
 
 def replayed(env: TaskEnvironment, rollouts: Sequence[Rollout], streams: RandomStreams, replay: Replay) -> float:
@@ -109,7 +114,7 @@ def replayed(env: TaskEnvironment, rollouts: Sequence[Rollout], streams: RandomS
     """
     seconds = 0.0
     for step, sampled in enumerate(rollouts):
-        env.reset(seed=streams.initial_state_seeds(step, *sampled.valid.shape[:2]))
+        env.reset(seed=streams.initial_state_seeds(step, range(len(sampled.valid)), sampled.valid.shape[1]))
         seconds += replay(env, sampled)
     return seconds
 
@@ -144,7 +149,7 @@ def beside_pool(reports: Sequence[IterationReport], rates: Sequence[float]) -> d
 
 
 def benchmark_evaluation(
-    config: TrainConfig, make_env: MakeEnv, repeats: int, replay: Replay | None = None
+    settings: Settings, make_env: MakeEnv, repeats: int, replay: Replay | None = None
 ) -> dict[str, float]:
     """Time ``repeats`` evaluations of a fresh theta, on as many tasks and episodes as a meta-iteration has.
 
@@ -152,14 +157,22 @@ def benchmark_evaluation(
         ``evaluation_seconds``, a median, and, with ``replay``, ``evaluation_over_physics``.
     """
     keep_freed_memory()
-    env = make_env(config.num_tasks * config.num_episodes)
-    policy = make_policy(config, env)
-    theta = initial_theta(config, policy)
+    run = settings.run
+    env = make_env(run.num_tasks * run.num_episodes)
+    method = make_method(settings, env)
+    meta = begin(settings, method).meta
     seconds, physics = [], []
     for seed in range(repeats):
         start = time.perf_counter()
         done = evaluate(
-            env, policy, theta, config, num_tasks=config.num_tasks, steps=config.evaluation_steps, seed=seed
+            env,
+            method.policy,
+            method.rule,
+            meta,
+            settings,
+            num_tasks=run.num_tasks,
+            steps=run.evaluation_steps,
+            seed=seed,
         )
         seconds.append(time.perf_counter() - start)
         if replay is not None:

@@ -7,10 +7,10 @@ environment steps in training, except the random one, and the same held-out task
 fine-tuned policies are those, out of several, with which they end highest on validation tasks.
 """
 
+import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -22,11 +22,11 @@ from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.files import write_atomically
 from rlmaml.base.intervals import finite_or_none, half_interval
 from rlmaml.evaluation.figures import DrawEpisodes
-from rlmaml.settings.config import TrainConfig, check_resumable, differences, from_json
-from rlmaml.storage.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
-from rlmaml.training.run import EVALUATION, EVALUATION_SEED, MakeEnv, configured_evaluation, run_settings, train
+from rlmaml.settings.whole import Settings, check_resumable, differences, from_plain
+from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint
+from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, write_json
+from rlmaml.training.run import EVALUATION_SEED, MakeEnv, configured_evaluation, run_settings, train
 
-COMPARISON, BEYOND, FINE_TUNED = "comparison.json", "beyond.json", "fine_tuned.json"
 FINE_TUNING = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 """Factors on the configured inner step sizes that are tried for policies that were not meta-trained for these."""
 VALIDATION_SEED = 20_000
@@ -43,59 +43,61 @@ COLOURS = {"maml": "#d1495b", "pretrained": "#00798c", "random": "#9aa4b2", "ora
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 
-def method_config(config: TrainConfig, method: str, seed: int) -> TrainConfig:
+def method_settings(settings: Settings, method: str, seed: int) -> Settings:
     """Settings under which a method is trained for the comparison.
 
     An iteration without inner steps samples ``inner_steps + 1`` times fewer episodes, so there are as many times more.
     The random policy and the oracle start from nothing, whatever ``start_from`` says: the oracle's network is another.
     """
-    config = replace(config, seed=seed)
+    settings = settings.changed(seed=seed)
     if method == "maml":
-        return config
-    alone = config.without_inner_steps()
+        return settings
+    alone = settings.without_inner_steps()
     if method in ("random", "oracle"):
-        alone = replace(alone, start_from="")
+        alone = alone.changed(start_from="")
     if method == "random":
-        return replace(alone, iterations=0)
-    longer = replace(alone, iterations=config.iterations * (config.inner_steps + 1))
-    return replace(longer, observe_task=True, evaluation_steps=0) if method == "oracle" else longer
+        return alone.changed(iterations=0)
+    longer = alone.changed(iterations=settings.run.iterations * (settings.inner.inner_steps + 1))
+    return longer.changed(observe_task=True, evaluation_steps=0) if method == "oracle" else longer
 
 
 def evaluated_run(
-    config: TrainConfig, make_env: MakeEnv, run_dir: Path, draw: DrawEpisodes, *, beyond: bool
+    settings: Settings, make_env: MakeEnv, directory: RunDirectory, draw: DrawEpisodes, *, beyond: bool
 ) -> dict[str, Any]:
-    """A run's evaluation as JSON: the one in its directory if it is of this configuration, or else a new one.
+    """A run's evaluation as JSON: the one in its directory if it is of these settings, or else a new one.
 
     What is missing of the training is done first.
 
     Raises:
-        UserError: the directory holds a run of another configuration, or see :func:`rlmaml.training.run.train`.
+        UserError: the directory holds a run of other settings, or see :func:`rlmaml.training.run.train`.
     """
-    tuned = config.inner_steps == 0 < config.evaluation_steps
+    tuned = settings.inner.inner_steps == 0 < settings.run.evaluation_steps
     tuning = list(FINE_TUNING) if tuned else None
-    path = run_dir / (BEYOND if beyond else FINE_TUNED if tuned else EVALUATION)
+    path = directory.beyond if beyond else directory.fine_tuned if tuned else directory.evaluation
     if path.exists():
         report: dict[str, Any] = json.loads(path.read_text())
-        stored = _config_of(report["config"])
-        if tuned:
-            stored = replace(stored, inner_step_sizes=config.inner_step_sizes)
-        check_resumable(stored, config)
         made = report["config"]
+        stored = from_plain(made["settings"])
+        if tuned:
+            stored = stored.changed(inner_step_sizes=settings.inner.inner_step_sizes)
+        check_resumable(stored, settings)
         alike = (made.get("fine_tuning"), made.get("trust_region"), made.get("beyond", False)) == (tuning, None, beyond)
-        if alike and not differences(stored, config, counted=True):
+        if alike and not differences(stored, settings, counted=True):
             return report
     if not beyond:
-        train(config, make_env, run_dir, resume=True, draw=draw)
+        train(settings, make_env, directory.path, resume=True, draw=draw)
     if beyond or tuned:
-        trained = load_checkpoint(run_dir / CHECKPOINT)._replace(config=config)
+        trained = load_checkpoint(directory.checkpoint)._replace(settings=settings)
         if tuned and beyond:
-            chosen = _config_of(json.loads((run_dir / FINE_TUNED).read_text())["config"])
-            trained = trained._replace(config=replace(config, inner_step_sizes=chosen.inner_step_sizes))
+            chosen = from_plain(json.loads(directory.fine_tuned.read_text())["config"]["settings"])
+            trained = trained._replace(settings=settings.changed(inner_step_sizes=chosen.inner.inner_step_sizes))
         elif tuned:
             trained = fine_tuned(trained, make_env)
         evaluation = configured_evaluation(trained, make_env, EVALUATION_SEED, beyond=beyond)
-        settings = run_settings(trained.config) | {"beyond": beyond, "fine_tuning": tuning}
-        write_atomically(path, json.dumps(evaluation.as_json(settings), indent=2).encode())
+        write_json(
+            path,
+            evaluation.as_json(run_settings(trained.settings) | {"beyond": beyond, "fine_tuning": tuning}),
+        )
     done: dict[str, Any] = json.loads(path.read_text())
     return done
 
@@ -106,9 +108,10 @@ def fine_tuned(trained: Checkpoint, make_env: MakeEnv) -> Checkpoint:
     A policy that was not meta-trained has no reason to be improved by steps of the configured size: it explores
     little in the end, and steps that suit MAML would destroy it. Fairness asks for the best of ``FINE_TUNING``.
     """
-    sizes = trained.config.inner_step_sizes
+    settings = trained.settings
+    sizes = settings.inner.inner_step_sizes
     candidates = [
-        trained._replace(config=replace(trained.config, inner_step_sizes=tuple(factor * size for size in sizes)))
+        trained._replace(settings=settings.changed(inner_step_sizes=tuple(factor * size for size in sizes)))
         for factor in FINE_TUNING
     ]
     return max(candidates, key=lambda one: _final_return(one, make_env))
@@ -117,14 +120,10 @@ def fine_tuned(trained: Checkpoint, make_env: MakeEnv) -> Checkpoint:
 def _final_return(checkpoint: Checkpoint, make_env: MakeEnv) -> float:
     """Mean return on the validation tasks after the last inner step; of steps that diverge, the worst there is."""
     try:
-        return float(configured_evaluation(checkpoint, make_env, VALIDATION_SEED).returns[:, -1].mean())
+        final = configured_evaluation(checkpoint, make_env, VALIDATION_SEED).returns_with_failed[:, -1].mean()
     except NonFiniteError:
         return -math.inf
-
-
-def _config_of(settings: Mapping[str, Any]) -> TrainConfig:
-    """The configuration in what :func:`rlmaml.training.run.run_settings` wrote."""
-    return from_json(json.dumps(settings["config"]))
+    return float(final) if final.isfinite() else -math.inf
 
 
 class MethodReturns(NamedTuple):
@@ -151,32 +150,85 @@ class MethodReturns(NamedTuple):
 class Comparison(NamedTuple):
     """A finished comparison: settings of ``maml``, seeds, and what each method reached on each set of tasks."""
 
-    config: TrainConfig
+    settings: Settings
     seeds: tuple[int, ...]
     results: Mapping[str, Mapping[str, MethodReturns]]
 
 
-def read_comparison(folder: Path) -> Comparison | None:
-    """The comparison in a folder, or None where there is none.
+def compare(
+    settings: Settings,
+    seeds: Sequence[int],
+    make_env: Callable[[Settings], MakeEnv],
+    directory: ComparisonDirectory,
+    draw: DrawEpisodes,
+    *,
+    beyond: bool,
+    overwrite: bool = False,
+    tell: Callable[[str], object] = print,
+) -> Comparison:
+    """Train and evaluate what is missing, and write table's and figure's data and the figure into the directory.
+
+    Args:
+        settings: of ``maml``.
+        seeds: of the trainings.
+        make_env: makes what makes the environments of some settings.
+        directory: of the runs and of the comparison.
+        draw: draws episodes of one task.
+        beyond: also compare beyond the training range.
+        overwrite: replace a comparison of other settings that is there.
+        tell: what is done with a line about what is going on.
+
+    Raises:
+        UserError: the directory holds a comparison of other settings, or see :func:`rlmaml.training.run.train`.
+    """
+    if not overwrite:
+        check_same(read_comparison(directory), settings, seeds)
+    places = [IN_RANGE, BEYOND_RANGE] if beyond else [IN_RANGE]
+    reports: dict[str, dict[str, list[dict[str, Any]]]] = {place: {m: [] for m in METHODS} for place in places}
+    for seed in seeds:
+        for method in METHODS:
+            run = directory.run(method, seed)
+            tell(f"{method}, seed {seed}: {run.path}")
+            own = method_settings(settings, method, seed)
+            for place in places:
+                report = evaluated_run(own, make_env(own), run, draw, beyond=place == BEYOND_RANGE)
+                reports[place][method].append(report)
+            if own.inner.inner_steps == 0 < own.run.evaluation_steps:
+                tell(f"fine-tuned with step sizes {report['config']['settings']['inner']['inner_step_sizes']}")
+    results = {place: {m: gather(runs) for m, runs in methods.items()} for place, methods in reports.items()}
+    comparison = Comparison(settings.changed(seed=seeds[0]), tuple(seeds), results)
+    picture = io.BytesIO()
+    comparison_figure(results).savefig(picture, dpi=150)
+    write_atomically(directory.figure, picture.getvalue())
+    write_json(directory.results, as_plain(comparison))
+    return comparison
+
+
+def read_comparison(directory: ComparisonDirectory) -> Comparison | None:
+    """The comparison in a directory, or None where there is none.
 
     Raises:
         UserError: it cannot be read.
     """
-    path = folder / COMPARISON
+    path = directory.results
     if not path.exists():
         return None
     try:
         stored = json.loads(path.read_text())
         results = {
-            place: {method: MethodReturns(np.array(data["per_task"])) for method, data in part["methods"].items()}
+            place: {
+                method: MethodReturns(np.array(data["per_task"], np.float64))
+                for method, data in part["methods"].items()
+            }
             for place, part in stored["results"].items()
         }
-        return Comparison(_config_of(stored["settings"]), tuple(stored["settings"]["seeds"]), results)
-    except (KeyError, OSError, TypeError, ValueError) as error:
+        settings = from_plain(stored["config"]["settings"])
+        return Comparison(settings, tuple(stored["config"]["seeds"]), results)
+    except (KeyError, OSError, TypeError, ValueError, UserError) as error:
         raise UserError(f"{path} is not of this version. Repeat compare.py with --overwrite; runs are kept.") from error
 
 
-def check_same(stored: Comparison | None, config: TrainConfig, seeds: Sequence[int]) -> None:
+def check_same(stored: Comparison | None, settings: Settings, seeds: Sequence[int]) -> None:
     """Refuse to replace a comparison by one of other settings.
 
     Raises:
@@ -184,7 +236,8 @@ def check_same(stored: Comparison | None, config: TrainConfig, seeds: Sequence[i
     """
     if stored is None:
         return
-    differing = differences(stored.config, replace(config, seed=stored.config.seed), counted=True)
+    same_seed = settings.changed(seed=stored.settings.run.seed)
+    differing = differences(stored.settings, same_seed, counted=True)
     if stored.seeds != tuple(seeds):
         differing.append(f"--seeds was {stored.seeds} and is now {tuple(seeds)}")
     if differing:
@@ -194,15 +247,15 @@ def check_same(stored: Comparison | None, config: TrainConfig, seeds: Sequence[i
         )
 
 
-def comparison_around(run_dirs: Iterable[Path], config: TrainConfig) -> Comparison | None:
-    """The comparison of the same problem in the folder that holds the runs, or None where there is none.
+def comparison_around(run_dirs: Iterable[Path], settings: Settings) -> Comparison | None:
+    """The comparison of the same problem in the directory that holds the runs, or None where there is none.
 
     Raises:
         UserError: there are several, or one cannot be read.
     """
     folders = {run_dir.resolve().parent for run_dir in run_dirs}
-    stored = [comparison for comparison in map(read_comparison, folders) if comparison]
-    found = [comparison for comparison in stored if _problem(comparison.config) == _problem(config)]
+    stored = [comparison for comparison in map(read_comparison, map(ComparisonDirectory, folders)) if comparison]
+    found = [comparison for comparison in stored if problem(comparison.settings) == problem(settings)]
     if len(found) > 1:
         raise UserError("The runs are of several comparisons; report on one at a time.")
     return found[0] if found else None
@@ -254,17 +307,17 @@ def comparison_figure(results: Mapping[str, Mapping[str, MethodReturns]]) -> Fig
     return figure
 
 
-def as_json(comparison: Comparison) -> dict[str, Any]:
+def as_plain(comparison: Comparison) -> dict[str, Any]:
     """Everything in the table and the figure, and how it was made, as plain data."""
-    settings = run_settings(comparison.config) | {"seeds": list(comparison.seeds)}
+    written = run_settings(comparison.settings) | {"seeds": list(comparison.seeds)}
     results = {
         place: {
             "methods": {
                 method: {
-                    "mean": returns.mean.tolist(),
+                    "mean": finite_or_none(returns.mean),
                     "ci95_over_seeds": finite_or_none(returns.over_seeds),
                     "ci95_over_tasks": finite_or_none(returns.over_tasks),
-                    "per_task": returns.per_task.tolist(),
+                    "per_task": [[finite_or_none(task) for task in seed] for seed in returns.per_task],
                 }
                 for method, returns in methods.items()
             },
@@ -272,11 +325,12 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         }
         for place, methods in comparison.results.items()
     }
-    return {"settings": settings, "results": results}
+    return {"config": written, "results": results}
 
 
-def _problem(config: TrainConfig) -> tuple[str, str, int]:
-    return config.env_id, config.variant, config.horizon
+def problem(settings: Settings) -> tuple[str, str, int | None]:
+    """What makes runs comparable: family, variant and horizon."""
+    return settings.run.env_id, settings.run.variant, settings.run.horizon
 
 
 def over_stages(values: Floats, stages: int) -> Floats:

@@ -4,7 +4,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +14,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlmaml.base.errors import UserError
-from rlmaml.evaluation.effects import Effects
+from rlmaml.core.types import Tasks
+from rlmaml.deploy.adaptable import as_policy
+from rlmaml.deploy.rules import adaptation_rule
+from rlmaml.evaluation.effects import Effects, adaptation_effects
 from rlmaml.evaluation.evaluate import Evaluation
-from rlmaml.evaluation.table import PUBLISHED
+from rlmaml.evaluation.video import MakeScene, as_video, film_progress
 from rlmaml.results import compare
-from rlmaml.results.compare import IN_RANGE, METHODS, Comparison, MethodReturns, over_stages
-from rlmaml.training.record import METRICS
-from rlmaml.training.run import EVALUATION_SEED
+from rlmaml.results.compare import IN_RANGE, METHODS, Comparison, MethodReturns, over_stages, problem
+from rlmaml.settings.whole import Settings
+from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint
+from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.training.run import EVALUATION_SEED, MakeEnv, evaluate_run, run_settings
 
 COLOURS = ("#d1495b", "#edae49", "#8f6bc1", "#8d6b48", "#4a7fb5", "#c06a9d")
 """Of the runs."""
@@ -74,8 +79,9 @@ class ReportedRun(NamedTuple):
     """Everything that is shown of one run."""
 
     name: str
-    settings: Mapping[str, Any]
-    """Configuration, commit, versions, machine."""
+    settings: Settings
+    written: Mapping[str, Any]
+    """Settings, commit, versions, machine, as plain data."""
     metrics: Sequence[Mapping[str, Any]]
     """One entry per meta-iteration."""
     evaluation: Evaluation
@@ -89,35 +95,122 @@ class ReportedRun(NamedTuple):
     """An MP4."""
 
 
-def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """The metrics of a run, one entry per meta-iteration.
+class Sizes(NamedTuple):
+    """On what the runs are evaluated."""
+
+    num_tasks: int
+    num_episodes: int | None
+    """None for as many as in the evaluation that ended each training."""
+    steps: int
+    seed: int
+
+
+def read_runs(run_dirs: Sequence[Path]) -> list[Checkpoint]:
+    """The checkpoints of runs of one problem.
 
     Raises:
-        UserError: there are none.
+        UserError: one cannot be read, or they are of different families or variants.
     """
+    checkpoints = [load_checkpoint(RunDirectory(run_dir).checkpoint) for run_dir in run_dirs]
+    families = {problem(checkpoint.settings)[:2] for checkpoint in checkpoints}
+    if len(families) > 1:
+        raise UserError(f"The runs are of different families or variants: {sorted(families)}; report on one at a time.")
+    return checkpoints
+
+
+def reported(
+    directory: RunDirectory,
+    checkpoint: Checkpoint,
+    make_env: MakeEnv,
+    make_scene: MakeScene,
+    in_words: Callable[[Tasks], Sequence[str]],
+    sizes: Sizes,
+    tell: Callable[[str], object] = print,
+) -> ReportedRun:
+    """Everything that is shown of one run: evaluated anew, and with its pictures.
+
+    Args:
+        directory: of the run.
+        checkpoint: its checkpoint, with devices and threads as they are to be used.
+        make_env: makes the environment.
+        make_scene: makes an environment to be filmed.
+        in_words: says tasks in words.
+        sizes: on what it is evaluated.
+        tell: what is done with a line about what could not be had.
+    """
+    settings = checkpoint.settings
+    steps = 0 if settings.run.observe_task else sizes.steps
+    evaluation = evaluate_run(
+        checkpoint,
+        make_env,
+        num_tasks=sizes.num_tasks,
+        num_episodes=sizes.num_episodes or settings.run.evaluation_episodes,
+        steps=steps,
+        seed=sizes.seed,
+    )
+    policy, rule = as_policy(checkpoint).network, adaptation_rule(settings)
+    effects = (
+        adaptation_effects(policy, rule, checkpoint.meta, settings.advantages, evaluation.rollouts) if steps else None
+    )
+    return ReportedRun(
+        name=directory.path.name,
+        settings=settings,
+        written=run_settings(settings) | {"iterations_done": checkpoint.iteration, "evaluation_seed": sizes.seed},
+        metrics=directory.read_metrics(),
+        evaluation=evaluation,
+        effects=effects,
+        task_words=in_words(evaluation.tasks),
+        picture=directory.figure.read_bytes() if directory.figure.exists() else None,
+        video=video_of(directory, checkpoint, make_env, make_scene, evaluation.tasks, sizes.seed, tell),
+    )
+
+
+def video_of(
+    directory: RunDirectory,
+    checkpoint: Checkpoint,
+    make_env: MakeEnv,
+    make_scene: MakeScene,
+    tasks: Tasks,
+    seed: int,
+    tell: Callable[[str], object],
+) -> bytes | None:
+    """The video that was made of a run, or a short new one of the first task, or none where nothing can be drawn."""
+    made = directory.videos[0]
+    if made.exists():
+        return made.read_bytes()
+    task = {name: values[0] for name, values in tasks.items()}
     try:
-        return [json.loads(line) for line in (run_dir / METRICS).read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{run_dir} holds no readable {METRICS}. Give the directory of a run.") from error
+        frames, rate = film_progress(as_policy(checkpoint), make_env(20), make_scene(), task, seed)
+    except (RuntimeError, UserError) as error:
+        tell(f"No video of {directory.path}: {error}")
+        return None
+    return as_video(frames, rate, ".mp4")
 
 
-def report_page(runs: Sequence[ReportedRun], comparison: Comparison | None = None) -> str:
+def report_page(
+    runs: Sequence[ReportedRun],
+    published: Mapping[str, Sequence[float]],
+    comparison: Comparison | None = None,
+) -> str:
     """The page. It loads nothing from elsewhere.
 
     Args:
         runs: one or more runs of the same problem.
+        published: returns after each step that compare, by name.
         comparison: what baselines reached on this problem, where they were run.
     """
-    first = runs[0].settings["config"]
-    title = f"{first['env_id']}, {first['variant']}"
+    first = runs[0].settings.run
+    title = f"{first.env_id}, {first.variant}"
     with rc_context(STYLE):
-        parts = [f"<h1>{html.escape(title)}</h1>", _returns(runs, comparison), _curves(runs)]
+        parts = [f"<h1>{html.escape(title)}</h1>", _returns(runs, published, comparison), _curves(runs)]
         for run in runs:
             parts += [f"<h2>{html.escape(run.name)}</h2>", _media(run), _tasks(run), _changes(run), _settings(run)]
     return PAGE.format(title=html.escape(f"rlmaml: {title}"), body="\n".join(parts))
 
 
-def _returns(runs: Sequence[ReportedRun], comparison: Comparison | None) -> str:
+def _returns(
+    runs: Sequence[ReportedRun], published: Mapping[str, Sequence[float]], comparison: Comparison | None
+) -> str:
     shown = [MethodReturns(run.evaluation.returns.double().numpy()[None]) for run in runs]
     methods = comparison.results[IN_RANGE] if comparison else {}
     stages = max(len(returns.mean) for returns in (*shown, *methods.values()))
@@ -132,8 +225,7 @@ def _returns(runs: Sequence[ReportedRun], comparison: Comparison | None) -> str:
             axes, returns, stages, fmt="s:", color=compare.COLOURS[method], label=f"{method}, {seeds}", fillstyle="none"
         )
         rows.append((f"{method}, {seeds}: {METHODS[method]}", _cells(returns)))
-    config = runs[0].settings["config"]
-    for name, means in PUBLISHED.get((config["env_id"], config["variant"], config["horizon"]), {}).items():
+    for name, means in published.items():
         line = over_stages(np.array(means[:stages]), stages)
         if not comparison:
             axes.plot(range(len(line)), line, "--", color=INK, linewidth=1)
@@ -142,7 +234,7 @@ def _returns(runs: Sequence[ReportedRun], comparison: Comparison | None) -> str:
     axes.set(xlabel="inner steps", ylabel="mean return", xticks=range(stages))
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     tasks, episodes = runs[0].evaluation.rollouts[0].returns.shape
-    size = (tasks, episodes, runs[0].settings["evaluation_seed"])
+    size = (tasks, episodes, runs[0].written["evaluation_seed"])
     note = f"{tasks} held-out tasks, {episodes} episodes each; ± is half the 95 % interval over tasks."
     if comparison:
         note += " " + _comparison_note(comparison, size)
@@ -162,9 +254,9 @@ def _cells(returns: MethodReturns) -> list[str]:
 
 def _comparison_note(comparison: Comparison, size: tuple[int, int, int]) -> str:
     """Where the squares are from, and how to evaluate the runs on as much if it was on something else."""
-    config = comparison.config
-    compared = (config.evaluation_tasks, config.evaluation_episodes, EVALUATION_SEED)
-    note = f"Squares: means over the seeds of {compare.COMPARISON} beside the runs, as trained and evaluated there"
+    run = comparison.settings.run
+    compared = (run.evaluation_tasks, run.evaluation_episodes, EVALUATION_SEED)
+    note = "Squares: means over the seeds of the comparison beside the runs, as trained and evaluated there"
     if size == compared:
         return f"{note}, on the same tasks and as many episodes."
     tasks, episodes, seed = compared
@@ -237,7 +329,7 @@ def _changes(run: ReportedRun) -> str:
 
 
 def _settings(run: ReportedRun) -> str:
-    text = html.escape(json.dumps(run.settings, indent=2))
+    text = html.escape(json.dumps(run.written, indent=2))
     return f"<details><summary>Configuration, versions, commit</summary><pre>{text}</pre></details>"
 
 

@@ -23,9 +23,7 @@ class PerceptronSettings:
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         require(self, "hidden", all(width > 0 for width in self.hidden), "widths above 0")
-        require(
-            self, "observation_scales", all_finite_and_positive(self.observation_scales), "finite numbers above 0"
-        )
+        require(self, "observation_scales", all_finite_and_positive(self.observation_scales), "finite numbers above 0")
 
 
 @dataclass(frozen=True)

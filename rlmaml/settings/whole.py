@@ -16,7 +16,7 @@ from rlmaml.settings.run import RunSettings
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings of a run. ``algorithm`` and ``policy`` say of which classes ``inner``, ``outer`` and ``network`` are."""
+    """All settings of a run; ``algorithm`` and ``policy`` say which classes ``inner``, ``outer``, ``network`` have."""
 
     algorithm: str
     policy: str
@@ -106,6 +106,19 @@ def configure(algorithm: str = "maml-trpo", policy: str = "gaussian", **options:
     classes = owner_classes(algorithm, policy)
     fresh = Settings(algorithm, policy, **{owner: kind() for owner, kind in classes.items()})
     return fresh.changed(**find_method(algorithm).defaults).changed(**options)
+
+
+def as_method(settings: Settings, algorithm: str, policy: str) -> Settings:
+    """The settings of another method or policy kind that agree with these wherever both have a field.
+
+    Raises:
+        UserError: there is no such method or kind.
+    """
+    if (algorithm, policy) == (settings.algorithm, settings.policy):
+        return settings
+    names = {field.name for kind in owner_classes(algorithm, policy).values() for field in dataclasses.fields(kind)}
+    shared = {name: value for name, value in settings.flat().items() if name in names}
+    return configure(algorithm, policy, **shared | dict(find_method(algorithm).defaults))
 
 
 def to_json(settings: Settings) -> str:

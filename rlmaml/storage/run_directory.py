@@ -97,9 +97,7 @@ class RunDirectory:
             report: dict[str, Any] = json.loads(self.evaluation.read_text())
             report["config"]["settings"], report["returns"]["mean"]
         except (KeyError, OSError, TypeError, ValueError) as error:
-            raise UserError(
-                f"There is no evaluation in {self.path}: the run is missing or not finished."
-            ) from error
+            raise UserError(f"There is no evaluation in {self.path}: the run is missing or not finished.") from error
         return report
 
 

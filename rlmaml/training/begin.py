@@ -1,6 +1,5 @@
 """What a run starts from: a policy that fits the environment, a rule, a meta-algorithm, and theta from the seed."""
 
-from pathlib import Path
 from typing import Any
 
 from rlmaml.algorithms.registry import make_meta_algorithm

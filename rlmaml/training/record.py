@@ -156,9 +156,9 @@ class Recorder(AbstractContextManager["Recorder"]):
         if unstable > MOST_UNSTABLE and not self._warned:
             self._warned = True
             warnings.warn(
-                f"In meta-iteration {report.iteration} the simulation of {100 * unstable:.0f} % of the episodes of a "
-                "stage failed. They are left out, so the policy learns from the few others. Check the robot's time step, "
-                "its actuators' range and the speeds it may reach.",
+                f"In meta-iteration {report.iteration} the simulations of {100 * unstable:.0f} % of the episodes of a "
+                "stage were unstable. These are left out, and the policy learns from the few others. Check the robot's "
+                "time step, its actuators' range and the speeds it may reach.",
                 stacklevel=2,
             )
 

@@ -119,8 +119,8 @@ def train_from(
     settings, run = latest.settings, latest.settings.run
     with Recorder(directory, latest.iteration, run.iterations, written) as recorder:
         try:
-            learned = Learned(latest.meta, latest.state)
-            for learned, report in meta_train(env, method, learned, settings, latest.iteration):
+            start = Learned(latest.meta, latest.state)
+            for learned, report in meta_train(env, method, start, settings, latest.iteration):
                 recorder.write(method.policy, learned.meta.params, report)
                 if run.figure_interval and report.iteration % run.figure_interval == 0:
                     figure = adaptation_figure(draw, report.tasks, report.rollouts, num_tasks=2)
@@ -132,7 +132,8 @@ def train_from(
                     save_checkpoint(directory.checkpoint, latest)
         except (NonFiniteError, ReplayError, RankError) as error:
             raise UserError(
-                f"Stopped in meta-iteration {latest.iteration}: {error} {directory.checkpoint} holds the last checkpoint."
+                f"Stopped in meta-iteration {latest.iteration}: {error} {directory.checkpoint} holds the last "
+                "checkpoint."
             ) from error
         except KeyboardInterrupt as error:
             save_checkpoint(directory.checkpoint, latest)

@@ -1,0 +1,112 @@
+"""The flat command line over settings with owners: ``--algorithm`` and ``--policy`` say whose options there are."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+from rlmaml.base.errors import UserError
+from rlmaml.settings.checks import option
+from rlmaml.settings.methods import METHODS
+from rlmaml.settings.whole import Settings, as_method, owner_classes
+
+ScriptT = TypeVar("ScriptT")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What decides which other options there are."""
+
+    algorithm: str
+    """How it meta-learns: maml-trpo, fomaml or reptile; with --help, shows the options of that method."""
+    policy: str
+    """Who acts: gaussian, categorical, gru, or FILE.py:NAME of a torch module of your own, which is then run."""
+
+
+def chosen(arguments: Sequence[str], name: str, default: str) -> str:
+    """The value of one option among others that are not known yet."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(option(name), default=default)
+    return str(getattr(parser.parse_known_args(_spelled(arguments))[0], name))
+
+
+def parse(
+    script: ScriptT,
+    defaults: Callable[[str | None], Settings],
+    description: str,
+    arguments: Sequence[str] | None = None,
+) -> tuple[ScriptT, Settings]:
+    """The options of a training script, and the settings of its run.
+
+    Args:
+        script: default values of the script's own options, a dataclass.
+        defaults: settings of a variant, or of the default one, that the command line may change.
+        description: the script's help text.
+        arguments: the command line; None for the process's own.
+
+    Raises:
+        UserError: the method or the policy kind is unknown, or an option is none that they have.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    start = defaults(chosen(arguments, "variant", "") or None)
+    choice = Choice(
+        chosen(arguments, "algorithm", start.algorithm),
+        chosen(arguments, "policy", start.policy),
+    )
+    start = as_method(start, choice.algorithm, choice.policy)
+    owners = owner_classes(choice.algorithm, choice.policy)
+    check_known(arguments, choice, [type(script), Choice, *owners.values()])
+    parts: dict[str, tuple[Any, Any]] = {"script": (type(script), script), "choice": (Choice, choice)}
+    parts |= {owner: (kind, getattr(start, owner)) for owner, kind in owners.items()}
+    whole = dataclasses.make_dataclass(
+        "Options",
+        [
+            (name, Annotated[kind, tyro.conf.OmitArgPrefixes], dataclasses.field(default=value))
+            for name, (kind, value) in parts.items()
+        ],
+        frozen=True,
+    )
+    parsed: Any = tyro.cli(whole, description=description, args=list(arguments))
+    settings = Settings(
+        parsed.choice.algorithm, parsed.choice.policy, **{owner: getattr(parsed, owner) for owner in owners}
+    )
+    return parsed.script, settings
+
+
+def check_known(arguments: Sequence[str], choice: Choice, kinds: Sequence[type[Any]]) -> None:
+    """Refuse options that none of some dataclasses has.
+
+    Raises:
+        UserError: names the first one, and those there are.
+    """
+    known = [option(field.name) for kind in kinds for field in dataclasses.fields(kind)]
+    legal = {*known, *(name.replace("--", "--no-", 1) for name in known), "--help"}
+    for word in _spelled(arguments):
+        name = word.split("=")[0]
+        if name.startswith("--") and name not in legal:
+            others = [
+                method
+                for method in METHODS
+                if any(name == option(field.name) for field in _fields(method, choice.policy))
+            ]
+            whose = f" It is one of {', '.join(others)}." if others else ""
+            raise UserError(
+                f"{name} is no option of {choice.algorithm} with a {choice.policy} policy.{whose} There are: "
+                f"{', '.join(known)}."
+            )
+
+
+def _fields(method: str, policy: str) -> list[dataclasses.Field[Any]]:
+    return [field for kind in owner_classes(method, policy).values() for field in dataclasses.fields(kind)]
+
+
+def _spelled(arguments: Sequence[str]) -> list[str]:
+    """The words with options spelled by hyphens, as the help shows them."""
+    words = []
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        words.append(name.replace("_", "-") + equals + value if word.startswith("--") else word)
+    return words
