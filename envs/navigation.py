@@ -57,13 +57,9 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from envs.family import Bools, Copies, Floats, Outcome, TaskFamily, finite_box, normalised_box, select_variant
+from envs.navigation_drawing import draw_frame
+from envs.navigation_goals import CORNERS, goal_position
 from envs.tasks import Task, sample_uniform_task
-
-CORNERS = np.array([[2.0, 2.0], [-2.0, 2.0], [-2.0, -2.0], [2.0, -2.0]])
-"""The corners of ``rothfuss2019``, metres, counter-clockwise."""
-
-SHARED_GOAL = np.array([0.3, 0.4])
-"""The goal of every ``dynamics`` task, metres: 0.5 m from the start."""
 
 SPARSE_RADIUS = 0.5
 """``progress_reward`` is 0 nearer to the origin than this, metres in the 1-norm."""
@@ -102,15 +98,6 @@ def actuation(gain: Floats, rotation: Floats, max_displacement: float) -> Floats
     cos, sin = np.cos(rotation), np.sin(rotation)
     matrix = np.stack([np.stack([cos, -sin], axis=-1), np.stack([sin, cos], axis=-1)], axis=-2)
     return np.asarray(max_displacement * gain[..., None, None] * matrix)
-
-
-def goal_position(task: Mapping[str, npt.NDArray[Any]]) -> Floats:
-    """Where the tasks' goals are, metres: parameters (...) to (..., 2)."""
-    if "goal" in task:
-        return np.asarray(task["goal"])
-    if "corner" in task:
-        return np.asarray(CORNERS[task["corner"]])
-    return np.broadcast_to(SHARED_GOAL, (*np.shape(task["rotation"]), 2))
 
 
 @dataclass(frozen=True)
@@ -239,8 +226,6 @@ class Navigation2D(TaskFamily):
 
     def render(self, copy: int) -> npt.NDArray[np.uint8]:
         """The goal, and where this copy has been since its reset."""
-        from envs.navigation_drawing import draw_frame
-
         trail = [position[copy] for position in self._history[self._began[copy] :]]
         landmarks = CORNERS if "corner" in self.task_space.spaces else self._goal[copy, None]
         return draw_frame(np.array(trail), self._goal[copy], landmarks, self._variant.view_half_width)

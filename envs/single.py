@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from envs.episodes import Episodes
 from envs.family import Floats
+from envs.registry import load_family
 from envs.tasks import validate_task
 from envs.window import Window
 
@@ -36,7 +37,7 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
     def __init__(self, family: str, render_mode: str | None = None, **family_options: Any) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f'{family}: render_mode is None, "human" or "rgb_array"; got {render_mode!r}.')
-        self._episodes = Episodes(family, num_copies=1, **family_options)
+        self._episodes = Episodes(family, load_family(family), num_copies=1, **family_options)
         self._window = Window() if render_mode == "human" else None
         world = self._episodes.family
         self.render_mode = render_mode

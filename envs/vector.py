@@ -10,6 +10,7 @@ from gymnasium.vector.utils import batch_space
 from envs.episodes import Episodes
 from envs.family import Bools, Copies, Floats, TaskFamily
 from envs.generators import CopyGenerators, copy_seeds
+from envs.registry import load_family
 from envs.tasks import Task, stack_tasks
 
 
@@ -52,7 +53,7 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
     ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f'{family}: render_mode must be None or "rgb_array"; got {render_mode!r}.')
-        self._episodes = Episodes(family, num_envs, max_episode_steps, **family_options)
+        self._episodes = Episodes(family, load_family(family), num_envs, max_episode_steps, **family_options)
         self._generators = CopyGenerators(num_envs)
         world = self._episodes.family
         self.num_envs = num_envs

@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 
 from envs import TaskVectorEnv, make_tasks_env
-from envs.navigation import (
-    CORNERS,
-    SHARED_GOAL,
-    VARIANTS,
-    actuation,
-    distance_cost,
-    is_reached,
-    progress_reward,
-)
+from envs.navigation import VARIANTS, actuation, distance_cost, is_reached, progress_reward
+from envs.navigation_goals import CORNERS, SHARED_GOAL
 
 
 def navigation(variant: str, **task: Any) -> TaskVectorEnv:
