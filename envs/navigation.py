@@ -37,7 +37,7 @@ Variants
         strongest wind is 0.0283 m. A fixed feedback policy can only cope with rotations below a quarter turn,
         so no single policy solves all tasks.
 
-Horizon: 100 steps (``max_episode_steps`` of the registration).
+Horizon of each variant: 100 steps.
 
 Version history
     v0: first version.
@@ -118,6 +118,8 @@ class NavigationVariant:
     """Task parameter -> its values in tests beyond the training range, where they are wider."""
     task_units: Mapping[str, str]
     """Task parameter -> its unit."""
+    horizon: int
+    """Control steps until an episode is truncated."""
     view_half_width: float
     """Half-width of the pictures, metres."""
 
@@ -131,6 +133,7 @@ VARIANTS = {
         task_parameters={"goal": spaces.Box(-0.5, 0.5, (2,), np.float64)},
         wide_task_parameters={"goal": spaces.Box(-0.75, 0.75, (2,), np.float64)},
         task_units={"goal": "m"},
+        horizon=100,
         view_half_width=0.8,
     ),
     "rothfuss2019": NavigationVariant(
@@ -141,6 +144,7 @@ VARIANTS = {
         task_parameters={"corner": spaces.Discrete(4)},
         wide_task_parameters={},
         task_units={"corner": ""},
+        horizon=100,
         view_half_width=3.0,
     ),
     "dynamics": NavigationVariant(
@@ -155,6 +159,7 @@ VARIANTS = {
         },
         wide_task_parameters={"gain": spaces.Box(0.4, 2.0, (), np.float64)},
         task_units={"wind": "m/step", "gain": "", "rotation": "rad"},
+        horizon=100,
         view_half_width=0.8,
     ),
 }
@@ -171,7 +176,7 @@ class Navigation2D(TaskFamily):
     variants: ClassVar[Mapping[str, NavigationVariant]] = VARIANTS
     frames_per_second = 10
 
-    def __init__(self, num_copies: int, variant: str = "finn2017", threads: int = 1) -> None:
+    def __init__(self, num_copies: int, variant: str | None = None, threads: int = 1) -> None:
         self._variant = select_variant("Navigation2D", VARIANTS, variant)
         self.observation_space = finite_box(2)
         self.action_space = normalised_box(2)

@@ -56,6 +56,9 @@ RANGES: dict[str, dict[str, Ranges]] = {
 }
 EVERY = [(env_id, variant) for env_id, variants in RANGES.items() for variant in variants]
 
+SHORT = {("HalfCheetahVel-v0", "rothfuss2019"), ("HalfCheetahDir-v0", "rothfuss2019")}
+"""Of 100 control steps, as all of HalfCheetahChanged; the other robots' episodes have 200."""
+
 TASK = {"velocity": 0.5, "backward": 1, "direction": np.pi / 2, "distance": 2.0}
 SPEED, PLACE, ACTION, FORCE = (2.0, -1.0), (1.0, -1.0), 0.5, 1000.0
 
@@ -120,6 +123,12 @@ def test_tasks_have_their_ranges_in_training_and_beyond(env_id: str, variant: st
             bounds += [space.start, space.start + space.n - 1] if hasattr(space, "n") else [space.low, space.high]  # type: ignore[attr-defined]
         for bound, value in zip(bounds, expected, strict=True):
             np.testing.assert_allclose(bound, value)
+
+
+@pytest.mark.parametrize(("env_id", "variant"), EVERY)
+def test_an_episode_is_as_long_as_published(env_id: str, variant: str) -> None:
+    is_short = env_id == "HalfCheetahChanged-v0" or (env_id, variant) in SHORT
+    assert load_family(env_id).variants[variant].horizon == (100 if is_short else 200)
 
 
 @pytest.mark.parametrize(("env_id", "variant"), EVERY)

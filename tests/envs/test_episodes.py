@@ -98,6 +98,13 @@ def test_an_episode_that_terminates_in_its_last_step_is_never_truncated(episodes
         assert step.truncated.tolist() == [True, False]
 
 
+def test_without_a_limit_nothing_is_truncated() -> None:
+    episodes = Episodes("Navigation2D-v0", load_family("Navigation2D-v0"), 1)
+    episodes.assign({"goal": [[0.5, 0.5]]})
+    episodes.reset(np.arange(1), {0: np.random.default_rng(0)})
+    assert not any(episodes.step(np.zeros((1, 2))).truncated for _ in range(150))
+
+
 @pytest.mark.parametrize("env_id", ["Navigation2D-v0", "HopperParams-v0"])
 def test_an_oracle_sees_its_task_after_the_observation(env_id: str) -> None:
     make = load_family(env_id)

@@ -16,6 +16,7 @@ def navigation(variant: str, **task: Any) -> TaskVectorEnv:
 
 def test_an_episode_lasts_100_steps_as_published() -> None:
     assert make_tasks_env("Navigation2D-v0", num_envs=1).max_episode_steps == 100
+    assert [variant.horizon for variant in VARIANTS.values()] == [100, 100, 100]
 
 
 def test_finn2017_by_hand() -> None:
