@@ -90,6 +90,9 @@ class LocomotionVariant:
     """Task parameter that is an index -> what its values 0, 1, ... mean."""
     marks: Callable[[Task], Marks] = lambda task: Marks()
     """What a picture shows of one task."""
+    published: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """What -> its published mean returns after 0, 1, 2, ... inner steps, at this variant's own horizon alone. A problem
+    derived from this one has none: ``replace(variant, ..., published={})``."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ Sources
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -122,6 +122,18 @@ class NavigationVariant:
     """Control steps until an episode is truncated."""
     view_half_width: float
     """Half-width of the pictures, metres."""
+    published: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """What -> its published mean returns after 0, 1, 2, ... inner steps, at this variant's own horizon alone. A problem
+    derived from this one has none: ``replace(variant, ..., published={})``."""
+
+
+FINN2017_RETURNS: Mapping[str, tuple[float, ...]] = {
+    "MAML, published": (-40.41, -11.68, -3.33, -3.23),
+    "task given (context), published": (-42.42, -13.90, -5.17, -3.18),
+    "random initialisation, published": (-82.66, -57.96, -53.84, -46.81),
+    "oracle, published": (-2.29,),
+}
+"""Mean returns over 40 test tasks after 0, 1, 2, 3 inner steps (arXiv 1703.03400, with its published result files)."""
 
 
 VARIANTS = {
@@ -135,6 +147,7 @@ VARIANTS = {
         task_units={"goal": "m"},
         horizon=100,
         view_half_width=0.8,
+        published=FINN2017_RETURNS,
     ),
     "rothfuss2019": NavigationVariant(
         max_displacement=0.2,

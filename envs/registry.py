@@ -1,5 +1,6 @@
 """The table of task families: environment id -> where its family is; and what a family says of its variants."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import NamedTuple
 
@@ -79,3 +80,20 @@ def horizon_of(env_id: str, variant: str | None = None) -> int:
             "Give it a field horizon, or call register_family(..., horizon=...)."
         )
     return horizon
+
+
+def published_returns(env_id: str, variant: str | None, horizon: int) -> Mapping[str, tuple[float, ...]]:
+    """Published mean returns that compare with a variant's, the first one's for None, in episodes of ``horizon`` steps.
+
+    They belong to one exactly defined problem at the horizon that its data sheet states, which also names their
+    source, and say nothing about any other: there they are empty.
+
+    Returns:
+        What was trained -> its mean returns after 0, 1, 2, ... inner steps, as many as were published.
+
+    Raises:
+        ValueError: the id or the variant is unknown.
+    """
+    chosen = select_variant(env_id, load_family(env_id).variants, variant)
+    published: Mapping[str, tuple[float, ...]] = getattr(chosen, "published", {})
+    return published if getattr(chosen, "horizon", None) == horizon else {}

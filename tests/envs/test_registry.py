@@ -71,7 +71,7 @@ def test_gymnasium_copies_prints_and_vectorises_the_specs() -> None:
 def test_a_family_of_ones_own_has_its_variants_horizon_or_the_one_it_is_registered_with(
     horizon: int | None, expected: int
 ) -> None:
-    family = LocomotionFamily("Cheetah", {"mine": replace(VELOCITY.variants["finn2017"], horizon=30)})
+    family = LocomotionFamily("Cheetah", {"mine": replace(VELOCITY.variants["finn2017"], horizon=30, published={})})
     try:
         register_family("Cheetah-v0", family, horizon)
         assert horizon_of("Cheetah-v0", "mine") == make_tasks_env("Cheetah-v0", 1).horizon == expected
