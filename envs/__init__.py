@@ -1,8 +1,11 @@
 """Task families as Gymnasium environments.
 
 Importing this package registers every id of ``registry.FAMILIES``. ``gymnasium.make(id)`` gives an ordinary
-single environment, ``gymnasium.make_vec(id, num_envs=...)`` the batched one; both run the same code. The
-default horizon of a family is ``gymnasium.spec(id).max_episode_steps``.
+single environment, ``gymnasium.make_vec(id, num_envs=...)`` the batched one; both run the same code.
+
+An episode is as long as its variant says, :func:`horizon_of`, unless ``max_episode_steps`` is given.
+``gymnasium.spec(id).max_episode_steps`` is the horizon of the default variant. ``gymnasium.make`` limits every variant
+by it, because Gymnasium asks the spec alone; for another variant pass ``max_episode_steps=horizon_of(id, variant)``.
 """
 
 from typing import Any
@@ -10,43 +13,41 @@ from typing import Any
 import gymnasium
 
 from envs.family import FamilyMaker
-from envs.registry import FAMILIES, Entry, find_entry
+from envs.registration import add_to_gymnasium
+from envs.registry import FAMILIES, Entry, find_entry, horizon_of, published_returns
 from envs.vector import TaskVectorEnv
 
-__all__ = ["KNOWN_IDS", "TaskVectorEnv", "make_tasks_env", "register_family"]
+__all__ = ["KNOWN_IDS", "TaskVectorEnv", "horizon_of", "make_tasks_env", "published_returns", "register_family"]
 
 KNOWN_IDS = tuple(FAMILIES)
 
 
-def register_family(env_id: str, family: FamilyMaker, horizon: int) -> None:
+def register_family(env_id: str, family: FamilyMaker, horizon: int | None = None) -> None:
     """Add a task family of your own: from now on its id works wherever those of ``KNOWN_IDS`` do, in this process.
 
     Args:
         env_id: a Gymnasium id, e.g. ``"MyRobot-v0"``.
         family: a :class:`envs.locomotion.LocomotionFamily`, or a class that implements ``TaskFamily``.
-        horizon: control steps until an episode is truncated.
+        horizon: control steps until an episode of any of its variants is truncated; None leaves it to the ``horizon``
+            of each variant.
 
     Raises:
-        ValueError: the id is taken.
+        ValueError: the id is taken, or ``horizon`` is None and a variant states none.
     """
     if env_id in FAMILIES:
         raise ValueError(f'There is a task environment "{env_id}" already; choose another id.')
     FAMILIES[env_id] = Entry(family, horizon)
-    _register(env_id)
-
-
-def _register(env_id: str) -> None:
-    gymnasium.register(
-        env_id,
-        entry_point="envs.single:TaskEnv",
-        vector_entry_point="envs.vector:TaskVectorEnv",
-        max_episode_steps=FAMILIES[env_id].horizon,
-        kwargs={"family": env_id},
-    )
+    try:
+        for variant in family.variants:
+            horizon_of(env_id, variant)
+        add_to_gymnasium(env_id)
+    except Exception:
+        del FAMILIES[env_id]
+        raise
 
 
 for _id in KNOWN_IDS:
-    _register(_id)
+    add_to_gymnasium(_id)
 
 
 def make_tasks_env(env_id: str, num_envs: int, horizon: int | None = None, **options: Any) -> TaskVectorEnv:
@@ -55,7 +56,7 @@ def make_tasks_env(env_id: str, num_envs: int, horizon: int | None = None, **opt
     Args:
         env_id: one of ``KNOWN_IDS``.
         num_envs: number of copies, num_tasks * num_episodes.
-        horizon: control steps until an episode is truncated; None takes the family's default.
+        horizon: control steps until an episode is truncated; None takes the variant's.
         options: options of the family, e.g. ``variant="rothfuss2019"``, and ``render_mode``.
 
     Raises:

@@ -180,6 +180,7 @@ def _with_changes(base: LocomotionVariant, changes: Sequence[Change], joints: Se
         task_labels={"dead_joint": ("intact", *joints)} if "dead_joint" in units else {},
         changes={change.parameter: change.apply for change in changes},
         marks=marks,
+        published={},
     )
 
 
@@ -209,4 +210,5 @@ def random_parameters(
             "friction": scaled("geom_friction", "geom", geoms),
         },
         marks=marks,
+        published={},
     )

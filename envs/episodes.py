@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from envs.family import Bools, Copies, Floats, finite_box
-from envs.registry import load_family
+from envs.family import Bools, Copies, FamilyMaker, Floats, finite_box
 from envs.tasks import Task, repeat_tasks, stack_tasks, task_features, validate_tasks
 
 
@@ -31,7 +30,8 @@ class Episodes:
     """The copies of one family, each with its task, elapsed steps and end-of-episode flags.
 
     Args:
-        family: environment id, looked up in the table of families.
+        family_id: environment id, for messages.
+        make_family: builds the worlds.
         num_copies: how many worlds.
         max_episode_steps: steps after which a copy that did not terminate is truncated; None for never.
         observe_task: whether observations end in the task's parameters, as for the oracle policies of the papers.
@@ -41,23 +41,24 @@ class Episodes:
         observation_space: one copy's observation.
 
     Raises:
-        ValueError: unknown id or variant, or a count that is not a positive integer.
+        ValueError: unknown variant, or a count that is not a positive integer.
     """
 
     def __init__(
         self,
-        family: str,
+        family_id: str,
+        make_family: FamilyMaker,
         num_copies: int,
         max_episode_steps: int | None = None,
         *,
         observe_task: bool = False,
         **family_options: Any,
     ) -> None:
-        _require_positive(f"{family}: num_envs", num_copies)
+        _require_positive(f"{family_id}: num_envs", num_copies)
         if max_episode_steps is not None:
-            _require_positive(f"{family}: max_episode_steps", max_episode_steps)
-        self.family_id = family
-        self.family = load_family(family)(num_copies, **family_options)
+            _require_positive(f"{family_id}: max_episode_steps", max_episode_steps)
+        self.family_id = family_id
+        self.family = make_family(num_copies, **family_options)
         self.num_copies = num_copies
         self._horizon = np.inf if max_episode_steps is None else max_episode_steps
         self._assigned: Task | None = None

@@ -128,18 +128,20 @@ class FamilyMaker(Protocol):
 
     @property
     def variants(self) -> Mapping[str, Any]:
-        """Variant name -> its constants. The first one is the default."""
+        """Variant name -> its constants, among them ``horizon``. The first one is the default."""
 
-    def __call__(self, num_copies: int, **options: Any) -> TaskFamily:
+    def __call__(self, num_copies: int, *_: Any, **options: Any) -> TaskFamily:
         """Build the worlds; an unknown ``variant`` is a ValueError."""
 
 
-def select_variant(family: str, variants: Mapping[str, VariantT], variant: str) -> VariantT:
-    """The constants of a variant.
+def select_variant(family: str, variants: Mapping[str, VariantT], variant: str | None) -> VariantT:
+    """The constants of a variant; None is the first one.
 
     Raises:
         ValueError: the family has no such variant; the message lists those it has.
     """
+    if variant is None:
+        return next(iter(variants.values()))
     if variant not in variants:
         raise ValueError(f'{family} has no variant "{variant}". Choose one of: {", ".join(variants)}.')
     return variants[variant]

@@ -46,7 +46,7 @@ HalfCheetahChanged-v0: run forwards with a robot that is not what it was
     Each of these with ``_velocity`` after its name: the same with
         HalfCheetahVel's reward and ``velocity`` ~ U[0, 3] m/s, wide [0, 4].
 
-Horizon: 200 steps; ``rothfuss2019`` used 100.
+Horizon: 200 steps of 0.01 s for ``finn2017``; 100 of 0.05 s for ``rothfuss2019`` and HalfCheetahChanged.
 
 Version history
     v0: first version.
@@ -57,6 +57,7 @@ Sources
     al. 2019, arXiv:1803.11347.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -121,16 +122,43 @@ GYMNASIUM = Body(
 
 TERMS: dict[str, RewardTerm] = {"control_cost": control(0.05)}
 
+VELOCITY_RETURNS: dict[str, tuple[float, ...]] = {
+    "MAML, published": (-129.53, -78.57, -66.62, -60.78),
+    "pretrained, published": (-158.00, -135.39, -128.47, -133.61),
+    "random initialisation, published": (-254.83, -254.33, -246.79, -230.83),
+    "oracle, published": (-54.47,),
+}
+"""Mean returns over 40 test tasks after 0, 1, 2, 3 inner steps (arXiv 1703.03400, with its published result files)."""
+
+DIRECTION_RETURNS: dict[str, tuple[float, ...]] = {
+    "MAML, published": (-50.69, 293.19, 313.48, 315.65),
+    "pretrained, published": (-43.03, -24.75, -12.85, 19.57),
+    "random initialisation, published": (-35.73, 21.83, 62.32, 86.18),
+    "oracle, published": (442.69,),
+}
+"""Mean returns over 40 test tasks after 0, 1, 2, 3 inner steps (arXiv 1703.03400, with its published result files)."""
+
 VELOCITY = LocomotionFamily(
     "HalfCheetahVel",
-    {"finn2017": at_speed(FINN2017, TERMS, 2.0, 3.0), "rothfuss2019": at_speed(GYMNASIUM, TERMS, 3.0, 4.0)},
+    {
+        "finn2017": replace(at_speed(FINN2017, TERMS, 2.0, 3.0), published=VELOCITY_RETURNS),
+        "rothfuss2019": replace(at_speed(GYMNASIUM, TERMS, 3.0, 4.0), horizon=100),
+    },
 )
 DIRECTION = LocomotionFamily(
     "HalfCheetahDir",
-    {"finn2017": forwards_or_backwards(FINN2017, TERMS), "rothfuss2019": forwards_or_backwards(GYMNASIUM, TERMS)},
+    {
+        "finn2017": replace(forwards_or_backwards(FINN2017, TERMS), published=DIRECTION_RETURNS),
+        "rothfuss2019": replace(forwards_or_backwards(GYMNASIUM, TERMS), horizon=100),
+    },
 )
 
 CHANGED = LocomotionFamily(
     "HalfCheetahChanged",
-    changed_variants(forwards(GYMNASIUM, TERMS), at_speed(GYMNASIUM, TERMS, 3.0, 4.0), joints=JOINTS, heaviest=6.0),
+    changed_variants(
+        replace(forwards(GYMNASIUM, TERMS), horizon=100),
+        VELOCITY.variants["rothfuss2019"],
+        joints=JOINTS,
+        heaviest=6.0,
+    ),
 )

@@ -78,6 +78,8 @@ class LocomotionVariant:
     """Task parameter -> its unit."""
     reward_terms: Mapping[str, RewardTerm]
     """Term name -> term; the reward is their sum in this order."""
+    horizon: int = 200
+    """Control steps until an episode is truncated; by default those of the robots of arXiv 1703.03400."""
     wide_task_parameters: Mapping[str, spaces.Space[Any]] = field(default_factory=dict)
     """Task parameter -> its values in tests beyond the training range, where they are wider."""
     sample_task: Callable[[spaces.Dict, np.random.Generator], Task] = sample_uniform_task
@@ -88,6 +90,9 @@ class LocomotionVariant:
     """Task parameter that is an index -> what its values 0, 1, ... mean."""
     marks: Callable[[Task], Marks] = lambda task: Marks()
     """What a picture shows of one task."""
+    published: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """What -> its published mean returns after 0, 1, 2, ... inner steps, at this variant's own horizon alone. A problem
+    derived from this one has none: ``replace(variant, ..., published={})``."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ class LocomotionFamily:
         Raises:
             ValueError: unknown variant, or a number of threads that is not positive.
         """
-        chosen = select_variant(self.name, self.variants, next(iter(self.variants)) if variant is None else variant)
+        chosen = select_variant(self.name, self.variants, variant)
         if not isinstance(threads, int) or threads < 1:
             raise ValueError(f"{self.name}: threads must be a positive integer; got {threads!r}.")
         return Locomotion(num_copies, chosen, threads)

@@ -37,7 +37,7 @@ Variants
         strongest wind is 0.0283 m. A fixed feedback policy can only cope with rotations below a quarter turn,
         so no single policy solves all tasks.
 
-Horizon: 100 steps (``max_episode_steps`` of the registration).
+Horizon of each variant: 100 steps.
 
 Version history
     v0: first version.
@@ -49,7 +49,7 @@ Sources
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -57,13 +57,9 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from envs.family import Bools, Copies, Floats, Outcome, TaskFamily, finite_box, normalised_box, select_variant
+from envs.navigation_drawing import draw_frame
+from envs.navigation_goals import CORNERS, goal_position
 from envs.tasks import Task, sample_uniform_task
-
-CORNERS = np.array([[2.0, 2.0], [-2.0, 2.0], [-2.0, -2.0], [2.0, -2.0]])
-"""The corners of ``rothfuss2019``, metres, counter-clockwise."""
-
-SHARED_GOAL = np.array([0.3, 0.4])
-"""The goal of every ``dynamics`` task, metres: 0.5 m from the start."""
 
 SPARSE_RADIUS = 0.5
 """``progress_reward`` is 0 nearer to the origin than this, metres in the 1-norm."""
@@ -104,15 +100,6 @@ def actuation(gain: Floats, rotation: Floats, max_displacement: float) -> Floats
     return np.asarray(max_displacement * gain[..., None, None] * matrix)
 
 
-def goal_position(task: Mapping[str, npt.NDArray[Any]]) -> Floats:
-    """Where the tasks' goals are, metres: parameters (...) to (..., 2)."""
-    if "goal" in task:
-        return np.asarray(task["goal"])
-    if "corner" in task:
-        return np.asarray(CORNERS[task["corner"]])
-    return np.broadcast_to(SHARED_GOAL, (*np.shape(task["rotation"]), 2))
-
-
 @dataclass(frozen=True)
 class NavigationVariant:
     """The constants of a variant."""
@@ -131,8 +118,22 @@ class NavigationVariant:
     """Task parameter -> its values in tests beyond the training range, where they are wider."""
     task_units: Mapping[str, str]
     """Task parameter -> its unit."""
+    horizon: int
+    """Control steps until an episode is truncated."""
     view_half_width: float
     """Half-width of the pictures, metres."""
+    published: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """What -> its published mean returns after 0, 1, 2, ... inner steps, at this variant's own horizon alone. A problem
+    derived from this one has none: ``replace(variant, ..., published={})``."""
+
+
+FINN2017_RETURNS: Mapping[str, tuple[float, ...]] = {
+    "MAML, published": (-40.41, -11.68, -3.33, -3.23),
+    "task given (context), published": (-42.42, -13.90, -5.17, -3.18),
+    "random initialisation, published": (-82.66, -57.96, -53.84, -46.81),
+    "oracle, published": (-2.29,),
+}
+"""Mean returns over 40 test tasks after 0, 1, 2, 3 inner steps (arXiv 1703.03400, with its published result files)."""
 
 
 VARIANTS = {
@@ -144,7 +145,9 @@ VARIANTS = {
         task_parameters={"goal": spaces.Box(-0.5, 0.5, (2,), np.float64)},
         wide_task_parameters={"goal": spaces.Box(-0.75, 0.75, (2,), np.float64)},
         task_units={"goal": "m"},
+        horizon=100,
         view_half_width=0.8,
+        published=FINN2017_RETURNS,
     ),
     "rothfuss2019": NavigationVariant(
         max_displacement=0.2,
@@ -154,6 +157,7 @@ VARIANTS = {
         task_parameters={"corner": spaces.Discrete(4)},
         wide_task_parameters={},
         task_units={"corner": ""},
+        horizon=100,
         view_half_width=3.0,
     ),
     "dynamics": NavigationVariant(
@@ -168,6 +172,7 @@ VARIANTS = {
         },
         wide_task_parameters={"gain": spaces.Box(0.4, 2.0, (), np.float64)},
         task_units={"wind": "m/step", "gain": "", "rotation": "rad"},
+        horizon=100,
         view_half_width=0.8,
     ),
 }
@@ -184,7 +189,7 @@ class Navigation2D(TaskFamily):
     variants: ClassVar[Mapping[str, NavigationVariant]] = VARIANTS
     frames_per_second = 10
 
-    def __init__(self, num_copies: int, variant: str = "finn2017", threads: int = 1) -> None:
+    def __init__(self, num_copies: int, variant: str | None = None, threads: int = 1) -> None:
         self._variant = select_variant("Navigation2D", VARIANTS, variant)
         self.observation_space = finite_box(2)
         self.action_space = normalised_box(2)
@@ -239,8 +244,6 @@ class Navigation2D(TaskFamily):
 
     def render(self, copy: int) -> npt.NDArray[np.uint8]:
         """The goal, and where this copy has been since its reset."""
-        from envs.navigation_drawing import draw_frame
-
         trail = [position[copy] for position in self._history[self._began[copy] :]]
         landmarks = CORNERS if "corner" in self.task_space.spaces else self._goal[copy, None]
         return draw_frame(np.array(trail), self._goal[copy], landmarks, self._variant.view_half_width)

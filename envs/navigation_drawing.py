@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pygame
 
 from envs.family import Floats
-from envs.navigation import CORNERS, goal_position
+from envs.navigation_goals import CORNERS, goal_position
 from envs.tasks import Task
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ def draw_frame(trail: Floats, goal: Floats, landmarks: Floats, view_half_width: 
         landmarks: places that might be the goal, (k, 2) metres.
         view_half_width: metres from the centre of the picture, which is the origin, to its edge.
     """
+    import pygame
+
     size = FRAME_SIZE * _OVERSAMPLING
     canvas = pygame.Surface((size, size))
     canvas.fill(_PAPER)

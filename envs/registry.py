@@ -1,34 +1,37 @@
-"""The table of task families: environment id -> where its family is, and its horizon."""
+"""The table of task families: environment id -> where its family is; and what a family says of its variants."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import NamedTuple
 
-from envs.family import FamilyMaker
+from envs.family import FamilyMaker, select_variant
 
 
 class Entry(NamedTuple):
-    """A family, or where it is, ``"module:name"`` imported on first use; and its default horizon in steps."""
+    """A family of the table."""
 
     family: str | FamilyMaker
-    horizon: int
+    """The family, or where it is: ``"module:name"``, imported on first use."""
+    horizon: int | None = None
+    """Control steps of an episode of every variant, in place of what the variants say; None leaves it to them."""
 
 
 FAMILIES = {
-    "Navigation2D-v0": Entry("envs.navigation:Navigation2D", horizon=100),
-    "HalfCheetahVel-v0": Entry("envs.half_cheetah:VELOCITY", horizon=200),
-    "HalfCheetahDir-v0": Entry("envs.half_cheetah:DIRECTION", horizon=200),
-    "HalfCheetahChanged-v0": Entry("envs.half_cheetah:CHANGED", horizon=200),
-    "AntVel-v0": Entry("envs.ant:VELOCITY", horizon=200),
-    "AntDir-v0": Entry("envs.ant:DIRECTION", horizon=200),
-    "AntDir2D-v0": Entry("envs.ant:PLANE_DIRECTION", horizon=200),
-    "AntGoal-v0": Entry("envs.ant:GOAL", horizon=200),
-    "AntChanged-v0": Entry("envs.ant:CHANGED", horizon=200),
-    "Walker2dVel-v0": Entry("envs.walker2d:VELOCITY", horizon=200),
-    "Walker2dParams-v0": Entry("envs.walker2d:PARAMETERS", horizon=200),
-    "HopperParams-v0": Entry("envs.hopper:PARAMETERS", horizon=200),
-    "HumanoidDir2D-v0": Entry("envs.humanoid:PLANE_DIRECTION", horizon=200),
-    "RoverGoal-v0": Entry("envs.rover:GOAL", horizon=100),
-    "SwimmerVel-v0": Entry("envs.swimmer:VELOCITY", horizon=200),
+    "Navigation2D-v0": Entry("envs.navigation:Navigation2D"),
+    "HalfCheetahVel-v0": Entry("envs.half_cheetah:VELOCITY"),
+    "HalfCheetahDir-v0": Entry("envs.half_cheetah:DIRECTION"),
+    "HalfCheetahChanged-v0": Entry("envs.half_cheetah:CHANGED"),
+    "AntVel-v0": Entry("envs.ant:VELOCITY"),
+    "AntDir-v0": Entry("envs.ant:DIRECTION"),
+    "AntDir2D-v0": Entry("envs.ant:PLANE_DIRECTION"),
+    "AntGoal-v0": Entry("envs.ant:GOAL"),
+    "AntChanged-v0": Entry("envs.ant:CHANGED"),
+    "Walker2dVel-v0": Entry("envs.walker2d:VELOCITY"),
+    "Walker2dParams-v0": Entry("envs.walker2d:PARAMETERS"),
+    "HopperParams-v0": Entry("envs.hopper:PARAMETERS"),
+    "HumanoidDir2D-v0": Entry("envs.humanoid:PLANE_DIRECTION"),
+    "RoverGoal-v0": Entry("envs.rover:GOAL"),
+    "SwimmerVel-v0": Entry("envs.swimmer:VELOCITY"),
 }
 
 
@@ -60,3 +63,37 @@ def data_sheet(env_id: str) -> str | None:
     """
     family = find_entry(env_id).family
     return import_module(family.split(":")[0]).__doc__ if isinstance(family, str) else None
+
+
+def horizon_of(env_id: str, variant: str | None = None) -> int:
+    """Control steps until an episode of a variant, the first by default, is truncated.
+
+    Raises:
+        ValueError: the id or the variant is unknown, or the variant states no horizon.
+    """
+    entry = find_entry(env_id)
+    chosen = select_variant(env_id, load_family(env_id).variants, variant)
+    horizon: int | None = getattr(chosen, "horizon", None) if entry.horizon is None else entry.horizon
+    if horizon is None:
+        raise ValueError(
+            f"{env_id}: the variant {variant or 'that is the default'} states no horizon. "
+            "Give it a field horizon, or call register_family(..., horizon=...)."
+        )
+    return horizon
+
+
+def published_returns(env_id: str, variant: str | None, horizon: int) -> Mapping[str, tuple[float, ...]]:
+    """Published mean returns that compare with a variant's, the first one's for None, in episodes of ``horizon`` steps.
+
+    They belong to one exactly defined problem at the horizon that its data sheet states, which also names their
+    source, and say nothing about any other: there they are empty.
+
+    Returns:
+        What was trained -> its mean returns after 0, 1, 2, ... inner steps, as many as were published.
+
+    Raises:
+        ValueError: the id or the variant is unknown.
+    """
+    chosen = select_variant(env_id, load_family(env_id).variants, variant)
+    published: Mapping[str, tuple[float, ...]] = getattr(chosen, "published", {})
+    return published if getattr(chosen, "horizon", None) == horizon else {}

@@ -110,6 +110,7 @@ def with_worn_wheels(base: LocomotionVariant) -> LocomotionVariant:
         wide_task_parameters={**base.wide_task_parameters, "wear": spaces.Box(0.4, 1.0, (2,), np.float64)},
         task_units={**base.task_units, "obstacles": "m", "wear": ""},
         reward_terms=base.reward_terms,
+        horizon=100,
         sample_task=sample_task,
         changes={
             "obstacles": placed("body_pos", "body", OBSTACLES, slice(0, 2)),

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from envs.episodes import Episodes
 from envs.family import Floats
+from envs.registry import load_family
 from envs.tasks import validate_task
 from envs.window import Window
 
@@ -18,25 +19,33 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
 
     ``reset``'s info holds the task of the episode; ``step``'s info holds the reward terms by name, whose sum
     is the reward, and ``"instability"``, the cause, in a step in which the simulation
-    went unstable. The time limit is Gymnasium's ``TimeLimit`` wrapper, added by ``gymnasium.make``.
+    went unstable. The time limit is Gymnasium's ``TimeLimit`` wrapper, added by ``gymnasium.make``: the horizon of the
+    family's default variant unless ``make`` is told another.
 
     Args:
         family: environment id, e.g. ``"Navigation2D-v0"``.
+        max_episode_steps: control steps until an episode is truncated by this environment itself; None for never.
         render_mode: None, ``"rgb_array"`` or ``"human"`` (a window that follows every reset and step).
         family_options: options of the family, e.g. ``variant="finn2017"``, and ``observe_task`` for observations
             that end in the task's parameters, scaled: what an oracle sees.
 
     Raises:
-        ValueError: unknown id, variant or render mode.
+        ValueError: unknown id, variant or render mode; ``max_episode_steps`` not positive.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"]}  # noqa: RUF012 (as Gymnasium reads it)
     _only_copy: ClassVar = np.arange(1)
 
-    def __init__(self, family: str, render_mode: str | None = None, **family_options: Any) -> None:
+    def __init__(
+        self,
+        family: str,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        **family_options: Any,
+    ) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f'{family}: render_mode is None, "human" or "rgb_array"; got {render_mode!r}.')
-        self._episodes = Episodes(family, num_copies=1, **family_options)
+        self._episodes = Episodes(family, load_family(family), 1, max_episode_steps, **family_options)
         self._window = Window() if render_mode == "human" else None
         world = self._episodes.family
         self.render_mode = render_mode

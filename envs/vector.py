@@ -10,6 +10,7 @@ from gymnasium.vector.utils import batch_space
 from envs.episodes import Episodes
 from envs.family import Bools, Copies, Floats, TaskFamily
 from envs.generators import CopyGenerators, copy_seeds
+from envs.registry import horizon_of, load_family
 from envs.tasks import Task, stack_tasks
 
 
@@ -27,10 +28,13 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
     Args:
         family: environment id, e.g. ``"Navigation2D-v0"``.
         num_envs: number of copies.
-        max_episode_steps: steps until an episode is truncated; None for never.
+        max_episode_steps: control steps until an episode is truncated; None takes the variant's horizon.
         render_mode: None or ``"rgb_array"``.
         family_options: options of the family, e.g. ``variant="finn2017"``, and ``observe_task`` for observations
             that end in the task's parameters, scaled: what an oracle sees.
+
+    Attributes:
+        horizon: the largest number of control steps of an episode, ``max_episode_steps``.
 
     Raises:
         ValueError: unknown id, variant or render mode; ``num_envs`` or ``max_episode_steps`` not positive.
@@ -52,11 +56,12 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
     ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f'{family}: render_mode must be None or "rgb_array"; got {render_mode!r}.')
-        self._episodes = Episodes(family, num_envs, max_episode_steps, **family_options)
+        steps = horizon_of(family, family_options.get("variant")) if max_episode_steps is None else max_episode_steps
+        self._episodes = Episodes(family, load_family(family), num_envs, steps, **family_options)
         self._generators = CopyGenerators(num_envs)
         world = self._episodes.family
         self.num_envs = num_envs
-        self.max_episode_steps = max_episode_steps
+        self.horizon = self.max_episode_steps = steps
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": world.frames_per_second}
         self.single_observation_space = self._episodes.observation_space

@@ -6,7 +6,7 @@ from gymnasium import spaces
 
 from envs import ant, half_cheetah, hopper, walker2d
 from envs.bodies import factor_box, scalar_box
-from envs.changes import damaged_actuator, placed, sample_factors, scaled
+from envs.changes import changed_variants, damaged_actuator, placed, random_parameters, sample_factors, scaled
 from envs.locomotion import LocomotionFamily
 from envs.physics import Physics, Simulation, indices
 
@@ -122,3 +122,13 @@ def test_named_objects_are_scaled_and_placed_in_their_copies_alone(field: str, c
     placed(field, "body", names, columns)(physics, np.array([1]), values)
     after = physics.field(field).reshape(3, physics.model.nbody, -1)
     np.testing.assert_array_equal(after[1][bodies][:, columns], values[0])
+
+
+def test_what_was_published_of_a_robot_says_nothing_of_one_that_is_changed() -> None:
+    base = half_cheetah.VELOCITY.variants["finn2017"]
+    assert base.published
+    changed = changed_variants(base, base, joints=half_cheetah.JOINTS, heaviest=6.0)
+    random = random_parameters(base, num_bodies=7, joints=half_cheetah.JOINTS, geoms=["floor"])
+    for variant in (*changed.values(), random):
+        assert not variant.published
+        assert variant.horizon == base.horizon

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs import KNOWN_IDS, make_tasks_env
+from envs import KNOWN_IDS, horizon_of, make_tasks_env, published_returns
 from envs.locomotion import Motion
 from envs.registry import load_family
 
@@ -55,6 +55,9 @@ RANGES: dict[str, dict[str, Ranges]] = {
     "SwimmerVel-v0": {"gymnasium": {"velocity": (0, 0.2, 0, 0.3)}},
 }
 EVERY = [(env_id, variant) for env_id, variants in RANGES.items() for variant in variants]
+
+SHORT = {("HalfCheetahVel-v0", "rothfuss2019"), ("HalfCheetahDir-v0", "rothfuss2019")}
+"""Of 100 control steps, as all of HalfCheetahChanged; the other robots' episodes have 200."""
 
 TASK = {"velocity": 0.5, "backward": 1, "direction": np.pi / 2, "distance": 2.0}
 SPEED, PLACE, ACTION, FORCE = (2.0, -1.0), (1.0, -1.0), 0.5, 1000.0
@@ -123,6 +126,12 @@ def test_tasks_have_their_ranges_in_training_and_beyond(env_id: str, variant: st
 
 
 @pytest.mark.parametrize(("env_id", "variant"), EVERY)
+def test_an_episode_is_as_long_as_published(env_id: str, variant: str) -> None:
+    is_short = env_id == "HalfCheetahChanged-v0" or (env_id, variant) in SHORT
+    assert load_family(env_id).variants[variant].horizon == (100 if is_short else 200)
+
+
+@pytest.mark.parametrize(("env_id", "variant"), EVERY)
 def test_terms_are_those_of_a_motion_reckoned_by_hand(env_id: str, variant: str) -> None:
     definition: Any = load_family(env_id).variants[variant]
     physics: Any = SimpleNamespace(outputs={"cfrc_ext": np.full((2, 14, 6), FORCE)})
@@ -142,3 +151,28 @@ def test_terms_are_those_of_a_motion_reckoned_by_hand(env_id: str, variant: str)
         assert standing == pytest.approx(value, rel=1e-12)
         survives = name == "survive_reward" and variant != "finn2017"  # finn2017 pays also in the step of a fall
         assert fallen == (0.0 if survives else standing)
+
+
+MAML = {
+    ("Navigation2D-v0", "finn2017"): ("MAML, published", (-40.41, -11.68, -3.33, -3.23)),
+    ("HalfCheetahVel-v0", "finn2017"): ("MAML, published", (-129.53, -78.57, -66.62, -60.78)),
+    ("HalfCheetahDir-v0", "finn2017"): ("MAML, published", (-50.69, 293.19, 313.48, 315.65)),
+    ("AntVel-v0", "finn2017"): ("MAML, published", (30.58, 96.74, 100.06, 101.41)),
+    ("AntDir-v0", "finn2017"): ("MAML, 40 episodes, published", (8.66, 499.15, 500.68, 499.11)),
+}
+
+
+def test_published_returns_belong_to_their_own_problem_at_its_own_horizon_alone() -> None:
+    for env_id in KNOWN_IDS:
+        for variant in load_family(env_id).variants:
+            horizon = horizon_of(env_id, variant)
+            published = published_returns(env_id, variant, horizon)
+            assert bool(published) == ((env_id, variant) in MAML)
+            if published:
+                name, returns = MAML[env_id, variant]
+                assert published[name] == returns
+                assert len(published["oracle, published"]) == 1
+                assert all(len(means) in (1, 4) for means in published.values())
+                assert not published_returns(env_id, variant, horizon + 1)
+    with pytest.raises(ValueError, match="has no variant"):
+        published_returns("AntDir-v0", "none", 200)

@@ -7,7 +7,7 @@ from gymnasium import spaces
 
 from envs.episodes import Episodes
 from envs.family import Bools, Copies, Floats, Outcome, TaskFamily, finite_box, normalised_box
-from envs.registry import FAMILIES, Entry
+from envs.registry import load_family
 from envs.tasks import Task, task_features
 
 
@@ -52,9 +52,8 @@ class Careless(TaskFamily):
 
 
 @pytest.fixture
-def episodes(monkeypatch: pytest.MonkeyPatch) -> Episodes:
-    monkeypatch.setitem(FAMILIES, "Careless-v0", Entry(f"{__name__}:Careless", horizon=2))
-    return Episodes("Careless-v0", num_copies=2, max_episode_steps=2)
+def episodes() -> Episodes:
+    return Episodes("Careless-v0", Careless, num_copies=2, max_episode_steps=2)
 
 
 def test_what_a_family_reports_about_stopped_copies_is_overruled(episodes: Episodes) -> None:
@@ -99,9 +98,17 @@ def test_an_episode_that_terminates_in_its_last_step_is_never_truncated(episodes
         assert step.truncated.tolist() == [True, False]
 
 
+def test_without_a_limit_nothing_is_truncated() -> None:
+    episodes = Episodes("Navigation2D-v0", load_family("Navigation2D-v0"), 1)
+    episodes.assign({"goal": [[0.5, 0.5]]})
+    episodes.reset(np.arange(1), {0: np.random.default_rng(0)})
+    assert not any(episodes.step(np.zeros((1, 2))).truncated for _ in range(150))
+
+
 @pytest.mark.parametrize("env_id", ["Navigation2D-v0", "HopperParams-v0"])
 def test_an_oracle_sees_its_task_after_the_observation(env_id: str) -> None:
-    plain, oracle = Episodes(env_id, 4), Episodes(env_id, 4, observe_task=True)
+    make = load_family(env_id)
+    plain, oracle = Episodes(env_id, make, 4), Episodes(env_id, make, 4, observe_task=True)
     generators = {copy: np.random.default_rng(copy) for copy in range(4)}
     again = {copy: np.random.default_rng(copy) for copy in range(4)}
     seen, told = plain.reset(np.arange(4), generators), oracle.reset(np.arange(4), again)

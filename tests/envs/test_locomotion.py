@@ -185,7 +185,7 @@ EVERY_FALL = [(env_id, variant) for env_id in FALLEN for variant in load_family(
 
 @pytest.mark.parametrize(("env_id", "variant"), EVERY_FALL)
 def test_a_robot_that_fell_ends_its_episode_and_lies_still_where_its_data_sheet_says(env_id: str, variant: str) -> None:
-    episodes = Episodes(env_id, NUM_COPIES, 5, variant=variant)
+    episodes = Episodes(env_id, load_family(env_id), NUM_COPIES, 5, variant=variant)
     assert isinstance(episodes.family, Locomotion)
     physics = episodes.family.physics
     episodes.reset(COPIES, {copy: np.random.default_rng(copy) for copy in range(NUM_COPIES)})
@@ -211,7 +211,7 @@ def test_every_robot_is_seen_to_fall() -> None:
 
 
 def test_an_exploding_robot_ends_its_episode_with_the_cause() -> None:
-    episodes = Episodes("HalfCheetahVel-v0", 3, 10, variant="rothfuss2019")
+    episodes = Episodes("HalfCheetahVel-v0", load_family("HalfCheetahVel-v0"), 3, 10, variant="rothfuss2019")
     assert isinstance(episodes.family, Locomotion)
     episodes.reset(COPIES, {copy: np.random.default_rng(copy) for copy in range(3)})
     episodes.family.physics.field("actuator_gear")[1] *= 1e9

@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 
 from envs import TaskVectorEnv, make_tasks_env
-from envs.navigation import (
-    CORNERS,
-    SHARED_GOAL,
-    VARIANTS,
-    actuation,
-    distance_cost,
-    is_reached,
-    progress_reward,
-)
+from envs.navigation import VARIANTS, actuation, distance_cost, is_reached, progress_reward
+from envs.navigation_goals import CORNERS, SHARED_GOAL
 
 
 def navigation(variant: str, **task: Any) -> TaskVectorEnv:
@@ -23,6 +16,7 @@ def navigation(variant: str, **task: Any) -> TaskVectorEnv:
 
 def test_an_episode_lasts_100_steps_as_published() -> None:
     assert make_tasks_env("Navigation2D-v0", num_envs=1).max_episode_steps == 100
+    assert [variant.horizon for variant in VARIANTS.values()] == [100, 100, 100]
 
 
 def test_finn2017_by_hand() -> None:

@@ -4,8 +4,8 @@ import pytest
 from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 
-from envs.navigation import CORNERS
 from envs.navigation_drawing import FRAME_SIZE, draw_frame, draw_paths
+from envs.navigation_goals import CORNERS
 
 matplotlib.use("Agg")
 GOAL = np.array([0.4, 0.4])

@@ -1,20 +1,95 @@
+import copy
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import gymnasium
 import pytest
+from gymnasium.vector import SyncVectorEnv
 
-from envs import KNOWN_IDS, TaskVectorEnv, make_tasks_env
+from envs import KNOWN_IDS, TaskVectorEnv, horizon_of, make_tasks_env, register_family
+from envs.half_cheetah import VELOCITY
+from envs.locomotion import LocomotionFamily
 from envs.registry import FAMILIES, Entry, data_sheet, load_family
 
 
 @pytest.mark.parametrize("env_id", KNOWN_IDS)
 def test_the_default_horizon_is_in_gymnasiums_spec(env_id: str) -> None:
-    assert gymnasium.spec(env_id).max_episode_steps == FAMILIES[env_id].horizon
+    assert gymnasium.spec(env_id).max_episode_steps == horizon_of(env_id)
     env = make_tasks_env(env_id, num_envs=2)
     assert isinstance(env, TaskVectorEnv)
-    assert env.max_episode_steps == FAMILIES[env_id].horizon
+    assert env.max_episode_steps == horizon_of(env_id)
     assert make_tasks_env(env_id, num_envs=2, horizon=7).max_episode_steps == 7
+
+
+EVERY = [(env_id, variant) for env_id in KNOWN_IDS for variant in load_family(env_id).variants]
+
+
+@pytest.mark.parametrize(("env_id", "variant"), EVERY)
+def test_a_batch_has_the_horizon_that_its_variants_data_sheet_states(env_id: str, variant: str) -> None:
+    stated = load_family(env_id).variants[variant].horizon
+    assert horizon_of(env_id, variant) == stated
+    for env in (make_tasks_env(env_id, 1, variant=variant), gymnasium.make_vec(env_id, num_envs=1, variant=variant)):
+        assert isinstance(env, TaskVectorEnv)
+        assert env.horizon == env.max_episode_steps == stated
+
+
+def test_a_horizon_that_is_given_goes_before_the_variants() -> None:
+    assert make_tasks_env("HalfCheetahVel-v0", 1, 300, variant="rothfuss2019").horizon == 300
+    made: Any = gymnasium.make_vec("HalfCheetahVel-v0", num_envs=1, variant="rothfuss2019", max_episode_steps=300)
+    assert made.horizon == 300
+    again: Any = gymnasium.make_vec(made.spec)
+    assert again.horizon == 300
+
+
+def test_gymnasiums_single_environment_has_the_default_variants_horizon_until_it_is_told_another() -> None:
+    short = horizon_of("HalfCheetahVel-v0", "rothfuss2019")
+    for options, steps in (({}, 200), ({"variant": "rothfuss2019"}, 200), ({"max_episode_steps": short}, 100)):
+        env = gymnasium.make("HalfCheetahVel-v0", **options)
+        assert env.spec is not None
+        assert env.spec.max_episode_steps == steps
+        again = gymnasium.make(env.spec).spec
+        assert again is not None
+        assert again.max_episode_steps == steps
+    unlimited = gymnasium.make("Navigation2D-v0", max_episode_steps=-1)
+    unlimited.reset(seed=0, options={"task": {"goal": [0.5, 0.5]}})
+    assert not any(unlimited.step(0 * unlimited.action_space.sample())[3] for _ in range(101))
+
+
+def test_gymnasium_copies_prints_and_vectorises_the_specs() -> None:
+    spec = gymnasium.spec("RoverGoal-v0")
+    assert copy.deepcopy(spec) == spec
+    assert "max_episode_steps=100" in str(spec.pprint(disable_print=True))
+    assert gymnasium.envs.registration.EnvSpec.from_json(spec.to_json()).max_episode_steps == 100
+    assert "RoverGoal-v0" in str(gymnasium.pprint_registry(disable_print=True))
+    assert isinstance(gymnasium.make_vec("Navigation2D-v0", num_envs=2, vectorization_mode="sync"), SyncVectorEnv)
+
+
+@pytest.mark.parametrize(("horizon", "expected"), [(None, 30), (8, 8)])
+def test_a_family_of_ones_own_has_its_variants_horizon_or_the_one_it_is_registered_with(
+    horizon: int | None, expected: int
+) -> None:
+    family = LocomotionFamily("Cheetah", {"mine": replace(VELOCITY.variants["finn2017"], horizon=30, published={})})
+    try:
+        register_family("Cheetah-v0", family, horizon)
+        assert horizon_of("Cheetah-v0", "mine") == make_tasks_env("Cheetah-v0", 1).horizon == expected
+        assert gymnasium.spec("Cheetah-v0").max_episode_steps == expected
+    finally:
+        FAMILIES.pop("Cheetah-v0", None)
+        gymnasium.registry.pop("Cheetah-v0", None)
+
+
+def test_a_family_without_any_horizon_is_refused_and_leaves_no_trace() -> None:
+    silent: Any = SimpleNamespace(variants={"mine": SimpleNamespace()})
+    with pytest.raises(ValueError, match=r"Silent-v0: the variant mine states no horizon.*horizon=\.\.\."):
+        register_family("Silent-v0", silent)
+    with pytest.raises(gymnasium.error.Error):
+        register_family("no version: here", silent, 5)
+    assert not {"Silent-v0", "no version: here"} & (set(FAMILIES) | set(gymnasium.registry))
+    with pytest.raises(ValueError, match="Navigation2D-v0 has no variant"):
+        horizon_of("Navigation2D-v0", "none")
 
 
 @pytest.mark.parametrize("env_id", KNOWN_IDS)

@@ -74,5 +74,9 @@ def test_tasks_are_drawn_from_the_data_sheet() -> None:
     assert all(world.task_space.contains(task) for task in tasks)
 
 
+def test_an_episode_lasts_100_steps() -> None:
+    assert GOAL.variants["worn"].horizon == 100
+
+
 def test_the_body_is_the_robot_that_the_camera_follows() -> None:
     assert BODY.build().body(1).name == "base"

@@ -155,10 +155,12 @@ def test_an_episode_that_terminates_at_the_horizon_is_not_truncated() -> None:
     assert truncated.tolist() == [False]
 
 
-def test_without_a_limit_nothing_is_truncated() -> None:
+def test_without_a_limit_of_its_own_an_episode_is_as_long_as_its_variant_says() -> None:
     env = TaskVectorEnv(ID, num_envs=1)
+    assert env.horizon == env.max_episode_steps == 100
     env.reset(options={"tasks": {"goal": np.array([[0.5, 0.5]])}})
-    assert not any(env.step(np.zeros((1, 2)))[3] for _ in range(150))
+    truncated = [bool(env.step(np.zeros((1, 2)))[3][0]) for _ in range(101)]
+    assert truncated == [False] * 99 + [True] * 2
 
 
 def test_sampling_without_seeds_continues_the_environments_own_stream() -> None:

@@ -1,0 +1,81 @@
+"""The order of the files of ``envs``: nothing leads back to itself, and nothing heavy is loaded before it is used."""
+
+import ast
+import subprocess
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = {f"envs.{path.stem}": path for path in (ROOT / "envs").glob("*.py") if path.stem != "__init__"}
+
+
+def imported(source: str) -> set[str]:
+    """Every module that a source text imports, wherever: at its top, in functions, and for types only."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "an import names its module in full"
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def named(source: str) -> set[str]:
+    """Every module that a source text names for a later import, as ``"module:name"``."""
+    texts = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    return {text.split(":")[0] for text in texts if isinstance(text, str)}
+
+
+def order(sources: dict[str, str]) -> list[str]:
+    """The modules, each after those that it needs.
+
+    Raises:
+        CycleError: there is no such order; its arguments hold the circle.
+    """
+    needs = {module: (imported(source) | named(source)) & set(sources) for module, source in sources.items()}
+    return list(TopologicalSorter(needs).static_order())
+
+
+def test_no_file_of_envs_needs_itself_by_whatever_way() -> None:
+    found = order({module: path.read_text() for module, path in MODULES.items()})
+    assert set(found) == set(MODULES)
+    families = [found.index(f"envs.{name}") for name in ("navigation", "locomotion", "half_cheetah", "rover")]
+    assert max(families) < found.index("envs.registry") < found.index("envs.vector")
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "import envs.a",
+        "from envs import a",
+        "def late():\n    from envs.a import x",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from envs.a import x",
+        "table = {'id': ('envs.a:x', 3)}",
+    ],
+)
+def test_a_circle_is_seen_through_every_kind_of_import(back: str) -> None:
+    with pytest.raises(CycleError):
+        order({"envs.a": "from envs.b import y", "envs.b": back})
+
+
+def test_no_file_of_envs_imports_the_package_whose_part_it_is() -> None:
+    for path in MODULES.values():
+        assert "envs" not in imported(path.read_text()), path
+
+
+def test_envs_never_imports_torch_or_rlmaml() -> None:
+    for path in (ROOT / "envs").rglob("*.py"):
+        packages = {name.split(".")[0] for name in imported(path.read_text())}
+        assert not packages & {"torch", "rlmaml"}, path
+
+
+@pytest.mark.parametrize("modules", ["envs", ", ".join(sorted(MODULES))], ids=["the package", "each of its files"])
+def test_importing_envs_loads_nothing_that_draws(modules: str) -> None:
+    heavy = ("torch", "rlmaml", "matplotlib", "pygame", "PIL")
+    code = f"import sys, {modules}; print([name for name in {heavy} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert result.stdout == "[]\n"
