@@ -67,13 +67,13 @@ def main() -> None:
 
     from rlmaml.base.threads import warn_of_idle_threads
     from rlmaml.results.compare import comparison_around
-    from rlmaml.results.report import Sizes, read_runs, report_page, reported
+    from rlmaml.results.report import EvaluationSizes, read_runs, report_page, reported
 
     allow_policy(options.policy)
     warn_of_idle_threads(threads=options.machine.threads)
     checkpoints = read_runs(options.run_dirs)
     comparison = comparison_around(options.run_dirs, checkpoints[0].settings)
-    sizes = Sizes(options.num_tasks, options.num_episodes, options.steps, options.seed)
+    sizes = EvaluationSizes(options.num_tasks, options.num_episodes, options.steps, options.seed)
     runs = []
     for directory, checkpoint in zip(tqdm(directories, desc="evaluating", unit="run"), checkpoints, strict=True):
         settings = options.machine.applied(checkpoint.settings)

@@ -23,7 +23,7 @@ def main() -> None:
         env_id, arguments = "HalfCheetahDir-v0", ["--help"]
     if not env_id or env_id.startswith("-"):
         raise UserError("Give the task family first, e.g. train_locomotion.py HalfCheetahDir-v0; --help explains.")
-    if env_id == "Navigation2D-v0":
+    if path_drawing(env_id):
         raise UserError(f"{env_id} is not a robot; train it with scripts/train_nav.py.")
     train_command(env_id, str(__doc__), arguments)
 

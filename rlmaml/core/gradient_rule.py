@@ -50,7 +50,7 @@ class GradientRule:
         if not self.learned:
             return {}
         logs = torch.tensor([math.log(self._given(k)) for k in range(self.steps)])
-        return {name: logs.to(params[name]) for name in self._adapting(params)}
+        return {name: logs.to(params[name], copy=True) for name in self._adapting(params)}
 
     def begin(self, meta: Meta) -> Adaptation:
         """Every task starts at theta."""
@@ -77,7 +77,9 @@ class GradientRule:
         names = self._adapting(params)
         with torch.enable_grad():
             total = task_losses(policy, points, data, self.loss).sum()
-            gradients = torch.autograd.grad(total, [points[name] for name in names], create_graph=create_graph)
+            gradients = torch.autograd.grad(
+                total, [points[name] for name in names], create_graph=create_graph, materialize_grads=True
+            )
         moved = {
             name: params[name] - self._size(meta, params, name, k) * gradient
             for name, gradient in zip(names, gradients, strict=True)

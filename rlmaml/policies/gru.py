@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
@@ -82,14 +82,15 @@ class GruPolicy:
     def unroll(self, params: Params, batch: Any, carry: Carry | None = None) -> tuple[Outputs, Carry]:
         """What the policy says at every step, one after another."""
         seen = seen_in(batch)
-        memory = self.start(params, seen.observation.shape[:-2]) if carry is None else carry
+        start = self.start(params, seen.observation.shape[:-2]) if carry is None else carry
         advance, inputs = self._memory(params), self._inputs(seen)
-        memories = []
+        memory, steps = start, []
         for t in range(inputs.shape[-2]):
             memory = advance(inputs[..., t, :], memory)
-            memories.append(memory)
+            steps.append(memory)
+        memories = torch.stack(steps, -2)
         mean_of = perceptron(params, self.settings.activation)
-        return Outputs(gaussian(mean_of(torch.stack(memories, -2)), params[LOG_STD])), memory
+        return Outputs(gaussian(mean_of(memories), params[LOG_STD])), at_the_end(memories, start, batch.valid)
 
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Standard normal noise, one number per action dimension."""
@@ -141,6 +142,17 @@ def seen_in(batch: Any) -> Seen:
     valid_first = torch.zeros_like(batch.rewards, dtype=torch.bool)
     valid_first[..., 0] = True
     return Seen(batch.observations, delayed(batch.actions, -2), delayed(batch.rewards, -1), valid_first)
+
+
+def at_the_end(
+    memories: Float[Tensor, "*axes time memory"],
+    start: Float[Tensor, "*axes memory"],
+    valid: Bool[Tensor, "*axes time"],
+) -> Float[Tensor, "*axes memory"]:
+    """What is remembered after each episode's last valid step; what was before it where there is none."""
+    last = (valid.sum(-1).clamp(min=1) - 1).view(*valid.shape[:-1], 1, 1)
+    left = memories.gather(-2, last.expand(*valid.shape[:-1], 1, memories.shape[-1])).squeeze(-2)
+    return torch.where(valid.any(-1, keepdim=True), left, start)
 
 
 def delayed(values: Tensor, time: int) -> Tensor:

@@ -95,7 +95,7 @@ class ReportedRun(NamedTuple):
     """An MP4."""
 
 
-class Sizes(NamedTuple):
+class EvaluationSizes(NamedTuple):
     """On what the runs are evaluated."""
 
     num_tasks: int
@@ -124,7 +124,7 @@ def reported(
     make_env: MakeEnv,
     make_scene: MakeScene,
     in_words: Callable[[Tasks], Sequence[str]],
-    sizes: Sizes,
+    sizes: EvaluationSizes,
     tell: Callable[[str], object] = print,
 ) -> ReportedRun:
     """Everything that is shown of one run: evaluated anew, and with its pictures.

@@ -15,7 +15,7 @@ from rlmaml.settings.checks import option
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import check_fits, load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
-from rlmaml.training.train import Learned, Method
+from rlmaml.training.train import Learned, MetaLearner
 
 
 def sizes_in(env: Any, settings: Settings) -> Sizes:
@@ -23,7 +23,7 @@ def sizes_in(env: Any, settings: Settings) -> Sizes:
     return sizes_of(env, extended=settings.run.observe_task)
 
 
-def make_method(settings: Settings, env: Any, sums: TaskSums = ALONE) -> Method:
+def make_method(settings: Settings, env: Any, sums: TaskSums = ALONE) -> MetaLearner:
     """Policy, inner rule and meta-algorithm of some settings.
 
     Args:
@@ -35,10 +35,10 @@ def make_method(settings: Settings, env: Any, sums: TaskSums = ALONE) -> Method:
         UserError: the policy's kind is not known here, or does not fit the environment.
     """
     policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
-    return Method(policy, gradient_rule(settings.inner), make_meta_algorithm(settings), sums)
+    return MetaLearner(policy, gradient_rule(settings.inner), make_meta_algorithm(settings), sums)
 
 
-def begin(settings: Settings, method: Method) -> Learned:
+def begin(settings: Settings, method: MetaLearner) -> Learned:
     """What is known before the first meta-iteration; it follows from the settings alone.
 
     Raises:

@@ -32,7 +32,7 @@ from rlmaml.storage.checkpoint import Checkpoint, check_fits, load_checkpoint, s
 from rlmaml.storage.run_directory import RunDirectory, write_json
 from rlmaml.training.begin import begin, make_method, sizes_in
 from rlmaml.training.record import Recorder, write_outcome
-from rlmaml.training.train import Learned, Method, meta_train
+from rlmaml.training.train import Learned, MetaLearner, meta_train
 
 EVALUATION_SEED = 10_000
 
@@ -105,7 +105,7 @@ def train(
 def train_from(
     latest: Checkpoint,
     env: TaskEnvironment,
-    method: Method,
+    method: MetaLearner,
     directory: RunDirectory,
     written: dict[str, Any],
     draw: DrawEpisodes,
@@ -181,7 +181,7 @@ def earlier_commits(directory: RunDirectory) -> dict[str, list[str | None]]:
 
 
 def opened_together(
-    settings: Settings, method: Method, env: TaskEnvironment, directory: RunDirectory, *, resume: bool, overwrite: bool
+    settings: Settings, method: MetaLearner, env: TaskEnvironment, directory: RunDirectory, *, resume: bool, overwrite: bool
 ) -> Checkpoint:
     """:func:`open_run` in the process that leads; the others read what it left.
 
@@ -202,7 +202,7 @@ def opened_together(
 
 
 def open_run(
-    settings: Settings, method: Method, env: TaskEnvironment, directory: RunDirectory, *, resume: bool, overwrite: bool
+    settings: Settings, method: MetaLearner, env: TaskEnvironment, directory: RunDirectory, *, resume: bool, overwrite: bool
 ) -> Checkpoint:
     """The run found in the directory, with these settings, or a fresh start.
 

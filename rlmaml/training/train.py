@@ -20,7 +20,7 @@ from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.whole import Settings
 
 
-class Method(NamedTuple):
+class MetaLearner(NamedTuple):
     """What is fixed over a run: who acts, how it adapts, and how it meta-learns."""
 
     policy: Policy
@@ -52,7 +52,7 @@ class IterationReport(NamedTuple):
 
 
 def meta_iteration(
-    env: TaskEnvironment, method: Method, learned: Learned, settings: Settings, iteration: int
+    env: TaskEnvironment, method: MetaLearner, learned: Learned, settings: Settings, iteration: int
 ) -> tuple[Learned, IterationReport]:
     """Sample tasks, adapt to each of them on fresh episodes, and meta-update.
 
@@ -98,7 +98,7 @@ def meta_iteration(
 
 
 def meta_train(
-    env: TaskEnvironment, method: Method, learned: Learned, settings: Settings, start: int = 0
+    env: TaskEnvironment, method: MetaLearner, learned: Learned, settings: Settings, start: int = 0
 ) -> Iterator[tuple[Learned, IterationReport]]:
     """What was learned, and a report, after each meta-iteration from ``start`` to ``settings.run.iterations``.
 

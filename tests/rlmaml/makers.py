@@ -6,20 +6,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import Categorical, Distribution, Independent, Normal
 
-from rlmaml.core.advantages import normalise
 from rlmaml.algorithms.meta_algorithm import Learner
 from rlmaml.base.random_streams import RandomStreams
+from rlmaml.core.advantages import normalise
 from rlmaml.core.inner_rule import InnerRule
-from rlmaml.core.parameters import flatten, meta_vector, with_task_axis
+from rlmaml.core.parameters import as_meta, detached, flatten, meta_vector, with_task_axis
 from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Batch, Meta, Params, Rollout, Seen
 from rlmaml.policies.categorical import CategoricalPolicy
 from rlmaml.policies.gaussian import GaussianPolicy
+from rlmaml.policies.gru import GruPolicy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.sampling.rollout import first_seen
-from rlmaml.settings.policy import GaussianSettings, PerceptronSettings
+from rlmaml.settings.policy import GaussianSettings, PerceptronSettings, RecurrentSettings
 
 
 def gaussian_policy(
@@ -37,6 +39,14 @@ def categorical_policy(
     return CategoricalPolicy(PerceptronSettings(hidden=hidden), sizes)
 
 
+def gru_policy(
+    observation_size: int = 3, action_size: int = 2, hidden: tuple[int, ...] = (4,), memory: int = 5, **settings: Any
+) -> GruPolicy:
+    """A policy with a memory, small by default."""
+    sizes = Sizes(observation_size, action_size)
+    return GruPolicy(RecurrentSettings(hidden=hidden, memory=memory, **settings), sizes)
+
+
 def random_theta(policy: Policy, seed: int = 0) -> Params:
     """Parameters far from their initial values: the biases, too, are not 0."""
     generator = torch.Generator().manual_seed(seed)
@@ -50,6 +60,23 @@ def random_task_params(policy: Policy, num_tasks: int, seed: int = 0) -> Params:
     """Different parameters for every task."""
     thetas = [random_theta(policy, seed + 100 * task) for task in range(num_tasks)]
     return {name: torch.stack([theta[name] for theta in thetas]) for name in thetas[0]}
+
+
+def single(params: Params) -> Params:
+    """The same parameters in the precision in which policies act."""
+    return {name: tensor.float() for name, tensor in params.items()}
+
+
+def of_task(params: Params, task: int) -> Params:
+    """The parameters of one task, without task axis."""
+    return {name: tensor[task] for name, tensor in params.items()}
+
+
+def torch_distribution(distribution: Any) -> Distribution:
+    """The same distribution in torch's own words."""
+    if hasattr(distribution, "logits"):
+        return Categorical(logits=distribution.logits)
+    return Independent(Normal(distribution.mean, distribution.log_std.exp()), 1)
 
 
 def repeated(theta: Params, num_tasks: int) -> Params:
@@ -97,13 +124,20 @@ def sampled_steps(
 
 
 def adapted_batches(
-    policy: Policy, rule: InnerRule, theta: Params, num_tasks: int, num_episodes: int = 5, steps: int | None = None
+    policy: Policy,
+    rule: InnerRule,
+    theta: Params | Meta,
+    num_tasks: int,
+    num_episodes: int = 5,
+    steps: int | None = None,
+    seed: int = 0,
 ) -> list[Batch]:
     """One batch per stage, each sampled with the task parameters of its stage."""
-    per_task = Meta({name: p.detach() for name, p in with_task_axis(theta, num_tasks).items()}, {})
+    meta = theta if isinstance(theta, Meta) else Meta(theta, {})
+    per_task = Meta(*(detached(with_task_axis(part, num_tasks)) for part in meta))
     adaptation, batches = rule.begin(per_task), []
     for k in range((rule.steps if steps is None else steps) + 1):
-        batches.append(random_batch(policy, adaptation.params, num_tasks, num_episodes, seed=k))
+        batches.append(random_batch(policy, adaptation.params, num_tasks, num_episodes, seed=seed + k))
         adaptation = rule.step(policy, per_task, adaptation, batches[k], k)
     return batches
 
@@ -164,7 +198,12 @@ def select_tasks(batch: Batch, tasks: Any) -> Batch:
 
 def double_batch(batch: Batch) -> Batch:
     """The same numbers in double precision."""
-    return Batch(*(field.double() if field.is_floating_point() else field for field in batch))
+    return batch_as(batch, torch.float64)
+
+
+def batch_as(batch: Batch, dtype: torch.dtype) -> Batch:
+    """The same numbers in another precision."""
+    return Batch(*(field.to(dtype) if field.is_floating_point() else field for field in batch))
 
 
 def central_differences(function: Callable[[Tensor], Tensor], point: Tensor, width: float = 1e-5) -> Tensor:
@@ -173,12 +212,28 @@ def central_differences(function: Callable[[Tensor], Tensor], point: Tensor, wid
     return torch.stack([(function(point + step) - function(point - step)).detach() / (2 * width) for step in steps])
 
 
+def central_differences_in_rows(function: Callable[[Tensor], Tensor], point: Tensor, width: float = 1e-5) -> Tensor:
+    """Derivative along every entry of ``point`` of a function that maps every row of ``[row, entry]`` to a number."""
+    steps = width * torch.eye(len(point), dtype=point.dtype)
+    above, below = function(torch.cat([point + steps, point - steps])).detach().chunk(2)
+    return (above - below) / (2 * width)
+
+
+def rows_as_meta(rows: Tensor, like: Meta) -> Meta:
+    """Vectors ``[row, entry]`` as meta-parameters with a task axis, one task per row."""
+    every: Meta = torch.func.vmap(lambda row: as_meta(row, like))(rows)
+    return every
+
+
+def same_task(batch: Batch, task: int, count: int) -> Batch:
+    """One task's batch as that of ``count`` tasks."""
+    return Batch(*(field[task : task + 1].expand(count, *field.shape[1:]) for field in batch))
+
+
 def dense_hessian(value: Tensor, points: list[Tensor]) -> Tensor:
     """Hessian with respect to theta, of which ``points`` are one copy per task."""
     gradient = summed(torch.autograd.grad(value, points, create_graph=True, materialize_grads=True))
-    rows = [
-        summed(torch.autograd.grad(entry, points, retain_graph=True, materialize_grads=True)) for entry in gradient
-    ]
+    rows = [summed(torch.autograd.grad(entry, points, retain_graph=True, materialize_grads=True)) for entry in gradient]
     return torch.stack(rows)
 
 

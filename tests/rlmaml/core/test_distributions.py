@@ -10,8 +10,7 @@ from torch.distributions import Distribution as TorchDistribution
 from torch.distributions import Independent, Normal, kl_divergence
 
 from rlmaml.core.distributions import Categorical, Distribution, Gaussian, detach
-from rlmaml.policies.policy import CategoricalMLP, GaussianMLP
-from tests.rlmaml.makers import assert_same
+from tests.rlmaml.makers import assert_same, categorical_policy, gaussian_policy
 
 
 def normal(*shape: int, seed: int) -> Tensor:
@@ -82,7 +81,7 @@ def test_fisher_product_is_the_hessian_of_the_kl(pair: tuple[Distribution, Distr
 
 
 def test_gaussian_samples_have_the_stated_distribution() -> None:
-    noise = GaussianMLP(observation_size=1, action_size=2).draw_noise(np.random.default_rng(0), (4000,))
+    noise = gaussian_policy(observation_size=1, action_size=2).draw_noise(np.random.default_rng(0), (4000,))
     mean, std = torch.tensor([1.5, -2.0]), torch.tensor([0.3, 2.0])
     samples = Gaussian(mean.expand(4000, 2), std.log().expand(4000, 2)).sample(torch.from_numpy(noise)).numpy()
     for axis in range(2):
@@ -92,7 +91,7 @@ def test_gaussian_samples_have_the_stated_distribution() -> None:
 
 
 def test_categorical_samples_have_the_stated_distribution() -> None:
-    noise = CategoricalMLP(observation_size=1, num_actions=3).draw_noise(np.random.default_rng(0), (6000,))
+    noise = categorical_policy(observation_size=1, num_actions=3).draw_noise(np.random.default_rng(0), (6000,))
     probabilities = torch.tensor([0.2, 0.5, 0.3])
     samples = Categorical(probabilities.log().expand(6000, 3) + 4.0).sample(torch.from_numpy(noise))
     counts = np.bincount(samples.numpy(), minlength=3)
@@ -117,3 +116,12 @@ def test_detach_keeps_the_values_and_cuts_the_graph() -> None:
     gaussian = Gaussian(normal(2, seed=0).requires_grad_(), normal(2, seed=1).requires_grad_())
     cut = detach(gaussian)
     assert all(torch.equal(a, b) and not a.requires_grad for a, b in zip(cut, gaussian, strict=True))
+
+
+def test_the_most_likely_action_of_a_gaussian_is_its_mean_in_the_legal_range() -> None:
+    gaussian = Gaussian(torch.tensor([0.3, -1.7, 4.0]), torch.zeros(3))
+    torch.testing.assert_close(gaussian.most_likely, torch.tensor([0.3, -1.0, 1.0]), rtol=0, atol=0)
+
+
+def test_the_most_likely_choice_has_the_largest_logit() -> None:
+    assert Categorical(torch.tensor([[0.1, 3.0, -1.0], [2.0, 1.0, 0.0]])).most_likely.tolist() == [1, 0]

@@ -7,18 +7,25 @@ import torch
 from torch import Tensor
 
 from rlmaml.base.threads import torch_threads
-from rlmaml.core.adapt import adapt, task_losses
-from rlmaml.core.losses import INNER_LOSSES, dice, likelihood_ratio, log_likelihood, mean_over_steps
+from rlmaml.core.gradient_rule import GradientRule, task_losses
+from rlmaml.core.losses import (
+    POLICY_GRADIENTS,
+    PolicyGradient,
+    dice,
+    likelihood_ratio,
+    log_likelihood,
+    mean_over_steps,
+    policy_gradient,
+)
 from rlmaml.core.parameters import flatten, unflatten
-from rlmaml.core.types import Params
+from rlmaml.core.types import Meta, Outputs, Params
 from tests.rlmaml import tabular
 from tests.rlmaml.makers import assert_same, central_differences, vector
 from tests.rlmaml.tabular import BANDIT, CHAIN, POLICY, Process, curvature_terms, exact_batch, rational_theta
 
 THETA = vector(rational_theta())
 STEP = 0.1
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-LOSSES = pytest.mark.parametrize("loss", INNER_LOSSES.values(), ids=INNER_LOSSES)
+LOSSES = pytest.mark.parametrize("loss", POLICY_GRADIENTS.values(), ids=POLICY_GRADIENTS)
 
 
 def one_task(numbers: Tensor) -> Params:
@@ -26,10 +33,10 @@ def one_task(numbers: Tensor) -> Params:
     return {name: tensor.unsqueeze(0) for name, tensor in unflatten(numbers, rational_theta()).items()}
 
 
-def objective(loss: Loss, process: Process) -> Callable[[Tensor], Tensor]:
+def objective(loss: PolicyGradient, process: Process) -> Callable[[Tensor], Tensor]:
     """Minus the loss on the exact batch, times the horizon: a sum over time, as the return is, not a mean."""
     batch = exact_batch(process)
-    return lambda numbers: -process.horizon * task_losses(POLICY, one_task(numbers), batch, loss)[0]
+    return lambda numbers: -process.horizon * task_losses(POLICY, one_task(numbers), batch, policy_gradient(loss))[0]
 
 
 def hessian(function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -60,7 +67,7 @@ def test_the_four_terms_add_up_to_the_hessian_of_the_expected_return() -> None:
 
 
 @LOSSES
-def test_the_gradient_is_the_exact_policy_gradient(loss: Loss) -> None:
+def test_the_gradient_is_the_exact_policy_gradient(loss: PolicyGradient) -> None:
     numbers = THETA.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(objective(loss, CHAIN)(numbers), numbers)
     assert_same(gradient, exact_gradient(CHAIN, THETA))
@@ -82,17 +89,18 @@ def test_the_hessian_of_the_log_likelihood_is_h2_alone() -> None:
 
 
 @pytest.mark.parametrize("loss", [likelihood_ratio, dice])
-def test_in_a_bandit_the_likelihood_ratio_is_exact_too(loss: Loss) -> None:
+def test_in_a_bandit_the_likelihood_ratio_is_exact_too(loss: PolicyGradient) -> None:
     exact = hessian(exact_return(BANDIT))
     assert_same(hessian(objective(loss, BANDIT)), exact)
     assert (hessian(objective(log_likelihood, BANDIT)) - exact).norm() > 0.1
 
 
-def adapted_meta_gradient(loss: Loss) -> Tensor:
+def adapted_meta_gradient(loss: PolicyGradient) -> Tensor:
     """Gradient of J(adapt(θ)) through one inner step of size 0.1 on the return, by the production code."""
     points = {name: tensor.clone().requires_grad_() for name, tensor in one_task(THETA).items()}
     batch = exact_batch(CHAIN)
-    adapted = adapt(POLICY, points, batch, loss=loss, step_size=STEP * CHAIN.horizon, create_graph=True)
+    rule, meta = GradientRule(1, (STEP * CHAIN.horizon,), policy_gradient(loss)), Meta(points, {})
+    adapted = rule.step(POLICY, meta, rule.begin(meta), batch, 0, create_graph=True).params
     outer = exact_gradient(CHAIN, flatten(adapted.values()))
     return flatten(torch.autograd.grad(flatten(adapted.values()), list(points.values()), outer))
 
@@ -109,12 +117,12 @@ MISSING: dict[str, Callable[[tabular.Curvature], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("name", INNER_LOSSES)
+@pytest.mark.parametrize("name", POLICY_GRADIENTS)
 def test_the_meta_gradient_is_exact_but_for_the_known_term(name: str) -> None:
     exact = central_differences(return_after_adaptation, THETA)
     outer = exact_gradient(CHAIN, THETA + STEP * exact_gradient(CHAIN, THETA))
     bias = STEP * MISSING[name](curvature_terms(CHAIN, THETA)) @ outer
-    assert_same(adapted_meta_gradient(INNER_LOSSES[name]), exact - bias, rtol=1e-7, atol=1e-8)
+    assert_same(adapted_meta_gradient(POLICY_GRADIENTS[name]), exact - bias, rtol=1e-7, atol=1e-8)
     assert (bias.norm() > 0.01) == (name != "dice")
 
 
@@ -143,7 +151,7 @@ def test_the_losses_by_hand() -> None:
 
 
 @LOSSES
-def test_padding_changes_neither_a_loss_nor_its_gradient(loss: Loss) -> None:
+def test_padding_changes_neither_a_loss_nor_its_gradient(loss: PolicyGradient) -> None:
     log_ratio, advantages, valid = random_steps()
     valid[1, 3:] = False
     valid[2, 1:] = False
@@ -177,3 +185,20 @@ def test_a_mean_over_steps_weighs_steps_not_episodes() -> None:
     values = torch.tensor([[1.0, 2.0, 3.0], [10.0, 99.0, 99.0]])
     valid = torch.tensor([[True, True, True], [True, False, False]])
     assert float(mean_over_steps(values, valid)) == 4.0
+
+
+@LOSSES
+def test_the_inner_loss_of_a_form_is_the_form_on_the_log_ratio_to_what_sampled(loss: PolicyGradient) -> None:
+    batch = exact_batch(CHAIN)
+    moved = one_task(THETA + 0.3 * torch.linspace(-1, 1, len(THETA), dtype=torch.float64))
+    outputs, _ = POLICY.unroll(moved, batch)
+    log_ratio = outputs.distribution.log_prob(batch.actions) - batch.log_probs
+    assert log_ratio.abs().amax() > 0.01
+    expected = loss(log_ratio[0], batch.advantages[0], batch.valid[0])
+    one = type(batch)(*(field[0] for field in batch))
+    said = Outputs(type(outputs.distribution)(*(field[0] for field in outputs.distribution)))
+    assert torch.equal(policy_gradient(loss)(said, one), expected)
+
+
+def test_a_mean_over_no_steps_is_zero() -> None:
+    assert float(mean_over_steps(torch.ones(2, 3), torch.zeros(2, 3, dtype=torch.bool))) == 0.0

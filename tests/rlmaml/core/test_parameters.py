@@ -6,18 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlmaml.core.parameters import (
-    detach,
+    as_meta,
+    detached,
+    entries,
     flatten,
-    learned_step_sizes,
-    policy_parameters,
-    sum_over_tasks,
+    meta_vector,
+    repeated,
     unflatten,
-    with_step_sizes,
     with_task_axis,
 )
-from rlmaml.core.types import Params
-from rlmaml.policies.policy import GaussianMLP
-from tests.rlmaml.makers import assert_same, random_theta
+from rlmaml.core.types import Meta
+from rlmaml.policies.gaussian import GaussianPolicy
+from tests.rlmaml.makers import random_theta
 
 SHAPES = st.lists(st.lists(st.integers(1, 4), max_size=3).map(tuple), min_size=1, max_size=5)
 
@@ -38,7 +38,7 @@ def test_flatten_keeps_the_order_of_the_entries() -> None:
     assert flatten(params.values()).tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 
-def test_the_task_axis_repeats_theta_in_fresh_leaves(gaussian: GaussianMLP) -> None:
+def test_the_task_axis_repeats_theta_in_fresh_leaves(gaussian: GaussianPolicy) -> None:
     theta = random_theta(gaussian)
     params = with_task_axis(theta, 3)
     for name, tensor in params.items():
@@ -51,47 +51,43 @@ def test_the_task_axis_repeats_theta_in_fresh_leaves(gaussian: GaussianMLP) -> N
         assert torch.equal(tensor[1], theta[name])
 
 
-def test_sum_over_tasks_is_the_gradient_at_shared_parameters(gaussian: GaussianMLP) -> None:
-    theta = random_theta(gaussian)
-    observations = torch.randn(3, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-
-    def gradient(params: Params) -> tuple[torch.Tensor, ...]:
-        output = gaussian(params, observations)
-        value = output.mean.square().sum() + output.log_std.exp().sum()
-        return torch.autograd.grad(value, list(params.values()))
-
-    shared = {name: tensor.clone().requires_grad_() for name, tensor in theta.items()}
-    assert_same(sum_over_tasks(gradient(with_task_axis(theta, 3))), flatten(gradient(shared)))
+def test_the_task_axis_begins_a_graph_of_its_own(gaussian: GaussianPolicy) -> None:
+    recorded = {name: tensor.requires_grad_() for name, tensor in random_theta(gaussian).items()}
+    params = with_task_axis(recorded, 2)
+    assert all(tensor.is_leaf for tensor in params.values())
 
 
-def test_detach_cuts_the_graph() -> None:
+def test_detached_parameters_have_the_values_without_the_graph() -> None:
     params = {"weight": torch.ones(2).requires_grad_() * 2}
-    assert not detach(params)["weight"].requires_grad
-    assert torch.equal(detach(params)["weight"], params["weight"])
+    assert not detached(params)["weight"].requires_grad
+    assert torch.equal(detached(params)["weight"], params["weight"])
 
 
-def test_learned_step_sizes_start_at_the_given_ones_for_every_entry(gaussian: GaussianMLP) -> None:
-    theta = random_theta(gaussian)
-    extended = with_step_sizes(theta, (0.1, 0.02))
-    assert policy_parameters(extended).keys() == theta.keys()
-    for step, expected in enumerate((0.1, 0.02, 0.02)):  # the last one serves all further steps
-        sizes = learned_step_sizes(extended, step)
-        assert sizes.keys() == theta.keys()
-        assert all(float(size) == pytest.approx(expected, rel=1e-6) for size in sizes.values())
+META = Meta(
+    {"weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "bias": torch.tensor(5.0)},
+    {"weight": torch.tensor([6.0, 7.0]), "bias": torch.tensor([8.0, 9.0])},
+)
 
 
-def test_learned_step_sizes_broadcast_against_task_parameters(gaussian: GaussianMLP) -> None:
-    params = with_task_axis(with_step_sizes(random_theta(gaussian), (0.1,)), 3)
-    for name, size in learned_step_sizes(params, 0).items():
-        assert size.shape == (3, *[1] * (params[name].dim() - 1))
+def test_meta_parameters_as_a_vector_are_weights_before_rates() -> None:
+    assert meta_vector(META).tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
+    every = [META.params["weight"], META.params["bias"], META.rates["weight"], META.rates["bias"]]
+    assert all(one is other for one, other in zip(entries(META), every, strict=True))
 
 
-def test_theta_without_learned_step_sizes_has_none(gaussian: GaussianMLP) -> None:
-    theta = random_theta(gaussian)
-    assert learned_step_sizes(theta, 0) == {}
-    assert policy_parameters(theta) == theta
+@pytest.mark.parametrize("meta", [META, Meta(META.params, {})], ids=["learned rates", "no rates"])
+def test_as_meta_inverts_meta_vector(meta: Meta) -> None:
+    back = as_meta(2 * meta_vector(meta), meta)
+    for part, other in zip(back, meta, strict=True):
+        assert list(part) == list(other)
+        assert all(torch.equal(part[name], 2 * other[name]) for name in other)
 
 
-def test_learned_step_sizes_share_no_memory(gaussian: GaussianMLP) -> None:
-    extended = with_step_sizes(random_theta(gaussian), (0.1,))
-    assert len({tensor.data_ptr() for tensor in extended.values()}) == len(extended)
+def test_meta_parameters_are_repeated_with_their_rates() -> None:
+    points = repeated(META, 3)
+    for part, other in zip(points, META, strict=True):
+        assert list(part) == list(other)
+        for name, tensor in part.items():
+            assert tensor.is_leaf
+            assert tensor.requires_grad
+            assert torch.equal(tensor, torch.stack([other[name]] * 3))

@@ -1,0 +1,232 @@
+import dataclasses
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from rlmaml.base.errors import NonFiniteError
+from rlmaml.core.distributions import Distribution, detach
+from rlmaml.core.gradient_rule import GradientRule
+from rlmaml.core.losses import log_likelihood, policy_gradient
+from rlmaml.core.parameters import flatten, unflatten, with_task_axis
+from rlmaml.core.policy import Policy
+from rlmaml.core.surrogate import divergences, surrogate_losses
+from rlmaml.core.task_sums import ALONE, TaskMean, mean_over_usable
+from rlmaml.core.trust_region import (
+    Played,
+    TrustRegionStep,
+    curvature_product,
+    stage_divergences,
+    stage_losses,
+    step_weights,
+    trust_region_step,
+)
+from rlmaml.core.types import Meta
+from rlmaml.settings.trust_region import TrustRegionSettings
+from tests.rlmaml.makers import (
+    adapted_batches,
+    assert_same,
+    categorical_policy,
+    dense_hessian,
+    gaussian_policy,
+    random_theta,
+    vector,
+)
+
+NUM_TASKS = 3
+WEIGHTS = (0.25, 0.75)
+GAUSSIAN = gaussian_policy()
+POLICIES: dict[str, Policy] = {"gaussian": GAUSSIAN, "categorical": categorical_policy()}
+SETTINGS = TrustRegionSettings(damping=0.03, cg_iterations=30)
+RULE = GradientRule(1, (0.5,), policy_gradient(log_likelihood))
+
+
+class Stages:
+    """Two stages, before and after a gradient step, that can be played at every point."""
+
+    def __init__(self, policy: Policy = GAUSSIAN) -> None:
+        self.policy, self.theta = policy, random_theta(policy)
+        self.batches = adapted_batches(policy, RULE, self.theta, NUM_TASKS)
+        self.start = vector(self.theta)
+
+    def play(self, point: Tensor, *, create_graph: bool = False) -> Played:
+        points = Meta(with_task_axis(unflatten(point, self.theta), NUM_TASKS), {})
+        begin = RULE.begin(points)
+        after = RULE.step(self.policy, points, begin, self.batches[0], 0, create_graph=create_graph)
+        params = [begin.params, after.params]
+        policies = [
+            self.policy.unroll(each, batch)[0].distribution for each, batch in zip(params, self.batches, strict=True)
+        ]
+        return Played(list(points.params.values()), policies, self.batches, WEIGHTS)
+
+    def at_start(self) -> tuple[Played, list[Distribution], TaskMean]:
+        """With a graph; the policies without one; the mean over tasks."""
+        played = self.play(self.start, create_graph=True)
+        return played, [detach(policy) for policy in played.policies], self.mean()
+
+    def mean(self) -> TaskMean:
+        return mean_over_usable(ALONE, [batch.valid for batch in self.batches])
+
+    def without(self, task: int) -> "Stages":
+        """The same stages, with no valid step in the second one of a task."""
+        valid = self.batches[1].valid.clone()
+        valid[task] = False
+        self.batches[1] = self.batches[1]._replace(valid=valid)
+        return self
+
+    def step(self, settings: TrustRegionSettings = SETTINGS) -> TrustRegionStep:
+        played, _, mean = self.at_start()
+        like = list(self.theta.values())
+        return trust_region_step(
+            self.start, played, self.play, lambda: curvature_product(played, mean, like), settings, mean
+        )
+
+
+def rows_of(product: object, size: int) -> Tensor:
+    assert callable(product)
+    return torch.stack([product(row) for row in torch.eye(size, dtype=torch.float64)])
+
+
+def mean_kl(played: Played, old: Sequence[Distribution]) -> Tensor:
+    return stage_divergences(played, old).mean()
+
+
+def test_losses_and_divergences_are_weighted_sums_over_the_stages() -> None:
+    stages = Stages()
+    _, old, _ = stages.at_start()
+    moved = stages.play(stages.start + 0.1)
+    parts = [*zip(moved.policies, old, stages.batches, strict=True)]
+    losses = [surrogate_losses(new, before, batch) for new, before, batch in parts]
+    kls = [divergences(before, new, batch) for new, before, batch in parts]
+    assert_same(stage_losses(moved, old), 0.25 * losses[0] + 0.75 * losses[1])
+    assert_same(stage_divergences(moved, old), 0.25 * kls[0] + 0.75 * kls[1])
+    assert (stage_divergences(moved, old) > 1e-3).all()
+
+
+def test_before_the_step_the_kl_is_exactly_zero_whether_played_with_or_without_a_graph() -> None:
+    stages = Stages()
+    _, old, _ = stages.at_start()
+    with torch.no_grad():
+        again = stages.play(stages.start)
+    assert not stage_divergences(again, old).any()
+    for new, before in zip(again.policies, old, strict=True):
+        assert all(torch.equal(field, other) for field, other in zip(new, before, strict=True))
+
+
+def test_step_weights_make_the_mean_over_steps_tasks_and_stages() -> None:
+    stages = Stages().without(1)
+    played, _, mean = stages.at_start()
+    for weight, weights, batch in zip(WEIGHTS, step_weights(played, mean), stages.batches, strict=True):
+        assert float(weights.sum()) == pytest.approx(weight)
+        assert not weights[~batch.valid].any()
+        assert not weights[1].any()
+        for task in (0, 2):
+            (size,) = set(weights[task][batch.valid[task]].tolist())
+            assert size == pytest.approx(weight / 2 / int(batch.valid[task].sum()))
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_the_curvature_product_is_the_dense_hessian_of_the_mean_kl(kind: str) -> None:
+    stages = Stages(POLICIES[kind])
+    played, old, mean = stages.at_start()
+    ours = rows_of(curvature_product(played, mean, list(stages.theta.values())), len(stages.start))
+    assert_same(ours, dense_hessian(mean_kl(played, old), list(played.points)), rtol=1e-9, atol=1e-11)
+    assert_same(ours, ours.T, rtol=1e-9, atol=1e-11)
+    assert ours.norm() > 1e-2
+
+
+def test_the_curvature_is_that_of_finite_differences_of_the_kl() -> None:
+    stages = Stages()
+    played, old, mean = stages.at_start()
+    direction = torch.nn.functional.normalize(vector(random_theta(GAUSSIAN, seed=5)), dim=0)
+
+    def kl(width: float) -> float:
+        return float(mean_kl(stages.play(stages.start + width * direction), old).detach())
+
+    width = 1e-4
+    second_derivative = (kl(width) - 2 * kl(0.0) + kl(-width)) / width**2
+    product = curvature_product(played, mean, list(stages.theta.values()))
+    assert float(direction @ product(direction)) == pytest.approx(second_derivative, rel=1e-5)
+
+
+def test_a_step_is_the_natural_gradient() -> None:
+    stages = Stages()
+    played, old, _ = stages.at_start()
+    loss = stage_losses(played, old).mean()
+    gradient = flatten(leaf.sum(0) for leaf in torch.autograd.grad(loss, list(played.points), retain_graph=True))
+    metric = dense_hessian(mean_kl(played, old), list(played.points)) + 0.03 * torch.eye(len(gradient)).double()
+    done = stages.step()
+    natural, step = torch.linalg.solve(metric, -gradient), done.point - stages.start
+    assert float(torch.cosine_similarity(step, natural, dim=0)) == pytest.approx(1.0, abs=1e-8)
+    assert float(torch.cosine_similarity(step, -gradient, dim=0)) < 0.9
+    assert done.accepted
+    assert done.gradient_norm == pytest.approx(float(gradient.norm()))
+    assert done.step_norm == pytest.approx(float(step.norm()))
+    assert done.cg_residual < 1e-4
+
+
+@pytest.mark.parametrize("max_kl", [0.1, 1e-3])
+def test_what_a_step_says_of_itself_is_so(max_kl: float) -> None:
+    stages = Stages()
+    _, old, _ = stages.at_start()
+    done = stages.step(dataclasses.replace(SETTINGS, max_kl=max_kl))
+    after = stages.play(done.point)
+    assert done.accepted
+    assert 0 < done.kl <= max_kl
+    assert done.kl == pytest.approx(float(mean_kl(after, old).detach()), rel=1e-9)
+    assert done.loss_after == pytest.approx(float(stage_losses(after, old).mean().detach()), rel=1e-9)
+    assert done.loss_after < done.loss_before - 1e-3
+
+
+def test_the_curvature_is_made_once_and_multiplied_once_per_iteration() -> None:
+    stages = Stages()
+    played, _, mean = stages.at_start()
+    made, multiplied = [], []
+
+    def curvature() -> object:
+        product = curvature_product(played, mean, list(stages.theta.values()))
+        made.append(product)
+        return lambda vector: (multiplied.append(vector), product(vector))[1]
+
+    settings = dataclasses.replace(SETTINGS, cg_iterations=4)
+    trust_region_step(stages.start, played, stages.play, curvature, settings, mean)  # type: ignore[arg-type]
+    assert (len(made), len(multiplied)) == (1, 4)
+
+
+def test_a_task_that_does_not_count_leaves_no_trace() -> None:
+    whole, other = Stages().without(1), Stages().without(1)
+    garbled = other.batches[0].advantages.clone()
+    garbled[1] += 5.0
+    other.batches[0] = other.batches[0]._replace(advantages=garbled)
+    assert torch.equal(whole.step().point, other.step().point)
+    assert whole.step().accepted
+
+
+def test_without_an_admissible_step_the_start_is_handed_back_itself() -> None:
+    stages = Stages()
+    stages.batches = [batch._replace(advantages=torch.zeros_like(batch.advantages)) for batch in stages.batches]
+    done = stages.step()
+    assert done.point is stages.start
+    assert not done.accepted
+    assert (done.step_norm, done.kl, done.gradient_norm, done.cg_residual) == (0.0, 0.0, 0.0, 0.0)
+
+
+def test_a_line_search_that_fails_with_a_gradient_hands_the_start_back_itself() -> None:
+    # one try, under a bound on the KL that is below what rounding leaves of any step
+    stages = Stages()
+    done = stages.step(dataclasses.replace(SETTINGS, max_kl=1e-40, backtrack_tries=1))
+    assert done.point is stages.start
+    assert done.gradient_norm > 1e-3
+    assert (done.accepted, done.line_search_tries) == (False, 1)
+    assert done.loss_after == done.loss_before
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_advantages_that_are_not_finite_are_refused(value: float) -> None:
+    stages = Stages()
+    advantages = stages.batches[1].advantages.clone()
+    advantages[0, 0, 0] = value
+    stages.batches[1] = stages.batches[1]._replace(advantages=advantages)
+    with pytest.raises(NonFiniteError, match="The loss or its gradient became NaN or infinite"):
+        stages.step()

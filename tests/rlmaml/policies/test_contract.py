@@ -1,0 +1,35 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.rlmaml.policies.contract import Kind, PolicyContract, kind
+
+
+class OwnNetwork(nn.Module):
+    """A network as a user might write it: a hidden layer, and a shortcut around it."""
+
+    def __init__(self, observation_size: int, action_size: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(observation_size, 4)
+        self.mean = nn.Linear(4 + observation_size, action_size)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        mean: Tensor = self.mean(torch.cat([torch.tanh(self.hidden(observations)), observations], -1))
+        return mean
+
+
+KINDS: dict[str, Kind] = {
+    "gaussian": kind("gaussian", exportable=True, hidden=(5, 4)),
+    "gaussian, scaled": kind("gaussian", exportable=True, hidden=(4,), observation_scales=(0.5, 4.0, 2.0)),
+    "gaussian, relu": kind("gaussian", exportable=True, hidden=(8,), activation="relu"),
+    "categorical": kind("categorical", 4, exportable=False, hidden=(4,)),
+    "gru": kind("gru", exportable=False, hidden=(4,), memory=5),
+    "gru, scaled": kind("gru", exportable=False, hidden=(), memory=3, observation_scales=(0.5, 4.0, 2.0)),
+    "module": kind("network.py:OwnNetwork", exportable=True, module=OwnNetwork),
+}
+"""Every kind, in the forms that compute differently."""
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+class TestEveryKind(PolicyContract):
+    pass

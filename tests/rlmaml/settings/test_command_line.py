@@ -1,0 +1,89 @@
+import re
+from dataclasses import dataclass
+
+import pytest
+
+from rlmaml.base.errors import UserError
+from rlmaml.settings.checks import option
+from rlmaml.settings.command_line import parse
+from rlmaml.settings.methods import METHODS
+from rlmaml.settings.whole import Settings, configure
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script's own options."""
+
+    place: str = "here"
+    """Where it is kept."""
+
+
+def defaults(variant: str | None) -> Settings:
+    return configure(variant=variant or "first", max_kl=0.03 if variant == "second" else 0.02, hidden=(8,))
+
+
+def parsed(*words: str) -> tuple[Script, Settings]:
+    return parse(Script(), defaults, "What it does.", words)
+
+
+def test_options_stay_flat_and_reach_their_owners() -> None:
+    script, settings = parsed("--place", "there", "--tasks", "7", "--max-kl", "0.5", "--hidden", "3", "4", "--seed=5")
+    assert script == Script("there")
+    expected = defaults(None).changed(num_tasks=7, max_kl=0.5, hidden=(3, 4), seed=5)
+    assert settings == expected
+
+
+def test_defaults_are_those_of_the_variant_that_is_asked_for() -> None:
+    assert parsed("--variant", "second")[1] == defaults("second")
+    assert parsed("--variant=second")[1].outer.max_kl == 0.03
+
+
+def test_the_method_says_which_options_there_are() -> None:
+    _, settings = parsed("--algorithm", "reptile", "--outer-step", "adam", "--outer_step_size", "0.5")
+    assert settings == configure("reptile", variant="first", hidden=(8,), outer_step="adam", outer_step_size=0.5)
+    _, settings = parsed("--outer-step-size", "0.5", "--algorithm=reptile")
+    assert settings.outer.outer_step_size == 0.5
+    with pytest.raises(
+        UserError, match=r"--max-kl is no option of reptile .* It is one of maml-trpo"
+    ):
+        parsed("--algorithm", "reptile", "--max-kl", "0.1")
+    with pytest.raises(UserError, match=r"There are: .*--inner-steps.*--outer-step-size.*--hidden"):
+        parsed("--algorithm", "reptile", "--no-such-thing")
+
+
+def test_the_policy_kind_says_which_options_there_are() -> None:
+    _, settings = parsed("--policy", "gru", "--memory", "5")
+    assert settings.network.memory == 5
+    with pytest.raises(UserError, match="--memory is no option of maml-trpo with a gaussian policy"):
+        parsed("--memory", "5")
+    _, settings = parsed("--policy", "my.py:Net", "--initial-std", "0.2")
+    assert (settings.policy, settings.network.initial_std) == ("my.py:Net", 0.2)
+
+
+def test_a_name_that_stands_for_a_setting_sets_it() -> None:
+    assert parsed("--algorithm", "fomaml")[1].inner == parsed("--first-order")[1].inner
+
+
+def test_a_switch_can_be_turned_off() -> None:
+    assert not parsed("--learn-step-sizes", "--no-learn-step-sizes")[1].inner.learn_step_sizes  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_help_of_a_method_lists_its_own_options_each_with_a_sentence(
+    method: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        parsed("--algorithm", method, "--help")
+    text = capsys.readouterr().out
+    for name in configure(method).flat():
+        assert re.search(rf"{option(name)}\b[^\n]*\n?.*[A-Z][a-z]+", text), name
+    for other in METHODS:
+        for name in set(configure(other).flat()) - set(configure(method).flat()):
+            assert option(name) + " " not in text
+
+
+@pytest.mark.parametrize("words", [("--algorithm", "magic"), ("--policy", "oracle")])
+def test_an_unknown_name_is_refused_with_those_there_are(words: tuple[str, str]) -> None:
+    with pytest.raises(UserError, match="it must be one of"):
+        parsed(*words)

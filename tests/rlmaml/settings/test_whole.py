@@ -1,0 +1,214 @@
+import dataclasses
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlmaml.base.errors import UserError
+from rlmaml.settings.methods import METHODS
+from rlmaml.settings.policy import POLICIES
+from rlmaml.settings.whole import (
+    Settings,
+    as_method,
+    check_resumable,
+    configure,
+    differences,
+    from_json,
+    owner_classes,
+    to_json,
+)
+
+EVERY = [(method, policy) for method in METHODS for policy in (*POLICIES, "my.py:Net")]
+EVERY_CHOICE = pytest.mark.parametrize(("algorithm", "policy"), EVERY)
+
+
+@EVERY_CHOICE
+def test_option_names_are_unique_over_owners_that_can_be_chosen_together(algorithm: str, policy: str) -> None:
+    names = [field.name for kind in owner_classes(algorithm, policy).values() for field in dataclasses.fields(kind)]
+    assert len(names) == len(set(names)) > 20
+    assert not {"algorithm", "policy", "run_dir", "resume", "overwrite"} & set(names)
+
+
+@EVERY_CHOICE
+def test_json_brings_back_the_same_settings(algorithm: str, policy: str) -> None:
+    settings = configure(algorithm, policy, seed=3, inner_steps=2, inner_step_sizes=(0.3, 0.1), gae_lambda=0.5)
+    assert from_json(to_json(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_tasks": 0}, "--tasks is 0; it must be a number above 0."),
+        ({"num_episodes": -3}, "--episodes is -3"),
+        ({"horizon": 0}, "--horizon is 0"),
+        ({"inner_steps": -1}, "--inner-steps is -1"),
+        ({"inner_steps": 0, "learn_step_sizes": True}, "there is no step to learn"),
+        ({"iterations": -1}, "--iterations is -1"),
+        ({"seed": -1}, "--seed is -1"),
+        ({"discount": 1.5}, "--discount is 1.5; it must be a number from 0 to 1."),
+        ({"max_kl": float("nan")}, "--max-kl is nan"),
+        ({"hidden": (64, 0)}, "--hidden is (64, 0)"),
+        ({"inner_step_sizes": ()}, "--inner-step-sizes is ()"),
+        ({"inner_step_sizes": (0.1, -0.1)}, "--inner-step-sizes is (0.1, -0.1)"),
+        ({"curvature_fraction": 0.0}, "--curvature-fraction is 0.0"),
+        ({"backtrack": 1.0}, "--backtrack is 1.0"),
+        ({"stage_weights": (1.0, -1.0)}, "--stage-weights is (1.0, -1.0); it must be finite numbers not below 0"),
+        ({"stage_weights": (0.0, 0.0)}, "--stage-weights is (0.0, 0.0)"),
+        ({"threads": 0}, "--threads is 0"),
+        ({"threads": 10**9}, "--threads is 1000000000; it must be at most 1024"),
+        ({"max_kl": float("inf")}, "--max-kl is inf; it must be a finite number"),
+        ({"initial_std": float("inf")}, "--initial-std is inf"),
+        ({"inner_step_sizes": (float("inf"),)}, "--inner-step-sizes is (inf,)"),
+        ({"advantage_scale": 0.0}, "--advantage-scale is 0.0"),
+        ({"observation_scales": (1.0, 0.0)}, "--observation-scales is (1.0, 0.0); it must be finite numbers above 0"),
+        ({"device": "gpu"}, "--device is 'gpu'; it must be cpu, cuda or cuda:N."),
+        ({"rollout_device": "tpu"}, "--rollout-device is 'tpu'; it must be cpu, cuda or cuda:N."),
+        ({"algorithm": "magic"}, "--algorithm is 'magic'; it must be one of maml-trpo, fomaml, reptile."),
+        ({"policy": "oracle"}, "--policy is 'oracle'; it must be one of gaussian, categorical, gru, or FILE.py:NAME"),
+        ({"policy": "gru", "memory": 0}, "--memory is 0"),
+        ({"algorithm": "reptile", "outer_step_size": 0.0}, "--outer-step-size is 0.0"),
+        ({"algorithm": "reptile", "inner_steps": 0}, "--inner-steps is 0; it must be at least 1 for reptile"),
+        ({"algorithm": "reptile", "max_kl": 0.1}, "--max-kl is not a setting of reptile"),
+        ({"policy": "my.py:Net", "hidden": (3,)}, "--hidden is not a setting of maml-trpo with a my.py:Net policy"),
+    ],
+)
+def test_an_illegal_value_is_refused_with_its_option_its_value_and_what_is_legal(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        configure(**changes)
+
+
+@given(st.text())
+def test_text_that_is_no_configuration_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="does not fit this version"):
+        from_json(text)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.text(), lambda inner: st.dictionaries(st.text(), inner)))
+def test_plain_data_of_another_shape_is_refused(stored: Any) -> None:
+    import json
+
+    with pytest.raises(UserError):
+        from_json(json.dumps({"algorithm": "maml-trpo", "policy": "gaussian", "run": stored}))
+
+
+def test_a_stored_field_that_no_longer_exists_is_named() -> None:
+    text = to_json(configure()).replace('"discount"', '"gone"')
+    with pytest.raises(UserError, match="gone"):
+        from_json(text)
+
+
+def test_a_change_reaches_its_owner_and_nobody_else() -> None:
+    before = configure()
+    after = before.changed(discount=0.5, hidden=(3,), max_kl=0.2, inner_steps=2, seed=7)
+    assert (after.advantages.discount, after.network.hidden, after.outer.max_kl) == (0.5, (3,), 0.2)
+    assert (after.inner.inner_steps, after.run.seed) == (2, 7)
+    changed = {name for name, value in after.flat().items() if before.flat()[name] != value}
+    assert changed == {"discount", "hidden", "max_kl", "inner_steps", "seed"}
+
+
+def test_what_is_checked_between_owners_is_checked_after_a_change_too() -> None:
+    weighted = configure(inner_steps=1, stage_weights=(0.0, 1.0))
+    with pytest.raises(UserError, match="--stage-weights"):
+        weighted.changed(inner_steps=0)
+
+
+def test_fomaml_is_maml_with_first_order() -> None:
+    fomaml = configure("fomaml", seed=1)
+    assert dataclasses.replace(fomaml, algorithm="maml-trpo") == configure("maml-trpo", first_order=True, seed=1)
+
+
+def test_the_settings_of_another_method_agree_wherever_both_have_a_field() -> None:
+    start = configure(hidden=(5,), inner_step_sizes=(0.3,), max_kl=0.5, gae_lambda=0.9, initial_std=0.2)
+    reptile = as_method(start, "reptile", "gru")
+    assert (reptile.network.hidden, reptile.network.initial_std, reptile.inner.inner_step_sizes) == ((5,), 0.2, (0.3,))
+    assert reptile.advantages.gae_lambda == 0.9
+    assert not reptile.has("max_kl")
+    assert as_method(start, "fomaml", "gaussian").inner.first_order  # type: ignore[attr-defined]
+    assert as_method(start, "maml-trpo", "gaussian") is start
+
+
+def test_the_last_inner_step_size_serves_all_further_steps() -> None:
+    inner = configure(inner_steps=2, inner_step_sizes=(0.3, 0.2)).inner
+    assert inner.step_sizes(4) == (0.3, 0.2, 0.2, 0.2)
+    assert inner.step_sizes(1) == (0.3,)
+
+
+def test_stage_weights_sum_to_one_and_fall_on_the_last_stage_by_default() -> None:
+    assert configure(inner_steps=2).outer.weights(2) == (0.0, 0.0, 1.0)
+    assert configure(inner_steps=2, stage_weights=(1.0, 3.0)).outer.weights(2) == pytest.approx((1 / 7, 3 / 7, 3 / 7))
+    assert configure(inner_steps=0, stage_weights=(2.0, 3.0)).outer.weights(0) == (1.0,)
+
+
+def test_without_inner_steps_one_policy_is_optimised_as_it_is() -> None:
+    alone = configure(inner_steps=3, learn_step_sizes=True, stage_weights=(0.0, 1.0)).without_inner_steps()
+    assert (alone.inner.inner_steps, alone.inner.learn_step_sizes) == (0, False)  # type: ignore[attr-defined]
+    assert alone.outer.weights(0) == (1.0,)
+
+
+def other_values(settings: Settings) -> Iterator[tuple[str, Any]]:
+    """Another legal value for every field but those that others depend on."""
+    special = {
+        "env_id": "Other-v0",
+        "variant": "other",
+        "start_from": "elsewhere",
+        "device": "cuda",
+        "rollout_device": "cuda:1",
+        "horizon": 7,
+        "inner_loss": "dice",
+        "activation": "relu",
+        "time_limit": "bootstrap",
+        "advantage_scale": 2.0,
+        "inner_step_sizes": (0.7,),
+        "stage_weights": (1.0, 1.0),
+        "observation_scales": (2.0,),
+        "hidden": (3,),
+        "outer_step": "adam",
+    }
+    for name, value in settings.flat().items():
+        if name in ("algorithm", "policy"):
+            continue
+        if name in special:
+            yield name, special[name]
+        elif isinstance(value, bool):
+            yield name, not value
+        elif isinstance(value, int):
+            yield name, value + 1
+        else:
+            yield name, value / 2
+
+
+@pytest.mark.parametrize("algorithm", METHODS)
+def test_a_run_resumes_only_under_settings_that_would_have_made_the_same_run(algorithm: str) -> None:
+    stored, free = configure(algorithm), set()
+    for name, value in other_values(stored):
+        requested = stored.changed(**{name: value})
+        if differences(stored, requested):
+            with pytest.raises(UserError, match=re.escape(f"and is now {value!r}")):
+                check_resumable(stored, requested)
+        else:
+            check_resumable(stored, requested)
+            free.add(name)
+    assert free == {
+        *("iterations", "evaluation_tasks", "evaluation_episodes", "evaluation_steps"),
+        *("checkpoint_interval", "figure_interval", "video_interval"),
+        *("device", "rollout_device", "threads", "rollout_threads"),
+    }
+
+
+def test_another_method_or_policy_is_another_run() -> None:
+    with pytest.raises(UserError, match="--algorithm was 'maml-trpo' and is now 'reptile'"):
+        check_resumable(configure(), configure("reptile"))
+    with pytest.raises(UserError, match="--policy was 'gaussian' and is now 'gru'"):
+        check_resumable(configure(), configure(policy="gru"))
+
+
+def test_counted_differences_are_those_that_move_what_a_run_reaches() -> None:
+    stored = configure()
+    assert differences(stored, stored.changed(iterations=7, threads=1), counted=True) == [
+        "--iterations was 100 and is now 7"
+    ]
