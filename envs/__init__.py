@@ -14,10 +14,18 @@ import gymnasium
 
 from envs.family import FamilyMaker
 from envs.registration import add_to_gymnasium
-from envs.registry import FAMILIES, Entry, find_entry, horizon_of, published_returns
+from envs.registry import FAMILIES, Entry, find_entry, horizon_of, path_drawing, published_returns
 from envs.vector import TaskVectorEnv
 
-__all__ = ["KNOWN_IDS", "TaskVectorEnv", "horizon_of", "make_tasks_env", "published_returns", "register_family"]
+__all__ = [
+    "KNOWN_IDS",
+    "TaskVectorEnv",
+    "horizon_of",
+    "make_tasks_env",
+    "path_drawing",
+    "published_returns",
+    "register_family",
+]
 
 KNOWN_IDS = tuple(FAMILIES)
 

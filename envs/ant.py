@@ -152,6 +152,7 @@ FINN2017 = Body(
     initial_state=standing_state,
     observe=observe_everything,
     position=ground_position,
+    gymnasium_id="Ant-v5",
     velocity=centre_of_mass_velocity,
     is_healthy=is_healthy,
     camera=CAMERA,
@@ -163,6 +164,7 @@ GYMNASIUM = Body(
     initial_state=partial(gymnasium_state, scale=0.1),
     observe=observe_without_position,
     position=torso_position,
+    gymnasium_id="Ant-v5",
     is_healthy=is_healthy,
     camera=CAMERA,
 )

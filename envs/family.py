@@ -8,7 +8,7 @@ every family is finished by the same code.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,28 @@ class Outcome(NamedTuple):
     instability: npt.NDArray[np.str_] | None = None
     """Where a simulation went unstable, the cause of each copy, ``""`` for the sound ones. Such a copy is as it
     was before the step, its terms mean nothing, and its episode is over."""
+
+
+class BarePhysics(Protocol):
+    """What moves the copies of a family, with nothing around it."""
+
+    def advance(self, controls: Floats, running: Bools) -> None:
+        """One control step of the running copies, (num_copies,), under ``controls`` (num_copies, control)."""
+
+
+class PathDrawing(Protocol):
+    """Draws episodes of one task as paths into matplotlib axes."""
+
+    def __call__(self, axes: Any, task: Task, paths: Sequence[Floats], *, color: str, label: str | None = None) -> None:
+        """Draw; call it once for each set of episodes, such as those before and those after adaptation.
+
+        Args:
+            axes: matplotlib axes. What they show besides, their aspect and their frame are the drawing's.
+            task: the task, without task axis.
+            paths: per episode its observations, (steps + 1, observation), the initial one first.
+            color: matplotlib colour of the paths.
+            label: entry of the legend; the caller draws the legend.
+        """
 
 
 class TaskFamily(ABC):
@@ -67,6 +89,12 @@ class TaskFamily(ABC):
 
     reward_terms: tuple[str, ...]
     """Names of the reward terms; the reward is their sum in this order."""
+
+    physics: BarePhysics | None = None
+    """What moves the copies, where that can be timed by itself; None where it cannot."""
+
+    draw_episodes: ClassVar[PathDrawing | None] = None
+    """How episodes are drawn as paths; None where they are none."""
 
     @abstractmethod
     def __init__(self, num_copies: int, **options: Any) -> None:
@@ -129,6 +157,10 @@ class FamilyMaker(Protocol):
     @property
     def variants(self) -> Mapping[str, Any]:
         """Variant name -> its constants, among them ``horizon``. The first one is the default."""
+
+    @property
+    def draw_episodes(self) -> PathDrawing | None:
+        """How episodes are drawn as paths; None where they are none."""
 
     def __call__(self, num_copies: int, *_: Any, **options: Any) -> TaskFamily:
         """Build the worlds; an unknown ``variant`` is a ValueError."""

@@ -109,6 +109,7 @@ FINN2017 = Body(
     initial_state=partial(gaussian_state, position_scale=0.01, velocity_scale=0.1),
     observe=observe_with_centre_of_mass,
     position=planar_position,
+    gymnasium_id="HalfCheetah-v5",
     velocity=centre_of_mass_velocity,
 )
 
@@ -118,6 +119,7 @@ GYMNASIUM = Body(
     initial_state=partial(gymnasium_state, scale=0.1),
     observe=partial(positions_and_velocities, skipped=1),
     position=planar_position,
+    gymnasium_id="HalfCheetah-v5",
 )
 
 TERMS: dict[str, RewardTerm] = {"control_cost": control(0.05)}

@@ -74,6 +74,7 @@ BODY = Body(
     initial_state=partial(uniform_state, scale=0.005),
     observe=partial(positions_and_velocities, skipped=1, largest_velocity=10.0),
     position=planar_position,
+    gymnasium_id="Hopper-v5",
     is_healthy=is_healthy,
 )
 

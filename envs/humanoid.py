@@ -83,6 +83,7 @@ BODY = Body(
     initial_state=partial(uniform_state, scale=0.01),
     observe=observe,
     position=centre_of_mass,
+    gymnasium_id="Humanoid-v5",
     is_healthy=is_healthy,
     control_range=CONTROL_RANGE,
     camera=RobotCamera(distance=5.0, elevation=-20.0),

@@ -7,13 +7,23 @@ file runs them.
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias, final
+from typing import Any, ClassVar, NamedTuple, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from envs.family import Bools, Copies, Floats, Outcome, TaskFamily, finite_box, normalised_box, select_variant
+from envs.family import (
+    Bools,
+    Copies,
+    Floats,
+    Outcome,
+    PathDrawing,
+    TaskFamily,
+    finite_box,
+    normalised_box,
+    select_variant,
+)
 from envs.physics import Physics, Simulation
 from envs.robot_drawing import Marks, RobotCamera, RobotPictures
 from envs.simulator import mujoco
@@ -57,6 +67,8 @@ class Body:
     """Whether the robot stands, (copy,); an episode in which it does not is terminated. None: always."""
     control_range: float = 1.0
     """Control of a full action, in the model's units."""
+    gymnasium_id: str | None = None
+    """Gymnasium's environment with this robot, e.g. ``"Ant-v5"``, whose control step may be another; None for none."""
     camera: RobotCamera = field(default_factory=RobotCamera)
 
 
@@ -101,6 +113,7 @@ class LocomotionFamily:
 
     name: str
     variants: Mapping[str, LocomotionVariant]
+    draw_episodes: ClassVar[PathDrawing | None] = None
 
     def __call__(self, num_copies: int, variant: str | None = None, threads: int = 1) -> "Locomotion":
         """``num_copies`` robots of one variant, the first by default.
@@ -117,6 +130,8 @@ class LocomotionFamily:
 @final
 class Locomotion(TaskFamily):
     """``num_copies`` robots of one variant, stepped on ``threads`` threads."""
+
+    physics: Physics
 
     def __init__(self, num_copies: int, variant: LocomotionVariant, threads: int) -> None:
         self._variant = variant

@@ -57,7 +57,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from envs.family import Bools, Copies, Floats, Outcome, TaskFamily, finite_box, normalised_box, select_variant
-from envs.navigation_drawing import draw_frame
+from envs.navigation_drawing import draw_frame, draw_paths
 from envs.navigation_goals import CORNERS, goal_position
 from envs.tasks import Task, sample_uniform_task
 
@@ -188,6 +188,7 @@ class Navigation2D(TaskFamily):
 
     variants: ClassVar[Mapping[str, NavigationVariant]] = VARIANTS
     frames_per_second = 10
+    draw_episodes = staticmethod(draw_paths)
 
     def __init__(self, num_copies: int, variant: str | None = None, threads: int = 1) -> None:
         self._variant = select_variant("Navigation2D", VARIANTS, variant)

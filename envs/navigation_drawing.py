@@ -65,7 +65,7 @@ def draw_paths(axes: "Axes", task: Task, paths: Sequence[Floats], *, color: str,
     Args:
         axes: matplotlib axes; their aspect becomes equal and their frame and ticks are removed.
         task: one Navigation2D task, without task axis.
-        paths: per episode its positions, (steps + 1, 2) metres, the start first.
+        paths: per episode its observations, (steps + 1, observation), the start first; x and y in metres lead each.
         color: matplotlib colour of the paths.
         label: entry of the legend; the caller draws the legend.
     """

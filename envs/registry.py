@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import NamedTuple
 
-from envs.family import FamilyMaker, select_variant
+from envs.family import FamilyMaker, PathDrawing, select_variant
 
 
 class Entry(NamedTuple):
@@ -97,3 +97,11 @@ def published_returns(env_id: str, variant: str | None, horizon: int) -> Mapping
     chosen = select_variant(env_id, load_family(env_id).variants, variant)
     published: Mapping[str, tuple[float, ...]] = getattr(chosen, "published", {})
     return published if getattr(chosen, "horizon", None) == horizon else {}
+
+
+def path_drawing(env_id: str) -> PathDrawing | None:
+    """How a family's episodes are drawn as paths; None for a family that draws none. No environment is made.
+
+    Raises as ``find_entry`` does.
+    """
+    return load_family(env_id).draw_episodes

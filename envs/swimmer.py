@@ -45,6 +45,7 @@ BODY = Body(
     initial_state=partial(uniform_state, scale=0.1),
     observe=partial(positions_and_velocities, skipped=2),
     position=ground_position,
+    gymnasium_id="Swimmer-v5",
     camera=RobotCamera(distance=6.0, elevation=-50.0),
 )
 

@@ -6,19 +6,19 @@ from typing import Any
 import numpy as np
 
 from envs.family import Bools, Floats, select_variant
-from envs.locomotion import Body, Locomotion, LocomotionFamily
-from envs.registry import find_entry, load_family
+from envs.locomotion import Body, LocomotionVariant
+from envs.registry import load_family
 from envs.vector import TaskVectorEnv
 
-ENVPOOL_BODIES = {
-    "half_cheetah": ("HalfCheetah-v5", 0.05),
-    "ant": ("Ant-v5", 0.05),
-    "walker2d": ("Walker2d-v5", 0.008),
-    "hopper": ("Hopper-v5", 0.008),
-    "humanoid": ("Humanoid-v5", 0.015),
-    "swimmer": ("Swimmer-v5", 0.04),
+ENVPOOL_STEPS = {
+    "HalfCheetah-v5": 0.05,
+    "Ant-v5": 0.05,
+    "Walker2d-v5": 0.008,
+    "Hopper-v5": 0.008,
+    "Humanoid-v5": 0.015,
+    "Swimmer-v5": 0.04,
 }
-"""Module of a data sheet -> EnvPool's environment with the same body, and the seconds of its control step."""
+"""EnvPool's environments, which are named as Gymnasium's, and the seconds of their control steps."""
 
 
 def replay_seconds(env: TaskVectorEnv, actions: Floats, running: Bools) -> float:
@@ -36,8 +36,11 @@ def replay_seconds(env: TaskVectorEnv, actions: Floats, running: Bools) -> float
         ValueError: the family has no physics.
     """
     worlds = env.worlds
-    if not isinstance(worlds, Locomotion):
-        raise ValueError("This environment is not simulated by MuJoCo; there are no steps of its physics to time.")
+    if worlds.physics is None:
+        raise ValueError(
+            "This environment is not simulated by MuJoCo; there are no steps of its physics to time. "
+            "Ask has_physics of the environment first."
+        )
     controls = worlds.control_range * np.clip(np.asarray(actions, np.float64), -1.0, 1.0).swapaxes(0, 1)
     controls, moving = np.ascontiguousarray(controls), np.ascontiguousarray(running.swapaxes(0, 1))
     start = time.perf_counter()
@@ -52,20 +55,29 @@ def envpool_name(env_id: str, variant: str) -> str:
     Raises:
         ValueError: EnvPool has no such body, or its control step is of another length, so that rates do not compare.
     """
-    entry = find_entry(env_id).family
-    module = entry.split(":")[0].removeprefix("envs.") if isinstance(entry, str) else ""
-    family = load_family(env_id)
-    if module not in ENVPOOL_BODIES or not isinstance(family, LocomotionFamily):
-        raise ValueError(f"EnvPool has no body like that of {env_id}. It has: {', '.join(ENVPOOL_BODIES)}.")
-    name, duration = ENVPOOL_BODIES[module]
-    own = control_step(select_variant(env_id, family.variants, variant).body)
-    if not np.isclose(own, duration):
-        alike = [other for other, made in family.variants.items() if np.isclose(control_step(made.body), duration)]
+    variants = load_family(env_id).variants
+    body = _body(select_variant(env_id, variants, variant))
+    name = None if body is None else body.gymnasium_id
+    if body is None or name not in ENVPOOL_STEPS:
+        raise ValueError(f"EnvPool has no body like that of {env_id}. It has: {', '.join(ENVPOOL_STEPS)}.")
+    if not _keeps_step(body, name):
+        alike = [other for other, made in variants.items() if _keeps_step(_body(made), name)]
         raise ValueError(
-            f"A control step of {env_id}, {variant}, is {own:.3g} s, and one of EnvPool's {name} {duration:.3g} s: "
-            f"their rates do not compare. Those of these variants do: {', '.join(alike) or 'none'}."
+            f"A control step of {env_id}, {variant}, is {control_step(body):.3g} s, and one of EnvPool's {name} "
+            f"{ENVPOOL_STEPS[name]:.3g} s: their rates do not compare. "
+            f"Those of these variants do: {', '.join(alike) or 'none'}."
         )
     return name
+
+
+def _body(variant: Any) -> Body | None:
+    """The robot of a variant, where it has one."""
+    return variant.body if isinstance(variant, LocomotionVariant) else None
+
+
+def _keeps_step(body: Body | None, name: str) -> bool:
+    """Whether a robot is that of EnvPool's environment ``name``, with a control step of the same length."""
+    return body is not None and body.gymnasium_id == name and bool(np.isclose(control_step(body), ENVPOOL_STEPS[name]))
 
 
 def control_step(body: Body) -> float:

@@ -34,6 +34,7 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
             that end in the task's parameters, scaled: what an oracle sees.
 
     Attributes:
+        has_physics: whether the copies are moved by physics that can be timed by itself, ``worlds.physics``.
         horizon: the largest number of control steps of an episode, ``max_episode_steps``.
 
     Raises:
@@ -74,6 +75,7 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.task_units = world.task_units
         self.task_labels = world.task_labels
         self.reward_terms = world.reward_terms
+        self.has_physics = world.physics is not None
 
     @property
     def worlds(self) -> TaskFamily:

@@ -4,6 +4,7 @@ import pytest
 from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 
+from envs import path_drawing
 from envs.navigation_drawing import FRAME_SIZE, draw_frame, draw_paths
 from envs.navigation_goals import CORNERS
 
@@ -50,6 +51,14 @@ def test_paths_are_drawn_in_the_callers_colour_with_start_and_goal() -> None:
     markers = {line.get_marker(): np.asarray(line.get_xydata()).tolist() for line in lines if line.get_zorder() >= 4}
     assert markers == {"o": [[0.0, 0.0]], "*": [[0.4, 0.4]]}
     assert axes.get_aspect() == 1.0
+
+
+def test_the_family_draws_its_episodes_from_their_observations() -> None:
+    draw = path_drawing("Navigation2D-v0")
+    assert draw is draw_paths
+    axes, observations = Figure().subplots(), np.array([[0.0, 0.0, 7.0], [0.1, 0.2, 7.0]])
+    draw(axes, {"goal": GOAL}, [observations], color="tab:red")
+    np.testing.assert_array_equal(axes.get_lines()[0].get_xydata(), observations[:, :2])
 
 
 def test_sparse_tasks_show_all_corners() -> None:

@@ -9,9 +9,9 @@ import gymnasium
 import pytest
 from gymnasium.vector import SyncVectorEnv
 
-from envs import KNOWN_IDS, TaskVectorEnv, horizon_of, make_tasks_env, register_family
+from envs import KNOWN_IDS, TaskVectorEnv, horizon_of, make_tasks_env, path_drawing, register_family
 from envs.half_cheetah import VELOCITY
-from envs.locomotion import LocomotionFamily
+from envs.locomotion import Locomotion, LocomotionFamily
 from envs.registry import FAMILIES, Entry, data_sheet, load_family
 
 
@@ -98,6 +98,21 @@ def test_a_familys_first_variant_is_its_default(env_id: str) -> None:
     first = make_tasks_env(env_id, num_envs=1, variant=next(iter(load_family(env_id).variants)))
     assert default.task_space == first.task_space
     assert default.reward_terms == first.reward_terms
+
+
+@pytest.mark.parametrize("env_id", KNOWN_IDS)
+def test_a_family_says_whether_it_draws_paths_and_has_physics(env_id: str) -> None:
+    env = make_tasks_env(env_id, num_envs=1)
+    is_robot = isinstance(env.worlds, Locomotion)
+    assert env.has_physics == is_robot
+    assert (path_drawing(env_id) is None) == is_robot
+    assert env.worlds.draw_episodes is path_drawing(env_id)
+
+
+def test_asking_how_paths_are_drawn_draws_nothing() -> None:
+    code = "import sys, envs; print(envs.path_drawing('Navigation2D-v0') is not None, 'matplotlib' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "True False\n"
 
 
 def test_an_unknown_id_is_refused_with_the_known_ones() -> None:

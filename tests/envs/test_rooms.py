@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from envs import KNOWN_IDS
+
 ROOT = Path(__file__).parents[2]
 MODULES = {f"envs.{path.stem}": path for path in (ROOT / "envs").glob("*.py") if path.stem != "__init__"}
 
@@ -65,6 +67,13 @@ def test_a_circle_is_seen_through_every_kind_of_import(back: str) -> None:
 def test_no_file_of_envs_imports_the_package_whose_part_it_is() -> None:
     for path in MODULES.values():
         assert "envs" not in imported(path.read_text()), path
+
+
+def test_envs_asks_what_a_family_can_do_and_never_which_it_is() -> None:
+    for path in MODULES.values():
+        compared = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Compare)]
+        texts = {text.value for node in compared for text in ast.walk(node) if isinstance(text, ast.Constant)}
+        assert not texts & set(KNOWN_IDS), path
 
 
 def test_envs_never_imports_torch_or_rlmaml() -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from envs.registry import FAMILIES
+from envs import KNOWN_IDS
+from envs.locomotion import LocomotionFamily
+from envs.registry import load_family
 
-ROBOTS = [env_id for env_id in FAMILIES if env_id != "Navigation2D-v0"]
+ROBOTS = [env_id for env_id in KNOWN_IDS if isinstance(load_family(env_id), LocomotionFamily)]
 MAKE = "import gymnasium, envs; env = gymnasium.make('{}'); env.reset(seed=0); env.step(env.action_space.sample())"
 
 

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from envs import make_tasks_env
+from envs.locomotion import LocomotionFamily
+from envs.registry import FAMILIES, Entry, load_family
 from envs.throughput import envpool_name, envpool_rate, replay_seconds
 
 
 def test_what_is_not_simulated_by_mujoco_has_no_physics_to_replay() -> None:
     env = make_tasks_env("Navigation2D-v0", 2, 5)
+    assert not env.has_physics
     with pytest.raises(ValueError, match="not simulated by MuJoCo"):
         replay_seconds(env, np.zeros((2, 5, 2)), np.ones((2, 5), np.bool_))
 
@@ -20,6 +23,23 @@ def test_envpools_bodies_are_found_by_ours() -> None:
     assert envpool_name("AntGoal-v0", "rothfuss2019") == "Ant-v5"
     with pytest.raises(ValueError, match="no body like that of Navigation2D-v0"):
         envpool_name("Navigation2D-v0", "finn2017")
+    with pytest.raises(ValueError, match="no body like that of RoverGoal-v0"):
+        envpool_name("RoverGoal-v0", "worn")
+
+
+def test_a_robot_of_gymnasium_is_found_in_a_family_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    walker = load_family("Walker2dVel-v0").variants
+    monkeypatch.setitem(FAMILIES, "Mine-v0", Entry(LocomotionFamily("Mine", {"mine": walker["gymnasium"]})))
+    assert envpool_name("Mine-v0", "mine") == "Walker2d-v5"
+
+
+def test_physics_are_timed_where_there_are_some() -> None:
+    env = make_tasks_env("RoverGoal-v0", 2, 5)
+    assert env.has_physics
+    env.reset(seed=0)
+    before = env.worlds.observe()
+    assert replay_seconds(env, np.ones((2, 5, 2)), np.ones((2, 5), np.bool_)) > 0
+    assert (env.worlds.observe() != before).any()
 
 
 @pytest.mark.parametrize(
