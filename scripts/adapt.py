@@ -62,7 +62,6 @@ class Options:
             ("--episodes-per-step", self.num_episodes, 2),
             ("--steps", self.steps, 1),
             ("--seed", self.seed, 0),
-            ("--threads", self.machine.threads, 1),
         )
         check_trust_region(self.trust_region)
         if self.episodes and (self.online or self.record or self.variant or self.task != ("random",)):

@@ -11,6 +11,7 @@ from defaults import tuned
 
 from rlmaml.base.errors import UserError
 from rlmaml.settings.command_line import parse
+from rlmaml.settings.run import RunSettings
 from rlmaml.settings.whole import Settings
 
 if TYPE_CHECKING:
@@ -43,12 +44,16 @@ class Machine:
     threads: int = 2
     """Threads of the adaptation, and of the physics."""
 
-    def applied(self, settings: Settings) -> Settings:
-        """The settings on this machine.
+    def __post_init__(self) -> None:
+        """Check the devices' names and the number of threads before anything is loaded.
 
         Raises:
-            UserError: a device or a number of threads is not legal.
+            UserError: names the option, what was received and what is legal.
         """
+        RunSettings(device=self.device, rollout_device=self.rollout_device, threads=self.threads)
+
+    def applied(self, settings: Settings) -> Settings:
+        """The settings on this machine."""
         return settings.changed(
             device=self.device,
             rollout_device=self.rollout_device,
@@ -219,6 +224,16 @@ def default_variant(env_id: str) -> str:
         return next(iter(load_family(env_id).variants))
     except (ImportError, ValueError) as error:
         raise UserError(str(error)) from error
+
+
+def has_physics(env_id: str) -> bool:
+    """Whether a family's robots are moved by MuJoCo.
+
+    Raises:
+        UserError: the id is unknown.
+    """
+    settings = tuned(env_id, default_variant(env_id))
+    return environment_maker(settings)(1).has_physics
 
 
 def has_tasks_beyond(settings: Settings) -> bool:

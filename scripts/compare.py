@@ -54,7 +54,6 @@ class Options:
             ("--tasks", self.tasks, 1),
             ("--episodes", self.episodes, 1),
             ("--steps", self.steps, 1),
-            ("--threads", self.machine.threads, 1),
         )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise UserError(f"--seeds is {self.seeds}; give one or more different numbers not below 0.")

@@ -47,7 +47,6 @@ class Options:
             ("--episodes", self.num_episodes, 1),
             ("--steps", self.steps, 0),
             ("--seed", self.seed, 0),
-            ("--threads", self.machine.threads, 1),
         )
         check_trust_region(self.trust_region)
 

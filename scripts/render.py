@@ -55,7 +55,6 @@ class Options:
             ("--episodes-per-step", self.num_episodes, 1),
             ("--steps", self.steps, 1),
             ("--seed", self.seed, 0),
-            ("--threads", self.machine.threads, 1),
         )
 
 

@@ -46,7 +46,6 @@ class Options:
             ("--episodes", 1 if self.num_episodes is None else self.num_episodes, 1),
             ("--steps", self.steps, 0),
             ("--seed", self.seed, 0),
-            ("--threads", self.machine.threads, 1),
         )
         if not self.run_dirs:
             raise UserError("Give one or more directories of runs.")

@@ -10,7 +10,7 @@ processes, with the same result.
 
 import sys
 
-from common import train_command
+from common import has_physics, train_command
 
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
@@ -23,7 +23,7 @@ def main() -> None:
         env_id, arguments = "HalfCheetahDir-v0", ["--help"]
     if not env_id or env_id.startswith("-"):
         raise UserError("Give the task family first, e.g. train_locomotion.py HalfCheetahDir-v0; --help explains.")
-    if path_drawing(env_id):
+    if not has_physics(env_id):
         raise UserError(f"{env_id} is not a robot; train it with scripts/train_nav.py.")
     train_command(env_id, str(__doc__), arguments)
 

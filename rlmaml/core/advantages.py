@@ -59,7 +59,7 @@ def normalise(
     With a ``scale``, in units of reward, all advantages are divided by it instead of by their task's own deviation. A
     task whose actions hardly matter then takes a small inner step instead of one made of amplified noise.
     """
-    count = valid.sum((-2, -1), keepdim=True)
+    count = valid.sum((-2, -1), keepdim=True).clamp(min=1)
     mean = (advantages * valid).sum(-1, keepdim=True).sum(-2, keepdim=True) / count
     centred = (advantages - mean) * valid
     if scale is not None:

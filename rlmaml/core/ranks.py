@@ -57,7 +57,7 @@ class Ranks:
         torch.distributed.all_gather(owns, owned)
         sizes = [int(size) for size in owns]
         gathered: dict[int, Tensor] = {}
-        for dtype in {tensor.dtype for tensor in per_task}:
+        for dtype in dict.fromkeys(tensor.dtype for tensor in per_task):  # every process in the same order
             chosen = [index for index, tensor in enumerate(per_task) if tensor.dtype == dtype]
             shapes = [per_task[index].shape[1:] for index in chosen]
             rows = torch.cat([per_task[index].reshape(sizes[self.rank], -1) for index in chosen], 1)

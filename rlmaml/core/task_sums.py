@@ -11,8 +11,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rlmaml.core.parameters import flatten
-
 
 @runtime_checkable
 class TaskSums(Protocol):
@@ -75,12 +73,17 @@ class TaskMean(NamedTuple):
         """What this process's own tasks contribute to the mean; derivatives pass through it."""
         return torch.where(self.usable, per_task, 0.0).sum() / self.num_usable
 
-    def total(self, per_task: Sequence[Float[Tensor, "task *shape"]]) -> Float[Tensor, " parameter"]:
+    def total(self, per_task: Sequence[Float[Tensor, "task ..."]]) -> Float[Tensor, " parameter"]:
         """Per-task tensors added over all tasks, one after another as one vector.
 
-        Tasks are added in order, so the sum depends neither on the number of threads nor on that of processes.
+        Tasks are added in order, one by one: the rounding of torch's sum over an axis depends on how many numbers there
+        are, on how they lie in memory and on the number of threads.
         """
-        return flatten(tensor.sum(0) for tensor in self.sums.gather(per_task))
+        rows = torch.cat([tensor.reshape(len(tensor), -1) for tensor in self.sums.gather(per_task)], 1)
+        added = rows[0].clone()
+        for row in rows[1:]:
+            added += row
+        return added
 
 
 def mean_over_usable(sums: TaskSums, valid: Sequence[Bool[Tensor, "task *axes"]]) -> TaskMean:

@@ -6,6 +6,7 @@
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,9 @@ from rlmaml.settings.trust_region import check_trust_region
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import policy_file
+
+Actions: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.int64]
+"""Of one step: numbers (..., action) within [-1, 1], or choices (...)."""
 
 LARGEST_LOG_RATIO = 0.5
 """Mean |log importance ratio| in nats above which episodes count as another policy's."""
@@ -67,7 +71,8 @@ class AdaptablePolicy:
     @property
     def remembers(self) -> bool:
         """Whether an action depends on more than the observation."""
-        return not isinstance(self.network.start(self.weights, (1, 1)), tuple)
+        carry = self.network.start(self.weights, (1, 1))
+        return not (isinstance(carry, tuple) and not carry)
 
     def on(self, device: str, rollout_device: str) -> "AdaptablePolicy":
         """The same policy with its steps of adaptation on one device, and acting in simulation on another.
@@ -77,7 +82,7 @@ class AdaptablePolicy:
         """
         return replace(self, settings=self.settings.changed(device=device, rollout_device=rollout_device))
 
-    def act(self, observation: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    def act(self, observation: npt.ArrayLike) -> Actions:
         """The most likely action at one observation (obs,) or at several (..., obs), within [-1, 1].
 
         Raises:
@@ -89,7 +94,7 @@ class AdaptablePolicy:
 
     def explore(
         self, observation: npt.ArrayLike, generator: np.random.Generator
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    ) -> tuple[Actions, npt.NDArray[np.float32]]:
         """A random action (..., action) and its log-probability (...), in nats, as a recording keeps them.
 
         The action is not clipped: that is for the actuators to do, after it was recorded.
@@ -151,7 +156,7 @@ class AdaptablePolicy:
             raise UserError(f"Adaptation failed: {error}") from error
         if trust_region is not None and all(torch.equal(after[name], old) for name, old in before.params.items()):
             warnings.warn("No better policy was found within the trust region.", stacklevel=2)
-        adapted = {name: (old + step_scale * (after[name] - old))[0].detach() for name, old in before.params.items()}
+        adapted = {name: part[0].detach() for name, part in scaled(before.params, after, step_scale).items()}
         if not all(bool(tensor.isfinite().all()) for tensor in adapted.values()):
             raise UserError("Adaptation failed: the adapted parameters are not finite. Check the recorded rewards.")
         return replace(self, meta=Meta(adapted, self.meta.rates), steps_taken=self.steps_taken + 1)
@@ -214,7 +219,7 @@ class Actor:
         self._carry: Carry = self._policy.network.start(self._policy.weights, (1, self._copies))
         self._last: torch.Tensor | None = None
 
-    def act(self, observation: npt.ArrayLike, reward: npt.ArrayLike = 0.0) -> npt.NDArray[np.float32]:
+    def act(self, observation: npt.ArrayLike, reward: npt.ArrayLike = 0.0) -> Actions:
         """Actions (copy, action), within [-1, 1].
 
         Args:
@@ -234,7 +239,7 @@ class Actor:
         with torch.no_grad():
             distribution, self._carry = self._act(now, self._carry)
             self._last = distribution.most_likely
-        actions: npt.NDArray[np.float32] = self._last[0].numpy()
+        actions: Actions = self._last[0].numpy()
         return actions
 
 
@@ -285,6 +290,13 @@ def check_fit(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> RecordedEp
     return episodes
 
 
+def scaled(before: Params, after: Params, scale: float) -> Params:
+    """Some of the way from one set of parameters to another; with a scale of 1 the other one, bit for bit."""
+    if scale == 1.0:
+        return after
+    return {name: old + scale * (after[name] - old) for name, old in before.items()}
+
+
 def off_policy_reason(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> str | None:
     """Why recorded episodes cannot be this policy's own, or None if they may be.
 
@@ -318,6 +330,6 @@ def _with_task_axis(params: Params) -> Params:
     return {name: tensor.unsqueeze(0) for name, tensor in params.items()}
 
 
-def _as_actions(actions: torch.Tensor, seen: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    rows: npt.NDArray[np.float32] = actions.numpy()
+def _as_actions(actions: torch.Tensor, seen: npt.NDArray[np.float32]) -> Actions:
+    rows: Actions = actions.numpy()
     return rows.reshape(*seen.shape[:-1], *rows.shape[1:])

@@ -1,5 +1,6 @@
 """The table that ends a run: returns after each inner step, beside published ones where they compare."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ def evaluation_table(
 
     Args:
         summary: as :meth:`rlmaml.evaluation.evaluate.Evaluation.summary` makes it.
-        terms: each reward term's share of the mean return, per step.
+        terms: each reward term's share of the mean return, per step; NaN where all simulations failed.
         published: returns after each step that compare, by name.
     """
     shown = shown_steps(len(summary["mean"]) - 1)
@@ -52,4 +53,4 @@ def shown_steps(last: int) -> list[int]:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None or math.isnan(value) else f"{value:.2f}"

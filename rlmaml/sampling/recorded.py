@@ -203,10 +203,16 @@ def as_rollout(episodes: RecordedEpisodes) -> Rollout:
 
 
 def from_rollout(sampled: Rollout) -> RecordedEpisodes:
-    """The episodes of a rollout of one task; steps of a simulation that failed are left out.
+    """The episodes of a rollout of one task; those whose simulation failed are left out.
 
-    So are episodes that failed in their first step.
+    Raises:
+        UserError: every simulation failed.
     """
+    if not sampled.valid.any():
+        raise UserError(
+            f"The simulation failed in every one of {sampled.valid.shape[1]} episodes. Check the robot's time step, its "
+            "actuators' range and the speeds it may reach."
+        )
     sampled = Rollout(*(field[:, sampled.valid[0].any(-1)] for field in sampled))
     valid = sampled.valid[0].numpy()
     last = np.zeros_like(valid)

@@ -11,7 +11,7 @@ TimeLimit = Literal["fixed_horizon", "bootstrap"]
 
 @dataclass(frozen=True)
 class AdvantageSettings:
-    """From rewards to advantages. Every sentence below is also the help text of the option."""
+    """From rewards to advantages."""
 
     discount: float = 0.99
     """Discount factor per step."""

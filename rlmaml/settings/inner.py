@@ -10,7 +10,7 @@ InnerLoss = Literal["log_likelihood", "likelihood_ratio", "dice"]
 
 @dataclass(frozen=True)
 class InnerSettings:
-    """Gradient steps on a task's own episodes. Every sentence below is also the help text of the option."""
+    """Gradient steps on a task's own episodes."""
 
     inner_steps: int = 1
     """Inner gradient steps per task, each on fresh episodes; 0 trains one policy over all tasks, without adaptation."""

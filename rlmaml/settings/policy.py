@@ -11,7 +11,7 @@ Activation = Literal["tanh", "relu"]
 
 @dataclass(frozen=True)
 class PerceptronSettings:
-    """A multilayer perceptron. Every sentence below is also the help text of the option."""
+    """A multilayer perceptron."""
 
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the policy's hidden layers."""

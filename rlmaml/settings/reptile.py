@@ -12,7 +12,7 @@ OuterStep = Literal["plain", "adam"]
 
 @dataclass(frozen=True)
 class ReptileSettings:
-    """A step towards the adapted parameters. Every sentence below is also the help text of the option."""
+    """A step towards the adapted parameters."""
 
     outer_step_size: float = 0.1
     """Step size towards the mean of the adapted parameters: 1 goes all the way (plain), or Adam's rate."""

@@ -14,7 +14,7 @@ DEVICE = r"cpu|cuda(:\d+)?"
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Which problem, how much of it, and on what machine. Every sentence below is also the help text of the option."""
+    """Which problem, how much of it, and on what machine."""
 
     env_id: str = "Navigation2D-v0"
     """Task family, a registered environment id."""

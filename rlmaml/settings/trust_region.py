@@ -9,7 +9,7 @@ from rlmaml.settings.checks import require, require_finite, require_not_negative
 
 @dataclass(frozen=True)
 class TrustRegionSettings:
-    """How far a step goes, and how its direction is found. Every sentence below is also the help text of the option."""
+    """How far a step goes, and how its direction is found."""
 
     max_kl: float = 0.01
     """Largest mean KL in nats between the adapted policies before and after a meta-update."""

@@ -85,14 +85,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (safetensors.SafetensorError, OSError) as error:
         raise UserError(f"{path} is truncated, or no checkpoint at all: {error}.") from error
     try:
-        text = json.loads(metadata.get(HEADER, json.dumps({"format": metadata.get("format")})))
+        written = metadata.get(HEADER, json.dumps({"format": metadata.get("format")}))
+        text = json.loads(written)
         if text.get("format") != FORMAT:
             raise UserError(
                 f"It is not a checkpoint of this version of rlmaml: its format is {text.get('format')!r}; legal is "
                 f"{FORMAT!r}. Train anew, or use the version that wrote it."
             )
+        as_we_spell_it = json.dumps(text)
         claimed = text.pop("checksum", None)
-        if claimed != checksum(text, tensors):
+        if written != as_we_spell_it or claimed != checksum(text, tensors):
             raise UserError("It is damaged: its contents are not those of which it holds the checksum.")
         sections = {
             section: {name: tensors[f"{section}/{name}"] for name in names} for section, names in text["order"].items()

@@ -20,6 +20,7 @@ class ScriptedEnvironment:
         ends: copy -> (steps until its episode ends, ``"terminated"``, ``"truncated"`` or ``"unstable"``); the others
             never end. An unstable copy is terminated with no reward, and does not move, in its last step.
         poison: (``"observation"`` or ``"reward"``, steps until it is NaN in the last copy).
+        earns: what every step of every copy earns instead, all of it in the first term.
     """
 
     def __init__(
@@ -27,8 +28,9 @@ class ScriptedEnvironment:
         num_envs: int,
         ends: Mapping[int, tuple[int, str]] | None = None,
         poison: tuple[str, int] | None = None,
+        earns: float | None = None,
     ) -> None:
-        self.num_envs, self.ends, self.poison = num_envs, ends or {}, poison
+        self.num_envs, self.ends, self.poison, self.earns = num_envs, ends or {}, poison, earns
         self.goals = np.zeros(num_envs)
         self.seeds: list[list[int]] = []
         self.actions: list[npt.NDArray[Any]] = []
@@ -75,6 +77,8 @@ class ScriptedEnvironment:
             "step_reward": np.where(counted, 100.0 * (np.arange(self.num_envs) + 1) + self.elapsed, 0.0),
             "goal_reward": np.where(counted, self.goals, 0.0),
         }
+        if self.earns is not None:
+            terms = {"step_reward": np.where(counted, self.earns, 0.0), "goal_reward": np.zeros(self.num_envs)}
         info = terms | ({"instability": instability} if (instability != "").any() else {})
         rewards = terms["step_reward"] + terms["goal_reward"]
         if self.poison and self.poison[0] == "reward" and len(self.actions) == self.poison[1]:

@@ -5,17 +5,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from rlmaml.core.types import Meta
 from rlmaml.deploy.adaptable import AdaptablePolicy, load
-from rlmaml.policies.policy import GaussianMLP
+from rlmaml.policies.gaussian import GaussianPolicy
+from rlmaml.policies.sizes import Sizes
 from rlmaml.sampling.recorded import RecordedEpisodes, write_episodes
-from rlmaml.settings.config import TrainConfig
-from rlmaml.storage.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
+from rlmaml.settings.whole import configure
+from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rlmaml.storage.run_directory import RunDirectory
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TINY: tuple[object, ...] = ("--tasks", 2, "--episodes", 3, "--horizon", 5, "--hidden", 8, "--iterations", 2)
@@ -42,8 +46,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_help_explains_every_option(help_texts: dict[str, str]) -> None:
     for name, text in help_texts.items():
-        lines = [line.strip("│ ") for line in text.splitlines() if line.startswith("│")]
+        lines = [line.strip("│ ") for line in text.splitlines()]
         entries = re.split(r"\n(?=--?[a-z]|[A-Z_]+ )", "\n".join(lines))
+        entries = [entry for entry in entries if re.match(r"--?[a-z]|[A-Z_]+ ", entry)]
         assert len(entries) > 1 or name == "summarise.py"
         for entry in entries:
             assert re.search(r"[A-Z][a-z-]+:? [a-z]+|show this help", entry), entry
@@ -61,6 +66,8 @@ def test_train_evaluate_and_summarise_work_together(
     assert run(*evaluate, "--json", tmp_path / "e.json") == 0
     report = json.loads((tmp_path / "e.json").read_text())
     assert set(report) == {"returns", "terms", "unstable_episodes", "per_task", "tasks", "config"}
+    assert report["returns"]["share_unstable"] == [0.0, 0.0, 0.0]
+    assert report["returns"]["mean_with_failed"] == report["returns"]["mean"]
     assert len(report["returns"]["mean"]) == len(report["returns"]["std"]) == len(report["returns"]["ci95"]) == 3
     assert len(report["per_task"]) == 3
     assert len(report["tasks"]["goal"]) == 3
@@ -83,7 +90,7 @@ def test_a_robot_is_trained_evaluated_beyond_its_training_range_and_timed(
     assert run("train_locomotion.py", *family, *TINY, "--run-dir", tmp_path / "run") == 0
     output = capsys.readouterr().out
     assert "of which velocity_error_cost" in output
-    settings = json.loads((tmp_path / "run" / "run.json").read_text())["config"]
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["run"]
     assert (settings["env_id"], settings["variant"]) == ("HalfCheetahVel-v0", "rothfuss2019")
     evaluate = [
         "evaluate.py",
@@ -177,6 +184,12 @@ def test_benchmark_writes_every_figure(tmp_path: Path, run: Run) -> None:
         ("train_nav.py --env-id Nowhere-v0", "Known ids: Navigation2D-v0"),
         ("train_nav.py --variant nobody2050", "Choose one of: finn2017, rothfuss2019, dynamics"),
         ("train_nav.py --device gpu", "--device is 'gpu'; it must be cpu, cuda or cuda:N"),
+        ("train_nav.py --rollout-device cuda:99", "--rollout-device is 'cuda:99', which is not available here"),
+        ("train_nav.py --algorithm magic", "--algorithm is 'magic'; it must be one of maml-trpo, fomaml, reptile."),
+        ("train_nav.py --algorithm reptile --max-kl 0.1", "--max-kl is no option of reptile with a gaussian policy."),
+        ("train_nav.py --policy nowhere.py:Net", "there is no file nowhere.py"),
+        ("train_nav.py --policy categorical", "acts by choices, but actions here are vectors of numbers"),
+        ("evaluate.py /nowhere --device tpu", "--device is 'tpu'; it must be cpu, cuda or cuda:N"),
         ("train_nav.py --run-dir /dev/null/run", "Cannot write"),
         ("evaluate.py /nowhere", "There is no checkpoint at /nowhere"),
         ("evaluate.py /nowhere --tasks 0", "--tasks is 0; it must be at least 1."),
@@ -236,6 +249,69 @@ def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path) -> None:
     assert metrics.read_text().count("\n") == done + 2
 
 
+def same_run(one: Path, other: Path) -> bool:
+    """Whether two runs are the same but for their times: checkpoint byte for byte, metrics and evaluation."""
+    lines = [
+        [
+            {name: value for name, value in json.loads(line).items() if not name.startswith("seconds/")}
+            for line in RunDirectory(run_dir).metrics.read_text().splitlines()
+        ]
+        for run_dir in (one, other)
+    ]
+    checkpoints = [RunDirectory(run_dir).checkpoint.read_bytes() for run_dir in (one, other)]
+    evaluations = [RunDirectory(run_dir).read_evaluation()["per_task"] for run_dir in (one, other)]
+    return lines[0] == lines[1] and checkpoints[0] == checkpoints[1] and evaluations[0] == evaluations[1]
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("train_nav.py", ["--tasks", 5]),
+        ("train_locomotion.py", ["--tasks", 3, "--algorithm", "reptile", "--outer-step", "adam"]),
+    ],
+)
+def test_two_processes_with_uneven_shares_give_the_run_of_one_bit_for_bit(
+    tmp_path: Path, script: str, words: list[object]
+) -> None:
+    family = ["HalfCheetahVel-v0"] if script == "train_locomotion.py" else []
+    options = [*family, *TINY, *words, "--threads", 1, "--rollout-threads", 1]
+    alone = [sys.executable, SCRIPTS / script, *options, "--run-dir", tmp_path / "one"]
+    together = ["torchrun", "--standalone", "--nproc-per-node=2", SCRIPTS / script, *options]
+    together = [sys.executable, "-m", "torch.distributed.run", *together[1:], "--run-dir", tmp_path / "two"]
+    processes = [
+        subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for command in (alone, together)
+    ]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert outputs[1][0].count("Mean return on") == 1  # the process that leads prints alone
+    assert same_run(tmp_path / "one", tmp_path / "two")
+    assert load_checkpoint(RunDirectory(tmp_path / "two").checkpoint).iteration == 2
+
+
+def test_a_torch_module_of_the_users_own_is_trained_evaluated_adapted_and_exported(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Sequential):\n"
+        "    def __init__(self, size, actions):\n"
+        "        super().__init__(torch.nn.Linear(size, 8), torch.nn.Tanh(), torch.nn.Linear(8, actions))\n"
+    )
+    sizes = [word for word in TINY if word not in ("--hidden", 8)]
+    mine = ["--policy", "mine.py:Net"]
+    assert run("train_nav.py", *sizes, *mine, "--run-dir", "run") == 0
+    assert run("train_nav.py", *sizes, *mine, "--run-dir", "run", "--iterations", 3, "--resume") == 0
+    assert run("evaluate.py", "run", "--tasks", 2, "--episodes", 2, "--steps", 1, *mine) == 0
+    assert run("adapt.py", "run", "--episodes-per-step", 4, *mine) == 0
+    assert run("export.py", "run/adapted.safetensors", *mine) == 0
+    monkeypatch.setattr("rlmaml.policies.kinds.KINDS", {})
+    capsys.readouterr()
+    assert run("evaluate.py", "run", "--tasks", 2, "--episodes", 2) == 2
+    assert "Say that its code may be run: --policy mine.py:Net" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 2-D navigation, too short to be good."""
@@ -255,14 +331,14 @@ def test_a_policy_is_adapted_in_simulation_from_recorded_episodes_and_online(
     assert "Task: goal = (0.3, -0.2) m" in output
     assert re.search(r"^    1 +-\d+\.\d\d  -\d+\.\d\d to -\d+\.\d\d$", output, re.MULTILINE)
     assert run("adapt.py", trained, "--episodes", recorded, "--output", again) == 0
-    one, other = load(adapted).params, load(again).params
+    one, other = load(adapted).weights, load(again).weights
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert run("adapt.py", adapted, "--online", "--steps", 2, "--episodes-per-step", 3, "--output", again) == 2
     assert "exists" in capsys.readouterr().err
     assert run("adapt.py", adapted, "--online", "--steps", 2, "--output", again, "--overwrite") == 0
     trust_region = ["--trust-region", 0.02, "--overwrite"]
     assert run("adapt.py", trained, "--episodes", recorded, "--output", again, *trust_region) == 0
-    assert not torch.equal(load(again).params["layer0.weight"], one["layer0.weight"])
+    assert not torch.equal(load(again).weights["layer0.weight"], one["layer0.weight"])
     capsys.readouterr()
     assert run("adapt.py", trained, *task, "--output", again, *trust_region, "--online", "--seed", 3) == 0
     within = capsys.readouterr().out
@@ -274,9 +350,9 @@ def test_a_policy_is_adapted_in_simulation_from_recorded_episodes_and_online(
 
 
 def test_adaptation_from_recorded_episodes_imports_neither_simulators_nor_compilers(tmp_path: Path) -> None:
-    config = TrainConfig(env_id="HalfCheetahVel-v0", horizon=200)
-    network = GaussianMLP(20, 6, config.hidden)
-    AdaptablePolicy(network, network.init(0), config, iteration=0).save(tmp_path / "policy.safetensors")
+    settings, sizes = configure(env_id="HalfCheetahVel-v0", horizon=200), Sizes(20, 6)
+    network = GaussianPolicy(settings.network, sizes)
+    AdaptablePolicy(network, sizes, Meta(network.init(0), {}), settings, 0).save(tmp_path / "policy.safetensors")
     generator = np.random.default_rng(0)
     actions = np.asarray(network.draw_noise(generator, (4000,)))
     ends = np.arange(1, 4001) % 200 == 0
@@ -365,8 +441,11 @@ def test_a_policy_is_exported_verified_and_timed(
 
 
 def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
-    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    small = configure(num_tasks=2, num_episodes=3, horizon=5, hidden=(8,), inner_steps=3, learn_step_sizes=True)
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.setitem(import_module("defaults").TUNED, ("Navigation2D-v0", "finn2017"), small)
     compare = ["compare.py", "--iterations", 1, "--seeds", 0, "--tasks", 2, "--episodes", 2, "--output", tmp_path]
     assert run(*compare) == 0
     output = capsys.readouterr().out
@@ -401,8 +480,9 @@ def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
 def test_runs_of_different_families_are_refused_before_any_is_evaluated(
     tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = TrainConfig(env_id="AntVel-v0", variant="gymnasium")
-    save_checkpoint(tmp_path / CHECKPOINT, Checkpoint({"nothing": torch.zeros(1)}, 0, config))
+    settings = configure(env_id="AntVel-v0", variant="gymnasium")
+    foreign = Checkpoint(Meta({"nothing": torch.zeros(1)}, {}), 0, settings, Sizes(1, 1))
+    save_checkpoint(RunDirectory(tmp_path).checkpoint, foreign)
     assert run("report.py", trained, tmp_path, "--output", tmp_path / "report.html") == 2
     error = capsys.readouterr().err
     assert "different families or variants: [('AntVel-v0', 'gymnasium'), ('Navigation2D-v0', 'finn2017')]" in error

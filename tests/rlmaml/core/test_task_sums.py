@@ -45,7 +45,7 @@ def test_a_task_counts_where_every_stage_has_a_valid_step() -> None:
     one_step[1, 1, 0] = True
     mean = mean_over_usable(ALONE, [one_step, no_steps_of(2)])
     assert mean.usable.tolist() == [True, True, False]
-    assert mean.count == 2
+    assert mean.num_usable == 2
 
 
 def test_a_mean_is_over_the_tasks_that_count_whatever_the_others_hold() -> None:
@@ -74,7 +74,7 @@ def test_a_total_adds_every_entry_over_tasks_into_one_vector() -> None:
 def test_what_other_processes_found_counts() -> None:
     mean = mean_over_usable(WithOthers(), [no_steps_of(1)])
     assert mean.usable.tolist() == [True, False, True]
-    assert mean.count == 3
+    assert mean.num_usable == 3
     per_task = torch.tensor([1.0, 77.0, 4.0])
     assert float(mean.of(per_task)) == 5.0  # (1 + 4 + 10) / 3
     assert float(mean.share(per_task)) == pytest.approx(5 / 3)  # its own part of it

@@ -1,139 +1,151 @@
 import dataclasses
+import subprocess
+import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from envs import TaskVectorEnv, make_tasks_env
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
-from rlmaml.base.stopwatch import Stopwatch
-from rlmaml.deploy.adaptable import AdaptablePolicy, load, off_policy_reason
-from rlmaml.sampling.episodes import stage_by_stage
-from rlmaml.sampling.recorded import RecordedEpisodes
-from rlmaml.settings.config import TrainConfig
-from rlmaml.storage.checkpoint import CHECKPOINT, Checkpoint, save_checkpoint
-from rlmaml.training.initial import initial_theta, make_policy
+from rlmaml.core.inner_rule import InnerRule
+from rlmaml.core.types import Meta, Outputs, Params, Rollout
+from rlmaml.deploy.adaptable import Actor, AdaptablePolicy, as_policy, load, off_policy_reason
+from rlmaml.deploy.rules import adaptation_rule
+from rlmaml.evaluation.evaluate import adapted_in_stages
+from rlmaml.policies.registry import make_policy
+from rlmaml.policies.sizes import Sizes
+from rlmaml.sampling.collect import episodes_of
+from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
+from rlmaml.settings.whole import Settings, configure
+from rlmaml.storage.checkpoint import Checkpoint, save_checkpoint
+from rlmaml.storage.run_directory import RunDirectory
+from tests.rlmaml.deploy.trained import LEARNED, PLAIN, REMEMBERS, checkpoint, navigation, trained_policy
 from tests.rlmaml.makers import vector
 
-CONFIG = TrainConfig(
-    num_tasks=1, num_episodes=6, horizon=9, hidden=(8,), threads=1, inner_steps=2, inner_step_sizes=(0.5, 0.3)
+
+@pytest.fixture(scope="module")
+def policy() -> AdaptablePolicy:
+    return trained_policy()
+
+
+@pytest.fixture(scope="module")
+def episodes(policy: AdaptablePolicy) -> RecordedEpisodes:
+    return policy.record(navigation(), 0)
+
+
+def in_the_loop(policy: AdaptablePolicy, rule: InnerRule, seed: int, steps: int) -> list[Rollout]:
+    """The episodes before, between and after the steps of an evaluation on the robot's task."""
+    streams = RandomStreams(seed, Phase.EVALUATION)
+    collect = episodes_of(navigation(), policy.network, policy.settings.advantages, streams, range(1), "cpu")
+    return list(adapted_in_stages(policy.network, rule, policy.meta, collect, streams, num_tasks=1, steps=steps))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [PLAIN, LEARNED, PLAIN.changed(inner_loss="dice"), REMEMBERS],
+    ids=["plain", "learned sizes", "dice", "gru"],
 )
-LEARNED = dataclasses.replace(CONFIG, learn_step_sizes=True, inner_loss="likelihood_ratio")
-
-
-def navigation() -> TaskVectorEnv:
-    env = make_tasks_env("Navigation2D-v0", 6, CONFIG.horizon, variant="finn2017")
-    env.set_tasks({"goal": np.array([[0.3, -0.2]])})
-    return env
-
-
-def saved_policy(run_dir: Path, config: TrainConfig = LEARNED) -> AdaptablePolicy:
-    theta = initial_theta(config, make_policy(config, navigation()))
-    run_dir.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(run_dir / CHECKPOINT, Checkpoint(theta, 3, config))
-    return load(run_dir)
-
-
-@pytest.mark.parametrize("config", [CONFIG, LEARNED])
-def test_two_steps_from_recorded_episodes_equal_adaptation_in_the_loop(tmp_path: Path, config: TrainConfig) -> None:
-    env, policy = navigation(), saved_policy(tmp_path, config)
-    streams = RandomStreams(5, Phase.EVALUATION)
-    stages = stage_by_stage(env, policy.network, policy.params, config, streams, Stopwatch(), num_tasks=1, steps=2)
-    for sampled, _ in list(stages):
+def test_two_steps_from_recorded_episodes_equal_adaptation_in_the_loop(settings: Settings) -> None:
+    env, policy = navigation(), trained_policy(settings)
+    for sampled in in_the_loop(policy, adaptation_rule(settings), 5, 2):
         episodes = policy.record(env, 5)
         np.testing.assert_array_equal(episodes.rewards, sampled.rewards[sampled.valid].numpy())
         policy = policy.adapt(episodes)
     assert policy.steps_taken == 3
 
 
-def test_trust_region_steps_from_recorded_episodes_equal_those_in_the_loop(tmp_path: Path) -> None:
-    env, policy = navigation(), saved_policy(tmp_path)
-    streams = RandomStreams(5, Phase.EVALUATION)
-    stages = stage_by_stage(
-        env, policy.network, policy.params, LEARNED, streams, Stopwatch(), num_tasks=1, steps=2, trust_region=0.05
-    )
-    for sampled, _ in list(stages):
+def test_trust_region_steps_from_recorded_episodes_equal_those_in_the_loop(policy: AdaptablePolicy) -> None:
+    env = navigation()
+    for sampled in in_the_loop(policy, adaptation_rule(LEARNED, 0.05), 5, 2):
         episodes = policy.record(env, 5)
         np.testing.assert_allclose(episodes.rewards, sampled.rewards[sampled.valid].numpy(), rtol=0.01)
         other = policy.adapt(episodes)
         policy = policy.adapt(episodes, trust_region=0.05)
-        assert not torch.equal(vector(policy.params), vector(other.params))
+        assert not torch.equal(vector(policy.weights), vector(other.weights))
 
 
-def test_a_trust_region_without_a_better_policy_is_said_and_an_illegal_one_refused(tmp_path: Path) -> None:
-    policy = saved_policy(tmp_path)
-    episodes = policy.record(navigation(), 0)
+def test_a_trust_region_without_a_better_policy_is_said_and_an_illegal_one_refused(
+    policy: AdaptablePolicy, episodes: RecordedEpisodes
+) -> None:
     with pytest.warns(UserWarning, match="No better policy was found within the trust region"):
         same = policy.adapt(episodes, trust_region=1e-40)
-    assert torch.equal(vector(same.params), vector(policy.params))
+    assert torch.equal(vector(same.weights), vector(policy.weights))
     for illegal in (0.0, -0.1, float("nan"), float("inf")):
         with pytest.raises(UserError, match="a KL in nats above 0"):
             policy.adapt(episodes, trust_region=illegal)
 
 
-def test_adaptation_without_recorded_log_probabilities_takes_the_policy_for_the_sampling_one(tmp_path: Path) -> None:
-    policy = saved_policy(tmp_path)
-    episodes = policy.record(navigation(), 0)
+def test_adaptation_without_recorded_log_probabilities_takes_the_policy_for_the_sampling_one(
+    policy: AdaptablePolicy, episodes: RecordedEpisodes
+) -> None:
     known, assumed = policy.adapt(episodes), policy.adapt(episodes._replace(log_probs=None))
-    torch.testing.assert_close(vector(known.params), vector(assumed.params))
+    torch.testing.assert_close(vector(known.weights), vector(assumed.weights))
 
 
-def test_adaptation_leaves_the_policy_as_it_was_and_its_step_sizes_too(tmp_path: Path) -> None:
-    policy = saved_policy(tmp_path)
-    before = vector(policy.params).clone()
-    adapted = policy.adapt(policy.record(navigation(), 0))
-    assert torch.equal(vector(policy.params), before)
-    for name, tensor in adapted.params.items():
-        assert torch.equal(tensor, policy.params[name]) == name.startswith("log_step_size."), name
+def test_adaptation_leaves_the_policy_as_it_was_and_its_step_sizes_too(
+    policy: AdaptablePolicy, episodes: RecordedEpisodes
+) -> None:
+    before = vector(policy.meta).clone()
+    adapted = policy.adapt(episodes)
+    assert torch.equal(vector(policy.meta), before)
+    assert policy.meta.rates
+    assert all(torch.equal(tensor, policy.meta.rates[name]) for name, tensor in adapted.meta.rates.items())
+    assert not any(torch.equal(tensor, policy.weights[name]) for name, tensor in adapted.weights.items())
+    assert not any(tensor.requires_grad for tensor in (*adapted.weights.values(), *adapted.meta.rates.values()))
 
 
-def test_how_far_a_step_went_is_the_kl_on_what_was_seen(tmp_path: Path) -> None:
-    policy = saved_policy(tmp_path)
-    episodes = policy.record(navigation(), 0)
+def test_how_far_a_step_went_is_the_kl_on_what_was_seen(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> None:
     adapted = policy.adapt(episodes, trust_region=0.02)
-    seen = torch.from_numpy(episodes.observations)
-    before, after = (one.network(one.weights, seen) for one in (policy, adapted))
-    assert policy.divergence(adapted, episodes.observations) == pytest.approx(float(before.kl(after).mean()), rel=1e-4)
-    assert 0 < policy.divergence(adapted, episodes.observations) <= 0.0201
-    assert policy.divergence(policy, episodes.observations) == 0.0
+    sampled = as_rollout(episodes)
+    before, after = (one.network.unroll(one.weights, sampled)[0].distribution for one in (policy, adapted))
+    assert policy.divergence(adapted, episodes) == pytest.approx(float(before.kl(after).mean()), rel=1e-4)
+    assert 0 < policy.divergence(adapted, episodes) <= 0.0201
+    assert policy.divergence(policy, episodes) == 0.0
 
 
-def test_half_a_step_goes_half_the_way(tmp_path: Path) -> None:
-    policy = saved_policy(tmp_path)
-    episodes = policy.record(navigation(), 0)
+def test_half_a_step_goes_half_the_way(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> None:
     whole, half = (vector(policy.adapt(episodes, step_scale=scale).weights) for scale in (1.0, 0.5))
     torch.testing.assert_close(half, (vector(policy.weights) + whole) / 2)
 
 
-def test_a_saved_policy_acts_as_before_and_goes_on_adapting(tmp_path: Path) -> None:
-    env, policy = navigation(), saved_policy(tmp_path)
-    adapted = policy.adapt(policy.record(env, 0))
+def test_a_saved_policy_acts_as_before_and_goes_on_adapting(
+    tmp_path: Path, policy: AdaptablePolicy, episodes: RecordedEpisodes
+) -> None:
+    adapted = policy.adapt(episodes)
     adapted.save(tmp_path / "adapted.safetensors")
     loaded = load(tmp_path / "adapted.safetensors")
-    assert (loaded.steps_taken, loaded.iteration, loaded.config) == (1, 3, LEARNED)
+    assert (loaded.steps_taken, loaded.iteration, loaded.settings) == (1, 3, LEARNED)
     observation = np.array([0.1, 0.2])
     np.testing.assert_array_equal(loaded.act(observation), adapted.act(observation))
-    episodes = adapted.record(env, 0)
-    assert torch.equal(vector(loaded.adapt(episodes).params), vector(adapted.adapt(episodes).params))
+    more = adapted.record(navigation(), 0)
+    assert torch.equal(vector(loaded.adapt(more).weights), vector(adapted.adapt(more).weights))
 
 
-def test_actions_are_the_clipped_mean(tmp_path: Path) -> None:
-    policy = saved_policy(tmp_path)
-    large = {name: 10_000 * tensor for name, tensor in policy.params.items()}
-    assert np.abs(dataclasses.replace(policy, params=large).act([1.0, 1.0])).max() == 1.0
-    seen = np.zeros((500, 3, 2))
-    mean = policy.act(seen)
+def test_a_policy_is_loaded_from_its_run_whatever_devices_it_was_trained_on(tmp_path: Path) -> None:
+    on_cuda = checkpoint(LEARNED.changed(device="cuda:1", rollout_device="cuda"))
+    save_checkpoint(RunDirectory(tmp_path).checkpoint, on_cuda)
+    loaded = load(tmp_path)
+    assert loaded.settings == LEARNED
+    assert torch.equal(vector(loaded.meta), vector(on_cuda.meta))
+    assert loaded.on("cuda", "cpu").settings == LEARNED.changed(device="cuda")
+
+
+def test_actions_are_the_clipped_mean(policy: AdaptablePolicy) -> None:
+    large = Meta({name: 10_000 * tensor for name, tensor in policy.weights.items()}, policy.meta.rates)
+    assert np.abs(dataclasses.replace(policy, meta=large).act([1.0, 1.0])).max() == 1.0
+    mean = policy.act(np.zeros((500, 3, 2)))
     assert mean.shape == (500, 3, 2)
     assert policy.act([0.0, 0.0]).shape == (2,)
 
 
 def test_exploration_draws_unclipped_actions_around_the_mean_that_adapt_takes_for_the_policys_own(
-    tmp_path: Path,
+    policy: AdaptablePolicy,
 ) -> None:
-    policy, generator = saved_policy(tmp_path), np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     seen = generator.standard_normal((400, 2)).astype(np.float32)
     actions, log_probs = policy.explore(seen, generator)
     assert (actions.shape, log_probs.shape) == ((400, 2), (400,))
@@ -148,30 +160,30 @@ def test_exploration_draws_unclipped_actions_around_the_mean_that_adapt_takes_fo
     assert clipped is not None
     assert "were clipped to [-1, 1]" in clipped
     known, assumed = policy.adapt(own._replace(log_probs=log_probs)), policy.adapt(own)
-    torch.testing.assert_close(vector(known.params), vector(assumed.params))
+    torch.testing.assert_close(vector(known.weights), vector(assumed.weights))
 
 
 @pytest.mark.parametrize("observation", [np.zeros(3), np.zeros(()), np.array([0.0, np.nan])])
-def test_an_observation_that_does_not_fit_is_refused(tmp_path: Path, observation: np.ndarray) -> None:
+def test_an_observation_that_does_not_fit_is_refused(policy: AdaptablePolicy, observation: np.ndarray) -> None:
     with pytest.raises(UserError, match="finite observations of 2 numbers"):
-        saved_policy(tmp_path).act(observation)
+        policy.act(observation)
+    with pytest.raises(UserError, match="finite observations of 2 numbers"):
+        Actor(policy).act(observation)
 
 
-def test_episodes_of_another_robot_are_refused(tmp_path: Path) -> None:
-    policy = saved_policy(tmp_path)
-    episodes = policy.record(navigation(), 0)
+def test_episodes_of_another_robot_are_refused(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> None:
     with pytest.raises(UserError, match="observations have 3 numbers; this policy was trained with 2"):
         policy.adapt(episodes._replace(observations=np.zeros((54, 3)), final_observations=None))
     with pytest.raises(UserError, match="actions have 1 numbers; this policy was trained with 2"):
         policy.adapt(episodes._replace(actions=np.zeros((54, 1))))
-    bootstrap = dataclasses.replace(policy, config=dataclasses.replace(LEARNED, time_limit="bootstrap"))
+    bootstrap = dataclasses.replace(policy, settings=LEARNED.changed(time_limit="bootstrap"))
     with pytest.raises(UserError, match="needs final_observations"):
         bootstrap.adapt(episodes._replace(final_observations=None))
 
 
-def test_episodes_of_another_policy_warn_and_the_own_ones_do_not(tmp_path: Path) -> None:
-    policy = saved_policy(tmp_path)
-    episodes = policy.record(navigation(), 0)
+def test_episodes_of_another_policy_warn_and_the_own_ones_do_not(
+    policy: AdaptablePolicy, episodes: RecordedEpisodes
+) -> None:
     unknown = episodes._replace(log_probs=None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -185,3 +197,142 @@ def test_episodes_of_another_policy_warn_and_the_own_ones_do_not(tmp_path: Path)
     ):
         with pytest.warns(UserWarning, match=reason):
             policy.adapt(foreign)
+
+
+class TestMemory:
+    """A policy that remembers, on the robot."""
+
+    @pytest.fixture(scope="class")
+    def policy(self) -> AdaptablePolicy:
+        return trained_policy(REMEMBERS)
+
+    @pytest.fixture(scope="class")
+    def episodes(self, policy: AdaptablePolicy) -> RecordedEpisodes:
+        return policy.record(navigation(), 0)
+
+    def test_replayed_log_probabilities_are_those_that_were_recorded(
+        self, policy: AdaptablePolicy, episodes: RecordedEpisodes
+    ) -> None:
+        sampled = as_rollout(episodes)
+        outputs, _ = policy.network.unroll(policy.weights, sampled)
+        valid = sampled.valid
+        torch.testing.assert_close(
+            outputs.distribution.log_prob(sampled.actions)[valid], sampled.log_probs[valid], rtol=1e-4, atol=1e-5
+        )
+        assert sampled.log_probs[valid].std() > 0.1
+        assert off_policy_reason(policy, episodes) is None
+
+    def test_it_adapts_from_what_was_recorded(self, policy: AdaptablePolicy, episodes: RecordedEpisodes) -> None:
+        adapted = policy.adapt(episodes)
+        moved = {name for name, tensor in adapted.weights.items() if not torch.equal(tensor, policy.weights[name])}
+        assert moved == set(policy.weights)
+        assert 0 < policy.divergence(adapted, episodes) < 1
+
+    def test_it_acts_through_an_actor_alone(self, policy: AdaptablePolicy) -> None:
+        assert policy.remembers
+        assert not trained_policy().remembers
+        with pytest.raises(UserError, match="Actor"):
+            policy.act([0.1, 0.2])
+        with pytest.raises(UserError, match="Actor"):
+            policy.explore([0.1, 0.2], np.random.default_rng(0))
+
+
+def test_a_memory_of_several_parts_is_one_too(policy: AdaptablePolicy) -> None:
+    class TwoParts:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(policy.network, name)
+
+        def start(self, params: Params, shape: tuple[int, ...]) -> Any:
+            return torch.zeros(*shape, 3), torch.zeros(*shape, 3)
+
+    network: Any = TwoParts()
+    assert dataclasses.replace(policy, network=network).remembers
+
+
+def moving(settings: Settings) -> AdaptablePolicy:
+    """A policy whose actions depend on what it sees and, where it can, on what it did before."""
+    fresh = trained_policy(settings)
+    generator = torch.Generator().manual_seed(0)
+    moved = {n: tensor + 0.5 * torch.randn(tensor.shape, generator=generator) for n, tensor in fresh.weights.items()}
+    return dataclasses.replace(fresh, meta=Meta(moved, fresh.meta.rates))
+
+
+@pytest.mark.parametrize("settings", [LEARNED, REMEMBERS], ids=["gaussian", "gru"])
+def test_an_actor_lives_through_an_episode_as_the_policy_unrolled(settings: Settings) -> None:
+    policy, generator = moving(settings), np.random.default_rng(0)
+    observations = generator.standard_normal((1, 3, 7, 2)).astype(np.float32)
+    rewards = generator.standard_normal((1, 3, 7)).astype(np.float32)
+    actor = Actor(policy, copies=3)
+    for _ in range(2):  # the second episode begins without memory of the first one
+        acted = [actor.act(observations[0, :, 0])]
+        acted += [actor.act(observations[0, :, t], rewards[0, :, t - 1]) for t in range(1, 7)]
+        actions = torch.from_numpy(np.stack(acted, 1)).unsqueeze(0)
+        assert actions.abs().max() <= 1.0
+        lived = as_lived(observations, actions, rewards)
+        outputs: Outputs = policy.network.unroll(policy.weights, lived)[0]
+        torch.testing.assert_close(outputs.distribution.most_likely, actions, rtol=1e-5, atol=1e-6)
+        actor.begin()
+    assert actions.std() > 0.1
+    if not policy.remembers:
+        np.testing.assert_allclose(actions[0].numpy(), policy.act(observations[0]), rtol=1e-5, atol=1e-6)
+    else:
+        fresh = np.stack([Actor(policy, copies=3).act(observations[0, :, t]) for t in range(7)], 1)
+        assert np.abs(fresh[:, 1:] - actions[0].numpy()[:, 1:]).max() > 0.01
+
+
+def as_lived(observations: np.ndarray, actions: torch.Tensor, rewards: np.ndarray) -> Any:
+    """Episodes as a policy reads them."""
+    valid = torch.ones(rewards.shape, dtype=torch.bool)
+    nothing = torch.zeros(rewards.shape)
+    sampled = as_rollout(
+        RecordedEpisodes(
+            observations.reshape(-1, 2),
+            actions.numpy().reshape(-1, 2),
+            rewards.reshape(-1),
+            *[np.zeros(rewards.size, np.bool_), np.tile([False] * (rewards.shape[2] - 1) + [True], rewards.shape[1])],
+        )
+    )
+    return sampled._replace(valid=valid, log_probs=nothing)
+
+
+def test_an_actor_that_chooses_acts_by_indices() -> None:
+    settings = configure(policy="categorical", hidden=(4,))
+    sizes = Sizes(2, 3, discrete=True)
+    params = make_policy("categorical", settings.network, sizes).init(0)
+    policy = as_policy(Checkpoint(Meta(params, {}), 0, settings, sizes))
+    actor = Actor(policy, copies=4)
+    seen = np.random.default_rng(0).standard_normal((4, 2))
+    for _ in range(2):
+        assert actor.act(seen, np.ones(4)).tolist() == policy.act(seen).tolist()
+
+
+@pytest.fixture(scope="module")
+def imported() -> set[str]:
+    """What is imported where a policy is loaded."""
+    script = "import sys\nfrom rlmaml.deploy.adaptable import load\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rlmaml.algorithms",
+        "rlmaml.training",
+        "rlmaml.results",
+        "rlmaml.evaluation",
+        "envs",
+        "gymnasium",
+        "mujoco",
+        "tensorboard",
+        "torch.utils.tensorboard",
+        "matplotlib",
+        "scipy",
+        "PIL",
+        "moviepy",
+        "torch._dynamo",
+    ],
+)
+def test_a_robot_needs_no_more_than_the_policy(imported: set[str], name: str) -> None:
+    assert "rlmaml.deploy.adaptable" in imported
+    assert name not in imported

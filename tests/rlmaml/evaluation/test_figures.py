@@ -5,17 +5,17 @@ import torch
 
 from envs import make_tasks_env
 from rlmaml.evaluation.figures import AFTER, BEFORE, adaptation_figure, draw_rewards, shown_episodes
-from rlmaml.settings.config import TrainConfig
-from rlmaml.training.initial import initial_theta, make_policy
+from rlmaml.settings.whole import configure
+from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import IterationReport, meta_iteration
 
-CONFIG = TrainConfig(num_tasks=2, num_episodes=3, horizon=6, hidden=(8,))
+SETTINGS = configure(num_tasks=2, num_episodes=3, horizon=6, hidden=(8,))
 
 
 def report() -> IterationReport:
-    env = make_tasks_env("Navigation2D-v0", 6, CONFIG.horizon)
-    policy = make_policy(CONFIG, env)
-    return meta_iteration(env, policy, initial_theta(CONFIG, policy), CONFIG, 0)[1]
+    env = make_tasks_env("Navigation2D-v0", 6, SETTINGS.run.horizon)
+    method = make_method(SETTINGS, env)
+    return meta_iteration(env, method, begin(SETTINGS, method), SETTINGS, 0)[1]
 
 
 def test_an_episode_holds_every_valid_observation_and_the_final_one() -> None:

@@ -252,7 +252,8 @@ class PolicyContract:
             assert torch.equal(one, two)
 
     def test_a_copy_whose_episode_is_over_keeps_what_it_remembers(self, policy: Policy, params: Params) -> None:
-        env, watched = ScriptedEnvironment(6, {1: (2, "terminated"), 5: (3, "truncated")}), Watched(policy)
+        env = ScriptedEnvironment(6, {1: (2, "terminated"), 5: (3, "truncated")}, earns=0.5)
+        watched = Watched(policy)
         env.horizon = 5
         given = single({name: tensor[:2] for name, tensor in params.items()})
         rollout(env, watched, given, tasks=range(2), streams=RandomStreams(0), k=0)

@@ -87,13 +87,23 @@ def test_the_first_episodes_are_a_recording_of_their_own() -> None:
     assert_equal(whole.first(7), whole)
 
 
-def test_an_episode_that_failed_in_its_first_step_is_left_out() -> None:
+def test_an_episode_whose_simulation_failed_is_left_out() -> None:
     sampled = random_rollout((1, 4, 5))
-    valid = random_valid((1, 4, 5))
-    valid[0, 2] = False
-    kept = check_episodes(from_rollout(sampled._replace(valid=valid)), "The recording")
+    unstable = torch.tensor([[False, False, True, False]])
+    sampled = sampled._replace(unstable=unstable, valid=random_valid((1, 4, 5)) & ~unstable.unsqueeze(-1))
+    kept = check_episodes(from_rollout(sampled), "The recording")
     assert len(kept.ends) == 3
-    assert len(kept.rewards) == valid.sum()
+    assert len(kept.rewards) == sampled.valid.sum()
+    np.testing.assert_allclose(kept.returns, sampled.returns[0, [0, 1, 3]], rtol=1e-6)
+    assert kept.final_observations is not None
+    np.testing.assert_allclose(kept.final_observations, sampled.final_observations[0, [0, 1, 3]], rtol=1e-6)
+
+
+def test_where_every_simulation_failed_there_is_nothing_to_record() -> None:
+    sampled = random_rollout((1, 4, 5))
+    failed = sampled._replace(valid=torch.zeros_like(sampled.valid), unstable=torch.ones_like(sampled.unstable))
+    with pytest.raises(UserError, match="The simulation failed in every one of 4 episodes"):
+        from_rollout(failed)
 
 
 @pytest.mark.filterwarnings("ignore:.*None:UserWarning:minari")

@@ -1,0 +1,147 @@
+"""Every algorithm with a few settings, and random non-degenerate problems for them: what the contract is tested on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlmaml.algorithms.meta_algorithm import Learner, MetaAlgorithm, Report
+from rlmaml.algorithms.registry import make_meta_algorithm
+from rlmaml.core.gradient_rule import gradient_rule
+from rlmaml.core.parameters import entries
+from rlmaml.core.task_sums import ALONE, TaskSums
+from rlmaml.core.types import Batch, Meta, Params
+from rlmaml.settings.whole import Settings, configure
+from tests.rlmaml.makers import (
+    adapted_batches,
+    batch_as,
+    gaussian_policy,
+    learner,
+    random_batch,
+    random_theta,
+    select_tasks,
+)
+
+
+class Case(NamedTuple):
+    """A method with some settings."""
+
+    algorithm: str
+    options: Mapping[str, Any]
+    large: Mapping[str, Any] | None = {}  # noqa: RUF012 (never written to)
+    """What else is set where the number of threads is tested, to save time; None where another case shows the same."""
+
+
+def trust_region(algorithm: str = "maml-trpo", *, large: bool = True, **options: Any) -> Case:
+    """Damped, and with few iterations, so that rounding does not grow on the way through the linear algebra."""
+    little = {"damping": 1e-2, "cg_iterations": 6, "curvature_fraction": 0.4}
+    return Case(algorithm, {**little, **options}, {"cg_iterations": 1, "backtrack_tries": 2} if large else None)
+
+
+CASES: dict[str, Case] = {
+    "maml-trpo": trust_region(),
+    "maml-trpo, three steps": trust_region(large=False, inner_steps=3),
+    "maml-trpo, learned sizes": trust_region(large=False, inner_steps=2, learn_step_sizes=True),
+    "maml-trpo, likelihood ratio": trust_region(large=False, inner_loss="likelihood_ratio"),
+    "maml-trpo, dice": trust_region(inner_loss="dice", inner_steps=2),
+    "maml-trpo, stage weights": trust_region(inner_steps=2, stage_weights=(2.0, 1.0, 0.0)),
+    "maml-trpo, no steps": trust_region(large=False, inner_steps=0),
+    "fomaml": trust_region("fomaml", inner_steps=2),
+    "reptile": Case("reptile", {"inner_steps": 2, "outer_step_size": 0.5}),
+    "reptile, adam": Case("reptile", {"inner_steps": 2, "outer_step": "adam", "outer_step_size": 0.01}),
+}
+"""Name -> case. A further method inherits the whole contract by an entry here."""
+
+
+class Updated(NamedTuple):
+    """What an update gives."""
+
+    meta: Meta
+    state: Params
+    report: Report
+
+
+class Problem(NamedTuple):
+    """An algorithm before an update, with what it is to learn from."""
+
+    settings: Settings
+    learner: Learner
+    algorithm: MetaAlgorithm
+    meta: Meta
+    state: Params
+    stages: Sequence[Any]
+
+    def update(self) -> Updated:
+        """The update."""
+        return Updated(*self.algorithm.update(self.learner, self.meta, self.state, self.stages))
+
+    def of_tasks(self, tasks: Any, sums: TaskSums = ALONE) -> "Problem":
+        """The same problem for some of its tasks, in the given order."""
+        stages = [select_tasks(batch, tasks) for batch in self.stages]
+        return self._replace(stages=stages, learner=self.learner._replace(sums=sums))
+
+    def after(self, updated: Updated, seed: int = 0) -> "Problem":
+        """The next update, on stages that the new meta-parameters sample."""
+        num_tasks = len(self.stages[0].valid)
+        stages = sampled(self.learner, self.algorithm, updated.meta, num_tasks, seed)
+        return self._replace(meta=updated.meta, state=updated.state, stages=stages)
+
+
+def make_problem(
+    name: str, num_tasks: int = 4, dtype: torch.dtype = torch.float64, hidden: tuple[int, ...] = (4,)
+) -> Problem:
+    """A case with random weights, rates far from their start, a state that is used, and episodes of uneven length."""
+    settings = configure(CASES[name].algorithm, **{"inner_step_sizes": (0.5, 0.3), **CASES[name].options})
+    policy, rule, algorithm = (
+        gaussian_policy(hidden=hidden),
+        gradient_rule(settings.inner),
+        make_meta_algorithm(settings),
+    )
+    theta = random_theta(policy)
+    meta = Meta(theta, {entry: rate + 0.3 * noise(rate) for entry, rate in rule.rates(theta).items()})
+    ours = learner(policy, rule)
+    fresh = Problem(settings, ours, algorithm, meta, algorithm.init(meta), [])
+    fresh = fresh._replace(stages=sampled(ours, algorithm, meta, num_tasks, seed=0))
+    state = fresh.update().state if fresh.state else {}
+    return fresh._replace(
+        meta=Meta(*({entry: tensor.to(dtype) for entry, tensor in part.items()} for part in meta)),
+        state={entry: tensor.to(dtype) if tensor.dim() else tensor for entry, tensor in state.items()},
+        stages=[batch_as(batch, dtype) for batch in sampled(ours, algorithm, meta, num_tasks, seed=20)],
+    )
+
+
+def make_large_problem(name: str) -> Problem:
+    """A case in single precision, so large that torch shares its operations among several threads."""
+    case, hidden = CASES[name], (64, 64)
+    settings = configure(case.algorithm, **{**case.options, "inner_step_sizes": (0.05,), **(case.large or {})})
+    policy, rule, algorithm = (
+        gaussian_policy(hidden=hidden),
+        gradient_rule(settings.inner),
+        make_meta_algorithm(settings),
+    )
+    theta = policy.init(0)
+    precise = {entry: tensor.double() for entry, tensor in theta.items()}
+    stages = [
+        batch_as(random_batch(policy, precise, num_tasks=20, num_episodes=20, horizon=50, seed=k), torch.float32)
+        for k in range(rule.steps + algorithm.reads_last_stage)
+    ]
+    meta = Meta(theta, rule.rates(theta))
+    return Problem(settings, learner(policy, rule), algorithm, meta, algorithm.init(meta), stages)
+
+
+def sampled(ours: Learner, algorithm: MetaAlgorithm, meta: Meta, num_tasks: int, seed: int) -> list[Batch]:
+    """One batch per stage that the algorithm reads, in double precision."""
+    precise = Meta(*({entry: tensor.double() for entry, tensor in part.items()} for part in meta))
+    batches = adapted_batches(ours.policy, ours.rule, precise, num_tasks, seed=seed)
+    return batches[: ours.rule.steps + algorithm.reads_last_stage]
+
+
+def noise(like: Tensor) -> Tensor:
+    """Standard normal numbers, always the same."""
+    return torch.randn(like.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def tensors_of(meta: Meta, state: Params) -> list[Tensor]:
+    """Everything that an update gives besides its report."""
+    return [*entries(meta), *state.values()]

@@ -1,0 +1,48 @@
+"""A robot and the policies that it is given."""
+
+import numpy as np
+
+from envs import TaskVectorEnv, make_tasks_env
+from rlmaml.base.random_streams import RandomStreams
+from rlmaml.core.types import Meta
+from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy
+from rlmaml.deploy.rules import adaptation_rule
+from rlmaml.policies.registry import make_policy
+from rlmaml.policies.sizes import sizes_of
+from rlmaml.settings.whole import Settings, configure
+from rlmaml.storage.checkpoint import Checkpoint
+
+HORIZON = 9
+PLAIN = configure(
+    num_tasks=1,
+    num_episodes=6,
+    horizon=HORIZON,
+    hidden=(8,),
+    threads=1,
+    inner_steps=2,
+    inner_step_sizes=(0.5, 0.3),
+)
+LEARNED = PLAIN.changed(learn_step_sizes=True, inner_loss="likelihood_ratio")
+REMEMBERS = configure(
+    policy="gru", num_tasks=1, num_episodes=6, horizon=HORIZON, hidden=(8,), memory=4, threads=1, inner_steps=2
+)
+
+
+def navigation(num_envs: int = 6, horizon: int = HORIZON, render_mode: str | None = None) -> TaskVectorEnv:
+    """A robot whose copies share one task."""
+    env = make_tasks_env("Navigation2D-v0", num_envs, horizon, variant="finn2017", render_mode=render_mode)
+    env.set_tasks({"goal": np.array([[0.3, -0.2]])})
+    return env
+
+
+def checkpoint(settings: Settings = LEARNED) -> Checkpoint:
+    """What three meta-iterations that learned nothing leave behind."""
+    sizes = sizes_of(navigation(1))
+    network = make_policy(settings.policy, settings.network, sizes)
+    params = network.init(RandomStreams(settings.run.seed).parameter_seed())
+    return Checkpoint(Meta(params, adaptation_rule(settings).rates(params)), 3, settings, sizes)
+
+
+def trained_policy(settings: Settings = LEARNED) -> AdaptablePolicy:
+    """A policy that was hardly trained."""
+    return as_policy(checkpoint(settings))

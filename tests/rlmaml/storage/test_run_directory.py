@@ -1,0 +1,113 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from rlmaml.base.errors import UserError
+from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, beside, policy_file, write_json
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory(tmp_path / "runs" / "first")
+
+
+def test_the_names_of_a_run(run: RunDirectory) -> None:
+    # what users and their scripts look for
+    names = {
+        "checkpoint.safetensors": run.checkpoint,
+        "metrics.jsonl": run.metrics,
+        "run.json": run.settings,
+        "evaluation.json": run.evaluation,
+        "adaptation.png": run.figure,
+        "tensorboard": run.tensorboard,
+        "adapted.safetensors": run.adapted,
+        "adaptation.mp4": run.videos[0],
+        "adaptation.gif": run.videos[1],
+        "report.html": run.report,
+        "paths.png": run.paths,
+    }
+    for name, path in names.items():
+        assert path == run.path / name
+
+
+def test_no_two_files_of_a_run_have_the_same_name(run: RunDirectory) -> None:
+    paths = [path for value in vars(run).values() for path in (value if isinstance(value, tuple) else (value,))]
+    assert len(set(paths)) == len(paths) > 10
+    assert all(path == run.path or path.parent == run.path for path in paths)
+
+
+def test_clearing_makes_the_directory_and_spares_what_is_not_the_trainings(run: RunDirectory) -> None:
+    assert run.found() == []
+    run.clear()
+    assert run.path.is_dir()
+    for path in (run.checkpoint, run.metrics, run.settings, run.evaluation, run.figure):
+        path.write_text("old")
+    run.tensorboard.mkdir()
+    (run.tensorboard / "events").write_text("old")
+    for path in (run.adapted, run.path / "notes.txt"):
+        path.write_text("precious")
+    assert set(run.found()) == {
+        "checkpoint.safetensors",
+        "metrics.jsonl",
+        "run.json",
+        "evaluation.json",
+        "adaptation.png",
+        "tensorboard",
+    }
+    run.clear()
+    assert run.found() == []
+    assert sorted(path.name for path in run.path.iterdir()) == ["adapted.safetensors", "notes.txt"]
+
+
+def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for act in (RunDirectory(tmp_path / "file" / "run").make, RunDirectory(tmp_path / "file").make):
+        with pytest.raises(UserError, match="Cannot write"):
+            act()
+    (tmp_path / "run" / "checkpoint.safetensors").mkdir(parents=True)
+    with pytest.raises(UserError, match="Cannot write"):
+        RunDirectory(tmp_path / "run").clear()
+
+
+def test_metrics_are_read_line_by_line(run: RunDirectory) -> None:
+    with pytest.raises(UserError, match=r"holds no readable metrics\.jsonl"):
+        run.read_metrics()
+    run.make()
+    run.metrics.write_text('{"iteration": 0}\n{"iteration": 1}\n')
+    assert [entry["iteration"] for entry in run.read_metrics()] == [0, 1]
+    run.metrics.write_text('{"iteration": 0}\n{"itera')
+    with pytest.raises(UserError, match=r"holds no readable metrics\.jsonl"):
+        run.read_metrics()
+
+
+def test_an_evaluation_is_read_where_the_run_is_finished(run: RunDirectory) -> None:
+    run.make()
+    for content in (None, "", "[]", "{}", '{"config": {"settings": {}}, "returns": null}'):
+        if content is not None:
+            run.evaluation.write_text(content)
+        with pytest.raises(UserError, match="the run is missing or not finished"):
+            run.read_evaluation()
+    report = {"config": {"settings": {}}, "returns": {"mean": [-40.0, None]}}
+    write_json(run.evaluation, report)
+    assert run.read_evaluation() == json.loads(run.evaluation.read_text()) == report
+
+
+def test_a_policy_is_named_by_its_run_or_its_file(run: RunDirectory) -> None:
+    run.make()
+    other = run.path / "adapted.safetensors"
+    assert policy_file(run.path) == policy_file(Path(run.checkpoint)) == run.checkpoint
+    assert policy_file(other) == other
+    assert policy_file(run.path.parent / "absent") == RunDirectory(run.path.parent / "absent").checkpoint
+    assert beside(run.path).path == beside(other).path == run.path
+    dotted = run.path.parent / "half.cheetah"
+    dotted.mkdir()
+    assert policy_file(dotted) == dotted / "checkpoint.safetensors"
+    assert beside(dotted).path == dotted
+
+
+def test_the_runs_of_a_comparison_are_told_apart_by_method_and_seed(tmp_path: Path) -> None:
+    comparison = ComparisonDirectory(tmp_path)
+    paths = [comparison.run(method, seed).path for method in ("maml", "oracle") for seed in (0, 1)]
+    assert len({*paths, comparison.results, comparison.figure}) == 6
+    assert paths[0] == tmp_path / "maml-seed0"
