@@ -17,8 +17,8 @@ setup: .venv/.complete ## Make .venv with everything pinned in constraints.txt
 nav: setup ## Meta-train on 2-D navigation and compare with the published returns (goes on where it was interrupted)
 	$(BIN)/python scripts/train_nav.py --resume
 
-test: setup ## Run the tests
-	$(BIN)/pytest
+test: setup ## Run the tests, on two cores
+	$(BIN)/pytest -n 2 --dist loadfile
 
 slow: setup ## Run the tests that take longer than a few seconds
 	$(BIN)/pytest -m slow

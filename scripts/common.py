@@ -85,20 +85,23 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
     name = "" if settings.algorithm == "maml-trpo" else f"-{settings.algorithm}"
     run_dir = options.run_dir or Path("runs") / f"{run.env_id}-{run.variant}{name}-seed{run.seed}"
 
-    from rlmaml.core.ranks import join_ranks
+    from rlmaml.core.ranks import join_ranks, own_device
     from rlmaml.evaluation.table import evaluation_table
     from rlmaml.training.run import train
 
     allow_policy(settings.policy)
+    here = settings.changed(
+        device=own_device(os.environ, run.device), rollout_device=own_device(os.environ, run.rollout_device)
+    )
     evaluation = train(
-        settings,
+        here,
         environment_maker(settings),
         run_dir,
         resume=options.resume,
         overwrite=options.overwrite,
         draw=episode_drawing(run.env_id),
         make_scene=lambda: environment_maker(settings, "rgb_array")(1),
-        sums=join_ranks(os.environ, run.device),
+        sums=join_ranks(os.environ, here.run.device),
     )
     if evaluation is None:
         return

@@ -93,6 +93,17 @@ class Ranks:
         return [range(first, last) for first, last in itertools.pairwise(ends)]
 
 
+def own_device(environment: Mapping[str, str], device: str) -> str:
+    """The device of this process: where several share a machine, ``cuda`` stands for one GPU each.
+
+    Args:
+        environment: ``os.environ``; torchrun says in it which process of its machine this is.
+        device: as asked for.
+    """
+    several = int(environment.get("WORLD_SIZE", 1)) > 1
+    return f"cuda:{environment['LOCAL_RANK']}" if several and device == "cuda" else device
+
+
 def join_ranks(environment: Mapping[str, str], device: str) -> TaskSums:
     """The group of processes that ``torchrun`` started, or :data:`ALONE` where it did not.
 

@@ -156,7 +156,7 @@ class AdaptablePolicy:
             raise UserError(f"Adaptation failed: {error}") from error
         if trust_region is not None and all(torch.equal(after[name], old) for name, old in before.params.items()):
             warnings.warn("No better policy was found within the trust region.", stacklevel=2)
-        adapted = {name: part[0].detach() for name, part in scaled(before.params, after, step_scale).items()}
+        adapted = {name: (old + step_scale * (after[name] - old))[0].detach() for name, old in before.params.items()}
         if not all(bool(tensor.isfinite().all()) for tensor in adapted.values()):
             raise UserError("Adaptation failed: the adapted parameters are not finite. Check the recorded rewards.")
         return replace(self, meta=Meta(adapted, self.meta.rates), steps_taken=self.steps_taken + 1)
@@ -288,13 +288,6 @@ def check_fit(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> RecordedEp
             "This policy was trained with --time-limit bootstrap, which needs final_observations in the recording."
         )
     return episodes
-
-
-def scaled(before: Params, after: Params, scale: float) -> Params:
-    """Some of the way from one set of parameters to another; with a scale of 1 the other one, bit for bit."""
-    if scale == 1.0:
-        return after
-    return {name: old + scale * (after[name] - old) for name, old in before.items()}
 
 
 def off_policy_reason(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> str | None:

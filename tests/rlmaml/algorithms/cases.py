@@ -29,7 +29,7 @@ class Case(NamedTuple):
 
     algorithm: str
     options: Mapping[str, Any]
-    large: Mapping[str, Any] | None = {}  # noqa: RUF012 (never written to)
+    large: Mapping[str, Any] | None = {}
     """What else is set where the number of threads is tested, to save time; None where another case shows the same."""
 
 
@@ -44,8 +44,8 @@ CASES: dict[str, Case] = {
     "maml-trpo, three steps": trust_region(large=False, inner_steps=3),
     "maml-trpo, learned sizes": trust_region(large=False, inner_steps=2, learn_step_sizes=True),
     "maml-trpo, likelihood ratio": trust_region(large=False, inner_loss="likelihood_ratio"),
-    "maml-trpo, dice": trust_region(inner_loss="dice", inner_steps=2),
-    "maml-trpo, stage weights": trust_region(inner_steps=2, stage_weights=(2.0, 1.0, 0.0)),
+    "maml-trpo, dice": trust_region(inner_loss="dice", inner_steps=2, damping=0.1),
+    "maml-trpo, stage weights": trust_region(large=False, inner_steps=2, stage_weights=(2.0, 1.0, 0.0)),
     "maml-trpo, no steps": trust_region(large=False, inner_steps=0),
     "fomaml": trust_region("fomaml", inner_steps=2),
     "reptile": Case("reptile", {"inner_steps": 2, "outer_step_size": 0.5}),

@@ -209,14 +209,12 @@ class AlgorithmContract:
         remaining = problem.of_tasks([0, 1, 3]).update()
         for stage, batch in enumerate(problem.stages):
             gone = without_steps(batch, 2)
-            for advantages in (gone.advantages, gone.advantages.masked_fill(~gone.valid, 1e6)):
-                left = changed(problem, stage, gone._replace(advantages=advantages)).update()
-                assert left.report.tasks_left_out == 1
-                ours = left._replace(report=remaining.report)
-                assert_close(ours, remaining, problem, rtol=1e-12)
-                for number, expected in remaining.report.numbers().items():
-                    if number not in ("tasks_left_out", "replay_gap"):
-                        assert left.report.numbers()[number] == pytest.approx(expected, rel=1e-12, abs=1e-13)
+            left = changed(
+                problem, stage, gone._replace(advantages=gone.advantages.masked_fill(~gone.valid, 1e6))
+            ).update()
+            assert left.report.tasks_left_out == 1
+            counted = left.report._replace(tasks_left_out=0, replay_gap=remaining.report.replay_gap)  # type: ignore[attr-defined]
+            assert_close(left._replace(report=counted), remaining, problem, rtol=1e-12)
 
     def test_without_a_usable_task_everything_stays_as_it_is(self, problem: Problem) -> None:
         batch = without_steps(problem.stages[0], [0, 1, 2])

@@ -1,42 +1,112 @@
-import dataclasses
 import math
+from typing import NamedTuple
 
 import pytest
 import torch
+from torch import Tensor
+from torch.distributions import Independent, Normal, kl_divergence
+from torch.nn import functional
 
-from envs import make_tasks_env
+from rlmaml.base.random_streams import Phase, RandomStreams
+from rlmaml.core.types import Batch, Meta, Params, Rollout
+from rlmaml.deploy.rules import adaptation_rule
 from rlmaml.evaluation.effects import adaptation_effects
-from rlmaml.evaluation.evaluate import evaluate
-from rlmaml.settings.config import TrainConfig
-from rlmaml.training.initial import initial_theta, make_policy
-from tests.rlmaml.deploy.test_adaptable import CONFIG, LEARNED
+from rlmaml.evaluation.evaluate import adapted_in_stages
+from rlmaml.sampling.collect import episodes_of, to_batch
+from rlmaml.settings.whole import Settings, configure
+from tests.rlmaml.makers import gaussian_policy, random_theta, single
+from tests.rlmaml.scripted import ScriptedEnvironment
+
+POLICY = gaussian_policy()
+SETTINGS = configure(inner_step_sizes=(0.3, 0.2), inner_steps=2, threads=1)
+NUM_TASKS = 3
 
 
-@pytest.mark.parametrize("config", [CONFIG, LEARNED])
-def test_effects_are_those_of_the_inner_steps_taken_in_the_evaluation(config: TrainConfig) -> None:
-    env = make_tasks_env("Navigation2D-v0", 12, config.horizon)
-    policy = make_policy(config, env)
-    theta = initial_theta(config, policy)
-    evaluation = evaluate(env, policy, theta, config, num_tasks=3, steps=2, seed=1)
-    effects = adaptation_effects(policy, theta, config, evaluation)
-    assert set(effects.layers) == {name for name in theta if not name.startswith("log_step_size.")}
-    assert all(change.shape == (2,) for change in effects.layers.values())
-    assert effects.layers["layer1.weight"][0] > 0
-    assert effects.kl.shape == (2,)
-    assert (effects.kl > 0).all()
-    constant = math.log(2 * math.pi * math.e)
-    start = float(theta["log_std"].sum()) + constant * len(theta["log_std"]) / 2
-    assert float(effects.entropy[0]) == pytest.approx(start, rel=1e-5)
-    assert effects.entropy.shape == (3,)
+class Adapted(NamedTuple):
+    meta: Meta
+    rollouts: list[Rollout]
+
+
+def adapt(settings: Settings, ends: dict[int, tuple[int, str]]) -> Adapted:
+    rule, params = adaptation_rule(settings), single(random_theta(POLICY))
+    meta = Meta(params, rule.rates(params))
+    env = ScriptedEnvironment(NUM_TASKS * 4, ends)
+    env.horizon = 6
+    streams = RandomStreams(7, Phase.EVALUATION)
+    collect = episodes_of(env, POLICY, settings.advantages, streams, range(NUM_TASKS), "cpu")
+    return Adapted(meta, list(adapted_in_stages(POLICY, rule, meta, collect, streams, num_tasks=NUM_TASKS, steps=2)))
+
+
+def policy_of(params: Params, observations: Tensor) -> Independent:
+    """The policy as anybody would write it."""
+    hidden = torch.tanh(functional.linear(observations, params["layer0.weight"], params["layer0.bias"]))
+    mean = functional.linear(hidden, params["layer1.weight"], params["layer1.bias"])
+    return Independent(Normal(mean, params["log_std"].exp()), 1)
+
+
+def stepped(params: Params, batch: Batch, size: float) -> Params:
+    """One step of policy gradient on one task."""
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
+    log_probs = policy_of(leaves, batch.observations[0]).log_prob(batch.actions[0])
+    loss = -(log_probs * batch.advantages[0])[batch.valid[0]].mean()
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    return {
+        name: (leaf - size * gradient).detach()
+        for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True)
+    }
+
+
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize(
+    "ends", [{}, {1: (3, "terminated"), 5: (2, "truncated"), 6: (4, "unstable")}], ids=["complete", "ragged"]
+)
+def test_effects_are_those_of_the_inner_steps_that_were_taken(learned: bool, ends: dict[int, tuple[int, str]]) -> None:
+    settings = SETTINGS.changed(learn_step_sizes=learned)
+    meta, rollouts = adapt(settings, ends)
+    effects = adaptation_effects(POLICY, adaptation_rule(settings), meta, settings.advantages, rollouts)
+
+    batches = [to_batch(sampled, settings.advantages) for sampled in rollouts]
+    tasks = [slice(task, task + 1) for task in range(NUM_TASKS)]
+    adapted = [[meta.params] * NUM_TASKS]
+    for k, size in enumerate((0.3, 0.2)):
+        own = [Batch(*(field[task] for field in batches[k])) for task in tasks]
+        adapted.append([stepped(params, batch, size) for params, batch in zip(adapted[k], own, strict=True)])
+
+    assert set(effects.layers) == set(meta.params)
+    for name, start in meta.params.items():
+        expected = [
+            sum(float((params[name] - start).norm() / start.norm()) for params in stage) / NUM_TASKS
+            for stage in adapted[1:]
+        ]
+        torch.testing.assert_close(effects.layers[name], torch.tensor(expected), rtol=1e-4, atol=1e-6)
+        assert min(expected) > 1e-3
+    seen, valid = rollouts[0].observations, rollouts[0].valid
+    before = [policy_of(meta.params, seen[task]) for task in range(NUM_TASKS)]
+    kls, entropies = [], []
+    for stage in adapted:
+        after = [policy_of(params, seen[task]) for task, params in enumerate(stage)]
+        divergences = torch.stack([kl_divergence(one, other) for one, other in zip(before, after, strict=True)])
+        kls.append(divergences[valid].mean())
+        entropies.append(torch.stack([policy.entropy() for policy in after])[valid].mean())
+    torch.testing.assert_close(effects.kl, torch.stack(kls[1:]), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(effects.entropy, torch.stack(entropies), rtol=1e-5, atol=1e-6)
+    assert effects.kl.min() > 1e-3
+    assert (effects.entropy[1:] - effects.entropy[0]).abs().min() > 1e-3
+
+
+def test_the_entropy_at_first_by_hand() -> None:
+    meta, rollouts = adapt(SETTINGS, {})
+    effects = adaptation_effects(POLICY, adaptation_rule(SETTINGS), meta, SETTINGS.advantages, rollouts[:2])
+    by_hand = float(meta.params["log_std"].sum()) + 2 * math.log(2 * math.pi * math.e) / 2
+    assert float(effects.entropy[0]) == pytest.approx(by_hand, rel=1e-5)
+    assert effects.entropy.shape == (2,)
+    assert effects.kl.shape == (1,)
 
 
 def test_no_step_size_no_effect() -> None:
-    config = dataclasses.replace(CONFIG, inner_step_sizes=(1e-12,))
-    env = make_tasks_env("Navigation2D-v0", 6, config.horizon)
-    policy = make_policy(config, env)
-    theta = initial_theta(config, policy)
-    evaluation = evaluate(env, policy, theta, config, num_tasks=2, steps=1, seed=1)
-    effects = adaptation_effects(policy, theta, config, evaluation)
-    torch.testing.assert_close(effects.kl, torch.zeros(1), atol=1e-9, rtol=0)
-    weights = [change for name, change in effects.layers.items() if name.endswith("weight")]
-    assert all(float(change.max()) < 1e-6 for change in weights)
+    settings = SETTINGS.changed(inner_step_sizes=(1e-12,))
+    meta, rollouts = adapt(settings, {})
+    effects = adaptation_effects(POLICY, adaptation_rule(settings), meta, settings.advantages, rollouts)
+    torch.testing.assert_close(effects.kl, torch.zeros(2), atol=1e-9, rtol=0)
+    assert all(float(change.max()) < 1e-6 for change in effects.layers.values())
+    assert effects.entropy.std() < 1e-6

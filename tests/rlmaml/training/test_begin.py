@@ -64,7 +64,7 @@ def test_the_policy_divides_by_the_scales_of_the_settings_which_fit_its_observat
     policy = make_method(scaled, environment()).policy
     assert isinstance(policy, GaussianPolicy)
     assert policy.settings.observation_scales == (2.0, 3.0)
-    with pytest.raises(UserError, match="--observation-scales has 1 numbers, but observations .*have 2"):
+    with pytest.raises(UserError, match=r"--observation-scales has 1 numbers, but observations .*have 2"):
         make_method(SETTINGS.changed(observation_scales=(2.0,)), environment())
 
 

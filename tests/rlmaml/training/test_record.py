@@ -1,5 +1,7 @@
 import json
+import warnings
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
@@ -8,91 +10,169 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from envs import make_tasks_env
 from rlmaml.core.types import Params
 from rlmaml.evaluation.video import as_video
-from rlmaml.settings.config import TrainConfig
-from rlmaml.training.record import METRICS, TENSORBOARD, Recorder, scalars, settings_table, write_outcome
-from tests.rlmaml.evaluation.test_figures import report
+from rlmaml.settings.whole import configure
+from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.training.begin import begin, make_method
+from rlmaml.training.record import Recorder, scalars, settings_table, write_outcome
+from rlmaml.training.run import run_settings
+from rlmaml.training.train import IterationReport, meta_iteration
+from tests.rlmaml.evaluation.test_figures import SETTINGS, report
+from tests.rlmaml.makers import categorical_policy, gaussian_policy
+from tests.rlmaml.training.stand_ins import FailingSimulations
 
 THETA: Params = {"log_std": torch.tensor([0.0, 0.0])}
+POLICY = gaussian_policy()
+PLAIN: dict[str, Any] = {"settings": {}}
+
+
+def written(directory: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in RunDirectory(directory).metrics.read_text().splitlines()]
+
+
+def events(directory: Path) -> EventAccumulator:
+    return EventAccumulator(str(RunDirectory(directory).tensorboard)).Reload()
+
+
+def unsound(*fails: dict[int, int]) -> IterationReport:
+    """A report on episodes some of whose simulations failed, by stage, copy and step."""
+    env = make_tasks_env("Navigation2D-v0", 6, SETTINGS.run.horizon)
+    method = make_method(SETTINGS, env)
+    return meta_iteration(FailingSimulations(env, *fails), method, begin(SETTINGS, method), SETTINGS, 0)[1]
 
 
 def test_the_numbers_are_those_of_the_report() -> None:
     seen = report()
-    numbers = scalars(THETA, seen)
+    numbers = scalars(POLICY, THETA, seen)
     assert numbers["return/after_1_steps"] == float(seen.rollouts[1].returns.mean())
     assert numbers["steps_per_episode/after_0_steps"] == 6.0
     assert numbers["unstable_episodes/after_0_steps"] == 0.0
     assert numbers["return_terms/distance_cost/after_1_steps"] == pytest.approx(numbers["return/after_1_steps"])
-    assert numbers["update/kl"] == seen.update.kl
-    assert numbers["update/accepted"] in (0.0, 1.0)
+    update = seen.update.numbers()
+    assert {name: numbers[f"update/{name}"] for name in update} == update
+    assert {"kl", "accepted", "replay_gap", "tasks_left_out"} < set(update)
     assert numbers["theta/std"] == 1.0
     assert {"seconds/rollout", "seconds/environment", "seconds/curvature", "seconds/iteration"} < set(numbers)
+    others = scalars(categorical_policy(), THETA, seen)
+    assert {name for name in numbers if name not in others} == {"theta/std"}
 
 
 def test_every_number_goes_to_tensorboard_and_to_the_json_lines(tmp_path: Path) -> None:
     seen = report()
-    with Recorder(tmp_path, 0, 2, {"config": {"seed": 3}}) as recorder:
-        recorder.write(THETA, seen)
-        recorder.write(THETA, seen._replace(iteration=1))
-    lines = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
+    with Recorder(RunDirectory(tmp_path), 0, 2, PLAIN) as recorder:
+        recorder.write(POLICY, THETA, seen)
+        recorder.write(POLICY, THETA, seen._replace(iteration=1))
+    lines = written(tmp_path)
     assert [line["iteration"] for line in lines] == [0, 1]
-    events = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
-    for name, value in scalars(THETA, seen).items():
+    shown = events(tmp_path)
+    for name, value in scalars(POLICY, THETA, seen).items():
         assert lines[0][name] == value
-        assert events.Scalars(name)[1].value == pytest.approx(value)
+        assert shown.Scalars(name)[1].value == pytest.approx(value)
 
 
 def test_lines_beyond_the_start_are_dropped(tmp_path: Path) -> None:
-    (tmp_path / METRICS).write_text('{"iteration": 0}\n{"iteration": 1}\n{"iteration": 2, "cut off')
-    with Recorder(tmp_path, 1, 2, {"config": {}}) as recorder:
-        recorder.write(THETA, report()._replace(iteration=1))
-    lines = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
-    assert [line["iteration"] for line in lines] == [0, 1]
+    RunDirectory(tmp_path).metrics.write_text('{"iteration": 0}\n{"iteration": 1}\n{"iteration": 2, "cut off')
+    with Recorder(RunDirectory(tmp_path), 1, 2, PLAIN) as recorder:
+        recorder.write(POLICY, THETA, report()._replace(iteration=1))
+    assert [line["iteration"] for line in written(tmp_path)] == [0, 1]
 
 
-def test_unstable_episodes_are_counted() -> None:
-    seen = report()
-    unstable = torch.zeros_like(seen.rollouts[0].unstable)
-    unstable[0, 1] = unstable[1, 0] = True
-    rollouts = [seen.rollouts[0], seen.rollouts[1]._replace(unstable=unstable)]
-    numbers = scalars(THETA, seen._replace(rollouts=rollouts))
+def test_unstable_episodes_are_counted_and_means_are_those_of_the_sound_ones() -> None:
+    seen = unsound({}, {1: 2, 3: 5})
+    numbers = scalars(POLICY, THETA, seen)
     assert [numbers[f"unstable_episodes/after_{step}_steps"] for step in (0, 1)] == [0.0, 2.0]
+    sound = [seen.rollouts[1].returns[task, episode] for task, episode in ((0, 0), (0, 2), (1, 1), (1, 2))]
+    assert numbers["return/after_1_steps"] == pytest.approx(float(torch.stack(sound).mean()))
+    assert numbers["return_terms/distance_cost/after_1_steps"] == pytest.approx(numbers["return/after_1_steps"])
+    assert numbers["steps_per_episode/after_1_steps"] == 6.0
+
+
+def test_means_that_failed_simulations_leave_undefined_are_null_and_no_points_of_a_curve(tmp_path: Path) -> None:
+    seen = unsound(dict.fromkeys(range(6), 3), {})
+    with (
+        pytest.warns(UserWarning, match=r"meta-iteration 0 .* 100 % of the episodes of a stage were unstable"),
+        Recorder(RunDirectory(tmp_path), 0, 2, PLAIN) as recorder,
+    ):
+        recorder.write(POLICY, THETA, seen)
+        recorder.write(POLICY, THETA, report()._replace(iteration=1))
+    bad, good = written(tmp_path)
+    undefined = {"return/after_0_steps", "return_terms/distance_cost/after_0_steps", "steps_per_episode/after_0_steps"}
+    assert {name for name, value in bad.items() if value is None} == undefined
+    assert None not in good.values()
+    assert "NaN" not in RunDirectory(tmp_path).metrics.read_text()
+    assert bad["unstable_episodes/after_0_steps"] == 6.0
+    shown = events(tmp_path)
+    for name in undefined:
+        assert [point.step for point in shown.Scalars(name)] == [1]
+    assert [point.step for point in shown.Scalars("return/after_1_steps")] == [0, 1]
+
+
+def test_most_episodes_unstable_is_said_once_and_half_of_them_not_at_all(tmp_path: Path) -> None:
+    half, most = unsound({0: 1, 1: 1, 2: 1}), unsound({}, {0: 1, 1: 1, 2: 1, 4: 2})
+    with Recorder(RunDirectory(tmp_path), 0, 3, PLAIN) as recorder:
+        recorder.write(POLICY, THETA, half)
+        with pytest.warns(UserWarning, match="In meta-iteration 1 the simulations of 67 % .* were unstable"):
+            recorder.write(POLICY, THETA, most._replace(iteration=1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            recorder.write(POLICY, THETA, most._replace(iteration=2))
+
+
+def test_the_bar_shows_returns_divergence_and_the_share_that_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = unsound({3: 2}, {})
+    with Recorder(RunDirectory(tmp_path), 0, 1, PLAIN) as recorder:
+        recorder.write(POLICY, THETA, seen)
+    bar = capsys.readouterr().err.splitlines()[-1]
+    assert f"before={seen.outcomes[0].mean_return:.1f}" in bar
+    assert f"after={seen.outcomes[1].mean_return:.1f}" in bar
+    assert f"kl={seen.update.numbers()['kl']:.4f}" in bar
+    assert "unstable=17 %" in bar
 
 
 def test_a_finished_run_is_in_the_table_of_hyper_parameters_with_its_returns(tmp_path: Path) -> None:
-    config = TrainConfig(hidden=(8, 9), max_kl=0.25, iterations=7)
-    write_outcome(tmp_path, config, {"mean": [-4.0, -2.0]})
-    assert [path.name for path in tmp_path.iterdir()] == [TENSORBOARD]
-    events = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload()
-    assert events.Scalars("held_out_return/after_1_steps")[0].value == -2.0
+    settings = configure(hidden=(8, 9), max_kl=0.25, iterations=7)
+    write_outcome(RunDirectory(tmp_path), settings, {"mean": [-4.0, -2.0, None]})
+    assert list(tmp_path.iterdir()) == [RunDirectory(tmp_path).tensorboard]
+    shown = events(tmp_path)
+    assert shown.Scalars("held_out_return/after_1_steps")[0].value == -2.0
+    assert "held_out_return/after_2_steps" not in shown.Tags()["scalars"]
     with pytest.raises(KeyError):  # it would fix the columns, and hide in what several runs differ
-        events.SummaryMetadata("_hparams_/experiment")
-    content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+        shown.SummaryMetadata("_hparams_/experiment")
+    content = shown.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     stored = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert set(stored) == set(settings.flat())
     assert stored["max_kl"].number_value == 0.25
     assert stored["hidden"].string_value == "(8, 9)"
     assert stored["env_id"].string_value == "Navigation2D-v0"
+    assert stored["algorithm"].string_value == "maml-trpo"
 
 
 def test_the_first_groups_of_tensorboard_are_returns(tmp_path: Path) -> None:
-    with Recorder(tmp_path, 0, 1, {"config": {}}) as recorder:
-        recorder.write(THETA, report())
-    write_outcome(tmp_path, TrainConfig(), {"mean": [-4.0, -2.0]})
-    tags = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload().Tags()["scalars"]
+    with Recorder(RunDirectory(tmp_path), 0, 1, PLAIN) as recorder:
+        recorder.write(POLICY, THETA, report())
+    write_outcome(RunDirectory(tmp_path), SETTINGS, {"mean": [-4.0, -2.0]})
+    tags = events(tmp_path).Tags()["scalars"]
     groups = sorted({name.partition("/")[0] for name in tags})
     assert groups[:3] == ["held_out_return", "return", "return_terms"]
 
 
-def test_the_settings_are_a_table_of_values() -> None:
-    lines = settings_table({"config": {"seed": 3, "hidden": (8, 9)}, "commit": "abc"}).splitlines()
-    assert lines[2:] == ["| seed | 3 |", "| hidden | [8, 9] |", '| commit | "abc" |']
+def test_the_settings_are_a_table_of_values_whoever_owns_them() -> None:
+    plain = {"settings": {"algorithm": "reptile", "run": {"seed": 3}, "network": {"hidden": (8, 9)}}, "commit": "abc"}
+    rows = settings_table(plain).splitlines()[2:]
+    assert rows == ['| algorithm | "reptile" |', "| seed | 3 |", "| hidden | [8, 9] |", '| commit | "abc" |']
+    names = [row.split("|")[1].strip() for row in settings_table(run_settings(SETTINGS)).splitlines()[2:]]
+    assert len(set(names)) == len(names)
+    assert set(SETTINGS.flat()) < set(names)
 
 
 def test_a_video_moves_in_tensorboard(tmp_path: Path) -> None:
     frames = [np.full((20, 30, 3), value, np.uint8) for value in (0, 120, 240)]
-    with Recorder(tmp_path, 0, 2, {"config": {}}) as recorder:
+    with Recorder(RunDirectory(tmp_path), 0, 2, PLAIN) as recorder:
         recorder.video("video", as_video(frames, 10.0, ".gif"), 1)
-    (shown,) = EventAccumulator(str(tmp_path / TENSORBOARD)).Reload().Images("video")
+    (shown,) = events(tmp_path).Images("video")
     assert (shown.step, shown.width, shown.height) == (1, 30, 20)
     assert imageio.imread(shown.encoded_image_string).shape == (3, 20, 30, 3)

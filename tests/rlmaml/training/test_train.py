@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -23,17 +24,32 @@ from tests.rlmaml.training.stand_ins import DisturbedRewards, DriftingPolicy, Fa
 Run = list[tuple[Learned, IterationReport]]
 
 SMALL = configure(iterations=3, num_tasks=4, num_episodes=6, horizon=20, hidden=(8,), threads=1)
-LARGE = configure(iterations=1, num_tasks=20, num_episodes=20, horizon=100, threads=1)
+LARGE = configure(
+    iterations=1,
+    num_tasks=20,
+    num_episodes=20,
+    horizon=100,
+    threads=1,
+    rollout_threads=1,
+    cg_iterations=3,
+)
 """Large enough that torch shares the operations of the meta-update among its threads."""
 
 
 def environment(settings: Settings) -> TaskVectorEnv:
     run = settings.run
-    return make_tasks_env("Navigation2D-v0", run.num_tasks * run.num_episodes, run.horizon, variant="finn2017")
+    copies, threads = run.num_tasks * run.num_episodes, run.rollout_threads
+    return make_tasks_env("Navigation2D-v0", copies, run.horizon, variant="finn2017", threads=threads)
 
 
 def initial(settings: Settings) -> Learned:
     return begin(settings, make_method(settings, environment(settings)))
+
+
+@cache
+def known(settings: Settings) -> Run:
+    """A run from the beginning, made once and not to be written to."""
+    return run(settings)
 
 
 def run(settings: Settings, learned: Learned | None = None, start: int = 0) -> Run:
@@ -79,7 +95,7 @@ EVERY_VARIANT = pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIA
 
 @EVERY_VARIANT
 def test_a_run_is_the_same_again_and_from_what_was_learned_in_its_midst(settings: Settings) -> None:
-    uninterrupted = run(settings)
+    uninterrupted = known(settings)
     assert_same_run(run(settings), uninterrupted)
     for done in (1, 2):
         learned = uninterrupted[done - 1][0]
@@ -89,7 +105,7 @@ def test_a_run_is_the_same_again_and_from_what_was_learned_in_its_midst(settings
 
 
 def test_different_seeds_give_different_runs() -> None:
-    one, other = run(SMALL), run(SMALL.changed(seed=1))
+    one, other = known(SMALL), run(SMALL.changed(seed=1))
     for (learned, report), (other_learned, other_report) in zip(one, other, strict=True):
         assert not torch.equal(vector(learned.meta), vector(other_learned.meta))
         assert not (report.tasks["goal"] == other_report.tasks["goal"]).any()
@@ -97,7 +113,7 @@ def test_different_seeds_give_different_runs() -> None:
 
 
 def test_every_iteration_has_its_own_tasks_and_actions() -> None:
-    reports = [report for _, report in run(SMALL)]
+    reports = [report for _, report in known(SMALL)]
     assert [report.iteration for report in reports] == [0, 1, 2]
     for report, following in pairwise(reports):
         assert not (report.tasks["goal"] == following.tasks["goal"]).any()
@@ -107,7 +123,7 @@ def test_every_iteration_has_its_own_tasks_and_actions() -> None:
 @pytest.mark.parametrize("name", ["maml", "reptile", "reptile, adam"])
 def test_theta_goes_as_far_as_the_report_says(name: str) -> None:
     settings = VARIANTS[name]
-    iterations = run(settings)
+    iterations = known(settings)
     thetas = [initial(settings), *(learned for learned, _ in iterations)]
     steps = [float((vector(after.meta) - vector(before.meta)).norm()) for before, after in pairwise(thetas)]
     numbers = [report.update.numbers() for _, report in iterations]
@@ -117,11 +133,12 @@ def test_theta_goes_as_far_as_the_report_says(name: str) -> None:
 
 
 def test_the_global_generators_play_no_part() -> None:
+    settings = SMALL.changed(iterations=1)
     torch.manual_seed(0)
-    first = run(SMALL)
+    first = run(settings)
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002
-    assert_same_run(run(SMALL), first)
+    assert_same_run(run(settings), first)
 
 
 def test_a_meta_iteration_is_sampling_and_an_update_on_what_was_sampled() -> None:
@@ -161,7 +178,7 @@ def test_reptile_samples_the_last_stage_only_where_it_is_asked_to_and_the_update
 
 
 def test_options_that_say_the_same_as_a_method_s_name_are_the_very_settings_it_sets() -> None:
-    second = SMALL.changed(inner_steps=2, learn_step_sizes=True)
+    second = SMALL.changed(iterations=2, inner_steps=2, learn_step_sizes=True)
     named, said = as_method(second, "fomaml", "gaussian"), second.changed(first_order=True)
     assert (named.run, named.inner, named.outer, named.network) == (said.run, said.inner, said.outer, said.network)
     first_order = run(named)
@@ -169,25 +186,23 @@ def test_options_that_say_the_same_as_a_method_s_name_are_the_very_settings_it_s
     assert not torch.equal(vector(first_order[0][0].meta), vector(run(second)[0][0].meta))
 
 
-@pytest.mark.parametrize("changes", [{"hidden": (64, 64)}, {"hidden": (128, 96), "inner_loss": "dice"}], ids=str)
-def test_the_number_of_threads_changes_no_bit(changes: dict[str, Any]) -> None:
-    settings = LARGE.changed(**changes)
-    assert_same_run(run(settings.changed(threads=2)), one := run(settings))
-    assert_same_run(run(settings.changed(rollout_threads=2)), one)
+def test_the_number_of_threads_changes_no_bit() -> None:
+    one = run(LARGE.changed(hidden=(64, 32)))
+    assert_same_run(run(LARGE.changed(hidden=(64, 32), threads=2, rollout_threads=2)), one)
     assert one[0][1].update.numbers()["accepted"]
 
 
 def test_the_number_of_threads_changes_no_bit_at_odd_sizes() -> None:
-    settings = LARGE.changed(iterations=2, num_tasks=3, num_episodes=7, horizon=60, hidden=(50, 50))
+    settings = LARGE.changed(num_tasks=3, num_episodes=7, hidden=(50, 50), inner_loss="dice")
     one = run(settings)
-    for threads in (2, 3, 7):
+    for threads in (2, 7):
         assert_same_run(run(settings.changed(threads=threads)), one)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(VARIANTS))
 def test_the_number_of_threads_changes_no_bit_of_a_longer_run(name: str) -> None:
-    settings = VARIANTS[name].changed(iterations=4, num_tasks=20, num_episodes=20, horizon=100, hidden=(100, 100))
+    settings = VARIANTS[name].changed(iterations=3, num_tasks=20, num_episodes=20, horizon=100, hidden=(128, 96))
     assert_same_run(run(settings.changed(threads=2, rollout_threads=2)), run(settings))
 
 
@@ -212,9 +227,9 @@ def test_the_update_draws_no_random_numbers() -> None:
     assert seeds == [SMALL.run.seed]
 
 
-def test_on_one_processor_the_replayed_policies_are_those_that_sampled_bit_for_bit() -> None:
-    for settings in (SMALL, SMALL.changed(inner_steps=2), VARIANTS["reptile"]):
-        assert [report.update.replay_gap for _, report in run(settings)] == [0.0, 0.0, 0.0]
+@EVERY_VARIANT
+def test_the_replayed_policies_are_those_that_sampled_to_rounding(settings: Settings) -> None:
+    assert all(report.update.replay_gap < 1e-5 for _, report in known(settings))
 
 
 def test_a_policy_that_replays_otherwise_than_it_acts_is_refused() -> None:
