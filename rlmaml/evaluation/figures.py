@@ -37,7 +37,7 @@ def adaptation_figure(
         task = {name: values[index] for name, values in tasks.items()}
         for step, color, label in ((0, BEFORE, "before"), (last, AFTER, f"after {last} inner step(s)")):
             draw(axes, task, shown_episodes(rollouts[step], index, num_episodes), color=color, label=label)
-        before, after = (float(rollouts[step].returns[index].mean()) for step in (0, last))
+        before, after = (float(rollouts[step].returns[index].nanmean()) for step in (0, last))
         axes.set_title(f"return {before:.1f} → {after:.1f}", fontsize=10)
     handles, labels = all_axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
@@ -58,9 +58,9 @@ def draw_rewards(
 
 
 def shown_episodes(rollout: Rollout, task: int, num_episodes: int) -> list[Episode]:
-    """The first episodes of one task, without padding and with the final observation."""
+    """The first sound episodes of one task, without padding and with the final observation."""
     episodes = []
-    for episode in range(min(num_episodes, rollout.valid.shape[1])):
+    for episode in torch.nonzero(~rollout.unstable[task]).flatten().tolist()[:num_episodes]:
         valid = rollout.valid[task, episode]
         seen = rollout.observations[task, episode][valid]
         final = rollout.final_observations[task, episode]

@@ -210,8 +210,8 @@ def from_rollout(sampled: Rollout) -> RecordedEpisodes:
     """
     if not sampled.valid.any():
         raise UserError(
-            f"The simulation failed in every one of {sampled.valid.shape[1]} episodes. Check the robot's time step, its "
-            "actuators' range and the speeds it may reach."
+            f"The simulation failed in every one of {sampled.valid.shape[1]} episodes. Check the robot's time step, "
+            "its actuators' range and the speeds it may reach."
         )
     sampled = Rollout(*(field[:, sampled.valid[0].any(-1)] for field in sampled))
     valid = sampled.valid[0].numpy()

@@ -233,8 +233,9 @@ def same_task(batch: Batch, task: int, count: int) -> Batch:
 def dense_hessian(value: Tensor, points: list[Tensor]) -> Tensor:
     """Hessian with respect to theta, of which ``points`` are one copy per task."""
     gradient = summed(torch.autograd.grad(value, points, create_graph=True, materialize_grads=True))
-    rows = [summed(torch.autograd.grad(entry, points, retain_graph=True, materialize_grads=True)) for entry in gradient]
-    return torch.stack(rows)
+    directions = torch.eye(len(gradient), dtype=gradient.dtype)
+    rows = torch.autograd.grad(gradient, points, directions, is_grads_batched=True, retain_graph=True)
+    return torch.cat([entry.sum(1).flatten(1) for entry in rows], 1)
 
 
 def summed(per_task: Sequence[Tensor]) -> Tensor:

@@ -1,431 +1,405 @@
-import dataclasses
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal, kl_divergence
 
 from envs import make_tasks_env
-from rlmaml.algorithms.maml_trpo import (
-    adapted_stages,
-    curvature_product,
-    first_episodes,
-    mean_kl,
-    surrogate_loss,
-    trust_region_step,
-    update,
-)
-from rlmaml.base.errors import NonFiniteError
+from rlmaml.algorithms.maml_trpo import MamlTrpo
+from rlmaml.algorithms.meta_algorithm import Learner, replay
+from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.random_streams import RandomStreams
-from rlmaml.base.stopwatch import Stopwatch
-from rlmaml.base.threads import torch_threads
-from rlmaml.core import distributions
-from rlmaml.core.adapt import adapt
-from rlmaml.core.advantages import normalise
-from rlmaml.core.distributions import Distribution, Gaussian
-from rlmaml.core.losses import INNER_LOSSES
-from rlmaml.core.parameters import flatten, sum_over_tasks, unflatten, with_step_sizes
-from rlmaml.core.types import Batch, Params
-from rlmaml.policies.policy import CategoricalMLP, GaussianMLP, Policy
-from rlmaml.sampling.episodes import as_lists, stage_by_stage, to_batch
-from rlmaml.settings.config import TrainConfig
+from rlmaml.core.distributions import Distribution, detach
+from rlmaml.core.gradient_rule import GradientRule, gradient_rule
+from rlmaml.core.losses import POLICY_GRADIENTS, policy_gradient
+from rlmaml.core.parameters import detached, entries, repeated, unflatten
+from rlmaml.core.policy import Policy
+from rlmaml.core.surrogate import surrogate_losses
+from rlmaml.core.types import Batch, Meta
+from rlmaml.sampling.collect import episodes_of
+from rlmaml.settings.maml_trpo import MamlTrpoSettings
+from rlmaml.settings.whole import Settings, configure
+from tests.rlmaml import tabular
 from tests.rlmaml.makers import (
+    adapted_batches,
     assert_same,
+    categorical_policy,
     central_differences,
+    central_differences_in_rows,
     dense_hessian,
     double_batch,
-    padded_batch,
-    random_batch,
-    random_task_params,
+    gaussian_policy,
+    learner,
     random_theta,
-    repeated,
-    select_tasks,
+    rows_as_meta,
+    same_task,
     vector,
 )
+from tests.rlmaml.tabular import CHAIN, curvature_terms, exact_batch, rational_theta
 
 NUM_TASKS = 3
-CONFIG = TrainConfig(curvature_fraction=1.0, damping=0.0, inner_step_sizes=(0.5, 0.3), cg_iterations=30)
-CONFIGS: dict[str, dict[str, Any]] = {
+CASES: dict[str, dict[str, Any]] = {
     "one step": {},
     "two steps": {"inner_steps": 2},
     "stage weights": {"inner_steps": 2, "stage_weights": (1.0, 2.0, 3.0)},
     "likelihood ratio": {"inner_loss": "likelihood_ratio"},
     "dice": {"inner_loss": "dice"},
+    "learned step sizes": {"inner_steps": 2, "learn_step_sizes": True},
     "first order": {"first_order": True},
 }
-EVERY_CONFIG = pytest.mark.parametrize("changes", CONFIGS.values(), ids=CONFIGS)
-POLICIES: dict[str, Policy] = {
-    "gaussian": GaussianMLP(observation_size=3, action_size=2, hidden=(4,)),
-    "categorical": CategoricalMLP(observation_size=3, num_actions=3, hidden=(3,)),
-}
-GAUSSIAN = POLICIES["gaussian"]
+EVERY_CASE = pytest.mark.parametrize("name", CASES)
+GAUSSIAN = gaussian_policy()
+POLICIES: dict[str, Policy] = {"gaussian": GAUSSIAN, "categorical": categorical_policy()}
+DOWNHILL = {"damping": 1e8, "max_kl": 5e3, "cg_iterations": 5}
+"""Damping so large that the natural gradient is the gradient, and a bound on the KL so far that a step is 0.1 long."""
 
 
-def sampled(policy: Policy, theta: Params, config: TrainConfig, num_episodes: int = 5) -> list[Batch]:
-    """One batch per stage, each sampled with the parameters of its stage."""
-    params, batches = repeated(theta, NUM_TASKS), []
-    policy_params = {name: p for name, p in params.items() if not name.startswith("log_step_size")}
-    for step in range(config.inner_steps + 1):
-        batches.append(random_batch(policy, policy_params, NUM_TASKS, num_episodes, seed=step))
-        size = config.step_sizes(step + 1)[-1]
-        loss = INNER_LOSSES[config.inner_loss]
-        policy_params = adapt(policy, policy_params, batches[-1], loss=loss, step_size=size)
-    return batches
+class Trial(NamedTuple):
+    """Everything that an update is given."""
+
+    settings: Settings
+    learner: Learner
+    meta: Meta
+    batches: list[Batch]
+
+    def update(self, **changes: Any) -> tuple[Meta, Any]:
+        new, _, report = make_meta_algorithm(self.settings.changed(**changes)).update(
+            self.learner, self.meta, {}, self.batches
+        )
+        return new, report
+
+    def step(self, **changes: Any) -> tuple[Tensor, Any]:
+        new, report = self.update(**changes)
+        return vector(new) - vector(self.meta), report
+
+    def weights(self) -> tuple[float, ...]:
+        weights: tuple[float, ...] = self.settings.outer.weights(len(self.batches) - 1)
+        return weights
 
 
-def policies_at(policy: Policy, theta: Params, batches: list[Batch], config: TrainConfig) -> list[Distribution]:
-    return [distributions.detach(stage) for stage in adapted_stages(policy, theta, batches, config).policies]
+def make_trial(policy: Policy = GAUSSIAN, **changes: Any) -> Trial:
+    """Learned rates are not where they start, so that nothing is left to chance."""
+    options = {"curvature_fraction": 1.0, "damping": 0.03, "inner_step_sizes": (0.5, 0.3), "cg_iterations": 40}
+    settings = configure("maml-trpo", **{**options, **changes})
+    rule, theta = gradient_rule(settings.inner), random_theta(policy)
+    offset = torch.tensor([0.2, -0.3], dtype=torch.float64)
+    meta = Meta(theta, {name: rate + offset[: len(rate)] for name, rate in rule.rates(theta).items()})
+    return Trial(settings, learner(policy, rule), meta, adapted_batches(policy, rule, meta, NUM_TASKS))
 
 
-def trust_region_of(policy: Policy, config: TrainConfig) -> tuple[Params, list[Batch], list[Distribution]]:
-    theta = random_theta(policy)
-    batches = sampled(policy, theta, config)
-    return theta, batches, policies_at(policy, theta, batches, config)
+def policies_by_hand(trial: Trial, meta: Meta, task: int, data: list[Batch] | None = None) -> list[Distribution]:
+    """Of every stage on one task, from formulas without a task axis; ``data`` is what the policies are asked about."""
+    inner, policy, params = trial.settings.inner, trial.learner.policy, meta.params
+    form = POLICY_GRADIENTS[inner.inner_loss]
+    said = []
+    for k, batch in enumerate(trial.batches):
+        asked = same_task((data or trial.batches)[k], task, 1)
+        said.append(policy.unroll(params, asked)[0].distribution)
+        if k == inner.inner_steps:
+            break
+        one = same_task(batch, task, 1)
+        log_ratio = policy.unroll(params, one)[0].distribution.log_prob(one.actions) - one.log_probs
+        loss = form(log_ratio[0], one.advantages[0], one.valid[0])
+        gradients = torch.autograd.grad(loss, list(params.values()), create_graph=True)
+        if trial.settings.flat()["first_order"]:
+            gradients = tuple(gradient.detach() for gradient in gradients)
+        sizes = [meta.rates[name][k].exp() if meta.rates else inner.step_sizes(k + 1)[k] for name in params]
+        params = {
+            name: value - size * gradient
+            for (name, value), size, gradient in zip(params.items(), sizes, gradients, strict=True)
+        }
+    return said
 
 
-def weighted_mean_advantage(batches: list[Batch], config: TrainConfig) -> Tensor:
-    means = [torch.stack([a[v].mean() for a, v in zip(b.advantages, b.valid, strict=True)]).mean() for b in batches]
-    weights = torch.tensor(config.normalised_stage_weights(), dtype=torch.float64)
-    return (weights * torch.stack(means)).sum()
+def mean_by_hand(
+    trial: Trial, meta: Meta, what: Callable[[Distribution, Distribution, Batch], Tensor], episodes: int | None = None
+) -> Tensor:
+    """``mean_i Σ_k w_k mean_steps what(new, old, batch)``; the old policies are those at the trial's own point."""
+    total = torch.zeros((), dtype=torch.float64)
+    data = [Batch(*(field[:, :episodes] for field in batch)) for batch in trial.batches]
+    for task in range(NUM_TASKS):
+        old = [detach(policy) for policy in policies_by_hand(trial, recorded(trial.meta), task, data)]
+        new = policies_by_hand(trial, meta, task, data)
+        for weight, one, other, batch in zip(trial.weights(), new, old, data, strict=True):
+            its = same_task(batch, task, 1)
+            total = total + weight * what(one, other, its)[its.valid].mean() / NUM_TASKS
+    return total
 
 
-@EVERY_CONFIG
-def test_before_the_step_the_kl_is_exactly_zero_and_the_ratio_exactly_one(changes: dict[str, Any]) -> None:
-    config = dataclasses.replace(CONFIG, **changes)
-    theta, batches, old = trust_region_of(GAUSSIAN, config)
-    for differentiable in (True, False):
-        stages = adapted_stages(GAUSSIAN, theta, batches, config, differentiable=differentiable)
-        for new, before, batch in zip(stages.policies, old, stages.batches, strict=True):
-            ratio = new.log_prob(batch.actions) - before.log_prob(batch.actions)
-            assert not ratio.any()
-        assert float(mean_kl(stages, old).detach()) == 0.0
-        assert_same(surrogate_loss(stages, old).detach(), -weighted_mean_advantage(batches, config))
+def recorded(meta: Meta) -> Meta:
+    return Meta(*({name: tensor.detach().requires_grad_() for name, tensor in part.items()} for part in meta))
 
 
-def test_the_surrogate_loss_before_the_step_sees_advantages_that_do_not_average_to_zero() -> None:
-    config = dataclasses.replace(CONFIG, inner_steps=2, stage_weights=(1.0, 0.0, 3.0))
-    theta, batches, _ = trust_region_of(GAUSSIAN, config)
-    shifted = [b._replace(advantages=b.advantages + 1.0 + k) for k, b in enumerate(batches)]
-    old = policies_at(GAUSSIAN, theta, shifted, config)
-    loss = surrogate_loss(adapted_stages(GAUSSIAN, theta, shifted, config), old)
+def kl(new: Distribution, old: Distribution, batch: Batch) -> Tensor:
+    return old.kl(new)  # type: ignore[arg-type]
+
+
+def loss(new: Distribution, old: Distribution, batch: Batch) -> Tensor:
+    return -(new.log_prob(batch.actions) - old.log_prob(batch.actions)).exp() * batch.advantages
+
+
+def metric(trial: Trial, episodes: int | None = None) -> Tensor:
+    """Dense Hessian of the mean KL at the trial's point, on the states of the first episodes."""
+    point = recorded(trial.meta)
+    with_axis = Meta(*({name: tensor.unsqueeze(0) for name, tensor in part.items()} for part in point))
+    inside = Meta(*({name: tensor[0] for name, tensor in part.items()} for part in with_axis))
+    return dense_hessian(mean_by_hand(trial, inside, kl, episodes), entries(with_axis))
+
+
+def numeric_gradient(trial: Trial) -> Tensor:
+    """Of the meta-objective, by finite differences; every row of points is a task of its own."""
+
+    def values(rows: Tensor, task: int) -> Tensor:
+        batches = [same_task(batch, task, len(rows)) for batch in trial.batches]
+        points = rows_as_meta(rows, trial.meta)
+        params = replay(trial.learner, points, batches[:-1], create_graph=False)
+        per_stage = [
+            weight * surrogate_losses(policy.unroll(each, batch)[0].distribution, constant(old, len(rows)), batch)
+            for weight, each, old, batch in zip(trial.weights(), params, old_of(task), batches, strict=True)
+        ]
+        return torch.stack(per_stage).sum(0)
+
+    def old_of(task: int) -> list[Distribution]:
+        return [detach(each) for each in policies_by_hand(trial, recorded(trial.meta), task)]
+
+    policy = trial.learner.policy
+    per_task = [
+        central_differences_in_rows(functools.partial(values, task=task), vector(trial.meta))
+        for task in range(NUM_TASKS)
+    ]
+    return torch.stack(per_task).mean(0)
+
+
+def constant(distribution: Distribution, count: int) -> Distribution:
+    return type(distribution)(*(field.expand(count, *field.shape[1:]) for field in distribution))
+
+
+def downhill(trial: Trial) -> Tensor:
+    """The meta-gradient, read off an update that follows it."""
+    step, report = trial.step(**DOWNHILL)
+    assert report.accepted
+    gradient: Tensor = -step / step.norm() * report.gradient_norm
+    return gradient
+
+
+@EVERY_CASE
+def test_the_replayed_policies_are_those_that_sampled_with_and_without_a_graph(name: str) -> None:
+    trial = make_trial(**CASES[name])
+    points = repeated(trial.meta, NUM_TASKS)
+    for create_graph in (True, False):
+        params = replay(trial.learner, points, trial.batches[:-1], create_graph=create_graph)
+        for each, batch in zip(params, trial.batches, strict=True):
+            said = trial.learner.policy.unroll(each, batch)[0].distribution
+            assert torch.equal(said.log_prob(batch.actions), batch.log_probs)
+    assert trial.update()[1].replay_gap == 0.0
+
+
+def test_the_loss_before_the_step_sees_advantages_that_do_not_average_to_zero() -> None:
+    trial = make_trial(inner_steps=2, stage_weights=(1.0, 0.0, 3.0))
+    shifted = [b._replace(advantages=b.advantages + 1.0 + k) for k, b in enumerate(trial.batches)]
     # stage 0 has mean advantage 1 and weight 1/4, stage 2 has mean 3 and weight 3/4
-    assert float(loss.detach()) == pytest.approx(-(1 / 4 + 3 * 3 / 4), rel=1e-12)
+    report = trial._replace(batches=shifted).update()[1]
+    assert report.loss_before == pytest.approx(-(1 / 4 + 3 * 3 / 4), rel=1e-12)
 
 
-@EVERY_CONFIG
-def test_the_readapted_policy_is_the_one_that_sampled(changes: dict[str, Any]) -> None:
-    config = dataclasses.replace(CONFIG, **changes)
-    _, batches, old = trust_region_of(GAUSSIAN, config)
-    counted = [b for b, weight in zip(batches, config.normalised_stage_weights(), strict=True) if weight]
-    for policy, batch in zip(old, counted, strict=True):
-        assert_same(policy.log_prob(batch.actions), batch.log_probs)
+@pytest.mark.parametrize("name", [name for name in CASES if name != "first order"])
+def test_the_meta_gradient_is_that_of_finite_differences(name: str) -> None:
+    trial = make_trial(**CASES[name])
+    numeric = numeric_gradient(trial)
+    assert_same(downhill(trial), numeric, rtol=1e-5, atol=1e-6 * float(numeric.norm()))
+    assert numeric.norm() > 1e-2
 
 
-def test_the_kl_is_from_the_old_to_the_new_policies_a_mean_over_valid_steps_and_tasks() -> None:
-    config = dataclasses.replace(CONFIG, stage_weights=(1.0, 3.0))
-    theta, batches, old = trust_region_of(GAUSSIAN, config)
-    moved = unflatten(vector(theta) + 0.3 * vector(random_theta(GAUSSIAN, seed=5)), theta)
-    stages = adapted_stages(GAUSSIAN, moved, batches, config)
-
-    def expected(reverse: bool) -> float:
-        total = 0.0
-        for weight, before, new, batch in zip((0.25, 0.75), old, stages.policies, batches, strict=True):
-            assert isinstance(before, Gaussian)
-            assert isinstance(new, Gaussian)
-            pair = [Independent(Normal(p.mean.detach(), p.log_std.detach().exp()), 1) for p in (before, new)]
-            steps = kl_divergence(*(pair[::-1] if reverse else pair))
-            total += weight * sum(float(steps[task][batch.valid[task]].mean()) for task in range(NUM_TASKS)) / NUM_TASKS
-        return total
-
-    assert float(mean_kl(stages, old).detach()) == pytest.approx(expected(reverse=False), rel=1e-12)
-    assert abs(expected(reverse=True) / expected(reverse=False) - 1) > 0.01
+@EVERY_CASE
+def test_the_meta_gradient_is_that_of_formulas_without_a_task_axis(name: str) -> None:
+    trial = make_trial(**CASES[name])
+    point = recorded(trial.meta)
+    gradient = torch.autograd.grad(mean_by_hand(trial, point, loss), entries(point))
+    expected = torch.cat([entry.reshape(-1) for entry in gradient])
+    assert_same(downhill(trial), expected, rtol=1e-5, atol=1e-6 * float(expected.norm()))
 
 
-def test_learned_step_sizes_at_their_start_leave_the_stages_where_they_were() -> None:
-    config = dataclasses.replace(CONFIG, inner_steps=2, stage_weights=(1.0, 2.0, 3.0))
-    theta, batches, old = trust_region_of(GAUSSIAN, config)
-    stages = adapted_stages(GAUSSIAN, with_step_sizes(theta, config.step_sizes(2)), batches, config)
-    for new, before in zip(stages.policies, old, strict=True):
-        assert_same(new[0].detach(), before[0], rtol=1e-6, atol=1e-7)
+def test_the_first_order_meta_gradient_is_the_gradient_at_the_adapted_parameters() -> None:
+    trial, whole = make_trial(first_order=True), make_trial()
+    points = repeated(trial.meta, NUM_TASKS)
+    adapted = replay(trial.learner, points, trial.batches[:-1], create_graph=False)[-1]
+    leaves = {name: tensor.requires_grad_() for name, tensor in detached(adapted).items()}
+    said = trial.learner.policy.unroll(leaves, trial.batches[-1])[0].distribution
+    total = surrogate_losses(said, detach(said), trial.batches[-1]).mean()
+    expected = torch.cat([g.sum(0).reshape(-1) for g in torch.autograd.grad(total, list(leaves.values()))])
+    assert_same(downhill(trial), expected, rtol=1e-5, atol=1e-6 * float(expected.norm()))
+    assert (downhill(whole) - expected).norm() > 0.1 * expected.norm()
 
 
-@pytest.mark.parametrize("learned", [False, True], ids=["given step sizes", "learned step sizes"])
-@pytest.mark.parametrize("name", ["two steps", "stage weights", "likelihood ratio", "dice"])
-def test_the_meta_gradient_is_that_of_finite_differences(name: str, learned: bool) -> None:
-    config = dataclasses.replace(CONFIG, **CONFIGS[name])
-    theta, batches, _ = trust_region_of(GAUSSIAN, config)
-    theta = with_step_sizes(theta, config.step_sizes(config.inner_steps)) if learned else theta
-    old = policies_at(GAUSSIAN, theta, batches, config)
-    stages = adapted_stages(GAUSSIAN, theta, batches, config)
-    gradient = sum_over_tasks(torch.autograd.grad(surrogate_loss(stages, old), stages.points))
-
-    def value(point: Tensor) -> Tensor:
-        return surrogate_loss(adapted_stages(GAUSSIAN, unflatten(point, theta), batches, config), old)
-
-    assert_same(gradient, central_differences(value, vector(theta)), rtol=1e-6, atol=1e-8)
-    assert gradient.norm() > 1e-2
+EXACT_STEP = 0.1
 
 
-@pytest.mark.parametrize("kind", POLICIES)
-@EVERY_CONFIG
-def test_the_curvature_product_is_the_dense_hessian_of_the_kl(changes: dict[str, Any], kind: str) -> None:
-    config, policy = dataclasses.replace(CONFIG, **changes), POLICIES[kind]
-    theta, batches, old = trust_region_of(policy, config)
-    stages = adapted_stages(policy, theta, batches, config)
-    product = curvature_product(policy, theta, batches, config)
-    identity = torch.eye(len(vector(theta)), dtype=torch.float64)
-    ours = torch.stack([product(row) for row in identity])
-    if config.first_order:  # derivatives pass through the identity: the Hessian of the policies' own KL
-        adapted = [field for stage in stages.policies for field in stage]
-        assert all(field.requires_grad for field in adapted)
-    assert_same(ours, dense_hessian(mean_kl(stages, old), stages.points), rtol=1e-9, atol=1e-11)
-    assert_same(ours, ours.T, rtol=1e-9, atol=1e-11)
-    assert ours.norm() > 1e-2
+@pytest.mark.parametrize("name", POLICY_GRADIENTS)
+def test_on_an_enumerated_process_the_meta_gradient_is_exact_but_for_the_known_term(name: str) -> None:
+    # The batch after adaptation holds the trajectories of before, weighed by how much more likely they have become.
+    missing: dict[str, Callable[[tabular.Curvature], Tensor]] = {
+        "log_likelihood": lambda terms: terms.h1 + terms.h12 + terms.h12.T,
+        "likelihood_ratio": lambda terms: terms.h12 + terms.h12.T,
+        "dice": lambda terms: torch.zeros_like(terms.h12),
+    }
+    theta = rational_theta()
+    start = vector(theta)
+
+    def exact_gradient(numbers: Tensor) -> Tensor:
+        numbers = numbers.detach().requires_grad_()
+        return torch.autograd.grad(tabular.expected_return(CHAIN, numbers), numbers)[0]
+
+    adapted = start + EXACT_STEP * exact_gradient(start)
+    before = exact_batch(CHAIN)
+    said = tabular.POLICY.unroll(unflatten(adapted, theta), before)[0].distribution
+    log_probs = said.log_prob(before.actions)
+    likelier = (log_probs - before.log_probs).sum(-1, keepdim=True).exp()
+    after = before._replace(log_probs=log_probs, advantages=before.advantages * likelier)
+
+    rule = GradientRule(1, (EXACT_STEP * CHAIN.horizon,), policy_gradient(POLICY_GRADIENTS[name]))
+    algorithm = MamlTrpo(MamlTrpoSettings(**DOWNHILL, curvature_fraction=1.0))  # type: ignore[arg-type]
+    meta = Meta(theta, {})
+    new, _, report = algorithm.update(learner(tabular.POLICY, rule), meta, {}, [before, after])
+    step = vector(new) - start
+    ours = step / step.norm() * report.gradient_norm * CHAIN.horizon
+
+    exact = central_differences(lambda x: tabular.expected_return(CHAIN, x + EXACT_STEP * exact_gradient(x)), start)
+    bias = EXACT_STEP * missing[name](curvature_terms(CHAIN, start)) @ exact_gradient(adapted)
+    assert_same(ours, exact - bias, rtol=1e-5, atol=1e-6)
+    assert (bias.norm() > 0.01) == (name != "dice")
+    assert report.replay_gap < 1e-12
 
 
-def test_the_curvature_product_sees_learned_step_sizes() -> None:
-    config = dataclasses.replace(CONFIG, inner_steps=2)
-    theta, batches, _ = trust_region_of(GAUSSIAN, config)
-    theta = with_step_sizes(theta, config.step_sizes(2))
-    old = policies_at(GAUSSIAN, theta, batches, config)
-    stages = adapted_stages(GAUSSIAN, theta, batches, config)
-    product = curvature_product(GAUSSIAN, theta, batches, config)
-    ours = torch.stack([product(row) for row in torch.eye(len(vector(theta)), dtype=torch.float64)])
-    assert_same(ours, dense_hessian(mean_kl(stages, old), stages.points), rtol=1e-9, atol=1e-11)
-    assert ours[-1].norm() > 1e-6
-
-
-def test_the_curvature_is_that_of_finite_differences_of_the_kl() -> None:
-    theta, batches, old = trust_region_of(GAUSSIAN, CONFIG)
-    direction = torch.nn.functional.normalize(vector(random_theta(GAUSSIAN, seed=5)), dim=0)
-
-    def kl(width: float) -> float:
-        point = unflatten(vector(theta) + width * direction, theta)
-        return float(mean_kl(adapted_stages(GAUSSIAN, point, batches, CONFIG, differentiable=False), old).detach())
-
-    width = 1e-4
-    second_derivative = (kl(width) - 2 * kl(0.0) + kl(-width)) / width**2
-    product = curvature_product(GAUSSIAN, theta, batches, CONFIG)
-    assert float(direction @ product(direction)) == pytest.approx(second_derivative, rel=1e-5)
-
-
-def test_damping_adds_its_multiple_of_the_vector() -> None:
-    theta, batches, _ = trust_region_of(GAUSSIAN, CONFIG)
-    direction = vector(random_theta(GAUSSIAN, seed=5))
-    plain = curvature_product(GAUSSIAN, theta, batches, CONFIG)(direction)
-    damped = curvature_product(GAUSSIAN, theta, batches, dataclasses.replace(CONFIG, damping=0.25))(direction)
-    assert_same(damped - plain, 0.25 * direction)
-
-
-@pytest.mark.parametrize(("fraction", "num_episodes"), [(0.4, 2), (0.5, 3), (0.01, 1), (1.0, 5)])
-def test_a_fraction_of_the_curvature_is_taken_on_the_first_episodes(fraction: float, num_episodes: int) -> None:
-    theta, batches, _ = trust_region_of(GAUSSIAN, CONFIG)
-    direction = vector(random_theta(GAUSSIAN, seed=5))
-    few = [Batch(*(field[:, :num_episodes] for field in batch)) for batch in batches]
-    if fraction < 1:
-        few = [batch._replace(advantages=normalise(batch.advantages, batch.valid)) for batch in few]
-    expected = curvature_product(GAUSSIAN, theta, few, CONFIG)(direction)
-    config = dataclasses.replace(CONFIG, curvature_fraction=fraction)
-    assert_same(curvature_product(GAUSSIAN, theta, batches, config)(direction), expected)
-    if fraction < 1:
-        whole = curvature_product(GAUSSIAN, theta, batches, CONFIG)(direction)
-        assert not torch.allclose(whole, expected, rtol=1e-2)
-
-
-def test_all_of_the_episodes_are_the_batch_itself() -> None:
-    batch = random_batch(GAUSSIAN, random_theta(GAUSSIAN), NUM_TASKS)
-    assert first_episodes(batch, 5, None) is batch
-
-
-def test_the_first_episodes_keep_a_scale_that_all_tasks_share() -> None:
-    policy = GaussianMLP(observation_size=3, action_size=2, hidden=(4,))
-    batch = random_batch(policy, random_theta(policy), num_tasks=2)
-    few = first_episodes(batch, 2, 3.0)
-    kept = batch.advantages[:, :2] * few.valid
-    mean = kept.sum((1, 2), keepdim=True) / few.valid.sum((1, 2), keepdim=True)
-    assert_same(few.advantages, (kept - mean) * few.valid)
-
-
-def test_an_update_is_a_natural_gradient_step() -> None:
-    config = dataclasses.replace(CONFIG, damping=0.03)
-    theta, batches, old = trust_region_of(GAUSSIAN, config)
-    new, report = update(GAUSSIAN, theta, batches[:-1], batches[-1], config, Stopwatch())
-    stages = adapted_stages(GAUSSIAN, theta, batches, config)
-    gradient = sum_over_tasks(torch.autograd.grad(surrogate_loss(stages, old), stages.points, retain_graph=True))
-    metric = dense_hessian(mean_kl(stages, old), stages.points) + 0.03 * torch.eye(len(gradient), dtype=torch.float64)
-    natural, step = torch.linalg.solve(metric, -gradient), vector(new) - vector(theta)
-    assert float(torch.cosine_similarity(step, natural, dim=0)) == pytest.approx(1.0, abs=1e-8)
-    assert float(torch.cosine_similarity(step, -gradient, dim=0)) < 0.9
+def check_natural(trial: Trial, curvature: Tensor) -> Any:
+    """The update solves ``(curvature + damping) s = −gradient``, up to a factor."""
+    gradient = downhill(trial)
+    step, report = trial.step()
+    damped = curvature + trial.settings.outer.damping * torch.eye(len(gradient), dtype=torch.float64)
+    natural = torch.linalg.solve(damped, -gradient)
+    assert_same(step / step.norm(), natural / natural.norm(), rtol=0, atol=1e-5)
+    assert float(torch.cosine_similarity(step, -gradient, dim=0)) < 0.95
     assert report.accepted
     assert report.gradient_norm == pytest.approx(float(gradient.norm()))
     assert report.step_norm == pytest.approx(float(step.norm()))
     assert report.cg_residual < 1e-4
+    return natural
 
 
-@EVERY_CONFIG
-def test_accepted_steps_respect_max_kl_and_lower_the_loss(changes: dict[str, Any]) -> None:
-    config = dataclasses.replace(CONFIG, **changes)
-    theta, batches, old = trust_region_of(GAUSSIAN, config)
-    for max_kl in (0.1, 1e-3):
-        config = dataclasses.replace(config, max_kl=max_kl, damping=1e-5)
-        new, report = update(GAUSSIAN, theta, batches[:-1], batches[-1], config, Stopwatch())
+@pytest.mark.parametrize(
+    ("name", "kind"), [*((name, "gaussian") for name in CASES), ("one step", "categorical"), ("dice", "categorical")]
+)
+def test_an_update_is_a_natural_gradient_step(name: str, kind: str) -> None:
+    trial = make_trial(POLICIES[kind], **CASES[name])
+    check_natural(trial, metric(trial))
+
+
+@pytest.mark.parametrize(("fraction", "num_episodes"), [(0.4, 2), (0.5, 3), (0.01, 1), (1.0, 5)])
+def test_the_metric_is_that_of_fully_adapted_policies_on_the_states_of_the_first_episodes(
+    fraction: float, num_episodes: int
+) -> None:
+    trial = make_trial(curvature_fraction=fraction, damping=0.25)
+    whole = make_trial(damping=0.25)
+    natural = check_natural(trial, metric(trial, num_episodes))
+    if fraction < 1:
+        difference = (torch.nn.functional.normalize(v, dim=0) for v in (natural, whole.step()[0]))
+        assert torch.dist(*difference) > 0.01
+
+
+@EVERY_CASE
+def test_accepted_steps_respect_max_kl_and_lower_the_loss(name: str) -> None:
+    trial = make_trial(**CASES[name])
+    for max_kl in (0.1, 1e-3) if name == "one step" else (0.01,):
+        new, report = trial.update(max_kl=max_kl, damping=1e-5, cg_iterations=20)
         assert report.accepted
-        stages = adapted_stages(GAUSSIAN, new, batches, config, differentiable=False)
-        kl, loss = float(mean_kl(stages, old).detach()), float(surrogate_loss(stages, old).detach())
-        assert (report.kl, report.loss_after) == pytest.approx((kl, loss), rel=1e-9)
-        assert 0 < kl <= max_kl
-        assert loss < report.loss_before - 1e-3
-        assert report.loss_before == pytest.approx(-float(weighted_mean_advantage(batches, config)), abs=1e-12)
+        after = recorded(new)
+        expected = [float(mean_by_hand(trial, after, what).detach()) for what in (kl, loss)]
+        assert (report.kl, report.loss_after) == pytest.approx(expected, rel=1e-9)
+        assert 0 < report.kl <= max_kl
+        assert report.loss_after < report.loss_before - 1e-3
+        assert report.loss_before == pytest.approx(0.0, abs=1e-12)  # normalised advantages, ratio 1
 
 
-def test_without_an_admissible_step_theta_is_handed_back_itself() -> None:
-    theta, batches, _ = trust_region_of(GAUSSIAN, CONFIG)
-    before = vector(theta).clone()
-    indifferent = [batch._replace(advantages=torch.zeros_like(batch.advantages)) for batch in batches]
-    new, report = update(GAUSSIAN, theta, indifferent[:-1], indifferent[-1], CONFIG, Stopwatch())
-    assert new is theta
-    assert torch.equal(vector(new), before)
+def test_without_an_admissible_step_meta_is_handed_back_itself() -> None:
+    trial = make_trial()
+    indifferent = [batch._replace(advantages=torch.zeros_like(batch.advantages)) for batch in trial.batches]
+    new, report = trial._replace(batches=indifferent).update()
+    assert new is trial.meta
     assert not report.accepted
     assert (report.step_norm, report.kl, report.gradient_norm, report.cg_residual) == (0.0, 0.0, 0.0, 0.0)
-
-
-def test_a_line_search_that_fails_with_a_gradient_hands_theta_back_itself() -> None:
     # one try, under a bound on the KL that is below what rounding leaves of any step
-    theta, batches, _ = trust_region_of(GAUSSIAN, CONFIG)
-    config = dataclasses.replace(CONFIG, max_kl=1e-40, backtrack_tries=1)
-    before = vector(theta).clone()
-    new, report = update(GAUSSIAN, theta, batches[:-1], batches[-1], config, Stopwatch())
-    assert new is theta
-    assert torch.equal(vector(new), before)
+    new, report = trial.update(max_kl=1e-40, backtrack_tries=1)
+    assert new is trial.meta
     assert report.gradient_norm > 1e-3
-    assert (report.accepted, report.line_search_tries) == (False, 1)
-    assert report.loss_after == report.loss_before
+    assert (report.accepted, report.line_search_tries, report.loss_after) == (False, 1, report.loss_before)
 
 
-def test_an_update_leaves_theta_and_the_batches_alone() -> None:
-    theta, batches, _ = trust_region_of(GAUSSIAN, CONFIG)
-    copies = [Batch(*(field.clone() for field in batch)) for batch in batches]
-    before = vector(theta).clone()
-    new, _ = update(GAUSSIAN, theta, batches[:-1], batches[-1], CONFIG, Stopwatch())
-    assert torch.equal(vector(theta), before)
-    assert not torch.equal(vector(new), before)
-    assert not any(tensor.requires_grad for tensor in new.values())
-    for batch, copy in zip(batches, copies, strict=True):
-        assert all(torch.equal(field, same) for field, same in zip(batch, copy, strict=True))
+def test_every_stage_is_checked_for_its_replay_gap_also_where_its_weight_is_zero() -> None:
+    trial = make_trial(inner_steps=2, stage_weights=(1.0, 0.0, 0.0))
+    for k, batch in enumerate(trial.batches):
+        log_probs = batch.log_probs.clone()
+        log_probs[2, 0, 1] += 0.125
+        batches = [*trial.batches[:k], batch._replace(log_probs=log_probs), *trial.batches[k + 1 :]]
+        assert trial._replace(batches=batches).update()[1].replay_gap == pytest.approx(0.125, rel=1e-12)
 
 
-@EVERY_CONFIG
-def test_an_update_does_not_depend_on_the_order_of_tasks(changes: dict[str, Any]) -> None:
-    config = dataclasses.replace(CONFIG, damping=1e-3, cg_iterations=8, **changes)
-    theta, batches, _ = trust_region_of(GAUSSIAN, config)
-    permuted = [select_tasks(batch, [2, 0, 1]) for batch in batches]
-    assert_steps_agree(theta, permuted, batches, config)
-
-
-def test_a_trust_region_step_of_several_tasks_is_that_of_each_alone() -> None:
-    params = random_task_params(GAUSSIAN, NUM_TASKS)
-    batch = random_batch(GAUSSIAN, params, NUM_TASKS, num_episodes=5)
-    stepped = trust_region_step(GAUSSIAN, params, batch, CONFIG, 0.02, Stopwatch())
-    for task in range(NUM_TASKS):
-        alone = {name: tensor[task : task + 1] for name, tensor in params.items()}
-        own = trust_region_step(GAUSSIAN, alone, select_tasks(batch, [task]), CONFIG, 0.02, Stopwatch())
-        assert all(torch.equal(stepped[name][task], tensor[0]) for name, tensor in own.items())
-
-
-def test_a_trust_region_step_does_not_depend_on_the_number_of_threads() -> None:
-    policy = GaussianMLP(observation_size=3, action_size=2, hidden=(64, 64))
-    params = {name: tensor.float() for name, tensor in random_task_params(policy, 2).items()}
-    double = random_batch(policy, random_task_params(policy, 2), 2, num_episodes=400)
-    batch = Batch(*(field.float() if field.is_floating_point() else field for field in double))
-    steps = []
-    for threads in (1, 2):
-        with torch_threads(threads):
-            steps.append(vector(trust_region_step(policy, params, batch, CONFIG, 0.02, Stopwatch())))
-    assert torch.equal(*steps)
-
-
-def test_a_trust_region_steps_curvature_is_that_of_all_episodes() -> None:
-    params = random_task_params(GAUSSIAN, NUM_TASKS)
-    batch = random_batch(GAUSSIAN, params, NUM_TASKS, num_episodes=5)
-    fractions = [dataclasses.replace(CONFIG, curvature_fraction=fraction) for fraction in (1.0, 0.2)]
-    one, other = (trust_region_step(GAUSSIAN, params, batch, config, 0.02, Stopwatch()) for config in fractions)
-    assert torch.equal(vector(one), vector(other))
-
-
-def test_a_trust_region_step_raises_every_tasks_surrogate_return_within_its_kl_whatever_the_trained_one() -> None:
-    params = random_task_params(GAUSSIAN, NUM_TASKS)
-    batch = random_batch(GAUSSIAN, params, NUM_TASKS, num_episodes=5)
-    # The trained inner steps, stage weights and trust region play no part.
-    config = dataclasses.replace(CONFIG, inner_steps=2, stage_weights=(1.0, 2.0, 3.0), max_kl=9.0, damping=1e-5)
-    stepped = trust_region_step(GAUSSIAN, params, batch, config, 0.02, Stopwatch())
-    before, after = GAUSSIAN(params, batch.observations), GAUSSIAN(stepped, batch.observations)
-    ratio = (after.log_prob(batch.actions) - before.log_prob(batch.actions)).exp()
-    for task, valid in enumerate(batch.valid):
-        kl = before.kl(after)[task][valid].mean()  # type: ignore[arg-type]
-        assert 0 < float(kl) <= 0.02
-        gain = ((ratio - 1) * batch.advantages)[task][valid].mean()
-        assert float(gain) > 1e-4
-
-
-@EVERY_CONFIG
-def test_padding_changes_no_update(changes: dict[str, Any]) -> None:
-    config = dataclasses.replace(CONFIG, damping=1e-3, cg_iterations=8, curvature_fraction=0.4, **changes)
-    theta, batches, _ = trust_region_of(GAUSSIAN, config)
-    assert_steps_agree(theta, [padded_batch(batch) for batch in batches], batches, config)
-
-
-def assert_steps_agree(theta: Params, batches: list[Batch], others: list[Batch], config: TrainConfig) -> None:
-    one, other = (
-        vector(update(GAUSSIAN, theta, which[:-1], which[-1], config, Stopwatch())[0]) - vector(theta)
-        for which in (batches, others)
-    )
-    assert_same(one, other, rtol=1e-6, atol=1e-9)
-    assert other.norm() > 1e-2
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_advantages_that_are_not_finite_are_refused(value: float) -> None:
-    theta, batches, _ = trust_region_of(GAUSSIAN, CONFIG)
-    batches[-1].advantages[0, 0, 0] = value
-    with pytest.raises(NonFiniteError, match="The loss or its gradient became NaN or infinite"):
-        update(GAUSSIAN, theta, batches[:-1], batches[-1], CONFIG, Stopwatch())
-
-
-def navigation_update(
-    config: TrainConfig,
-) -> tuple[GaussianMLP, Params, Sequence[Batch], Batch]:
+def navigation(**changes: Any) -> Trial:
     """Single precision, as in a run."""
-    policy = GaussianMLP(observation_size=2, action_size=2, hidden=config.hidden)
-    env = make_tasks_env("Navigation2D-v0", config.num_tasks * config.num_episodes, config.horizon, variant="finn2017")
-    streams = RandomStreams(config.seed)
+    options = {"num_tasks": 6, "num_episodes": 8, "horizon": 30, "hidden": (16, 16)}
+    settings = configure("maml-trpo", **{**options, **changes})
+    run, policy = settings.run, gaussian_policy(2, 2, (16, 16))
+    env = make_tasks_env(run.env_id, run.num_tasks * run.num_episodes, run.horizon, variant=run.variant)
+    streams, rule = RandomStreams(run.seed), gradient_rule(settings.inner)
+    env.set_tasks(env.sample_tasks(run.num_tasks, streams.task_seeds(run.num_tasks)))
     theta = policy.init(streams.parameter_seed())
-    env.set_tasks(env.sample_tasks(config.num_tasks, streams.task_seeds(config.num_tasks)))
-    sample = partial(stage_by_stage, num_tasks=config.num_tasks, steps=config.inner_steps)
-    rollouts, pre = as_lists(sample(env, policy, theta, config, streams, Stopwatch()))
-    return policy, theta, pre, to_batch(rollouts[-1], config)
+    meta = Meta(theta, rule.rates(theta))
+    collect = episodes_of(env, policy, settings.advantages, streams, range(run.num_tasks), "cpu")
+    per_task = Meta(*(detached(part) for part in repeated(meta, run.num_tasks)))
+    adaptation, batches = rule.begin(per_task), []
+    for k in range(rule.steps + 1):
+        batches.append(collect(adaptation.params, k).data)
+        adaptation = rule.step(policy, per_task, adaptation, batches[k], k)
+    return Trial(settings, learner(policy, rule), meta, batches)
 
 
 @pytest.mark.parametrize("changes", [{}, {"inner_steps": 2}, {"learn_step_sizes": True}, {"first_order": True}])
 def test_an_update_on_navigation_improves_the_adapted_policies(changes: dict[str, Any]) -> None:
-    config = TrainConfig(num_tasks=6, num_episodes=8, horizon=30, hidden=(16, 16), threads=1, **changes)
-    policy, theta, pre, post = navigation_update(config)
-    if config.learn_step_sizes:
-        theta = with_step_sizes(theta, config.step_sizes(config.inner_steps))
-    _, report = update(policy, theta, pre, post, config, Stopwatch())
+    trial = navigation(**changes)
+    _, report = trial.update()
     assert report.accepted
-    assert 0 < report.kl <= config.max_kl
+    assert 0 < report.kl <= trial.settings.outer.max_kl
     assert report.loss_after < report.loss_before - 1e-3
     assert abs(report.loss_before) < 1e-6  # normalised advantages, ratio 1
+    assert report.replay_gap < 1e-5
 
 
-def test_single_precision_agrees_with_double_precision_on_navigation() -> None:
-    config = TrainConfig(num_tasks=6, num_episodes=8, horizon=30, hidden=(16, 16), cg_iterations=3, threads=1)
-    policy, theta, pre, post = navigation_update(config)
-    single, _ = update(policy, theta, pre, post, config, Stopwatch())
-    precise = {name: tensor.double() for name, tensor in theta.items()}
-    double, _ = update(policy, precise, [double_batch(batch) for batch in pre], double_batch(post), config, Stopwatch())
-    steps = [flatten(new.values()).double() - vector(precise) for new in (single, double)]
-    assert float((steps[0] - steps[1]).norm() / steps[1].norm()) < 0.01
+def in_double_precision(trial: Trial) -> Trial:
+    precise = Meta(*({name: tensor.double() for name, tensor in part.items()} for part in trial.meta))
+    return trial._replace(meta=precise, batches=[double_batch(batch) for batch in trial.batches])
+
+
+def test_the_meta_gradient_in_single_precision_is_that_of_double_precision_to_rounding() -> None:
+    # measured: 1.2e-6 of its length, over three seeds
+    single = navigation()
+    precise = downhill(in_double_precision(single))
+    assert float((downhill(single).double() - precise).norm() / precise.norm()) < 1e-5
+
+
+@pytest.mark.parametrize(("iterations", "residual", "cosine"), [(3, 0.5, 1 - 1e-6), (10, 0.3, 0.5), (20, 0.1, 0.8)])
+def test_the_step_in_single_precision_solves_its_system_at_the_iterations_that_runs_use(
+    iterations: int, residual: float, cosine: float
+) -> None:
+    # Conjugate directions lose their conjugacy to rounding: the two solutions part ways after a few iterations, along
+    # directions in which the metric is close to 0, though both solve the system and improve the policies. Measured over
+    # three seeds: at 3 iterations the directions agree to 1e-12 (1 − cosine); at 10 the cosine is 0.74 to 0.83 and the
+    # residual 0.01 to 0.14 of the gradient; at 20 they are 0.93 to 0.998 and 0.001 to 0.06.
+    single = navigation()
+    ours, report = single.step(cg_iterations=iterations)
+    precise, precise_report = in_double_precision(single).step(cg_iterations=iterations)
+    assert float(torch.cosine_similarity(ours.double(), precise, dim=0)) > cosine
+    for each in (report, precise_report):
+        assert each.accepted
+        assert each.cg_residual < residual
+        assert 0 < each.kl <= single.settings.outer.max_kl
+        assert each.loss_after < each.loss_before - 1e-5

@@ -30,14 +30,24 @@ def test_the_same_key_draws_the_same_numbers() -> None:
 def test_a_task_does_not_depend_on_the_number_of_tasks() -> None:
     streams = RandomStreams(3, iteration=2)
     assert streams.task_seeds(9)[:4] == streams.task_seeds(4)
-    assert streams.initial_state_seeds(1, 9, 5)[: 4 * 5] == streams.initial_state_seeds(1, 4, 5)
-    few, many = streams.action_generators(1, 4), streams.action_generators(1, 9)
+    nine, four = range(9), range(4)
+    assert streams.initial_state_seeds(1, nine, 5)[: 4 * 5] == streams.initial_state_seeds(1, four, 5)
+    few, many = streams.action_generators(1, four), streams.action_generators(1, nine)
     assert [g.random() for g in few] == [g.random() for g in many][:4]
+
+
+def test_a_share_of_the_tasks_draws_what_it_would_draw_among_all() -> None:
+    streams = RandomStreams(3, iteration=2)
+    seeds = streams.initial_state_seeds(1, range(6), 5)
+    assert streams.initial_state_seeds(1, range(2, 4), 5) == seeds[10:20]
+    assert streams.initial_state_seeds(1, [5, 0], 5) == seeds[25:30] + seeds[:5]
+    every = [g.random() for g in streams.action_generators(1, range(6))]
+    assert [g.random() for g in streams.action_generators(1, [4, 1])] == [every[4], every[1]]
 
 
 def test_an_initial_state_does_not_depend_on_the_number_of_episodes() -> None:
     streams = RandomStreams(3)
-    few, many = streams.initial_state_seeds(0, 2, 3), streams.initial_state_seeds(0, 2, 7)
+    few, many = (streams.initial_state_seeds(0, range(2), count) for count in (3, 7))
     assert few == many[:3] + many[7:10]
 
 
@@ -46,7 +56,7 @@ def test_all_tasks_and_copies_of_a_run_get_different_seeds() -> None:
     for iteration in range(5):
         streams = RandomStreams(0, iteration=iteration)
         seeds += streams.task_seeds(20)
-        seeds += [seed for step in range(2) for seed in streams.initial_state_seeds(step, 20, 5)]
+        seeds += [seed for step in range(2) for seed in streams.initial_state_seeds(step, range(20), 5)]
     assert len(set(seeds)) == len(seeds) == 5 * (20 + 100 + 100)
 
 

@@ -6,11 +6,10 @@ from rlmaml.base.regions import listening, region
 
 
 def test_seconds_add_up_by_name_and_an_outer_region_counts_its_inner_ones() -> None:
-    with listening() as seconds:
-        with region("outer"):
-            for _ in range(2):
-                with region("inner"):
-                    time.sleep(0.01)
+    with listening() as seconds, region("outer"):
+        for _ in range(2):
+            with region("inner"):
+                time.sleep(0.01)
     assert set(seconds) == {"outer", "inner"}
     assert seconds["outer"] >= seconds["inner"] >= 0.02
 

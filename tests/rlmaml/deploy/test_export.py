@@ -15,7 +15,6 @@ from rlmaml.deploy.export import (
     Actor,
     card,
     export_program,
-    held_out_returns,
     largest_difference,
     latency,
     load_onnx,
@@ -24,18 +23,18 @@ from rlmaml.deploy.export import (
     write_int8,
     write_onnx,
 )
-from tests.rlmaml.deploy.test_adaptable import LEARNED, navigation, saved_policy
+from tests.rlmaml.deploy.trained import HORIZON, LEARNED, REMEMBERS, navigation, trained_policy
 
 CONTROL_RANGE = 0.4
 
 
-@pytest.fixture
-def policy(tmp_path: Path) -> AdaptablePolicy:
+@pytest.fixture(scope="module")
+def policy() -> AdaptablePolicy:
     """Weights far from their initial values, so that some actions are clipped."""
-    fresh = saved_policy(tmp_path, dataclasses.replace(LEARNED, hidden=(16, 8), observation_scales=(0.5, 3.0)))
+    fresh = trained_policy(LEARNED.changed(hidden=(16, 8), observation_scales=(0.5, 3.0)))
     generator = torch.Generator().manual_seed(0)
     moved = {name: tensor + torch.randn(tensor.shape, generator=generator) for name, tensor in fresh.weights.items()}
-    return dataclasses.replace(fresh, params=fresh.params | moved)
+    return dataclasses.replace(fresh, meta=fresh.meta._replace(params=moved))
 
 
 def test_the_actor_is_the_policy_in_the_robots_units(policy: AdaptablePolicy) -> None:
@@ -85,16 +84,15 @@ def test_the_return_of_a_file_is_that_of_the_policy(policy: AdaptablePolicy) -> 
     controls = lambda observations: actor(torch.from_numpy(observations)).numpy()
     expected = 0.0
     observation, _ = env.reset(seed=[3, 4, 5, 6, 7, 8])
-    for _ in range(policy.config.horizon):
+    for _ in range(HORIZON):
         observation, reward, *_ = env.step(policy.act(observation).astype(np.float64))
         expected += float(reward.mean())
-    assert mean_return(env, controls, 1.0, policy.config.horizon, 3) == pytest.approx(expected, rel=1e-5)
+    assert mean_return(env, controls, 1.0, HORIZON, 3) == pytest.approx(expected, rel=1e-5)
 
 
-def test_held_out_returns_are_those_of_the_run_s_evaluation(tmp_path: Path) -> None:
-    assert held_out_returns(tmp_path) is None
-    (tmp_path / "evaluation.json").write_text('{"returns": {"mean": [-40.0, -10.0]}}')
-    assert held_out_returns(tmp_path) == [-40.0, -10.0]
+def test_a_policy_that_remembers_is_refused() -> None:
+    with pytest.raises(UserError, match="cannot be exported yet"):
+        Actor(trained_policy(REMEMBERS), CONTROL_RANGE)
 
 
 def test_the_card_is_plain_data_with_units(policy: AdaptablePolicy) -> None:
@@ -103,4 +101,7 @@ def test_the_card_is_plain_data_with_units(policy: AdaptablePolicy) -> None:
     assert text["control"]["range"] == [-0.4, 0.4]
     assert text["task_units"] == {"goal": "m"}
     assert text["training"]["meta_iterations"] == 3
+    assert text["network"]["kind"] == "gaussian"
+    assert text["network"]["hidden"] == [16, 8]
+    assert text["network"]["observations_divided_by"] == [0.5, 3.0]
     assert text["commit"] == "abc"

@@ -5,16 +5,15 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from envs import TaskVectorEnv, make_tasks_env
+from envs import TaskVectorEnv
 from rlmaml.base.errors import UserError
+from rlmaml.deploy.adaptable import Actor
 from rlmaml.evaluation.video import HEADER, Shot, film, film_progress, frame_stride, side_by_side, write_video
-from tests.rlmaml.deploy.test_adaptable import CONFIG, navigation, saved_policy
+from tests.rlmaml.deploy.trained import HORIZON, PLAIN, REMEMBERS, navigation, trained_policy
 
 
 def drawn_navigation() -> TaskVectorEnv:
-    env = make_tasks_env("Navigation2D-v0", 1, CONFIG.horizon, variant="finn2017", render_mode="rgb_array")
-    env.set_tasks({"goal": np.array([[0.3, -0.2]])})
-    return env
+    return navigation(1, render_mode="rgb_array")
 
 
 def shots(values: list[int], width: int = 40, height: int = 31) -> list[Shot]:
@@ -22,39 +21,57 @@ def shots(values: list[int], width: int = 40, height: int = 31) -> list[Shot]:
 
 
 @pytest.mark.parametrize(("stride", "count"), [(1, 10), (4, 4), (100, 2)])
-def test_a_film_shows_the_start_every_strideth_step_and_the_end(tmp_path: Path, stride: int, count: int) -> None:
-    env, policy = drawn_navigation(), saved_policy(tmp_path)
+def test_a_film_shows_the_start_every_strideth_step_and_the_end(stride: int, count: int) -> None:
+    env, policy = drawn_navigation(), trained_policy()
     filmed = film(env, policy, 3, stride)
     assert len(filmed) == count
     observation, _ = env.reset(seed=[3])
     np.testing.assert_array_equal(filmed[0].picture, env.render()[0])
     earned = 0.0
-    for _ in range(CONFIG.horizon):
+    for _ in range(HORIZON):
         observation, reward, *_ = env.step(policy.act(observation).astype(np.float64))
         earned += float(reward[0])
     np.testing.assert_array_equal(filmed[-1].picture, env.render()[0])
     assert filmed[-1].earned == pytest.approx(earned)
 
 
-def test_a_film_counts_every_step_for_the_progress_bar(tmp_path: Path) -> None:
+def test_a_film_of_a_policy_with_a_memory_goes_on_remembering() -> None:
+    env, policy = drawn_navigation(), trained_policy(REMEMBERS)
+    large = {name: 30 * tensor for name, tensor in policy.weights.items()}
+    policy = dataclasses.replace(policy, meta=policy.meta._replace(params=large))
+    earned = film(env, policy, 3, 1)[-1].earned
+    actor, total, reward = Actor(policy), 0.0, np.zeros(1)
+    observation, _ = env.reset(seed=[3])
+    for _ in range(HORIZON):
+        observation, reward, *_ = env.step(actor.act(observation, reward).astype(np.float64))
+        total += float(reward[0])
+    assert earned == pytest.approx(total)
+    forgetful = 0.0
+    observation, _ = env.reset(seed=[3])
+    for _ in range(HORIZON):
+        observation, reward, *_ = env.step(Actor(policy).act(observation, reward).astype(np.float64))
+        forgetful += float(reward[0])
+    assert abs(forgetful - total) > 1e-3
+
+
+def test_a_film_counts_every_step_for_the_progress_bar() -> None:
     steps: list[None] = []
-    film(drawn_navigation(), saved_policy(tmp_path), 3, 4, lambda: steps.append(None))
-    assert len(steps) == CONFIG.horizon
+    film(drawn_navigation(), trained_policy(), 3, 4, lambda: steps.append(None))
+    assert len(steps) == HORIZON
 
 
 def test_a_video_shows_no_more_than_25_frames_per_second_in_real_time() -> None:
     assert [frame_stride(rate) for rate in (1, 20, 25, 50, 100)] == [1, 1, 1, 2, 4]
 
 
-def test_progress_is_a_short_video_before_and_after_one_step(tmp_path: Path) -> None:
-    policy, task = saved_policy(tmp_path), {"goal": np.array([0.3, -0.2])}
+def test_progress_is_a_short_video_before_and_after_one_step() -> None:
+    policy, task = trained_policy(), {"goal": np.array([0.3, -0.2])}
     frames, rate = film_progress(policy, navigation(), drawn_navigation(), task, 0)
     assert (len(frames), rate) == (10, 10.0)
     width = frames[0].shape[1] // 2
     assert not np.array_equal(frames[-1][70:, :width], frames[-1][70:, width:])
-    config = dataclasses.replace(CONFIG, inner_steps=0, horizon=400, inner_step_sizes=(1.0,))
-    alone = dataclasses.replace(policy, config=config)
-    scene = make_tasks_env("Navigation2D-v0", 1, 400, render_mode="rgb_array")
+    alone = dataclasses.replace(policy, settings=PLAIN.without_inner_steps())
+    scene = navigation(1, 400, render_mode="rgb_array")
     frames, rate = film_progress(alone, navigation(), scene, task, 0)
     assert (len(frames), rate) == (41, 1.0)
     assert frames[0].shape[1] == width

@@ -8,11 +8,22 @@ from envs import make_tasks_env
 from envs.throughput import replay_seconds
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.types import Rollout
-from rlmaml.results.benchmark import PARTS, benchmark_evaluation, beside_physics, beside_pool, replayed, summarise
-from rlmaml.settings.config import TrainConfig
-from rlmaml.training.initial import initial_theta, make_policy
+from rlmaml.results.benchmark import (
+    WARM_UP,
+    benchmark,
+    benchmark_evaluation,
+    beside_physics,
+    beside_pool,
+    parts,
+    replayed,
+    summarise,
+)
+from rlmaml.settings.whole import as_method, configure
+from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import IterationReport, meta_iteration
-from tests.rlmaml.evaluation.test_figures import report
+from tests.rlmaml.evaluation.test_figures import SETTINGS, report
+
+PARTS = ("rollout", "environment", "advantages", "adapt")
 
 
 def test_figures_are_medians_over_the_repeats_and_rates_count_valid_steps_only() -> None:
@@ -24,13 +35,50 @@ def test_figures_are_medians_over_the_repeats_and_rates_count_valid_steps_only()
         seen._replace(rollouts=rollouts, seconds=dict.fromkeys((*PARTS, "iteration"), seconds))
         for seconds in (4.0, 1.0, 2.0)
     ]
-    figures = summarise(reports, TrainConfig(threads=1))
+    figures = summarise(reports, SETTINGS.changed(threads=1))
     assert figures["seconds_per_iteration"] == {"median": 2.0, "min": 1.0, "max": 4.0}
     assert figures["parts"] == dict.fromkeys(PARTS, 2.0)
     assert steps < 2 * 2 * 3 * 6
     assert figures["env_steps_per_second"] == steps / 2.0
     assert figures["repeats"] == 3
+    assert figures["threads"] == 1
+    assert figures["settings"]["run"]["num_tasks"] == SETTINGS.run.num_tasks
     assert figures["peak_memory_mb"] > 50
+
+
+def test_parts_are_those_that_every_iteration_has() -> None:
+    seen = report()
+    times = [{"iteration": 3.0, "gradient": 2.0, "line_search": 1.0}, {"iteration": 3.0, "gradient": 2.0}]
+    assert parts([seen._replace(seconds=seconds) for seconds in times]) == ["gradient"]
+
+
+def make_env(num_envs: int) -> Any:
+    return make_tasks_env("Navigation2D-v0", num_envs, SETTINGS.run.horizon)
+
+
+@pytest.mark.parametrize("algorithm", ["maml-trpo", "reptile"])
+def test_a_benchmark_times_the_parts_of_whatever_method_it_is_given(algorithm: str) -> None:
+    settings = as_method(SETTINGS, algorithm, "gaussian").changed(threads=1)
+    asked: list[int] = []
+
+    def replay(env: Any, sampled: Rollout) -> float:
+        asked.append(sampled.valid.shape[2])
+        return 0.25
+
+    figures = benchmark(settings, make_env, repeats=2, replay=replay, pool=lambda: 50.0)
+    own = {"gradient", "curvature", "line_search"} if algorithm == "maml-trpo" else {"adapt_again", "outer_step"}
+    assert own | set(PARTS) == set(figures["parts"])
+    assert figures["repeats"] == 2
+    assert figures["settings"]["run"]["iterations"] == WARM_UP + 2
+    assert figures["settings"]["algorithm"] == algorithm
+    stages = 2 if algorithm == "maml-trpo" else 1
+    assert asked == [SETTINGS.run.horizon] * 2 * stages
+    assert figures["env_steps"] == stages * 2 * 3 * 6
+    beside = figures["simulators"]
+    assert beside["physics_steps_per_second"] == pytest.approx(figures["env_steps"] / (stages * 0.25))
+    assert beside["envpool_steps_per_second"] == 50.0
+    slowest = figures["seconds_per_iteration"]["max"]
+    assert 0 < sum(figures["parts"][name] for name in own | set(PARTS) - {"environment"}) <= 2 * slowest
 
 
 def timed_reports() -> list[IterationReport]:
@@ -61,21 +109,20 @@ def test_the_environment_is_set_beside_another_simulator_in_pairs_by_hand() -> N
 def test_an_evaluation_is_timed_with_all_its_rollouts_and_not_with_their_replay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = TrainConfig(num_tasks=2, num_episodes=3, horizon=5, evaluation_steps=2, hidden=(8,), threads=1)
+    settings = SETTINGS.changed(evaluation_steps=2, threads=1)
     moments = iter([0.0, 4.0, 10.0, 12.0, 20.0, 23.0])
     monkeypatch.setattr("rlmaml.results.benchmark.time", SimpleNamespace(perf_counter=lambda: next(moments)))
-    make_env = lambda num_envs: make_tasks_env("Navigation2D-v0", num_envs, config.horizon)
     # Evaluations of 4, 2 and 3 s, each of three rollouts, which take the physics 0.5 s.
-    timed = benchmark_evaluation(config, make_env, 3, lambda env, sampled: 0.5)
+    timed = benchmark_evaluation(settings, make_env, 3, lambda env, sampled: 0.5)
     assert timed == {"evaluation_seconds": 3.0, "evaluation_over_physics": 2.0}
 
 
 @pytest.mark.parametrize(("env_id", "horizon"), [("HopperParams-v0", 60), ("HalfCheetahVel-v0", 8)])
 def test_replayed_physics_goes_through_the_very_states_of_the_rollouts(env_id: str, horizon: int) -> None:
-    config = TrainConfig(env_id=env_id, num_tasks=2, num_episodes=3, horizon=horizon, hidden=(8,), threads=1)
+    settings = configure(env_id=env_id, num_tasks=2, num_episodes=3, horizon=horizon, hidden=(8,), threads=1)
     env = make_tasks_env(env_id, 6, horizon)
-    policy = make_policy(config, env)
-    _, seen = meta_iteration(env, policy, initial_theta(config, policy), config, 4)
+    method = make_method(settings, env)
+    _, seen = meta_iteration(env, method, begin(settings, method), settings, 4)
     ends: list[torch.Tensor] = []
 
     def replay(world: Any, sampled: Rollout) -> float:
@@ -83,7 +130,7 @@ def test_replayed_physics_goes_through_the_very_states_of_the_rollouts(env_id: s
         ends.append(torch.from_numpy(world.worlds.observe()).float())
         return 1.5
 
-    assert replayed(env, seen.rollouts, RandomStreams(config.seed, iteration=4), replay) == 3.0
+    assert replayed(env, seen.rollouts, RandomStreams(settings.run.seed, iteration=4), replay) == 3.0
     for sampled, end in zip(seen.rollouts, ends, strict=True):
         assert torch.equal(sampled.final_observations.flatten(0, 1), end)
     if env_id == "HopperParams-v0":

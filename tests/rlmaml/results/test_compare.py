@@ -1,6 +1,7 @@
-import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,33 +11,40 @@ from envs import TaskVectorEnv, make_tasks_env
 from rlmaml.base.errors import UserError
 from rlmaml.evaluation.figures import draw_rewards
 from rlmaml.results.compare import (
-    COMPARISON,
-    FINE_TUNED,
+    BEYOND_RANGE,
     FINE_TUNING,
+    IN_RANGE,
     METHODS,
     VALIDATION_SEED,
     Comparison,
     MethodReturns,
-    as_json,
+    as_plain,
     check_same,
+    compare,
     comparison_around,
     comparison_figure,
     comparison_table,
     evaluated_run,
     fraction_recovered,
     gather,
-    method_config,
+    method_settings,
     read_comparison,
 )
-from rlmaml.settings.config import TrainConfig
-from rlmaml.storage.checkpoint import CHECKPOINT, load_checkpoint
-from rlmaml.training.run import evaluate_run
+from rlmaml.settings.whole import Settings, configure, to_json
+from rlmaml.storage.checkpoint import load_checkpoint
+from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, write_json
+from rlmaml.training.run import InterruptedRunError, MakeEnv, evaluate_run
+from tests.rlmaml.training.conftest import plain_figures
+from tests.rlmaml.training.stand_ins import DisturbedRewards
 
-CONFIG = TrainConfig(
+__all__ = ["plain_figures"]
+
+HORIZON = 5
+SETTINGS = configure(
     iterations=2,
     num_tasks=2,
     num_episodes=3,
-    horizon=5,
+    horizon=HORIZON,
     hidden=(8,),
     inner_steps=2,
     learn_step_sizes=True,
@@ -44,7 +52,10 @@ CONFIG = TrainConfig(
     evaluation_tasks=3,
     evaluation_episodes=2,
     evaluation_steps=2,
+    figure_interval=0,
+    cg_iterations=3,
     threads=1,
+    rollout_threads=1,
 )
 
 
@@ -62,25 +73,25 @@ RESULTS = {
 
 
 def make_env(num_envs: int) -> TaskVectorEnv:
-    return make_tasks_env("Navigation2D-v0", num_envs, CONFIG.horizon)
+    return make_tasks_env("Navigation2D-v0", num_envs, HORIZON)
 
 
 def test_all_methods_sample_as_many_environment_steps_but_random_which_is_not_trained() -> None:
-    configs = {method: method_config(CONFIG, method, 7) for method in METHODS}
+    every = {method: method_settings(SETTINGS, method, 7) for method in METHODS}
     steps = {
-        method: c.iterations * c.num_tasks * c.num_episodes * c.horizon * (c.inner_steps + 1)
-        for method, c in configs.items()
+        method: s.run.iterations * s.run.num_tasks * s.run.num_episodes * HORIZON * (s.inner.inner_steps + 1)
+        for method, s in every.items()
     }
     assert steps["random"] == 0
     assert steps["maml"] == steps["pretrained"] == steps["oracle"] == 2 * 2 * 3 * 5 * 3
-    assert {c.seed for c in configs.values()} == {7}
-    assert [method for method, c in configs.items() if c.observe_task] == ["oracle"]
-    assert configs["maml"] == dataclasses.replace(CONFIG, seed=7)
+    assert {s.run.seed for s in every.values()} == {7}
+    assert [method for method, s in every.items() if s.run.observe_task] == ["oracle"]
+    assert every["maml"] == SETTINGS.changed(seed=7)
 
 
 def test_the_random_policy_and_the_oracle_start_from_nothing() -> None:
-    config = dataclasses.replace(CONFIG, start_from="elsewhere")
-    assert {m: method_config(config, m, 0).start_from for m in METHODS} == {
+    settings = SETTINGS.changed(start_from="elsewhere")
+    assert {m: method_settings(settings, m, 0).run.start_from for m in METHODS} == {
         "maml": "elsewhere",
         "pretrained": "elsewhere",
         "random": "",
@@ -119,111 +130,192 @@ def test_the_figure_has_a_panel_for_each_set_of_tasks_and_a_line_for_each_method
 
 
 def test_the_json_is_plain_data() -> None:
-    stored = json.loads(json.dumps(as_json(Comparison(CONFIG, (0, 1), {"in range": RESULTS}))))
+    stored = json.loads(json.dumps(as_plain(Comparison(SETTINGS, (0, 1), {"in range": RESULTS}))))
     data = stored["results"]["in range"]
     assert data["methods"]["maml"]["mean"] == [-40.0, -10.0]
     assert data["fraction_recovered"]["maml"] == pytest.approx(70 / 78)
-    assert stored["settings"]["config"]["evaluation_tasks"] == 3
+    assert stored["config"]["settings"]["run"]["evaluation_tasks"] == 3
+    assert stored["config"]["seeds"] == [0, 1]
 
 
-def written(folder: Path, config: TrainConfig = CONFIG) -> Comparison:
-    comparison = Comparison(config, (4, 5), {"in range": RESULTS})
+def written(folder: Path, settings: Settings = SETTINGS) -> Comparison:
+    comparison = Comparison(settings, (4, 5), {"in range": RESULTS})
     folder.mkdir()
-    (folder / COMPARISON).write_text(json.dumps(as_json(comparison)))
+    write_json(ComparisonDirectory(folder).results, as_plain(comparison))
     return comparison
 
 
 def test_a_comparison_is_read_as_it_was_written(tmp_path: Path) -> None:
     comparison = written(tmp_path / "a")
-    stored = read_comparison(tmp_path / "a")
+    stored = read_comparison(ComparisonDirectory(tmp_path / "a"))
     assert stored is not None
-    assert (stored.config, stored.seeds) == (CONFIG, (4, 5))
+    assert (stored.settings, stored.seeds) == (SETTINGS, (4, 5))
     for method, reached in stored.results["in range"].items():
         np.testing.assert_array_equal(reached.per_task, comparison.results["in range"][method].per_task)
-    assert read_comparison(tmp_path) is None
-    (tmp_path / COMPARISON).write_text('{"in range": {}}')
-    with pytest.raises(UserError, match=r"is not of this version.*--overwrite"):
-        read_comparison(tmp_path)
+    assert read_comparison(ComparisonDirectory(tmp_path)) is None
+    for foreign in ('{"in range": {}}', '{"results": {}, "config": {"settings": {}, "seeds": []}}', "no JSON"):
+        ComparisonDirectory(tmp_path).results.write_text(foreign)
+        with pytest.raises(UserError, match=r"is not of this version.*--overwrite"):
+            read_comparison(ComparisonDirectory(tmp_path))
 
 
 def test_a_comparison_of_other_settings_is_not_replaced() -> None:
-    stored = Comparison(CONFIG, (4, 5), {"in range": RESULTS})
-    check_same(None, CONFIG, (0,))
-    check_same(stored, dataclasses.replace(CONFIG, seed=4, threads=2), (4, 5))
-    for config, seeds, words in (
-        (dataclasses.replace(CONFIG, evaluation_tasks=9), (4, 5), "--evaluation-tasks was 3 and is now 9"),
-        (dataclasses.replace(CONFIG, max_kl=0.5), (4, 5), "--max-kl was 0.01 and is now 0.5"),
-        (CONFIG, (4,), r"--seeds was \(4, 5\) and is now \(4,\)"),
+    stored = Comparison(SETTINGS, (4, 5), {"in range": RESULTS})
+    check_same(None, SETTINGS, (0,))
+    check_same(stored, SETTINGS.changed(seed=4, threads=2), (4, 5))
+    for settings, seeds, words in (
+        (SETTINGS.changed(evaluation_tasks=9), (4, 5), "--evaluation-tasks was 3 and is now 9"),
+        (SETTINGS.changed(max_kl=0.5), (4, 5), "--max-kl was 0.01 and is now 0.5"),
+        (SETTINGS, (4,), r"--seeds was \(4, 5\) and is now \(4,\)"),
     ):
         with pytest.raises(UserError, match=words):
-            check_same(stored, config, seeds)
+            check_same(stored, settings, seeds)
 
 
 def test_the_comparison_around_runs_is_the_one_of_their_problem(tmp_path: Path) -> None:
     written(tmp_path / "a")
-    written(tmp_path / "b", dataclasses.replace(CONFIG, horizon=7))
+    written(tmp_path / "b", SETTINGS.changed(horizon=7))
     inside = [tmp_path / "a" / "maml-seed4", tmp_path / "b" / "maml-seed4"]
-    found = comparison_around(inside, dataclasses.replace(CONFIG, max_kl=0.5))
+    found = comparison_around(inside, SETTINGS.changed(max_kl=0.5))
     assert found is not None
-    assert found.config == CONFIG
-    assert comparison_around([tmp_path / "alone"], CONFIG) is None
-    assert comparison_around(inside[1:], CONFIG) is None
+    assert found.settings == SETTINGS
+    assert comparison_around([tmp_path / "alone"], SETTINGS) is None
+    assert comparison_around(inside[1:], SETTINGS) is None
     written(tmp_path / "c")
     with pytest.raises(UserError, match="several comparisons"):
-        comparison_around([*inside, tmp_path / "c" / "maml-seed4"], CONFIG)
+        comparison_around([*inside, tmp_path / "c" / "maml-seed4"], SETTINGS)
+
+
+def forbidden(num_envs: int) -> TaskVectorEnv:
+    raise AssertionError
 
 
 def test_a_finished_run_is_used_again_and_one_of_other_settings_is_refused(tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    first = evaluated_run(CONFIG, make_env, run_dir, draw_rewards, beyond=False)
+    run = RunDirectory(tmp_path / "run")
+    first = evaluated_run(SETTINGS, make_env, run, draw_rewards, beyond=False)
     assert gather([first]).per_task.shape == (1, 3, 3)
-
-    def forbidden(num_envs: int) -> TaskVectorEnv:
-        raise AssertionError
-
-    assert evaluated_run(CONFIG, forbidden, run_dir, draw_rewards, beyond=False) == first
-    beyond = evaluated_run(CONFIG, make_env, run_dir, draw_rewards, beyond=True)
+    assert evaluated_run(SETTINGS, forbidden, run, draw_rewards, beyond=False) == first
+    beyond = evaluated_run(SETTINGS, make_env, run, draw_rewards, beyond=True)
     assert beyond["tasks"] != first["tasks"]
-    assert evaluated_run(CONFIG, forbidden, run_dir, draw_rewards, beyond=True) == beyond
-    more = dataclasses.replace(CONFIG, evaluation_tasks=4)
-    assert len(evaluated_run(more, make_env, run_dir, draw_rewards, beyond=False)["per_task"]) == 4
-    with pytest.raises(UserError, match="--max-kl was"):
-        evaluated_run(dataclasses.replace(CONFIG, max_kl=0.5), make_env, run_dir, draw_rewards, beyond=False)
+    assert evaluated_run(SETTINGS, forbidden, run, draw_rewards, beyond=True) == beyond
+    more = SETTINGS.changed(evaluation_tasks=4)
+    assert len(evaluated_run(more, make_env, run, draw_rewards, beyond=False)["per_task"]) == 4
+    for name, value in (("max_kl", 0.5), ("inner_step_sizes", (0.9,))):
+        with pytest.raises(UserError, match=f"--{name.replace('_', '-')} was"):
+            evaluated_run(SETTINGS.changed(**{name: value}), make_env, run, draw_rewards, beyond=False)
+
+
+def sizes_of(report: dict[str, Any]) -> list[float]:
+    """The step sizes with which a policy was evaluated."""
+    sizes: list[float] = report["config"]["settings"]["inner"]["inner_step_sizes"]
+    return sizes
 
 
 def test_a_policy_that_was_not_meta_trained_takes_the_steps_that_validation_tasks_prefer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = method_config(CONFIG, "pretrained", 0)
-    report = evaluated_run(config, make_env, tmp_path, draw_rewards, beyond=False)
+    settings, run = method_settings(SETTINGS, "pretrained", 0), RunDirectory(tmp_path)
+    (size,) = SETTINGS.inner.inner_step_sizes
+    report = evaluated_run(settings, make_env, run, draw_rewards, beyond=False)
     finals = []
     for factor in FINE_TUNING:
-        scaled = dataclasses.replace(config, inner_step_sizes=(factor * CONFIG.inner_step_sizes[0],))
-        trained = load_checkpoint(tmp_path / CHECKPOINT)._replace(config=scaled)
+        scaled = settings.changed(inner_step_sizes=(factor * size,))
+        trained = load_checkpoint(run.checkpoint)._replace(settings=scaled)
         validation = evaluate_run(trained, make_env, num_tasks=3, num_episodes=2, steps=2, seed=VALIDATION_SEED)
         finals.append(float(validation.returns[:, -1].mean()))
     assert len(set(finals)) == len(FINE_TUNING)
-    best = FINE_TUNING[int(np.argmax(finals))]
-    sizes = [best * CONFIG.inner_step_sizes[0]]
-    assert report["config"]["config"]["inner_step_sizes"] == sizes
-    beyond = evaluated_run(config, make_env, tmp_path, draw_rewards, beyond=True)
-    assert beyond["config"]["config"]["inner_step_sizes"] == sizes
-    assert evaluated_run(config, make_env, tmp_path, draw_rewards, beyond=False) == report
+    sizes = [FINE_TUNING[int(np.argmax(finals))] * size]
+    assert sizes_of(report) == sizes
+    beyond = evaluated_run(settings, make_env, run, draw_rewards, beyond=True)
+    assert sizes_of(beyond) == sizes
+    assert evaluated_run(settings, make_env, run, draw_rewards, beyond=False) == report
     monkeypatch.setattr("rlmaml.results.compare.FINE_TUNING", (0.5,))
-    anew = evaluated_run(config, make_env, tmp_path, draw_rewards, beyond=False)
-    assert anew["config"]["config"]["inner_step_sizes"] == [0.5 * CONFIG.inner_step_sizes[0]]
+    anew = evaluated_run(settings, make_env, run, draw_rewards, beyond=False)
+    assert sizes_of(anew) == [0.5 * size]
 
 
-def test_a_meta_trained_run_of_other_step_sizes_is_not_used(tmp_path: Path) -> None:
-    evaluated_run(CONFIG, make_env, tmp_path, draw_rewards, beyond=False)
-    larger = dataclasses.replace(CONFIG, inner_step_sizes=(0.9,))
-    with pytest.raises(UserError, match="--inner-step-sizes was"):
-        evaluated_run(larger, make_env, tmp_path, draw_rewards, beyond=False)
+class Trainings:
+    """What makes the environments of a comparison: counts the trainings, and interrupts one of them at its start."""
+
+    def __init__(self, interrupted: Callable[[Settings], bool] = lambda settings: False) -> None:
+        self.interrupted = interrupted
+        self.steps: dict[str, int] = {}
+
+    def __call__(self, settings: Settings) -> MakeEnv:
+        run = settings.run
+        oracle, name = run.observe_task, f"{to_json(settings)}"
+
+        def make(num_envs: int) -> Any:
+            env = make_tasks_env("Navigation2D-v0", num_envs, HORIZON, observe_task=oracle)
+            if num_envs != run.num_tasks * run.num_episodes:
+                return env
+
+            def count(steps: int) -> float:
+                self.steps[name] = self.steps.get(name, 0) + 1
+                if self.interrupted(settings) and steps > HORIZON:
+                    raise KeyboardInterrupt
+                return 0.0
+
+            return DisturbedRewards(env, count)
+
+        return make
 
 
-def test_what_was_meta_trained_or_need_not_adapt_keeps_its_step_sizes(tmp_path: Path) -> None:
-    for method in ("maml", "oracle"):
-        config = method_config(CONFIG, method, 0)
-        make = lambda num_envs, c=config: make_tasks_env("Navigation2D-v0", num_envs, 5, observe_task=c.observe_task)
-        evaluated_run(config, make, tmp_path / method, draw_rewards, beyond=False)
-        assert not (tmp_path / method / FINE_TUNED).exists()
+def test_a_comparison_that_was_interrupted_goes_on_and_a_finished_one_is_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlmaml.results.compare.FINE_TUNING", (1.0, 0.1))
+    settings = SETTINGS.changed(iterations=1, inner_steps=1, stage_weights=(), evaluation_tasks=2, evaluation_steps=1)
+    settings = settings.changed(evaluation_episodes=2, num_episodes=4)
+    directory, told = ComparisonDirectory(tmp_path / "comparison"), list[str]()
+
+    def go(make: Callable[[Settings], MakeEnv], chosen: Settings = settings, **options: Any) -> Comparison:
+        told.clear()
+        tell = told.append
+        return compare(chosen, (3, 5), make, directory, draw_rewards, beyond=True, tell=tell, **options)
+
+    in_its_midst = Trainings(lambda one: one.run.seed == 5 and one.inner.inner_steps == 0)
+    with pytest.raises(InterruptedRunError):
+        go(in_its_midst)
+    assert len(in_its_midst.steps) == 5  # three of the first seed, for random is not trained, and two of the second
+    assert not directory.results.exists()
+    rest = Trainings()
+    comparison = go(rest)
+    assert len(rest.steps) == 2  # pretrained and oracle of the second seed
+    assert list(in_its_midst.steps)[-1] in rest.steps
+    assert [line for line in told if line.startswith("maml")] == [
+        f"maml, seed {seed}: {directory.run('maml', seed).path}" for seed in (3, 5)
+    ]
+    assert sum(line.startswith("fine-tuned with step sizes [0.") for line in told) == 4
+
+    assert list(comparison.results) == [IN_RANGE, BEYOND_RANGE]
+    assert comparison.seeds == (3, 5)
+    assert comparison.settings == settings.changed(seed=3)
+    for place, name in ((IN_RANGE, "evaluation"), (BEYOND_RANGE, "beyond")):
+        for method, reached in comparison.results[place].items():
+            stages = 1 if method == "oracle" else 2
+            assert reached.per_task.shape == (2, 2, stages)
+            if method == "maml":
+                files = [getattr(directory.run(method, seed), name) for seed in (3, 5)]
+                assert reached.per_task.tolist() == [json.loads(file.read_text())["per_task"] for file in files]
+    assert directory.figure.read_bytes().startswith(b"\x89PNG")
+    for method in METHODS:
+        assert directory.run(method, 5).fine_tuned.exists() == (method in ("pretrained", "random"))
+
+    again = go(lambda one: forbidden)
+    stored = read_comparison(directory)
+    assert stored is not None
+    for other in (again, stored):
+        assert (other.settings, other.seeds) == (comparison.settings, comparison.seeds)
+        for place, methods in comparison.results.items():
+            for method, reached in methods.items():
+                np.testing.assert_array_equal(other.results[place][method].per_task, reached.per_task)
+
+    more = settings.changed(evaluation_tasks=3)
+    with pytest.raises(UserError, match="--evaluation-tasks was 2 and is now 3"):
+        go(lambda one: forbidden, more)
+    replaced, evaluations = Trainings(), go(Trainings(), more, overwrite=True)
+    assert replaced.steps == {}
+    assert evaluations.results[IN_RANGE]["maml"].per_task.shape == (2, 3, 2)
+    with pytest.raises(UserError, match="--max-kl was 0.01 and is now 0.5"):
+        go(lambda one: forbidden, more.changed(max_kl=0.5), overwrite=True)

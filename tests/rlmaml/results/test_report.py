@@ -4,16 +4,31 @@ from pathlib import Path
 
 import pytest
 
-from envs import make_tasks_env
+from envs import TaskVectorEnv, make_tasks_env
 from rlmaml.base.errors import UserError
 from rlmaml.evaluation.effects import adaptation_effects
 from rlmaml.evaluation.evaluate import evaluate
 from rlmaml.results.compare import IN_RANGE, Comparison
-from rlmaml.results.report import ReportedRun, read_metrics, report_page
-from rlmaml.settings.config import TrainConfig
-from rlmaml.training.initial import initial_theta, make_policy
-from tests.rlmaml.deploy.test_adaptable import CONFIG
+from rlmaml.results.report import EvaluationSizes, ReportedRun, read_runs, report_page, reported
+from rlmaml.settings.whole import Settings, configure
+from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.training.begin import begin, make_method, sizes_in
+from rlmaml.training.run import run_settings
 from tests.rlmaml.results.test_compare import returns
+
+SETTINGS = configure(
+    num_tasks=1,
+    num_episodes=6,
+    horizon=9,
+    hidden=(8,),
+    inner_steps=2,
+    inner_step_sizes=(0.5, 0.3),
+    learn_step_sizes=True,
+    inner_loss="likelihood_ratio",
+    threads=1,
+)
+PUBLISHED = {"MAML, published": (-40.41, -11.68, -3.33, -3.23)}
 
 VOID = {"meta", "img", "br", "path", "use"}
 
@@ -36,21 +51,20 @@ class Tags(HTMLParser):
             assert self.open.pop() == tag
 
 
-def reported(variant: str = "finn2017", steps: int = 2, name: str = "a <run>") -> ReportedRun:
-    env = make_tasks_env("Navigation2D-v0", 16, CONFIG.horizon, variant=variant)
-    policy = make_policy(CONFIG, env)
-    theta = initial_theta(CONFIG, policy)
-    evaluation = evaluate(env, policy, theta, CONFIG, num_tasks=8, steps=steps, seed=1)
+def a_run(variant: str = "finn2017", steps: int = 2, name: str = "a <run>") -> ReportedRun:
+    settings = SETTINGS.changed(variant=variant)
+    env = make_tasks_env("Navigation2D-v0", 16, SETTINGS.run.horizon, variant=variant)
+    method = make_method(settings, env)
+    meta = begin(settings, method).meta
+    evaluation = evaluate(env, method.policy, method.rule, meta, settings, num_tasks=8, steps=steps, seed=1)
+    effects = adaptation_effects(method.policy, method.rule, meta, settings.advantages, evaluation.rollouts)
     return ReportedRun(
         name=name,
-        settings={
-            "config": {"env_id": "Navigation2D-v0", "variant": variant, "horizon": 100},
-            "commit": "abc",
-            "evaluation_seed": 10_000,
-        },
+        settings=settings,
+        written=run_settings(settings) | {"commit": "abc", "iterations_done": 3, "evaluation_seed": 10_000},
         metrics=[{"return/after_0_steps": -3.0, "return/after_1_steps": -2.0}] * 3,
         evaluation=evaluation,
-        effects=adaptation_effects(policy, theta, CONFIG, evaluation) if steps else None,
+        effects=effects if steps else None,
         task_words=[f"task {index}" for index in range(8)],
         picture=b"png",
         video=b"mp4",
@@ -59,7 +73,7 @@ def reported(variant: str = "finn2017", steps: int = 2, name: str = "a <run>") -
 
 @pytest.mark.parametrize("variant", ["finn2017", "rothfuss2019", "dynamics"])
 def test_the_page_is_well_formed_and_loads_nothing(variant: str) -> None:
-    page = report_page([reported(variant)])
+    page = report_page([a_run(variant)], PUBLISHED if variant == "finn2017" else {})
     tags = Tags()
     tags.feed(page)
     assert tags.open == []
@@ -72,9 +86,10 @@ def test_the_page_is_well_formed_and_loads_nothing(variant: str) -> None:
 
 
 def test_the_page_shows_returns_beside_published_ones_worst_and_best_tasks_and_what_changed() -> None:
-    run = reported()
-    page = report_page([run])
-    assert "-11.68" in page
+    run = a_run()
+    page = report_page([run], PUBLISHED)
+    assert "<td>MAML, published</td><td>-40.41</td><td>-11.68</td><td>-3.33</td>" in page
+    assert "-11.68" not in report_page([run], {})
     mean = run.evaluation.summary()["mean"]
     assert all(f"{value:.2f} ± " in page for value in mean)
     order = run.evaluation.returns[:, -1].argsort().tolist()
@@ -86,34 +101,103 @@ def test_the_page_shows_returns_beside_published_ones_worst_and_best_tasks_and_w
 
 
 def compared(tasks: int, episodes: int) -> Comparison:
-    config = TrainConfig(evaluation_tasks=tasks, evaluation_episodes=episodes)
-    return Comparison(config, (0, 1), {IN_RANGE: {"pretrained": returns(-42.0, -38.5), "oracle": returns(-2.25)}})
+    settings = SETTINGS.changed(evaluation_tasks=tasks, evaluation_episodes=episodes)
+    return Comparison(settings, (0, 1), {IN_RANGE: {"pretrained": returns(-42.0, -38.5), "oracle": returns(-2.25)}})
 
 
 def test_baselines_that_were_run_are_drawn_and_tabulated_with_what_they_are() -> None:
-    page = report_page([reported()], compared(8, 2))
+    page = report_page([a_run()], PUBLISHED, compared(8, 2))
     assert "<td>pretrained, 2 seeds: trained over all tasks, then fine-tuned</td><td>-42.00 ± 0.00</td>" in page
     assert "<td>oracle, 2 seeds: told the task, not adapted</td><td>-2.25 ± 0.00</td><td></td><td></td>" in page
     figure = page[page.index("<svg") : page.index("</svg>")]
     assert "pretrained, 2 seeds" in figure
     assert "on the same tasks and as many episodes" in page
-    assert "oracle, 2 seeds" not in report_page([reported()])
+    assert "oracle, 2 seeds" not in report_page([a_run()], PUBLISHED)
 
 
 def test_a_comparison_on_other_episodes_says_so_and_how_to_evaluate_alike() -> None:
-    page = report_page([reported()], compared(8, 40))
+    page = report_page([a_run()], {}, compared(8, 40))
     assert "8 held-out tasks, 2 episodes each" in page
     assert "8 held-out tasks, 40 episodes each, and so not exactly comparable" in page
     assert "report.py --tasks 8 --episodes 40 --seed 10000" in page
 
 
 def test_several_runs_share_a_page_and_one_without_inner_steps_changes_nothing() -> None:
-    page = report_page([reported(name="one"), reported(name="two", steps=0)])
+    page = report_page([a_run(name="one"), a_run(name="two", steps=0)], {})
     assert page.count("What adaptation changed") == 1
     assert "<h2>one</h2>" in page
     assert "<h2>two</h2>" in page
 
 
+def finished_run(run_dir: Path, settings: Settings = SETTINGS) -> RunDirectory:
+    """A checkpoint of a policy that was hardly trained, and metrics."""
+    directory = RunDirectory(run_dir)
+    directory.make()
+    env = make_tasks_env("Navigation2D-v0", 1, settings.run.horizon, observe_task=settings.run.observe_task)
+    meta = begin(settings, make_method(settings, env)).meta
+    save_checkpoint(directory.checkpoint, Checkpoint(meta, 3, settings, sizes_in(env, settings)))
+    directory.metrics.write_text('{"return/after_0_steps": -3.0, "return/after_1_steps": -2.0}\n' * 3)
+    return directory
+
+
+def show(directory: RunDirectory, told: list[str], num_episodes: int | None = 3) -> ReportedRun:
+    checkpoint = load_checkpoint(directory.checkpoint)
+    observe_task = checkpoint.settings.run.observe_task
+
+    def make_env(num_envs: int) -> TaskVectorEnv:
+        return make_tasks_env("Navigation2D-v0", num_envs, SETTINGS.run.horizon, observe_task=observe_task)
+
+    def make_scene() -> TaskVectorEnv:
+        raise RuntimeError("no OpenGL")
+
+    words = lambda tasks: [f"goal {goal[0]:.1f}" for goal in tasks["goal"]]
+    sizes = EvaluationSizes(num_tasks=4, num_episodes=num_episodes, steps=2, seed=7)
+    return reported(directory, checkpoint, make_env, make_scene, words, sizes, told.append)
+
+
+def test_a_run_is_shown_with_what_its_directory_holds_and_an_evaluation_of_its_own(tmp_path: Path) -> None:
+    directory, told = finished_run(tmp_path / "mine"), list[str]()
+    directory.figure.write_bytes(b"png")
+    run = show(directory, told)
+    assert run.name == "mine"
+    assert run.evaluation.returns.shape == (4, 3)
+    assert run.evaluation.rollouts[0].returns.shape == (4, 3)
+    assert run.effects is not None
+    assert len(run.effects.kl) == 2
+    assert run.written["evaluation_seed"] == 7
+    assert run.written["iterations_done"] == 3
+    assert run.written["settings"]["run"]["horizon"] == 9
+    assert len(run.metrics) == 3
+    assert run.picture == b"png"
+    assert run.video is None
+    assert told == [f"No video of {tmp_path / 'mine'}: no OpenGL"]
+    assert "goal" in report_page([run], {})
+    directory.videos[0].write_bytes(b"mp4")
+    assert show(directory, told).video == b"mp4"
+    assert len(told) == 1
+
+
+def test_as_many_episodes_as_ended_the_training_where_none_are_asked_for(tmp_path: Path) -> None:
+    directory = finished_run(tmp_path, SETTINGS.changed(evaluation_episodes=5))
+    assert show(directory, [], None).evaluation.rollouts[0].returns.shape == (4, 5)
+
+
+def test_an_oracle_is_shown_without_adaptation(tmp_path: Path) -> None:
+    run = show(finished_run(tmp_path, SETTINGS.changed(observe_task=True)), [])
+    assert run.evaluation.returns.shape == (4, 1)
+    assert run.effects is None
+
+
+def test_runs_of_several_problems_are_not_shown_on_one_page(tmp_path: Path) -> None:
+    paths = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
+    for path, variant in zip(paths, ("finn2017", "finn2017", "dynamics"), strict=True):
+        finished_run(path, SETTINGS.changed(variant=variant))
+    assert [checkpoint.iteration for checkpoint in read_runs(paths[:2])] == [3, 3]
+    with pytest.raises(UserError, match="different families or variants"):
+        read_runs(paths)
+
+
 def test_a_directory_without_metrics_is_refused(tmp_path: Path) -> None:
+    finished_run(tmp_path).metrics.unlink()
     with pytest.raises(UserError, match=r"holds no readable metrics\.jsonl"):
-        read_metrics(tmp_path)
+        show(RunDirectory(tmp_path), [])

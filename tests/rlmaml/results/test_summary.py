@@ -1,17 +1,22 @@
-import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlmaml.base.errors import UserError
 from rlmaml.results.summary import summarise_seeds
+from rlmaml.settings.whole import Settings, as_method, configure
+from rlmaml.storage.run_directory import RunDirectory, write_json
+from rlmaml.training.run import run_settings
+
+SETTINGS = configure(inner_steps=2, hidden=(8,))
 
 
-def finished_run(run_dir: Path, seed: int, mean: list[float], max_kl: float = 0.01) -> Path:
-    run_dir.mkdir()
-    config = {"config": {"seed": seed, "max_kl": max_kl}}
-    (run_dir / "evaluation.json").write_text(json.dumps({"returns": {"mean": mean}, "config": config}))
-    (run_dir / "metrics.jsonl").write_text('{"seconds/iteration": 1.5}\n{"seconds/iteration": 2.5}\n')
+def finished_run(run_dir: Path, seed: int, mean: list[float], settings: Settings = SETTINGS) -> Path:
+    directory = RunDirectory(run_dir)
+    directory.make()
+    write_json(directory.evaluation, {"returns": {"mean": mean}, "config": run_settings(settings.changed(seed=seed))})
+    directory.metrics.write_text('{"seconds/iteration": 1.5}\n{"seconds/iteration": 2.5}\n')
     return run_dir
 
 
@@ -28,22 +33,34 @@ def test_a_single_seed_has_no_interval(tmp_path: Path) -> None:
     assert "interval" not in summarise_seeds([finished_run(tmp_path / "0", 0, [-1.0])])
 
 
-def test_runs_of_different_settings_are_not_averaged(tmp_path: Path) -> None:
-    runs = [finished_run(tmp_path / "0", 0, [-1.0]), finished_run(tmp_path / "1", 1, [-1.0], max_kl=0.02)]
+@pytest.mark.parametrize(
+    "changes",
+    [{"max_kl": 0.02}, {"hidden": (9,)}, {"inner_steps": 1}, {"iterations": 7}, {"evaluation_tasks": 3}],
+    ids=str,
+)
+def test_runs_of_different_settings_are_not_averaged(tmp_path: Path, changes: dict[str, Any]) -> None:
+    runs = [
+        finished_run(tmp_path / str(seed), seed, [-1.0], SETTINGS.changed(**changes) if seed else SETTINGS)
+        for seed in (0, 1)
+    ]
     with pytest.raises(UserError, match="differ in more than their seed"):
         summarise_seeds(runs)
 
 
-def test_threads_make_no_difference_and_iterations_do(tmp_path: Path) -> None:
-    for name, text, expected in (("threads", '"threads": 1', True), ("iterations", '"iterations": 7', False)):
-        runs = [finished_run(tmp_path / f"{name}{seed}", seed, [-1.0]) for seed in (0, 1)]
-        path = runs[1] / "evaluation.json"
-        path.write_text(path.read_text().replace('"seed": 1', f'"seed": 1, {text}'))
-        if expected:
-            assert "2 seeds" in summarise_seeds(runs)
-        else:
-            with pytest.raises(UserError, match="differ in more"):
-                summarise_seeds(runs)
+def test_runs_of_different_methods_are_not_averaged(tmp_path: Path) -> None:
+    others = as_method(SETTINGS, "fomaml", "gaussian")
+    runs = [finished_run(tmp_path / "0", 0, [-1.0]), finished_run(tmp_path / "1", 1, [-1.0], others)]
+    with pytest.raises(UserError, match="differ in more than their seed"):
+        summarise_seeds(runs)
+
+
+@pytest.mark.parametrize("changes", [{"threads": 1}, {"checkpoint_interval": 3}, {"figure_interval": 0}], ids=str)
+def test_what_moves_no_result_makes_no_difference(tmp_path: Path, changes: dict[str, Any]) -> None:
+    runs = [
+        finished_run(tmp_path / str(seed), seed, [-1.0], SETTINGS.changed(**changes) if seed else SETTINGS)
+        for seed in (0, 1)
+    ]
+    assert "2 seeds" in summarise_seeds(runs)
 
 
 def test_a_run_that_is_not_finished_is_named(tmp_path: Path) -> None:

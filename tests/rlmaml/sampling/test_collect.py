@@ -7,6 +7,7 @@ from rlmaml.base.random_streams import RandomStreams
 from rlmaml.base.regions import listening
 from rlmaml.base.threads import torch_threads
 from rlmaml.core.advantages import with_advantages
+from rlmaml.core.policy import Act
 from rlmaml.core.types import Params, Stage
 from rlmaml.sampling.collect import Collect, episodes_of, to_batch
 from rlmaml.settings.advantages import AdvantageSettings
@@ -90,7 +91,12 @@ def test_the_policy_takes_one_thread_beside_the_physics_and_both_parts_are_heard
 ) -> None:
     threads: list[int] = []
     act = POLICY.act
-    monkeypatch.setattr(POLICY, "act", lambda given: (threads.append(torch.get_num_threads()), act(given))[1])
+
+    def counted(given: Params) -> Act:
+        threads.append(torch.get_num_threads())
+        return act(given)
+
+    monkeypatch.setattr(POLICY, "act", counted)
     with torch_threads(2), listening() as seconds:
         collector()(params(), 0)
         assert torch.get_num_threads() == 2

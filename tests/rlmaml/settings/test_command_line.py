@@ -43,9 +43,7 @@ def test_the_method_says_which_options_there_are() -> None:
     assert settings == configure("reptile", variant="first", hidden=(8,), outer_step="adam", outer_step_size=0.5)
     _, settings = parsed("--outer-step-size", "0.5", "--algorithm=reptile")
     assert settings.outer.outer_step_size == 0.5
-    with pytest.raises(
-        UserError, match=r"--max-kl is no option of reptile .* It is one of maml-trpo"
-    ):
+    with pytest.raises(UserError, match=r"--max-kl is no option of reptile .* It is one of maml-trpo"):
         parsed("--algorithm", "reptile", "--max-kl", "0.1")
     with pytest.raises(UserError, match=r"There are: .*--inner-steps.*--outer-step-size.*--hidden"):
         parsed("--algorithm", "reptile", "--no-such-thing")

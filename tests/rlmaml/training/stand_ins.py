@@ -1,6 +1,7 @@
 """Environments and policies in which something happens that should not, and a small environment of choices."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from rlmaml.core.types import Carry, Outputs, Params
+from rlmaml.policies.registry import register_module
 
 OWN_MODULE = """
 import torch
@@ -22,6 +24,15 @@ class Bent(torch.nn.Module):
         return self.out(torch.nn.functional.softplus(self.into(observations)))
 """
 """A file with a torch module of a user's own."""
+
+
+def own_module(directory: Path) -> str:
+    """The kind FILE.py:NAME of a user's own module, which is written into a directory and may be run."""
+    file = directory / "own.py"
+    file.write_text(OWN_MODULE)
+    kind = f"{file}:Bent"
+    register_module(kind)
+    return kind
 
 
 class Wrapped:

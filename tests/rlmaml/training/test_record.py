@@ -91,11 +91,9 @@ def test_unstable_episodes_are_counted_and_means_are_those_of_the_sound_ones() -
 
 def test_means_that_failed_simulations_leave_undefined_are_null_and_no_points_of_a_curve(tmp_path: Path) -> None:
     seen = unsound(dict.fromkeys(range(6), 3), {})
-    with (
-        pytest.warns(UserWarning, match=r"meta-iteration 0 .* 100 % of the episodes of a stage were unstable"),
-        Recorder(RunDirectory(tmp_path), 0, 2, PLAIN) as recorder,
-    ):
-        recorder.write(POLICY, THETA, seen)
+    with Recorder(RunDirectory(tmp_path), 0, 2, PLAIN) as recorder:
+        with pytest.warns(UserWarning, match=r"meta-iteration 0 .* 100 % of the episodes of a stage were unstable"):
+            recorder.write(POLICY, THETA, seen)
         recorder.write(POLICY, THETA, report()._replace(iteration=1))
     bad, good = written(tmp_path)
     undefined = {"return/after_0_steps", "return_terms/distance_cost/after_0_steps", "steps_per_episode/after_0_steps"}

@@ -1,0 +1,94 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from rlmaml.algorithms.reptile import adam, init_adam
+from rlmaml.base.errors import NonFiniteError
+from rlmaml.core.types import Batch
+from tests.rlmaml.algorithms.cases import Problem, make_problem
+from tests.rlmaml.makers import assert_same, select_tasks
+
+RATE = 0.01
+
+
+def mean_adapted(problem: Problem) -> dict[str, Tensor]:
+    """``mean_i φ_i``, one task after another."""
+    policy, rule = problem.learner.policy, problem.learner.rule
+    meta = problem.meta._replace(params={name: tensor.unsqueeze(0) for name, tensor in problem.meta.params.items()})
+    adapted = []
+    for task in range(len(problem.stages[0].valid)):
+        adaptation = rule.begin(meta)
+        for k, batch in enumerate(problem.stages):
+            adaptation = rule.step(policy, meta, adaptation, select_tasks(batch, [task]), k)
+        adapted.append(adaptation.params)
+    return {name: torch.cat([params[name] for params in adapted]).mean(0) for name in meta.params}
+
+
+def test_theta_moves_by_its_share_of_the_way_to_the_mean_of_the_adapted_parameters() -> None:
+    problem = make_problem("reptile")
+    new, _, report = problem.update()
+    mean, theta = mean_adapted(problem), problem.meta.params
+    for name, tensor in theta.items():
+        assert_same(new.params[name] - tensor, 0.5 * (mean[name] - tensor))
+    distance = math.sqrt(sum(float((mean[name] - tensor).square().sum()) for name, tensor in theta.items()))
+    numbers = report.numbers()
+    assert (numbers["distance"], numbers["step_norm"]) == pytest.approx((distance, distance / 2), rel=1e-10)
+    assert distance > 0.1
+
+
+def test_with_adam_its_first_step_goes_the_rate_in_every_entry_towards_the_adapted_parameters() -> None:
+    # the bias-corrected moments of a first gradient g are g and g², so that the step is −rate · g / (|g| + ε)
+    problem = make_problem("reptile, adam")
+    problem = problem._replace(state=problem.algorithm.init(problem.meta))
+    new, state, report = problem.update()
+    mean = mean_adapted(problem)
+    for name, tensor in problem.meta.params.items():
+        towards = mean[name] - tensor
+        assert_same(new.params[name] - tensor, RATE * towards / (towards.abs() + 1e-8))
+        assert_same(state[f"exp_avg/{name}"], -0.1 * towards)
+        assert_same(state[f"exp_avg_sq/{name}"], 0.001 * towards.square())
+    assert float(state["step"]) == 1
+    size = sum(tensor.numel() for tensor in new.params.values())
+    assert report.numbers()["step_norm"] == pytest.approx(RATE * math.sqrt(size), rel=1e-5)
+
+
+def test_steps_of_adam_in_a_row_are_those_of_its_paper() -> None:
+    # arXiv 1412.6980, algorithm 1
+    generator = torch.Generator().manual_seed(0)
+    params = {"x": torch.randn(3, generator=generator, dtype=torch.float64)}
+    state, expected = init_adam(params), params["x"]
+    m = v = torch.zeros(3, dtype=torch.float64)
+    for step in (1, 2, 3):
+        gradient = torch.randn(3, generator=generator, dtype=torch.float64)
+        before = {name: tensor.clone() for name, tensor in {**params, **state}.items()}
+        new, new_state = adam(params, {"x": gradient}, state, RATE)
+        assert all(torch.equal({**params, **state}[name], tensor) for name, tensor in before.items())
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        expected = expected - RATE * (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)).sqrt() + 1e-8)
+        params, state = new, new_state
+        assert_same(params["x"], expected)
+        assert float(state["step"]) == step
+
+
+def test_episodes_of_the_adapted_policies_are_sampled_only_to_be_shown_and_change_nothing() -> None:
+    problem = make_problem("reptile")
+    assert not problem.algorithm.reads_last_stage
+    shown = type(problem.algorithm)(problem.settings.changed(sample_last_stage=True).outer)  # type: ignore[call-arg]
+    assert shown.reads_last_stage
+    last: Batch = problem.stages[0]._replace(advantages=100 * problem.stages[0].advantages)
+    expected, (ours, _, report) = (
+        problem.update(),
+        problem._replace(algorithm=shown, stages=[*problem.stages, last]).update(),
+    )
+    for name, tensor in expected.meta.params.items():
+        assert torch.equal(ours.params[name], tensor)
+    assert report == expected.report
+
+
+def test_adapted_parameters_that_overflow_are_refused() -> None:
+    problem = make_problem("reptile")
+    stages = [batch._replace(advantages=1e308 * batch.advantages) for batch in problem.stages]
+    with pytest.raises(NonFiniteError, match="The adapted parameters became NaN or infinite: the inner step sizes"):
+        problem._replace(stages=stages).update()

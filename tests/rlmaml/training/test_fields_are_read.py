@@ -1,0 +1,130 @@
+import dataclasses
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlmaml.settings.methods import METHODS
+from rlmaml.settings.policy import POLICIES
+from rlmaml.settings.whole import Settings, configure, owner_classes
+from rlmaml.storage.checkpoint import load_checkpoint
+from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.training.run import evaluate_run, train
+from tests.rlmaml.training.stand_ins import Corridor, own_module
+
+SCRIPTS = Path(__file__).parents[3] / "scripts"
+OWN = "a module of one's own"
+TINY: dict[str, Any] = {
+    "iterations": 1,
+    "num_tasks": 2,
+    "num_episodes": 2,
+    "horizon": 3,
+    "evaluation_tasks": 1,
+    "evaluation_episodes": 2,
+    "evaluation_steps": 1,
+    "threads": 1,
+    "rollout_threads": 1,
+}
+ReadBy = dict[type[Any], set[str]]
+
+
+def who_asks(settings: object, frame: types.FrameType | None) -> str:
+    """The module in which somebody reads a field; where a method of the settings' own does, who calls the method.
+
+    What checks types in tests stands between a method and its caller. Checks when settings are made are nobody.
+    """
+    while frame is not None:
+        module, code = str(frame.f_globals.get("__name__", "")), frame.f_code
+        checks_types = any(name in module or name in code.co_filename for name in ("jaxtyping", "beartype"))
+        own_method = module.startswith("rlmaml.settings") and frame.f_locals.get("self") is settings
+        if not checks_types and (not own_method or code.co_name in ("__init__", "__post_init__", "check_with")):
+            return module
+        frame = frame.f_back
+    return ""
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> ReadBy:
+    """Class of settings -> its fields that were read so far by somebody who is no settings class himself."""
+    fields: ReadBy = {}
+
+    def watch(kind: type[Any]) -> None:
+        names, seen = {field.name for field in dataclasses.fields(kind)}, fields.setdefault(kind, set())
+
+        def getattribute(self: Any, name: str) -> Any:
+            if type(self) is kind and name in names and name not in seen:
+                module = who_asks(self, sys._getframe(1))
+                if module != "dataclasses" and not module.startswith("rlmaml.settings"):
+                    seen.add(name)
+            return object.__getattribute__(self, name)
+
+        monkeypatch.setattr(kind, "__getattribute__", getattribute, raising=False)
+
+    for algorithm in METHODS:
+        for policy in (*POLICIES, "my.py:Net"):
+            for kind in owner_classes(algorithm, policy).values():
+                if kind not in fields:
+                    watch(kind)
+    return fields
+
+
+@pytest.fixture
+def make_env(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """``make_env(settings)``: what the scripts make environments with, or choices where the policy makes them."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    common = __import__("common")
+    yield (
+        lambda settings, render_mode=None: (
+            (lambda num_envs: Corridor(num_envs, settings.run.horizon))
+            if settings.policy == "categorical"
+            else common.environment_maker(settings, render_mode)
+        )
+    )
+    for name in ("common", "defaults"):
+        sys.modules.pop(name, None)
+
+
+def go_through(settings: Settings, make_env: Any, run_dir: Path) -> None:
+    """Train, and evaluate once more, by steps within a trust region where that has settings."""
+    make_scene = None if settings.policy in ("gru", "categorical") else lambda: make_env(settings, "rgb_array")(1)
+    train(settings, make_env(settings), run_dir, make_scene=make_scene)
+    checkpoint = load_checkpoint(RunDirectory(run_dir).checkpoint)
+    evaluate_run(checkpoint, make_env(settings), num_tasks=1, num_episodes=2, steps=1, seed=0)
+
+
+def test_every_field_is_read_by_somebody_who_is_no_settings_class(tmp_path: Path, read: ReadBy, make_env: Any) -> None:
+    own = own_module(tmp_path)
+    for algorithm in METHODS:
+        for policy in (*POLICIES, own):
+            settings = configure(algorithm, policy, **TINY)
+            small = {"hidden": (3,), "memory": 2, "cg_iterations": 2}
+            settings = settings.changed(**{name: value for name, value in small.items() if settings.has(name)})
+            go_through(settings, make_env, tmp_path / f"{algorithm}-{Path(policy).name}")
+    unread = {
+        f"{kind.__name__}.{field.name}"
+        for kind, seen in read.items()
+        for field in dataclasses.fields(kind)
+        if field.name not in seen
+    }
+    assert not unread, f"nobody reads {sorted(unread)}"
+
+
+def test_who_asks_is_the_caller_of_a_method_of_the_settings_and_nobody_where_they_are_checked(
+    read: ReadBy,
+) -> None:
+    settings = configure("maml-trpo")
+    kinds = owner_classes("maml-trpo", "gaussian")
+    assert not any(read.values()), "being made and changed is no reading"
+    settings.changed(seed=3, max_kl=0.5).flat()
+    dataclasses.asdict(settings)
+    assert not any(read.values())
+    settings.outer.weights(1)
+    assert read[kinds["outer"]] == {"stage_weights"}
+    assert settings.advantages.bootstraps is False
+    assert read[kinds["advantages"]] == {"time_limit"}
+    assert settings.run.seed == 0
+    assert read[kinds["run"]] == {"seed"}
+    assert read[kinds["inner"]] == set()

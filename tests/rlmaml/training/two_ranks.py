@@ -1,0 +1,97 @@
+"""Two processes of one run, for tests: what each of them prints is what became of a training, line by line.
+
+Started with the directory of the runs as only argument and the environment that torchrun sets.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from envs import make_tasks_env
+from rlmaml.core.ranks import join_ranks
+from rlmaml.settings.whole import Settings, as_method, configure
+from rlmaml.training.run import train
+from tests.rlmaml.training.stand_ins import DisturbedRewards, FailingSimulations
+
+HORIZON = 6
+SETTINGS = configure(
+    iterations=3,
+    num_tasks=3,
+    num_episodes=3,
+    horizon=HORIZON,
+    hidden=(8,),
+    inner_steps=2,
+    learn_step_sizes=True,
+    stage_weights=(0.0, 1.0, 2.0),
+    evaluation_tasks=2,
+    evaluation_episodes=2,
+    evaluation_steps=1,
+    checkpoint_interval=1,
+    figure_interval=2,
+    threads=1,
+    rollout_threads=1,
+)
+RUNS: dict[str, Settings] = {
+    "maml-trpo": SETTINGS,
+    "adam": as_method(SETTINGS, "reptile", "gaussian").changed(outer_step="adam"),
+}
+FAILS = {0: 2, 1: 2, 2: 3}
+"""Copy -> step: every simulation of the first task fails."""
+
+
+def make_env(num_envs: int) -> Any:
+    return make_tasks_env("Navigation2D-v0", num_envs, HORIZON)
+
+
+def unsound(rank: int, own: int) -> Callable[[int], Any]:
+    """Every simulation of the first of all tasks fails."""
+    return lambda num_envs: FailingSimulations(make_env(num_envs), FAILS if rank == 0 and num_envs == own else {})
+
+
+def poisoned(rank: int, where: int) -> Callable[[int], Any]:
+    """A reward is NaN in the second meta-iteration of one process alone."""
+    moment = int(1.5 * (SETTINGS.inner.inner_steps + 1) * HORIZON)
+    poison = lambda steps: float("nan") if rank == where and steps == moment else 0.0
+    return lambda num_envs: DisturbedRewards(make_env(num_envs), poison)
+
+
+def main() -> None:
+    rank, runs = int(os.environ["RANK"]), Path(sys.argv[1])
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    sums = join_ranks(os.environ, "cpu")
+    torch.optim.Adam([torch.zeros(1)])  # what it imports looks for a place where files can be written
+    if rank > 0:  # whoever does not lead could not write if it tried
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    def attempt(name: str, settings: Settings, make: Callable[[int], Any] = make_env, **options: Any) -> None:
+        try:
+            evaluation = train(settings, make, runs / name, sums=sums, **options)
+            ended = "no evaluation" if evaluation is None else "evaluation"
+        except Exception as error:
+            ended = f"{type(error).__name__}: {error}"
+        print(json.dumps(ended), flush=True)  # noqa: T201
+
+    for name, settings in RUNS.items():
+        attempt(name, settings)
+    attempt("in two parts", SETTINGS.changed(iterations=1))
+    attempt("in two parts", SETTINGS, resume=True)
+    attempt("unsound", SETTINGS, unsound(rank, len(sums.own(3)) * 3))
+    attempt("maml-trpo", SETTINGS)
+    attempt("the second fails", SETTINGS, poisoned(rank, 1))
+    attempt("the first fails", SETTINGS, poisoned(rank, 0))
+    attempt("too few tasks", SETTINGS.changed(num_tasks=1))
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
