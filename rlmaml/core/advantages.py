@@ -56,10 +56,12 @@ def normalise(
 ) -> Float[Tensor, "task episode time"]:
     """Mean 0 and standard deviation 1 over the valid steps of each task; 0 on padding and where all are equal.
 
+    A task without valid steps gets 0 throughout.
+
     With a ``scale``, in units of reward, all advantages are divided by it instead of by their task's own deviation. A
     task whose actions hardly matter then takes a small inner step instead of one made of amplified noise.
     """
-    count = valid.sum((-2, -1), keepdim=True)
+    count = valid.sum((-2, -1), keepdim=True).clamp(min=1)
     mean = (advantages * valid).sum(-1, keepdim=True).sum(-2, keepdim=True) / count
     centred = (advantages - mean) * valid
     if scale is not None:

@@ -52,6 +52,17 @@ def test_normalisation_does_not_depend_on_the_number_of_threads() -> None:
         assert torch.equal(normalise(raw, raw < 1), one)
 
 
+@pytest.mark.parametrize("scale", [None, 4.0])
+def test_a_task_without_valid_steps_is_normalised_to_0(scale: float | None) -> None:
+    valid = random_valid((2, 3, 4))
+    raw = torch.arange(24.0).double().view(2, 3, 4)
+    expected = normalise(raw, valid, scale)
+    valid[1] = False
+    actual = normalise(raw, valid, scale)
+    assert not actual[1].any()
+    assert torch.equal(actual[0], expected[0])
+
+
 def test_equal_advantages_become_zero() -> None:
     shape = (2, 3, 4)
     assert not normalise(torch.full(shape, 5.0), random_valid(shape)).any()
