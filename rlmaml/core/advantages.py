@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rlmaml.core.baseline import baseline_features, baseline_values, fit_baseline
-from rlmaml.core.returns import discount_powers, discounted_sum, generalised_advantages
+from rlmaml.core.baseline import bootstrapped_values, fixed_horizon_values
+from rlmaml.core.returns import generalised_advantages
 from rlmaml.core.types import Batch, Rollout
 
 
@@ -24,27 +24,18 @@ def with_advantages(
 
     Raises:
         NonFiniteError: the baseline has no finite solution.
+        UserError: ``bootstrap`` with a discount of 1.
     """
-    valid = rollout.valid
-    time = torch.arange(valid.shape[-1], device=valid.device).expand(valid.shape)
-    lengths = valid.sum(-1)
-    goes_on = rollout.truncated if bootstrap else torch.zeros_like(rollout.truncated)
-
-    returns = discounted_sum(rollout.rewards.double(), valid, discount)
-    features = baseline_features(rollout.observations, time.double())
-    final_features = baseline_features(rollout.final_observations, lengths.double())
-    to_the_end = (lengths.unsqueeze(-1) - time).clamp(min=0)
-    final_discounts = discount_powers(discount, returns)[to_the_end] * goes_on.unsqueeze(-1)
-    weights = fit_baseline(features, returns, valid, final_features, final_discounts)
-
-    advantages = generalised_advantages(
-        rollout.rewards.double(),
-        baseline_values(features, weights),
-        baseline_values(final_features, weights) * goes_on,
-        valid,
-        discount,
-        gae_lambda,
-    )
+    rewards, valid = rollout.rewards.double(), rollout.valid
+    if bootstrap:
+        goes_on = rollout.truncated & ~rollout.terminated
+        values, final_values = bootstrapped_values(
+            rollout.observations, rollout.final_observations, rewards, valid, goes_on, discount
+        )
+    else:
+        values = fixed_horizon_values(rollout.observations, rewards, valid, discount)
+        final_values = torch.zeros_like(values[..., 0])
+    advantages = generalised_advantages(rewards, values, final_values, valid, discount, gae_lambda)
     normalised = normalise(advantages, valid, scale).to(rollout.rewards.dtype)
     return Batch(rollout.observations, rollout.actions, rollout.rewards, rollout.log_probs, normalised, valid)
 
@@ -55,6 +46,8 @@ def normalise(
     scale: float | None = None,
 ) -> Float[Tensor, "task episode time"]:
     """Mean 0 and standard deviation 1 over the valid steps of each task; 0 on padding and where all are equal.
+
+    A task without valid steps gets 0 throughout.
 
     With a ``scale``, in units of reward, all advantages are divided by it instead of by their task's own deviation. A
     task whose actions hardly matter then takes a small inner step instead of one made of amplified noise.

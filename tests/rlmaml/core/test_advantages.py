@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 from rlmaml.base.errors import NonFiniteError
 from rlmaml.base.threads import torch_threads
 from rlmaml.core.advantages import normalise, with_advantages
-from rlmaml.core.baseline import baseline_features, baseline_values, fit_baseline
+from rlmaml.core.baseline import bootstrapped_values, fixed_horizon_values
 from rlmaml.core.returns import discounted_sum
 from rlmaml.core.types import Batch, Rollout
 from tests.rlmaml.makers import assert_same, pad, random_rollout, random_valid, where_valid
@@ -52,25 +54,40 @@ def test_normalisation_does_not_depend_on_the_number_of_threads() -> None:
         assert torch.equal(normalise(raw, raw < 1), one)
 
 
+@pytest.mark.parametrize("scale", [None, 4.0])
+def test_a_task_without_valid_steps_is_normalised_to_0(scale: float | None) -> None:
+    valid = random_valid((2, 3, 4))
+    raw = torch.arange(24.0).double().view(2, 3, 4)
+    expected = normalise(raw, valid, scale)
+    valid[1] = False
+    actual = normalise(raw, valid, scale)
+    assert not actual[1].any()
+    assert torch.equal(actual[0], expected[0])
+
+
 def test_equal_advantages_become_zero() -> None:
     shape = (2, 3, 4)
     assert not normalise(torch.full(shape, 5.0), random_valid(shape)).any()
 
 
-@pytest.mark.parametrize("bootstrap", [False, True])
-def test_lambda_one_is_the_return_minus_the_fitted_baseline(bootstrap: bool) -> None:
+def test_lambda_one_is_the_return_minus_the_fitted_baseline() -> None:
     rollout = random_rollout()
-    valid, lengths = rollout.valid, rollout.lengths
-    time = torch.arange(valid.shape[-1]).double().expand(valid.shape)
-    goes_on = rollout.truncated & torch.tensor(bootstrap)
-    features = baseline_features(rollout.observations, time)
-    final_features = baseline_features(rollout.final_observations, lengths)
-    discounts = 0.95 ** (lengths.unsqueeze(-1) - time) * goes_on.unsqueeze(-1)
-    returns = discounted_sum(rollout.rewards, valid, 0.95)
-    weights = fit_baseline(features, returns, valid, final_features, discounts)
-    targets = returns + discounts * baseline_values(final_features, weights).unsqueeze(-1)
-    expected = normalise(targets - baseline_values(features, weights), valid)
-    assert_same(advantages(rollout, bootstrap, gae_lambda=1.0).advantages, expected)
+    valid = rollout.valid
+    values = fixed_horizon_values(rollout.observations, rollout.rewards, valid, 0.95)
+    expected = normalise(discounted_sum(rollout.rewards, valid, 0.95) - values, valid)
+    assert_same(advantages(rollout, gae_lambda=1.0).advantages, expected)
+
+
+def test_bootstrapped_lambda_one_is_the_return_that_goes_on_minus_the_baseline() -> None:
+    rollout = random_rollout()
+    valid, goes_on = rollout.valid, rollout.truncated
+    values, final_values = bootstrapped_values(
+        rollout.observations, rollout.final_observations, rollout.rewards, valid, goes_on, 0.95
+    )
+    time = torch.arange(valid.shape[-1])
+    going_on = 0.95 ** (rollout.lengths.unsqueeze(-1) - time) * final_values.unsqueeze(-1)
+    expected = normalise(discounted_sum(rollout.rewards, valid, 0.95) + going_on - values, valid)
+    assert_same(advantages(rollout, bootstrap=True, gae_lambda=1.0).advantages, expected)
 
 
 def test_bootstrapping_changes_the_advantages_of_truncated_episodes() -> None:
@@ -80,13 +97,56 @@ def test_bootstrapping_changes_the_advantages_of_truncated_episodes() -> None:
 
 def test_termination_never_bootstraps() -> None:
     rollout = random_rollout()
-    ended = rollout._replace(
-        terminated=torch.ones_like(rollout.terminated), truncated=torch.zeros_like(rollout.truncated)
+    every = torch.ones_like(rollout.terminated)
+    ended = rollout._replace(terminated=every, truncated=~every)
+    expected = advantages(ended, bootstrap=True, gae_lambda=1.0).advantages
+    values, _ = bootstrapped_values(
+        ended.observations, ended.final_observations, ended.rewards, ended.valid, ended.truncated, 0.95
     )
+    returns = discounted_sum(ended.rewards, ended.valid, 0.95)
+    assert_same(expected, normalise(returns - values, ended.valid))
     elsewhere = ended._replace(final_observations=ended.final_observations + 3.0)
-    expected = advantages(ended, bootstrap=False).advantages
-    assert torch.equal(advantages(ended, bootstrap=True).advantages, expected)
-    assert torch.equal(advantages(elsewhere, bootstrap=True).advantages, expected)
+    assert torch.equal(advantages(elsewhere, bootstrap=True, gae_lambda=1.0).advantages, expected)
+    at_the_limit = ended._replace(truncated=every)
+    assert torch.equal(advantages(at_the_limit, bootstrap=True, gae_lambda=1.0).advantages, expected)
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_without_rewards_there_is_no_advantage(bootstrap: bool) -> None:
+    rollout = random_rollout()
+    nothing = rollout._replace(rewards=torch.zeros_like(rollout.rewards))
+    assert not advantages(nothing, bootstrap).advantages.any()
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+@pytest.mark.parametrize("scale", [None, 2.0])
+def test_a_task_without_valid_steps_has_no_advantage(bootstrap: bool, scale: float | None) -> None:
+    rollout = random_rollout()
+    rollout.valid[1] = False
+    together = partial(with_advantages, discount=0.95, gae_lambda=0.9, bootstrap=bootstrap, scale=scale)
+    actual = together(rollout).advantages
+    assert not actual[1].any()
+    others = Rollout(*(field[[0, 2]] for field in rollout))
+    assert_same(actual[[0, 2]], together(others).advantages)
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_an_episode_without_valid_steps_changes_no_advantage(bootstrap: bool) -> None:
+    rollout = random_rollout()
+    rollout.valid[:, 2] = False
+    others = [0, 1, 3, 4]
+    actual = advantages(rollout, bootstrap).advantages
+    assert not actual[:, 2].any()
+    expected = advantages(Rollout(*(field[:, others] for field in rollout)), bootstrap).advantages
+    assert_same(actual[:, others], expected)
+
+
+@pytest.mark.parametrize("shape", [(20, 20, 100), (1, 400, 100)])
+def test_bootstrapped_advantages_do_not_depend_on_the_number_of_threads(shape: tuple[int, int, int]) -> None:
+    rollout = random_rollout(shape, observation_size=8)
+    one = advantages(rollout, bootstrap=True).advantages
+    with torch_threads(2):
+        assert torch.equal(advantages(rollout, bootstrap=True).advantages, one)
 
 
 def test_the_fixed_horizon_objective_does_not_look_at_the_final_state() -> None:
@@ -138,8 +198,9 @@ def test_a_batch_keeps_the_steps_and_the_dtype_of_the_rollout() -> None:
     assert advantages(single).advantages.dtype == torch.float32
 
 
-def test_a_reward_that_is_not_finite_is_refused() -> None:
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_a_reward_that_is_not_finite_is_refused(bootstrap: bool) -> None:
     rollout = random_rollout()
     rollout.rewards[0, 0, 0] = torch.inf
     with pytest.raises(NonFiniteError):
-        advantages(rollout)
+        advantages(rollout, bootstrap)
