@@ -20,7 +20,9 @@ def test_the_page_about_your_own_robot_runs(
     for setting in ("    iterations=60,\n", "            horizon=50,\n"):
         assert code.count(setting) == 1
     smaller = "iterations=1, num_tasks=2, num_episodes=4, evaluation_tasks=2, evaluation_episodes=2,"
-    code = code.replace("    iterations=60,\n", smaller).replace("            horizon=50,\n", "            horizon=8,\n")
+    code = code.replace("    iterations=60,\n", smaller).replace(
+        "            horizon=50,\n", "            horizon=8,\n"
+    )
     monkeypatch.chdir(tmp_path)
     (tmp_path / "envs").symlink_to(ROOT / "envs")
     names: dict[str, Any] = {}

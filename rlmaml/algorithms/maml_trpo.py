@@ -18,11 +18,12 @@ from torch import Tensor
 
 from rlmaml.algorithms.meta_algorithm import Learner, replay, replay_gaps
 from rlmaml.base.regions import region
-from rlmaml.core.parameters import as_meta, entries, meta_vector, repeated
+from rlmaml.core.adapted_fisher import SeenStage, adapted_fisher, summed_over_tasks
+from rlmaml.core.parameters import as_meta, detached, entries, meta_vector, repeated
 from rlmaml.core.surrogate import replay_gap
-from rlmaml.core.task_sums import largest, mean_over_usable
-from rlmaml.core.trust_region import Played, TrustRegionStep, curvature_product, trust_region_step
-from rlmaml.core.types import Batch, Meta, Params, first_episodes
+from rlmaml.core.task_sums import TaskMean, largest, mean_over_usable
+from rlmaml.core.trust_region import Played, TrustRegionStep, step_weights, trust_region_step
+from rlmaml.core.types import Adaptation, Batch, Meta, Params, first_episodes
 from rlmaml.settings.maml_trpo import MamlTrpoSettings
 
 
@@ -94,10 +95,7 @@ class MamlTrpo:
             gap = largest(learner.sums, self._gaps(learner, played, params, stages, counted))
 
         def curvature() -> Callable[[Tensor], Tensor]:
-            num_episodes = math.ceil(self.settings.curvature_fraction * stages[0].valid.shape[1])
-            few = [first_episodes(batch, num_episodes) for batch in stages]
-            seen = played if num_episodes == stages[0].valid.shape[1] else stages_of(points, params, few)
-            return curvature_product(seen, mean, entries(meta))
+            return self._metric(learner, meta, params, stages, mean)
 
         done = trust_region_step(
             start,
@@ -110,6 +108,36 @@ class MamlTrpo:
         report = TrustRegionReport(*done[1:], replay_gap=gap, tasks_left_out=left_out)
         return (as_meta(done.point, meta) if done.accepted else meta), state, report
 
+    def _metric(
+        self, learner: Learner, meta: Meta, params: Sequence[Params], stages: Sequence[Batch], mean: TaskMean
+    ) -> Callable[[Tensor], Tensor]:
+        """Products with the Hessian of the mean KL at ``meta``, on the states of a fraction of the episodes.
+
+        The policies are those adapted on all episodes. On how many of them the inner steps' Jacobians see how a step
+        bends, ``jacobian_fraction`` says: on all of them the Hessian is exact.
+        """
+
+        def few(fraction: float, batch: Batch) -> Batch:
+            return first_episodes(batch, math.ceil(fraction * batch.valid.shape[1]))
+
+        seen: list[SeenStage | None] = []
+        for own, batch, weight in zip(params, stages, self.settings.weights(len(stages) - 1), strict=True):
+            states = few(self.settings.curvature_fraction, batch)
+            seen.append(SeenStage(detached(own), states, step_weights(states, weight, mean)) if weight > 0 else None)
+        points = Meta(*(detached(part) for part in repeated(meta, len(stages[0].valid))))
+        jacobians = [
+            learner.rule.jacobian(
+                learner.policy,
+                points,
+                Adaptation(detached(own)),
+                batch,
+                k,
+                bends_on=centred(few(fraction, batch)) if (fraction := self.settings.jacobian_fraction) else None,
+            )
+            for k, (own, batch) in enumerate(zip(params, stages[:-1], strict=False))
+        ]
+        return summed_over_tasks(adapted_fisher(learner.policy, seen, jacobians), meta, mean)
+
     @staticmethod
     def _gaps(
         learner: Learner, played: Played, params: Sequence[Params], stages: Sequence[Batch], counted: Sequence[int]
@@ -121,6 +149,17 @@ class MamlTrpo:
         if others:
             gaps.append(replay_gaps(learner, [params[k] for k in others], [stages[k] for k in others]))
         return torch.stack(gaps).amax(0)
+
+
+def centred(batch: Batch) -> Batch:
+    """The batch with advantages whose mean is 0 in every task.
+
+    Over a few of the episodes they no longer average to 0. Left like that, their mean would enter the inner loss's
+    second derivative as a multiple of the Fisher information, and swamp what all episodes agree on.
+    """
+    count = batch.valid.sum((1, 2), keepdim=True).clamp(min=1)
+    mean = (batch.advantages * batch.valid).sum((1, 2), keepdim=True) / count
+    return batch._replace(advantages=(batch.advantages - mean) * batch.valid)
 
 
 def meta_algorithm(settings: MamlTrpoSettings) -> MamlTrpo:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlmaml.base.random_streams import RandomStreams
+from rlmaml.core.inner_rule import StepJacobian
 from rlmaml.core.losses import POLICY_GRADIENTS, InnerLoss, policy_gradient
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Meta, Params
@@ -86,19 +87,74 @@ class GradientRule:
         }
         return Adaptation(params | moved)
 
+    def jacobian(
+        self, policy: Policy, meta: Meta, adaptation: Adaptation, data: Any, k: int, *, bends_on: Any | None
+    ) -> StepJacobian:
+        """``dφ_{k+1} = (I − α H) dφ_k − g dα`` and its transpose, H and g being Hessian and gradient of every task's L.
+
+        H is symmetric, so that both need its products alone: one backward pass each, through the graph of g. It is that
+        of the loss on ``bends_on``; with first order it is left out, as where a gradient passes through the step.
+        """
+        points = {name: p.detach().requires_grad_() for name, p in adaptation.params.items()}
+
+        def gradient(part: Any, *, create_graph: bool = False) -> tuple[Tensor, ...]:
+            with torch.enable_grad():
+                total = task_losses(policy, points, part, self.loss).sum()
+                return torch.autograd.grad(total, list(points.values()), create_graph=create_graph)
+
+        bends = bends_on is not None and not self.first_order
+        bending = gradient(bends_on, create_graph=True) if bends else ()
+        sizes = {name: torch.as_tensor(self._size(meta, points, name, k)).detach() for name in self._adapting(points)}
+        directions = zip(points, gradient(data), strict=True) if meta.rates else ()
+        moves = {name: -sizes[name] * g for name, g in directions if name in sizes}
+
+        def hessian(vectors: Params) -> Params:
+            if not bends:
+                return {name: torch.zeros_like(vector) for name, vector in vectors.items()}
+            images = torch.autograd.grad(
+                bending, list(points.values()), list(vectors.values()), retain_graph=True, materialize_grads=True
+            )
+            return dict(zip(points, images, strict=True))
+
+        def forward(tangent: Params, rates: Params) -> Params:
+            bent = hessian(tangent)
+            moved = {name: tangent[name] - size * bent[name] for name, size in sizes.items()}
+            for name, logs in rates.items():
+                moved[name] = moved[name] + beside(self._of_step(logs, k), moves[name]) * moves[name]
+            return tangent | moved
+
+        def transpose(cotangent: Params) -> tuple[Params, Params]:
+            bent = hessian(
+                {name: sizes[name] * c if name in sizes else torch.zeros_like(c) for name, c in cotangent.items()}
+            )
+            rates = {name: torch.zeros_like(logs) for name, logs in meta.rates.items()}
+            for name, logs in rates.items():
+                self._of_step(logs, k).copy_((moves[name] * cotangent[name]).flatten(1).sum(1))
+            return {name: c - bent[name] for name, c in cotangent.items()}, rates
+
+        return StepJacobian(forward, transpose)
+
     def _adapting(self, params: Params) -> tuple[str, ...]:
         return tuple(params) if self.entries is None else self.entries
 
     def _given(self, k: int) -> float:
         return self.step_sizes[min(k, len(self.step_sizes) - 1)]
 
+    @staticmethod
+    def _of_step(logs: Float[Tensor, "*task step"], k: int) -> Float[Tensor, "*task"]:
+        """The entry of step k, or the last one beyond the steps that were trained."""
+        return logs[..., min(k, logs.shape[-1] - 1)]
+
     def _size(self, meta: Meta, params: Params, name: str, k: int) -> Tensor | float:
         """Size of step k for one entry, shaped to broadcast against it."""
         if not meta.rates:
             return self._given(k)
-        logs = meta.rates[name]
-        size = logs[..., min(k, logs.shape[-1] - 1)].exp()
-        return size.view(*size.shape, *[1] * (params[name].dim() - size.dim()))
+        return beside(self._of_step(meta.rates[name], k).exp(), params[name])
+
+
+def beside(per_task: Float[Tensor, "*task"], values: Float[Tensor, "*axes"]) -> Float[Tensor, "*shape"]:
+    """One number per task, shaped to broadcast against values with a leading task axis."""
+    return per_task.view(*per_task.shape, *[1] * (values.dim() - per_task.dim()))
 
 
 def gradient_rule(settings: InnerSettings) -> GradientRule:

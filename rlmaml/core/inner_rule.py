@@ -1,10 +1,20 @@
 """What an inner rule is: how task parameters change between stages. Who adapts calls it and knows nothing more."""
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Meta, Params
+
+
+class StepJacobian(NamedTuple):
+    """The derivative of one step of every task, as a linear map and its transpose."""
+
+    forward: Callable[[Params, Params], Params]
+    """From tangents of the task parameters before the step, and of the rates, to that of the parameters after it."""
+    transpose: Callable[[Params], tuple[Params, Params]]
+    """From cotangents of the parameters after the step to those of the parameters before it, and of the rates."""
 
 
 @runtime_checkable
@@ -49,4 +59,22 @@ class InnerRule(Protocol):
 
         Raises:
             NonFiniteError: the step is not finite.
+        """
+
+    def jacobian(
+        self, policy: Policy, meta: Meta, adaptation: Adaptation, data: Any, k: int, *, bends_on: Any | None
+    ) -> StepJacobian:
+        """The derivative of :meth:`step`, for metrics that see the policies through it.
+
+        Args:
+            policy: the policy.
+            meta: meta-parameters with a leading task axis.
+            adaptation: stage k.
+            data: what the policies of stage k met.
+            k: how many steps were taken before.
+            bends_on: the data, or a part of it, on which it is seen how the step bends: how its direction depends on
+                where it is taken. None to leave that out.
+
+        Raises:
+            NotImplementedError: the rule has none.
         """

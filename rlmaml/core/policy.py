@@ -46,8 +46,8 @@ class Policy(Protocol):
 
         Args:
             params: theta or task parameters.
-            batch: holds ``observations`` and, for kinds that remember, ``actions``, ``rewards`` and ``valid``: an episode
-                that is over keeps what it remembers.
+            batch: holds ``observations`` and, for kinds that remember, ``actions``, ``rewards`` and ``valid``: an
+                episode that is over keeps what it remembers.
             carry: what is remembered before the first step; None where an episode or a trial begins there.
         """
 

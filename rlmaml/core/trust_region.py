@@ -18,7 +18,7 @@ from rlmaml.base.regions import region
 from rlmaml.core import distributions
 from rlmaml.core.distributions import Distribution
 from rlmaml.core.natural_gradient import conjugate_gradient, full_step, line_search
-from rlmaml.core.surrogate import divergences, fisher_products, surrogate_losses
+from rlmaml.core.surrogate import divergences, surrogate_losses
 from rlmaml.core.task_sums import TaskMean
 from rlmaml.core.types import Batch
 from rlmaml.settings.trust_region import TrustRegionSettings
@@ -71,35 +71,10 @@ def stage_divergences(new: Played, old: Sequence[Distribution]) -> Float[Tensor,
     return weighted_sum(new, [divergences(before, policy, batch) for policy, before, batch in stages])
 
 
-def step_weights(played: Played, mean: TaskMean) -> list[Float[Tensor, "task episode time"]]:
-    """Weight of every step in the mean KL over tasks and stages; 0 on padding and in tasks that do not count."""
-    return [
-        weight
-        * (batch.valid & mean.usable.view(-1, 1, 1)).to(batch.advantages)
-        / (batch.valid.sum((1, 2), keepdim=True).clamp(min=1) * mean.num_usable)
-        for weight, batch in zip(played.weights, played.batches, strict=True)
-    ]
-
-
-def curvature_product(played: Played, mean: TaskMean, like: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:
-    """Products of a vector with the Hessian of the mean of :func:`stage_divergences` over tasks, at its own point.
-
-    Args:
-        played: the stages whose KL is bounded, with the graph to their points; on all their steps or on a part.
-        mean: over the tasks.
-        like: tensors without task axis that the vector stands for.
-    """
-    products = fisher_products(played.policies, step_weights(played, mean), played.points)
-
-    def product(vector: Tensor) -> Tensor:
-        pieces = torch.split(vector, [tensor.numel() for tensor in like])
-        tangents = [
-            piece.view_as(tensor).expand_as(point)
-            for piece, tensor, point in zip(pieces, like, played.points, strict=True)
-        ]
-        return mean.total(products(tangents))
-
-    return product
+def step_weights(batch: Batch, weight: float, mean: TaskMean) -> Float[Tensor, "task episode time"]:
+    """Weight of every step of a stage in the mean KL over tasks; 0 on padding and in tasks that do not count."""
+    counted = (batch.valid & mean.usable.view(-1, 1, 1)).to(batch.advantages)
+    return weight * counted / (batch.valid.sum((1, 2), keepdim=True).clamp(min=1) * mean.num_usable)
 
 
 def trust_region_step(

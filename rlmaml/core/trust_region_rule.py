@@ -1,5 +1,6 @@
 """Trust-region steps on a task's own episodes: an inner rule that goes on improving where gradient steps stop."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -7,10 +8,12 @@ from torch import Tensor
 
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.base.threads import torch_threads
+from rlmaml.core.adapted_fisher import SeenStage, adapted_fisher, summed_over_tasks
+from rlmaml.core.inner_rule import StepJacobian
 from rlmaml.core.parameters import flatten, unflatten, with_task_axis
 from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, mean_over_usable
-from rlmaml.core.trust_region import Played, curvature_product, trust_region_step
+from rlmaml.core.trust_region import Played, step_weights, trust_region_step
 from rlmaml.core.types import Adaptation, Batch, Meta, Params
 from rlmaml.settings.trust_region import TrustRegionSettings
 
@@ -23,7 +26,7 @@ class TrustRegionRule:
     keeps improving a policy over many steps that plain gradients, noisy and badly scaled, leave where it is.
 
     Attributes:
-        settings: of the trust region; the curvature is that of all episodes, whatever ``curvature_fraction``.
+        settings: of the trust region; the curvature is that of all episodes.
         steps: number of steps that are taken where nobody says more.
     """
 
@@ -67,6 +70,16 @@ class TrustRegionRule:
         ]
         return Adaptation({name: torch.stack([params[name] for params in tasks]) for name in adaptation.params})
 
+    def jacobian(
+        self, policy: Policy, meta: Meta, adaptation: Adaptation, data: Batch, k: int, *, bends_on: Batch | None
+    ) -> StepJacobian:
+        """None passes through a line search.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("No derivative passes through a trust-region step.")
+
     def _step_alone(self, policy: Policy, params: Params, batch: Batch) -> Params:
         """The step of one task, without task axis."""
         mean = mean_over_usable(ALONE, [batch.valid])
@@ -79,14 +92,12 @@ class TrustRegionRule:
             return Played(list(points.values()), [outputs.distribution], [batch], [1.0])
 
         start = flatten(params.values())
+
+        def curvature() -> Callable[[Tensor], Tensor]:
+            alone = {name: tensor.unsqueeze(0) for name, tensor in params.items()}
+            seen = SeenStage(alone, batch, step_weights(batch, 1.0, mean))
+            return summed_over_tasks(adapted_fisher(policy, [seen], []), Meta(params, {}), mean)
+
         with torch_threads(1), torch.enable_grad():  # the products of a single task are small
-            played = play(start)
-            done = trust_region_step(
-                start,
-                played,
-                play,
-                lambda: curvature_product(played, mean, list(params.values())),
-                self.settings,
-                mean,
-            )
+            done = trust_region_step(start, play(start), play, curvature, self.settings, mean)
         return unflatten(done.point, params)

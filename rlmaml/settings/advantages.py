@@ -26,6 +26,8 @@ class AdvantageSettings:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         for name in ("discount", "gae_lambda"):
             require(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
+        bounded = self.discount < 1 or not self.bootstraps
+        require(self, "discount", bounded, "below 1 with --time-limit bootstrap: without an end, returns have no bound")
         scale = self.advantage_scale
         require(self, "advantage_scale", scale is None or 0 < scale < math.inf, "a finite number above 0")
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from rlmaml.base.errors import UserError
-from rlmaml.settings.checks import option
+from rlmaml.settings.checks import option, require
 from rlmaml.settings.inner import DifferentiatedInnerSettings, InnerSettings
 from rlmaml.settings.method import Method
 from rlmaml.settings.trust_region import TrustRegionSettings
@@ -17,6 +17,19 @@ class MamlTrpoSettings(TrustRegionSettings):
     stage_weights: tuple[float, ...] = ()
     """Weights in the meta-objective of the policies before and after each inner step; the last number serves all
     further steps. Empty: the fully adapted policy alone."""
+    curvature_fraction: float = 0.1
+    """Fraction of each task's episodes on whose states the curvature is taken; inner steps, loss, gradient and KL use
+    all."""
+    jacobian_fraction: float = 0.1
+    """Fraction of each task's episodes on which the curvature sees how inner steps depend on where they are taken: 1 is
+    exact, 0 leaves it out."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        super().__post_init__()
+        fraction = 0 < self.curvature_fraction <= 1
+        require(self, "curvature_fraction", fraction, "a number above 0 and at most 1")
+        require(self, "jacobian_fraction", 0 <= self.jacobian_fraction <= 1, "a number from 0 to 1")
 
     def check_with(self, inner: InnerSettings) -> None:
         """Refuse weights that leave nothing to be optimised.

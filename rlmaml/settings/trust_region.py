@@ -17,9 +17,6 @@ class TrustRegionSettings:
     """Multiple of the identity added to the curvature."""
     cg_iterations: int = 10
     """Conjugate-gradient iterations per meta-update."""
-    curvature_fraction: float = 0.05
-    """Fraction of each task's episodes on whose states the curvature is taken; inner steps, loss, gradient and KL use
-    all."""
     backtrack: float = 0.8
     """Factor by which the line search shortens a step."""
     backtrack_tries: int = 15
@@ -30,8 +27,6 @@ class TrustRegionSettings:
         require_finite(self, "max_kl damping")
         require_positive(self, "max_kl cg_iterations backtrack_tries")
         require_not_negative(self, "damping")
-        fraction = 0 < self.curvature_fraction <= 1
-        require(self, "curvature_fraction", fraction, "a number above 0 and at most 1")
         require(self, "backtrack", 0 < self.backtrack < 1, "a number between 0 and 1")
 
 

@@ -181,7 +181,13 @@ def earlier_commits(directory: RunDirectory) -> dict[str, list[str | None]]:
 
 
 def opened_together(
-    settings: Settings, method: MetaLearner, env: TaskEnvironment, directory: RunDirectory, *, resume: bool, overwrite: bool
+    settings: Settings,
+    method: MetaLearner,
+    env: TaskEnvironment,
+    directory: RunDirectory,
+    *,
+    resume: bool,
+    overwrite: bool,
 ) -> Checkpoint:
     """:func:`open_run` in the process that leads; the others read what it left.
 
@@ -202,7 +208,13 @@ def opened_together(
 
 
 def open_run(
-    settings: Settings, method: MetaLearner, env: TaskEnvironment, directory: RunDirectory, *, resume: bool, overwrite: bool
+    settings: Settings,
+    method: MetaLearner,
+    env: TaskEnvironment,
+    directory: RunDirectory,
+    *,
+    resume: bool,
+    overwrite: bool,
 ) -> Checkpoint:
     """The run found in the directory, with these settings, or a fresh start.
 

@@ -193,17 +193,15 @@ class AlgorithmContract:
     def test_the_replay_gap_is_a_planted_difference_and_refused_above_the_tolerance(
         self, problem: Problem, stage: int
     ) -> None:
-        batch = problem.stages[stage]
-        for difference in (0.5 * REPLAY_TOLERANCE, -30 * REPLAY_TOLERANCE):
-            log_probs = batch.log_probs.masked_fill(~batch.valid, 77.0)
-            log_probs[1, 0, 2] += difference
-            report = changed(problem, stage, batch._replace(log_probs=log_probs)).update().report
-            if stage == -1 or len(problem.stages) == 1:
-                assert report.replay_gap == pytest.approx(abs(difference), rel=1e-9)
-            assert report.replay_gap >= abs(difference) * (1 - 1e-9)
-            if difference < 0:
-                with pytest.raises(ReplayError, match="not those that sampled"):
-                    check_replay(report)
+        batch, difference = problem.stages[stage], 30 * REPLAY_TOLERANCE
+        log_probs = batch.log_probs.masked_fill(~batch.valid, 77.0)
+        log_probs[1, 0, 2] -= difference
+        report = changed(problem, stage, batch._replace(log_probs=log_probs)).update().report
+        if stage == -1:
+            assert report.replay_gap == pytest.approx(difference, rel=1e-9)
+        assert report.replay_gap >= difference * (1 - 1e-9)  # an inner loss that reads them changes later stages too
+        with pytest.raises(ReplayError, match="not those that sampled"):
+            check_replay(report)
 
     def test_a_task_without_a_valid_step_in_some_stage_leaves_the_update_whole(self, problem: Problem) -> None:
         remaining = problem.of_tasks([0, 1, 3]).update()

@@ -21,13 +21,16 @@ def test_an_update_is_the_recorded_one(name: str) -> None:
     # iterations of conjugate gradients with little damping make more of it: with the tasks in another order the step
     # changes by up to a tenth of "rtol" (1e-9 with one step, 2e-6 with dice and two). Nothing before them does.
     case = RECORDED[name]
-    settings = configure(
-        curvature_fraction=1.0,
-        damping=1e-5,
-        inner_step_sizes=(0.5, 0.3),
-        cg_iterations=10,
-        **{field: tuple(value) if isinstance(value, list) else value for field, value in case["settings"].items()},
-    )
+    options: dict[str, Any] = {
+        field: tuple(value) if isinstance(value, list) else value for field, value in case["settings"].items()
+    }
+    common: dict[str, Any] = {
+        "curvature_fraction": 1.0,
+        "damping": 1e-5,
+        "inner_step_sizes": (0.5, 0.3),
+        "cg_iterations": 10,
+    }
+    settings = configure("maml-trpo", **common, **options)
     policy, rule = gaussian_policy(), gradient_rule(settings.inner)
     theta = random_theta(policy)
     meta = Meta(theta, rule.rates(theta))

@@ -1,4 +1,5 @@
 import importlib
+from types import ModuleType
 
 import pytest
 
@@ -23,9 +24,12 @@ def test_a_methods_name_gives_its_meta_algorithm_with_its_own_settings() -> None
 @pytest.mark.parametrize("name", METHODS)
 def test_only_the_module_of_the_chosen_method_is_imported(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     imported: list[str] = []
-    monkeypatch.setattr(
-        registry, "import_module", lambda module: (imported.append(module), importlib.import_module(module))[1]
-    )
+
+    def remembering(module: str) -> ModuleType:
+        imported.append(module)
+        return importlib.import_module(module)
+
+    monkeypatch.setattr(registry, "import_module", remembering)
     make_meta_algorithm(configure(name))
     assert imported == [METHODS[name].module]
 

@@ -1,4 +1,4 @@
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,8 +17,8 @@ class Value(NamedTuple):
 
 def test_every_tensor_in_a_value_moves_and_everything_else_stays_as_it_is() -> None:
     value = Value(torch.ones(2), 3.5, {"b": torch.zeros(1), "a": torch.zeros(2)})
-    moved = move([value, (torch.ones(3), "text"), None, ()], META_DEVICE)
-    named, pair, nothing, empty = moved
+    given: list[Any] = [value, (torch.ones(3), "text"), None, ()]
+    named, pair, nothing, empty = move(given, META_DEVICE)
     assert isinstance(named, Value)
     assert isinstance(pair, tuple)
     assert [named.tensor.device, pair[0].device] == [META_DEVICE] * 2

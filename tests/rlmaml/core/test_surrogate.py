@@ -99,10 +99,7 @@ def test_fisher_products_are_those_of_the_dense_hessian_of_the_weighted_kl(kind:
     weights = [torch.rand(b.valid.shape, generator=generator, dtype=torch.float64) * b.valid for b in batches]
     leaves = list(points.values())
     product = fisher_products(policies, weights, leaves)
-    value = sum(
-        (weight * detach(each).kl(each)).sum()  # type: ignore[arg-type]
-        for weight, each in zip(weights, policies, strict=True)
-    )
+    value = sum((weight * detach(each).kl(each)).sum() for weight, each in zip(weights, policies, strict=True))
     dense = dense_hessian(torch.as_tensor(value), leaves)
     columns = []
     for entry in torch.eye(len(dense), dtype=torch.float64):

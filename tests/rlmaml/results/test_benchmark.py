@@ -21,7 +21,8 @@ from rlmaml.results.benchmark import (
 from rlmaml.settings.whole import as_method, configure
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import IterationReport, meta_iteration
-from tests.rlmaml.evaluation.test_figures import SETTINGS, report
+from tests.rlmaml.training.stand_ins import REPORTED as SETTINGS
+from tests.rlmaml.training.stand_ins import report
 
 PARTS = ("rollout", "environment", "advantages", "adapt")
 

@@ -271,8 +271,8 @@ def test_a_comparison_that_was_interrupted_goes_on_and_a_finished_one_is_used_ag
 
     def go(make: Callable[[Settings], MakeEnv], chosen: Settings = settings, **options: Any) -> Comparison:
         told.clear()
-        tell = told.append
-        return compare(chosen, (3, 5), make, directory, draw_rewards, beyond=True, tell=tell, **options)
+        options = {"beyond": True, "tell": told.append} | options
+        return compare(chosen, (3, 5), make, directory, draw_rewards, **options)
 
     in_its_midst = Trainings(lambda one: one.run.seed == 5 and one.inner.inner_steps == 0)
     with pytest.raises(InterruptedRunError):
@@ -314,8 +314,10 @@ def test_a_comparison_that_was_interrupted_goes_on_and_a_finished_one_is_used_ag
     more = settings.changed(evaluation_tasks=3)
     with pytest.raises(UserError, match="--evaluation-tasks was 2 and is now 3"):
         go(lambda one: forbidden, more)
-    replaced, evaluations = Trainings(), go(Trainings(), more, overwrite=True)
-    assert replaced.steps == {}
-    assert evaluations.results[IN_RANGE]["maml"].per_task.shape == (2, 3, 2)
-    with pytest.raises(UserError, match="--max-kl was 0.01 and is now 0.5"):
+    only_evaluates = Trainings()
+    anew = go(only_evaluates, more, overwrite=True, beyond=False)
+    assert only_evaluates.steps == {}
+    assert list(anew.results) == [IN_RANGE]
+    assert anew.results[IN_RANGE]["maml"].per_task.shape == (2, 3, 2)
+    with pytest.raises(UserError, match=r"--max-kl was 0\.01 and is now 0\.5"):
         go(lambda one: forbidden, more.changed(max_kl=0.5), overwrite=True)

@@ -57,14 +57,14 @@ def a_run(variant: str = "finn2017", steps: int = 2, name: str = "a <run>") -> R
     method = make_method(settings, env)
     meta = begin(settings, method).meta
     evaluation = evaluate(env, method.policy, method.rule, meta, settings, num_tasks=8, steps=steps, seed=1)
-    effects = adaptation_effects(method.policy, method.rule, meta, settings.advantages, evaluation.rollouts)
+    adapted = (method.policy, method.rule, meta, settings.advantages, evaluation.rollouts)
     return ReportedRun(
         name=name,
         settings=settings,
         written=run_settings(settings) | {"commit": "abc", "iterations_done": 3, "evaluation_seed": 10_000},
         metrics=[{"return/after_0_steps": -3.0, "return/after_1_steps": -2.0}] * 3,
         evaluation=evaluation,
-        effects=effects if steps else None,
+        effects=adaptation_effects(*adapted) if steps else None,
         task_words=[f"task {index}" for index in range(8)],
         picture=b"png",
         video=b"mp4",

@@ -49,6 +49,10 @@ def test_json_brings_back_the_same_settings(algorithm: str, policy: str) -> None
         ({"iterations": -1}, "--iterations is -1"),
         ({"seed": -1}, "--seed is -1"),
         ({"discount": 1.5}, "--discount is 1.5; it must be a number from 0 to 1."),
+        (
+            {"discount": 1.0, "time_limit": "bootstrap"},
+            "--discount is 1.0; it must be below 1 with --time-limit bootstrap",
+        ),
         ({"max_kl": float("nan")}, "--max-kl is nan"),
         ({"hidden": (64, 0)}, "--hidden is (64, 0)"),
         ({"inner_step_sizes": ()}, "--inner-step-sizes is ()"),

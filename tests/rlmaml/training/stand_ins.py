@@ -8,8 +8,22 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from envs import make_tasks_env
 from rlmaml.core.types import Carry, Outputs, Params
 from rlmaml.policies.registry import register_module
+from rlmaml.settings.whole import configure
+from rlmaml.training.begin import begin, make_method
+from rlmaml.training.train import IterationReport, meta_iteration
+
+REPORTED = configure(num_tasks=2, num_episodes=3, horizon=6, hidden=(8,), cg_iterations=3, threads=1)
+
+
+def report(*fails: Mapping[int, int]) -> IterationReport:
+    """A report on the first meta-iteration under the settings :data:`REPORTED`; ``fails`` as of failing simulations."""
+    env = make_tasks_env("Navigation2D-v0", 6, REPORTED.run.horizon)
+    method = make_method(REPORTED, env)
+    return meta_iteration(FailingSimulations(env, *fails or ({},)), method, begin(REPORTED, method), REPORTED, 0)[1]
+
 
 OWN_MODULE = """
 import torch
@@ -107,7 +121,7 @@ class Corridor:
     Observation: position and the share of the steps taken.
     """
 
-    reward_terms = ("progress",)
+    reward_terms: tuple[str, ...] = ("progress",)
     single_observation_space = spaces.Box(-np.inf, np.inf, (2,))
     single_action_space = spaces.Discrete(3)
 

@@ -10,18 +10,14 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from envs import make_tasks_env
 from rlmaml.core.types import Params
 from rlmaml.evaluation.video import as_video
 from rlmaml.settings.whole import configure
 from rlmaml.storage.run_directory import RunDirectory
-from rlmaml.training.begin import begin, make_method
 from rlmaml.training.record import Recorder, scalars, settings_table, write_outcome
 from rlmaml.training.run import run_settings
-from rlmaml.training.train import IterationReport, meta_iteration
-from tests.rlmaml.evaluation.test_figures import SETTINGS, report
 from tests.rlmaml.makers import categorical_policy, gaussian_policy
-from tests.rlmaml.training.stand_ins import FailingSimulations
+from tests.rlmaml.training.stand_ins import REPORTED, report
 
 THETA: Params = {"log_std": torch.tensor([0.0, 0.0])}
 POLICY = gaussian_policy()
@@ -34,13 +30,6 @@ def written(directory: Path) -> list[dict[str, Any]]:
 
 def events(directory: Path) -> EventAccumulator:
     return EventAccumulator(str(RunDirectory(directory).tensorboard)).Reload()
-
-
-def unsound(*fails: dict[int, int]) -> IterationReport:
-    """A report on episodes some of whose simulations failed, by stage, copy and step."""
-    env = make_tasks_env("Navigation2D-v0", 6, SETTINGS.run.horizon)
-    method = make_method(SETTINGS, env)
-    return meta_iteration(FailingSimulations(env, *fails), method, begin(SETTINGS, method), SETTINGS, 0)[1]
 
 
 def test_the_numbers_are_those_of_the_report() -> None:
@@ -80,7 +69,7 @@ def test_lines_beyond_the_start_are_dropped(tmp_path: Path) -> None:
 
 
 def test_unstable_episodes_are_counted_and_means_are_those_of_the_sound_ones() -> None:
-    seen = unsound({}, {1: 2, 3: 5})
+    seen = report({}, {1: 2, 3: 5})
     numbers = scalars(POLICY, THETA, seen)
     assert [numbers[f"unstable_episodes/after_{step}_steps"] for step in (0, 1)] == [0.0, 2.0]
     sound = [seen.rollouts[1].returns[task, episode] for task, episode in ((0, 0), (0, 2), (1, 1), (1, 2))]
@@ -90,7 +79,7 @@ def test_unstable_episodes_are_counted_and_means_are_those_of_the_sound_ones() -
 
 
 def test_means_that_failed_simulations_leave_undefined_are_null_and_no_points_of_a_curve(tmp_path: Path) -> None:
-    seen = unsound(dict.fromkeys(range(6), 3), {})
+    seen = report(dict.fromkeys(range(6), 3), {})
     with Recorder(RunDirectory(tmp_path), 0, 2, PLAIN) as recorder:
         with pytest.warns(UserWarning, match=r"meta-iteration 0 .* 100 % of the episodes of a stage were unstable"):
             recorder.write(POLICY, THETA, seen)
@@ -108,7 +97,7 @@ def test_means_that_failed_simulations_leave_undefined_are_null_and_no_points_of
 
 
 def test_most_episodes_unstable_is_said_once_and_half_of_them_not_at_all(tmp_path: Path) -> None:
-    half, most = unsound({0: 1, 1: 1, 2: 1}), unsound({}, {0: 1, 1: 1, 2: 1, 4: 2})
+    half, most = report({0: 1, 1: 1, 2: 1}), report({}, {0: 1, 1: 1, 2: 1, 4: 2})
     with Recorder(RunDirectory(tmp_path), 0, 3, PLAIN) as recorder:
         recorder.write(POLICY, THETA, half)
         with pytest.warns(UserWarning, match="In meta-iteration 1 the simulations of 67 % .* were unstable"):
@@ -121,7 +110,7 @@ def test_most_episodes_unstable_is_said_once_and_half_of_them_not_at_all(tmp_pat
 def test_the_bar_shows_returns_divergence_and_the_share_that_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen = unsound({3: 2}, {})
+    seen = report({3: 2}, {})
     with Recorder(RunDirectory(tmp_path), 0, 1, PLAIN) as recorder:
         recorder.write(POLICY, THETA, seen)
     bar = capsys.readouterr().err.splitlines()[-1]
@@ -152,7 +141,7 @@ def test_a_finished_run_is_in_the_table_of_hyper_parameters_with_its_returns(tmp
 def test_the_first_groups_of_tensorboard_are_returns(tmp_path: Path) -> None:
     with Recorder(RunDirectory(tmp_path), 0, 1, PLAIN) as recorder:
         recorder.write(POLICY, THETA, report())
-    write_outcome(RunDirectory(tmp_path), SETTINGS, {"mean": [-4.0, -2.0]})
+    write_outcome(RunDirectory(tmp_path), REPORTED, {"mean": [-4.0, -2.0]})
     tags = events(tmp_path).Tags()["scalars"]
     groups = sorted({name.partition("/")[0] for name in tags})
     assert groups[:3] == ["held_out_return", "return", "return_terms"]
@@ -162,9 +151,9 @@ def test_the_settings_are_a_table_of_values_whoever_owns_them() -> None:
     plain = {"settings": {"algorithm": "reptile", "run": {"seed": 3}, "network": {"hidden": (8, 9)}}, "commit": "abc"}
     rows = settings_table(plain).splitlines()[2:]
     assert rows == ['| algorithm | "reptile" |', "| seed | 3 |", "| hidden | [8, 9] |", '| commit | "abc" |']
-    names = [row.split("|")[1].strip() for row in settings_table(run_settings(SETTINGS)).splitlines()[2:]]
+    names = [row.split("|")[1].strip() for row in settings_table(run_settings(REPORTED)).splitlines()[2:]]
     assert len(set(names)) == len(names)
-    assert set(SETTINGS.flat()) < set(names)
+    assert set(REPORTED.flat()) < set(names)
 
 
 def test_a_video_moves_in_tensorboard(tmp_path: Path) -> None:

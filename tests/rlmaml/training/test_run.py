@@ -21,7 +21,7 @@ from rlmaml.settings.whole import Settings, as_method, configure
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.begin import make_method
-from rlmaml.training.run import InterruptedRunError, check_devices, evaluate_run, open_run, train
+from rlmaml.training.run import InterruptedRunError, MakeEnv, check_devices, evaluate_run, open_run, train
 from rlmaml.training.train import MetaLearner
 from tests.rlmaml.training.stand_ins import (
     Corridor,
@@ -234,7 +234,7 @@ def test_every_method_and_kind_of_policy_goes_through_a_whole_run(
 ) -> None:
     kind = own_module(tmp_path) if policy == OWN else policy
     settings = as_method(WHOLE, algorithm, kind).changed(**changes)
-    make = (lambda num_envs: Corridor(num_envs, HORIZON)) if policy == "categorical" else make_env
+    make: MakeEnv = (lambda num_envs: Corridor(num_envs, HORIZON)) if policy == "categorical" else make_env
     stages = 1 + (algorithm != "reptile" or changes.get("sample_last_stage", False))
     whole, parts = tmp_path / "whole", tmp_path / "parts"
 
@@ -298,7 +298,7 @@ def test_a_policy_that_replays_otherwise_than_it_acted_ends_the_run_and_the_last
     def with_drift(settings: Settings, env: Any, *rest: Any) -> MetaLearner:
         method = make_method(settings, env, *rest)
         drifting.append(DriftingPolicy(method.policy, 0.0))
-        return method._replace(policy=drifting[0])  # type: ignore[arg-type]
+        return method._replace(policy=drifting[0])
 
     def drift(steps: int) -> float:
         if steps == int(3.5 * 2 * HORIZON):
@@ -433,7 +433,7 @@ def test_a_checkpoint_of_another_variant_s_size_is_refused(uninterrupted: tuple[
 
 def test_a_run_may_be_evaluated_by_steps_within_a_trust_region(uninterrupted: tuple[Path, Evaluation]) -> None:
     options = {"num_tasks": 2, "num_episodes": 3, "steps": 1, "seed": 10_000}
-    within = evaluate_run(stored(uninterrupted[0]), make_env, trust_region=0.05, **options)  # type: ignore[arg-type]
+    within = evaluate_run(stored(uninterrupted[0]), make_env, trust_region=0.05, **options)
     assert torch.equal(within.rollouts[0].actions, uninterrupted[1].rollouts[0].actions)
     assert not torch.equal(within.rollouts[1].actions, uninterrupted[1].rollouts[1].actions)
 
