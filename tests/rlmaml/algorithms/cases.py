@@ -81,11 +81,10 @@ class Problem(NamedTuple):
         stages = [select_tasks(batch, tasks) for batch in self.stages]
         return self._replace(stages=stages, learner=self.learner._replace(sums=sums))
 
-    def after(self, updated: Updated, seed: int = 0) -> "Problem":
-        """The next update, on stages that the new meta-parameters sample."""
-        num_tasks = len(self.stages[0].valid)
-        stages = sampled(self.learner, self.algorithm, updated.meta, num_tasks, seed)
-        return self._replace(meta=updated.meta, state=updated.state, stages=stages)
+    def at(self, meta: Meta, state: Params, num_tasks: int, seed: int) -> "Problem":
+        """The same algorithm elsewhere, on stages that these meta-parameters sample."""
+        stages = sampled(self.learner, self.algorithm, meta, num_tasks, seed)
+        return self._replace(meta=meta, state=state, stages=stages)
 
 
 def make_problem(
@@ -102,12 +101,12 @@ def make_problem(
     meta = Meta(theta, {entry: rate + 0.3 * noise(rate) for entry, rate in rule.rates(theta).items()})
     ours = learner(policy, rule)
     fresh = Problem(settings, ours, algorithm, meta, algorithm.init(meta), [])
-    fresh = fresh._replace(stages=sampled(ours, algorithm, meta, num_tasks, seed=0))
-    state = fresh.update().state if fresh.state else {}
-    return fresh._replace(
+    state = fresh.at(meta, fresh.state, num_tasks, seed=0).update().state if fresh.state else {}
+    problem = fresh.at(meta, state, num_tasks, seed=20)
+    return problem._replace(
         meta=Meta(*({entry: tensor.to(dtype) for entry, tensor in part.items()} for part in meta)),
         state={entry: tensor.to(dtype) if tensor.dim() else tensor for entry, tensor in state.items()},
-        stages=[batch_as(batch, dtype) for batch in sampled(ours, algorithm, meta, num_tasks, seed=20)],
+        stages=[batch_as(batch, dtype) for batch in problem.stages],
     )
 
 
@@ -132,8 +131,7 @@ def make_large_problem(name: str) -> Problem:
 
 def sampled(ours: Learner, algorithm: MetaAlgorithm, meta: Meta, num_tasks: int, seed: int) -> list[Batch]:
     """One batch per stage that the algorithm reads, in double precision."""
-    precise = Meta(*({entry: tensor.double() for entry, tensor in part.items()} for part in meta))
-    batches = adapted_batches(ours.policy, ours.rule, precise, num_tasks, seed=seed)
+    batches = adapted_batches(ours.policy, ours.rule, meta, num_tasks, seed=seed)
     return batches[: ours.rule.steps + algorithm.reads_last_stage]
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rlmaml.algorithms.meta_algorithm import REPLAY_TOLERANCE, ReplayError, check_replay, replay
+from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.errors import NonFiniteError
 from rlmaml.base.threads import torch_threads
 from rlmaml.core.parameters import entries, repeated
@@ -18,7 +19,7 @@ from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoi
 from tests.rlmaml.algorithms.cases import CASES, Problem, Updated, make_large_problem, make_problem, tensors_of
 from tests.rlmaml.algorithms.task_threads import one_thread_per_task
 from tests.rlmaml.algorithms.two_ranks import PROBLEMS, as_plain, key, rank_results
-from tests.rlmaml.makers import assert_same, batch_as, padded_batch
+from tests.rlmaml.makers import assert_same, padded_batch
 
 
 @pytest.fixture(scope="module")
@@ -152,22 +153,18 @@ class AlgorithmContract:
         assert not all(torch.equal(*pair) for pair in zip(entries(one.meta), entries(problem.meta), strict=True))
 
     def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
-        self, name: str, tmp_path: Path
+        self, problem: Problem, updated: Updated, tmp_path: Path
     ) -> None:
-        first = make_problem(name, num_tasks=3, dtype=torch.float32)
-        between = first.update()
         path = tmp_path / "checkpoint"
-        save_checkpoint(path, Checkpoint(between.meta, 1, first.settings, Sizes(3, 2), between.state))
+        save_checkpoint(path, Checkpoint(updated.meta, 1, problem.settings, Sizes(3, 2), updated.state))
         loaded = load_checkpoint(path)
-        restored = between._replace(meta=loaded.meta, state=loaded.state)
-        assert_same_bits(restored, between)
-        on, resumed = (first.after(each, seed=40) for each in (between, restored))
-        resumed = resumed._replace(settings=loaded.settings)
-        assert loaded.settings == first.settings
-        single = [batch_as(batch, torch.float32) for batch in on.stages]
-        ours, theirs = (each._replace(stages=single).update() for each in (resumed, on))
+        assert_same_bits(updated._replace(meta=loaded.meta, state=loaded.state), updated)
+        assert loaded.settings == problem.settings
+        straight = problem.at(updated.meta, updated.state, 4, seed=40)
+        resumed = problem.at(loaded.meta, loaded.state, 4, seed=40)
+        ours, theirs = resumed._replace(algorithm=make_meta_algorithm(loaded.settings)).update(), straight.update()
         assert_same_bits(ours, theirs)
-        assert not torch.equal(entries(theirs.meta)[0], entries(between.meta)[0])
+        assert not torch.equal(entries(theirs.meta)[0], entries(updated.meta)[0])
 
     def test_nothing_that_is_given_is_written_to(self, problem: Problem) -> None:
         before = copied(problem)

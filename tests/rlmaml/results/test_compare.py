@@ -269,10 +269,17 @@ def test_a_comparison_that_was_interrupted_goes_on_and_a_finished_one_is_used_ag
     settings = settings.changed(evaluation_episodes=2, num_episodes=4)
     directory, told = ComparisonDirectory(tmp_path / "comparison"), list[str]()
 
-    def go(make: Callable[[Settings], MakeEnv], chosen: Settings = settings, **options: Any) -> Comparison:
+    def go(
+        make: Callable[[Settings], MakeEnv],
+        chosen: Settings = settings,
+        *,
+        beyond: bool = True,
+        overwrite: bool = False,
+    ) -> Comparison:
         told.clear()
-        options = {"beyond": True, "tell": told.append} | options
-        return compare(chosen, (3, 5), make, directory, draw_rewards, **options)
+        return compare(
+            chosen, (3, 5), make, directory, draw_rewards, beyond=beyond, overwrite=overwrite, tell=told.append
+        )
 
     in_its_midst = Trainings(lambda one: one.run.seed == 5 and one.inner.inner_steps == 0)
     with pytest.raises(InterruptedRunError):

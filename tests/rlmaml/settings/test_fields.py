@@ -21,7 +21,7 @@ def own_fields(kind: type[Any]) -> list[str]:
     return [field.name for field in dataclasses.fields(kind)]
 
 
-@pytest.mark.parametrize("kind", sorted(CLASSES, key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", sorted(CLASSES, key=str), ids=lambda kind: kind.__name__)
 def test_every_field_has_a_sentence_of_help(kind: type[Any]) -> None:
     documented: set[str] = set()
     for base in kind.__mro__:
