@@ -132,7 +132,7 @@ def allow_policy(kind: str | None) -> None:
         UserError: there is no such file or name.
     """
     if kind and ":" in kind:
-        from rlmaml.policies.registry import register_module
+        from rlmaml.policies.kinds import register_module
 
         register_module(kind)
 

@@ -12,7 +12,6 @@ NAVIGATION = configure(
     stage_weights=(0.0, 2.0, 2.0, 1.0),
     gae_lambda=0.97,
     max_kl=0.02,
-    curvature_fraction=0.1,
 )
 """2-D navigation: a policy that is good after one step and goes on improving.
 
@@ -32,7 +31,8 @@ LOCOMOTION = configure(
     initial_std=0.5,
     gae_lambda=0.97,
     max_kl=0.03,
-    curvature_fraction=0.1,
+    jacobian_fraction=0.5,
+    cg_iterations=5,
     evaluation_episodes=20,
 )
 """Every robot family, unless its own entry below says otherwise."""
@@ -57,8 +57,6 @@ SHORT = LOCOMOTION.changed(
     initial_std=0.2,
     gae_lambda=0.9,
     max_kl=0.05,
-    cg_iterations=20,
-    damping=1e-3,
     observation_scales=CHEETAH_SCALES,
 )
 """Half-cheetahs with episodes of 100 longer steps, and one inner step, as in arXiv 1810.06784.
@@ -80,8 +78,6 @@ ANT = LOCOMOTION.changed(
     inner_step_sizes=(0.1,),
     stage_weights=(0.0, 1.0),
     max_kl=0.05,
-    cg_iterations=20,
-    damping=1e-3,
     observation_scales=ANT_SCALES,
 )
 """``finn2017``'s ant: one inner step, because a step of its physics costs as much as five of a half-cheetah's."""

@@ -9,7 +9,7 @@ allows, followed by a line search that adapts anew at every candidate.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,11 +18,11 @@ from torch import Tensor
 
 from rlmaml.algorithms.meta_algorithm import Learner, replay, replay_gaps
 from rlmaml.base.regions import region
-from rlmaml.core.adapted_fisher import SeenStage, adapted_fisher, summed_over_tasks
+from rlmaml.core.adapted_fisher import SeenStage, metric_of
 from rlmaml.core.parameters import as_meta, detached, entries, meta_vector, repeated
 from rlmaml.core.surrogate import replay_gap
 from rlmaml.core.task_sums import TaskMean, largest, mean_over_usable
-from rlmaml.core.trust_region import Played, TrustRegionStep, step_weights, trust_region_step
+from rlmaml.core.trust_region import Metric, Played, TrustRegionStep, step_weights, trust_region_step
 from rlmaml.core.types import Adaptation, Batch, Meta, Params, first_episodes
 from rlmaml.settings.maml_trpo import MamlTrpoSettings
 
@@ -94,7 +94,7 @@ class MamlTrpo:
             played = stages_of(points, params, stages)
             gap = largest(learner.sums, self._gaps(learner, played, params, stages, counted))
 
-        def curvature() -> Callable[[Tensor], Tensor]:
+        def curvature() -> Metric:
             return self._metric(learner, meta, params, stages, mean)
 
         done = trust_region_step(
@@ -110,8 +110,8 @@ class MamlTrpo:
 
     def _metric(
         self, learner: Learner, meta: Meta, params: Sequence[Params], stages: Sequence[Batch], mean: TaskMean
-    ) -> Callable[[Tensor], Tensor]:
-        """Products with the Hessian of the mean KL at ``meta``, on the states of a fraction of the episodes.
+    ) -> Metric:
+        """The Hessian of the mean KL at ``meta``, on the states of a fraction of the episodes.
 
         The policies are those adapted on all episodes. On how many of them the inner steps' Jacobians see how a step
         bends, ``jacobian_fraction`` says: on all of them the Hessian is exact.
@@ -121,7 +121,8 @@ class MamlTrpo:
             return first_episodes(batch, math.ceil(fraction * batch.valid.shape[1]))
 
         seen: list[SeenStage | None] = []
-        for own, batch, weight in zip(params, stages, self.settings.weights(len(stages) - 1), strict=True):
+        weights = self.settings.weights(len(stages) - 1)
+        for own, batch, weight in zip(params, stages, weights, strict=True):
             states = few(self.settings.curvature_fraction, batch)
             seen.append(SeenStage(detached(own), states, step_weights(states, weight, mean)) if weight > 0 else None)
         points = Meta(*(detached(part) for part in repeated(meta, len(stages[0].valid))))
@@ -136,7 +137,7 @@ class MamlTrpo:
             )
             for k, (own, batch) in enumerate(zip(params, stages[:-1], strict=False))
         ]
-        return summed_over_tasks(adapted_fisher(learner.policy, seen, jacobians), meta, mean)
+        return metric_of(learner.policy, seen, jacobians, weights, meta, self.settings, mean)
 
     @staticmethod
     def _gaps(

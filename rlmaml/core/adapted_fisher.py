@@ -13,11 +13,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlmaml.core.inner_rule import StepJacobian
+from rlmaml.core.kronecker import added, kronecker_inverse, rate_curvature
 from rlmaml.core.parameters import as_meta, entries
 from rlmaml.core.policy import Policy
 from rlmaml.core.surrogate import fisher_products
 from rlmaml.core.task_sums import TaskMean
+from rlmaml.core.trust_region import Metric
 from rlmaml.core.types import Meta, Params
+from rlmaml.settings.trust_region import TrustRegionSettings
 
 
 class SeenStage(NamedTuple):
@@ -61,6 +64,39 @@ def adapted_fisher(
         return Meta(image, rates)
 
     return product
+
+
+def metric_of(
+    policy: Policy,
+    stages: Sequence[SeenStage | None],
+    jacobians: Sequence[StepJacobian],
+    weights: Sequence[float],
+    like: Meta,
+    settings: TrustRegionSettings,
+    mean: TaskMean,
+) -> Metric:
+    """The metric of all tasks on vectors, with its preconditioner where one is asked for and the kind has one.
+
+    Args:
+        policy: the policy.
+        stages: see :func:`adapted_fisher`.
+        jacobians: of the inner steps.
+        weights: of the stages.
+        like: meta-parameters without task axis, which a vector is shaped as.
+        settings: of the trust region.
+        mean: over the tasks.
+    """
+    product = summed_over_tasks(adapted_fisher(policy, stages, jacobians), like, mean)
+    if settings.preconditioner == "none":
+        return Metric(product)
+    found = [policy.fisher_blocks(*stage) for stage in stages if stage is not None]
+    blocks = [block for block in found if block is not None]
+    if not blocks:
+        return Metric(product)
+    fisher = added(blocks, mean)
+    later = [sum(weights[k + 1 :]) for k in range(len(jacobians))]
+    rates = rate_curvature(fisher, [jacobian.moves for jacobian in jacobians], later, like.rates, mean)
+    return Metric(product, kronecker_inverse(fisher, rates, like, settings.damping))
 
 
 def summed_over_tasks(

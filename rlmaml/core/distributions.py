@@ -46,6 +46,12 @@ class Gaussian(NamedTuple):
         """Fisher information of (mean, log std), which is diag(1/std², 2), times a tangent."""
         return Gaussian(tangent.mean * torch.exp(-2 * self.log_std), 2 * tangent.log_std)
 
+    def fisher_roots(self) -> Float[Tensor, "root *axes action"]:
+        """Vectors ``r_j`` with ``Σ_j r_j r_jᵀ`` the Fisher information of the mean: unit vectors over the deviation."""
+        size = self.mean.shape[-1]
+        units = torch.eye(size, dtype=self.mean.dtype, device=self.mean.device)
+        return units.view(size, *[1] * (self.mean.dim() - 1), size) * torch.exp(-self.log_std)
+
 
 class Categorical(NamedTuple):
     """Categorical over action indices, given by unnormalised log-probabilities."""
@@ -83,6 +89,13 @@ class Categorical(NamedTuple):
         """Fisher information of the logits, which is diag(p) - p pᵀ, times a tangent."""
         weighted = self.log_probs.exp() * tangent.logits
         return Categorical(weighted - self.log_probs.exp() * weighted.sum(-1, keepdim=True))
+
+    def fisher_roots(self) -> Float[Tensor, "root *axes choice"]:
+        """Vectors ``r_j`` with ``Σ_j r_j r_jᵀ`` the Fisher information of the logits: ``√p_j (e_j − p)``."""
+        p = self.log_probs.exp()
+        units = torch.eye(p.shape[-1], dtype=p.dtype, device=p.device)
+        roots = p.movedim(-1, 0).sqrt().unsqueeze(-1)
+        return roots * (units.view(p.shape[-1], *[1] * (p.dim() - 1), -1) - p)
 
 
 Distribution = Gaussian | Categorical

@@ -120,7 +120,7 @@ class GradientRule:
             bent = hessian(tangent)
             moved = {name: tangent[name] - size * bent[name] for name, size in sizes.items()}
             for name, logs in rates.items():
-                moved[name] = moved[name] + beside(self._of_step(logs, k), moves[name]) * moves[name]
+                moved[name] = moved[name] + broadcastable(self._of_step(logs, k), moves[name]) * moves[name]
             return tangent | moved
 
         def transpose(cotangent: Params) -> tuple[Params, Params]:
@@ -132,7 +132,7 @@ class GradientRule:
                 self._of_step(logs, k).copy_((moves[name] * cotangent[name]).flatten(1).sum(1))
             return {name: c - bent[name] for name, c in cotangent.items()}, rates
 
-        return StepJacobian(forward, transpose)
+        return StepJacobian(forward, transpose, moves)
 
     def _adapting(self, params: Params) -> tuple[str, ...]:
         return tuple(params) if self.entries is None else self.entries
@@ -149,10 +149,10 @@ class GradientRule:
         """Size of step k for one entry, shaped to broadcast against it."""
         if not meta.rates:
             return self._given(k)
-        return beside(self._of_step(meta.rates[name], k).exp(), params[name])
+        return broadcastable(self._of_step(meta.rates[name], k).exp(), params[name])
 
 
-def beside(per_task: Float[Tensor, "*task"], values: Float[Tensor, "*axes"]) -> Float[Tensor, "*shape"]:
+def broadcastable(per_task: Float[Tensor, "*task"], values: Float[Tensor, "*axes"]) -> Float[Tensor, "*shape"]:
     """One number per task, shaped to broadcast against values with a leading task axis."""
     return per_task.view(*per_task.shape, *[1] * (values.dim() - per_task.dim()))
 

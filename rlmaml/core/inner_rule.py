@@ -15,6 +15,8 @@ class StepJacobian(NamedTuple):
     """From tangents of the task parameters before the step, and of the rates, to that of the parameters after it."""
     transpose: Callable[[Params], tuple[Params, Params]]
     """From cotangents of the parameters after the step to those of the parameters before it, and of the rates."""
+    moves: Params
+    """Derivative of the parameters after the step with respect to its own learned rates, by entry; or empty."""
 
 
 @runtime_checkable

@@ -66,23 +66,34 @@ def gauss_newton_product(
 
 
 def conjugate_gradient(
-    product: Callable[[Tensor], Tensor], b: Float[Tensor, " n"], *, iterations: int, tolerance: float = 0.0
+    product: Callable[[Tensor], Tensor],
+    b: Float[Tensor, " n"],
+    *,
+    iterations: int,
+    precondition: Callable[[Tensor], Tensor] = lambda residual: residual,
 ) -> Solution:
     """Approximate solution of ``A x = b`` for a symmetric positive definite A known by its products.
 
-    Starts at 0 and stops after ``iterations`` products, or once ``|b − A x| ≤ tolerance · |b|``.
+    Starts at 0 and stops after ``iterations`` products, or once b is met exactly.
+
+    Args:
+        product: products with A.
+        b: the right side.
+        iterations: number of products.
+        precondition: products with an approximation of A's inverse, symmetric and positive definite.
     """
-    x = torch.zeros_like(b)
-    residual, direction = b.clone(), b.clone()
-    size = squared = dot(residual, residual)
+    x, residual = torch.zeros_like(b), b.clone()
+    image = precondition(residual)
+    direction, squared = image.clone(), dot(residual, image)
     done = 0
-    while done < iterations and squared > tolerance**2 * size:
+    while done < iterations and squared > 0:
         image = product(direction)
         length = squared / dot(direction, image)
         x = x + length * direction
         residual = residual - length * image
-        squared, previous = dot(residual, residual), squared
-        direction = residual + (squared / previous) * direction
+        image = precondition(residual)
+        squared, previous = dot(residual, image), squared
+        direction = image + (squared / previous) * direction
         done += 1
     return Solution(x, residual)
 

@@ -12,8 +12,10 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from rlmaml.core.distributions import Distribution
+from rlmaml.core.kronecker import FisherBlocks
 from rlmaml.core.types import Carry, Outputs, Params, Seen
 
 Act: TypeAlias = Callable[[Seen, Carry], tuple[Distribution, Carry]]
@@ -54,6 +56,15 @@ class Policy(Protocol):
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Noise from which the distribution's ``sample`` makes an action at each of ``shape`` steps."""
 
+    def fisher_blocks(self, params: Params, batch: Any, step_weights: Tensor) -> FisherBlocks | None:
+        """A Kronecker-factored approximation of every task's Fisher information; None where the kind has none.
+
+        Args:
+            params: task parameters.
+            batch: holds the states.
+            step_weights: ``[task, episode, time]``, the weight of every step; 0 on padding.
+        """
+
     def numbers(self, params: Params) -> dict[str, float]:
         """What is worth a curve about theta, by name, such as its standard deviation."""
 
@@ -61,7 +72,7 @@ class Policy(Protocol):
         """What a user of the policy must know of its kind, as plain data."""
 
     def deterministic(self, params: Params) -> torch.nn.Module:
-        """The most likely action as a module of observations ``[batch, obs]``, to be exported.
+        """The most likely action, before any clipping, as a module of observations ``[batch, obs]``, to be exported.
 
         Raises:
             UserError: this kind cannot be a function of observations alone.

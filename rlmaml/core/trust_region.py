@@ -40,6 +40,14 @@ Play: TypeAlias = Callable[[Tensor], Played]
 """The stages at a point."""
 
 
+class Metric(NamedTuple):
+    """The Hessian of the mean KL, by its products with vectors."""
+
+    product: Callable[[Tensor], Tensor]
+    precondition: Callable[[Tensor], Tensor] = lambda vector: vector
+    """Products with an approximation of the damped metric's inverse."""
+
+
 class TrustRegionStep(NamedTuple):
     """What happened in a step; losses are minus the surrogate advantage, KL is in nats."""
 
@@ -81,7 +89,7 @@ def trust_region_step(
     start: Float[Tensor, " parameter"],
     played: Played,
     play: Play,
-    curvature: Callable[[], Callable[[Tensor], Tensor]],
+    curvature: Callable[[], Metric],
     settings: TrustRegionSettings,
     mean: TaskMean,
 ) -> TrustRegionStep:
@@ -91,7 +99,7 @@ def trust_region_step(
         start: the point.
         played: the stages at ``start``, with the graph to their points.
         play: the stages at another point, without a graph.
-        curvature: makes the products with the metric; called once.
+        curvature: makes the metric; called once.
         settings: of the trust region.
         mean: over the tasks that count.
 
@@ -112,9 +120,12 @@ def trust_region_step(
             raise NonFiniteError("The loss or its gradient", "the advantages of the rollouts are not usable")
 
     with region("curvature"):
-        product = curvature()
+        metric = curvature()
         solution = conjugate_gradient(
-            lambda vector: product(vector) + settings.damping * vector, gradient, iterations=settings.cg_iterations
+            lambda vector: metric.product(vector) + settings.damping * vector,
+            gradient,
+            iterations=settings.cg_iterations,
+            precondition=metric.precondition,
         )
 
     def evaluate(point: Tensor) -> tuple[float, float]:

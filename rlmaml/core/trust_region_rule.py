@@ -1,6 +1,5 @@
 """Trust-region steps on a task's own episodes: an inner rule that goes on improving where gradient steps stop."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,12 +7,12 @@ from torch import Tensor
 
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.base.threads import torch_threads
-from rlmaml.core.adapted_fisher import SeenStage, adapted_fisher, summed_over_tasks
+from rlmaml.core.adapted_fisher import SeenStage, metric_of
 from rlmaml.core.inner_rule import StepJacobian
 from rlmaml.core.parameters import flatten, unflatten, with_task_axis
 from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, mean_over_usable
-from rlmaml.core.trust_region import Played, step_weights, trust_region_step
+from rlmaml.core.trust_region import Metric, Played, step_weights, trust_region_step
 from rlmaml.core.types import Adaptation, Batch, Meta, Params
 from rlmaml.settings.trust_region import TrustRegionSettings
 
@@ -93,10 +92,10 @@ class TrustRegionRule:
 
         start = flatten(params.values())
 
-        def curvature() -> Callable[[Tensor], Tensor]:
+        def curvature() -> Metric:
             alone = {name: tensor.unsqueeze(0) for name, tensor in params.items()}
             seen = SeenStage(alone, batch, step_weights(batch, 1.0, mean))
-            return summed_over_tasks(adapted_fisher(policy, [seen], []), Meta(params, {}), mean)
+            return metric_of(policy, [seen], [], [1.0], Meta(params, {}), self.settings, mean)
 
         with torch_threads(1), torch.enable_grad():  # the products of a single task are small
             done = trust_region_step(start, play(start), play, curvature, self.settings, mean)

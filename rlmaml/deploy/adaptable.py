@@ -21,7 +21,7 @@ from rlmaml.core.parameters import detached, repeated
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Carry, Meta, Params, Seen
 from rlmaml.deploy.rules import adaptation_rule
-from rlmaml.policies.registry import make_policy
+from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.sampling.collect import to_batch
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout, check_episodes, from_rollout
@@ -87,7 +87,7 @@ class AdaptablePolicy:
 
         Raises:
             UserError: the observation has another size than those of the training, or is not finite; or the policy
-                remembers: let an :class:`Actor` act.
+                remembers: let an :class:`Driver` act.
         """
         seen = self._seen(observation)
         return _as_actions(self._distribution(seen).most_likely, seen)
@@ -185,7 +185,7 @@ class AdaptablePolicy:
 
     def _distribution(self, seen: npt.NDArray[np.float32]) -> Distribution:
         if self.remembers:
-            raise UserError("This policy remembers what it saw and did; let rlmaml.deploy.adaptable.Actor act.")
+            raise UserError("This policy remembers what it saw and did; let rlmaml.deploy.adaptable.Driver act.")
         with torch.no_grad():
             rows = torch.from_numpy(np.atleast_2d(seen)).flatten(0, -2)
             distribution, _ = self.network.act(self.weights)(first_seen(rows, rows[:, :0]), ())
@@ -201,7 +201,7 @@ class AdaptablePolicy:
         return seen
 
 
-class Actor:
+class Driver:
     """A policy that acts through episodes by its most likely actions, whether or not its kind remembers.
 
     Args:
@@ -248,7 +248,7 @@ def load(path: Path | str) -> AdaptablePolicy:
 
     Raises:
         UserError: there is none, it is truncated or foreign, or its network is a torch module of the user's own that is
-            not known here; see :func:`rlmaml.policies.registry.register_module`.
+            not known here; see :func:`rlmaml.policies.kinds.register_module`.
     """
     return as_policy(load_checkpoint(policy_file(Path(path))))
 

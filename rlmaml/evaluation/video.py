@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import unwritable
-from rlmaml.deploy.adaptable import Actor, AdaptablePolicy
+from rlmaml.deploy.adaptable import AdaptablePolicy, Driver
 from rlmaml.sampling.rollout import TaskEnvironment
 
 Frame: TypeAlias = npt.NDArray[np.uint8]
@@ -62,7 +62,7 @@ def film(
     """
     observation, _ = env.reset(seed=[seed])
     shots, earned, reward = [Shot(env.render()[0], 0.0)], 0.0, np.zeros(1)
-    actor = Actor(policy)
+    actor = Driver(policy)
     for step in range(1, env.horizon + 1):
         observation, reward, terminated, truncated, _ = env.step(actor.act(observation, reward))
         earned += float(reward[0])

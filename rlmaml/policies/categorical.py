@@ -5,13 +5,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from rlmaml.base.errors import UserError
 from rlmaml.core.distributions import Categorical
+from rlmaml.core.kronecker import FisherBlocks
 from rlmaml.core.policy import Act
 from rlmaml.core.types import Carry, Outputs, Params
 from rlmaml.policies.gaussian import describe_perceptron
-from rlmaml.policies.perceptron import check_scales, for_raw_inputs, init_perceptron, last_layer, perceptron
+from rlmaml.policies.perceptron import (
+    check_scales,
+    for_raw_inputs,
+    init_perceptron,
+    last_layer,
+    layer_factors,
+    perceptron,
+)
 from rlmaml.policies.sizes import Sizes, check_actions
 from rlmaml.settings.policy import PerceptronSettings
 
@@ -55,6 +64,19 @@ class CategoricalPolicy:
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Uniform noise in [0, 1), one number per action."""
         return generator.random(shape, dtype=np.float32)
+
+    def fisher_blocks(self, params: Params, batch: Any, step_weights: Tensor) -> FisherBlocks | None:
+        """Factors of every layer."""
+        settings = self.settings
+        layers = layer_factors(
+            params,
+            settings.activation,
+            settings.observation_scales,
+            batch.observations,
+            step_weights,
+            lambda logits: Categorical(logits).fisher_roots(),
+        )
+        return FisherBlocks(layers, {})
 
     def numbers(self, params: Params) -> dict[str, float]:  # noqa: ARG002
         """Nothing."""

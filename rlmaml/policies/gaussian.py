@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlmaml.core.distributions import Gaussian
+from rlmaml.core.kronecker import FisherBlocks
 from rlmaml.core.policy import Act
 from rlmaml.core.types import Carry, Outputs, Params
 from rlmaml.policies.perceptron import (
@@ -18,6 +19,7 @@ from rlmaml.policies.perceptron import (
     for_raw_inputs,
     init_perceptron,
     last_layer,
+    layer_factors,
     perceptron,
 )
 from rlmaml.policies.sizes import Sizes, check_actions
@@ -67,6 +69,19 @@ class GaussianPolicy:
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Standard normal noise, one number per action dimension."""
         return generator.standard_normal((*shape, self.sizes.action), dtype=np.float32)
+
+    def fisher_blocks(self, params: Params, batch: Any, step_weights: Tensor) -> FisherBlocks | None:
+        """Factors of every layer; the logarithm of a standard deviation has a Fisher information of 2."""
+
+        def roots_of(mean: Tensor) -> Tensor:
+            return gaussian(mean, params[LOG_STD]).fisher_roots()
+
+        settings = self.settings
+        layers = layer_factors(
+            params, settings.activation, settings.observation_scales, batch.observations, step_weights, roots_of
+        )
+        total = step_weights.flatten(1).sum(1, keepdim=True)
+        return FisherBlocks(layers, {LOG_STD: 2 * total.expand(-1, self.sizes.action)})
 
     def numbers(self, params: Params) -> dict[str, float]:
         """The standard deviation, a mean over the action's dimensions."""

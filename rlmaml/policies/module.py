@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
+from rlmaml.core.kronecker import FisherBlocks
 from rlmaml.core.policy import Act
 from rlmaml.core.types import Carry, Outputs, Params
 from rlmaml.policies.gaussian import LOG_STD, gaussian, initial_log_std, mean_std
@@ -78,6 +79,10 @@ class ModulePolicy:
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Standard normal noise, one number per action dimension."""
         return generator.standard_normal((*shape, self.sizes.action), dtype=np.float32)
+
+    def fisher_blocks(self, params: Params, batch: Any, step_weights: Tensor) -> FisherBlocks | None:  # noqa: ARG002
+        """None: there is no approximation of this kind's."""
+        return None
 
     def numbers(self, params: Params) -> dict[str, float]:
         """The standard deviation, a mean over the action's dimensions."""

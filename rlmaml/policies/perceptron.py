@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlmaml.base.errors import UserError
+from rlmaml.core.kronecker import LayerFactors
 from rlmaml.core.types import Params
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
@@ -119,6 +120,51 @@ def check_scales(scales: Sequence[float], observation_size: int, *, extended: bo
             f"--observation-scales has {given} numbers, but observations here have {observation_size}. Give one for "
             "each, or none."
         )
+
+
+def layer_factors(
+    params: Params,
+    activation: str,
+    scales: Sequence[float],
+    observations: Float[Tensor, "task episode time obs"],
+    step_weights: Float[Tensor, "task episode time"],
+    roots_of: Callable[[Tensor], Tensor],
+) -> list[LayerFactors]:
+    """Kronecker factors of every layer and task; see :mod:`rlmaml.core.kronecker`.
+
+    Args:
+        params: task parameters.
+        activation: a key of :data:`ACTIVATIONS`.
+        scales: typical sizes of the observations; see :func:`for_raw_inputs`.
+        observations: raw.
+        step_weights: weight of every step.
+        roots_of: from the network's outputs to roots of the Fisher information of the actions, ``[root, …]``.
+    """
+    weights = step_weights.flatten(1).unsqueeze(-1)
+    hidden = observations.flatten(1, 2)
+    if scales:
+        divisors = hidden.new_ones(hidden.shape[-1])
+        divisors[: len(scales)] = hidden.new_tensor(scales)
+        hidden = hidden / divisors
+    inputs, outputs = [], []
+    with torch.enable_grad():
+        for i in range(num_layers(params)):
+            inputs.append(torch.cat([hidden, torch.ones_like(hidden[..., :1])], -1).detach())
+            weight, bias = params[f"layer{i}.weight"], params[f"layer{i}.bias"]
+            outputs.append(linear(hidden, weight.detach().requires_grad_(), bias.detach()))
+            hidden = ACTIVATIONS[activation](outputs[-1])
+        said = outputs[-1]
+        roots = roots_of(said.detach())
+        pulled = [torch.autograd.grad(said, outputs, root.view_as(said), retain_graph=True) for root in roots]
+    return [
+        LayerFactors(
+            f"layer{i}.weight",
+            f"layer{i}.bias",
+            inputs=(inputs[i] * weights).mT @ inputs[i],
+            outputs=torch.stack([(own[i] * weights).mT @ own[i] for own in pulled]).sum(0),
+        )
+        for i in range(len(inputs))
+    ]
 
 
 class Perceptron(torch.nn.Module):

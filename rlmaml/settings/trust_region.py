@@ -2,9 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import require, require_finite, require_not_negative, require_positive
+
+Preconditioner = Literal["kronecker", "none"]
 
 
 @dataclass(frozen=True)
@@ -13,10 +16,13 @@ class TrustRegionSettings:
 
     max_kl: float = 0.01
     """Largest mean KL in nats between the adapted policies before and after a meta-update."""
-    damping: float = 1e-5
+    damping: float = 0.01
     """Multiple of the identity added to the curvature."""
-    cg_iterations: int = 10
+    cg_iterations: int = 3
     """Conjugate-gradient iterations per meta-update."""
+    preconditioner: Preconditioner = "kronecker"
+    """What conjugate gradients are preconditioned by: Kronecker factors of the policy's layers (where its kind has
+    them), or none."""
     backtrack: float = 0.8
     """Factor by which the line search shortens a step."""
     backtrack_tries: int = 15
@@ -27,6 +33,8 @@ class TrustRegionSettings:
         require_finite(self, "max_kl damping")
         require_positive(self, "max_kl cg_iterations backtrack_tries")
         require_not_negative(self, "damping")
+        damped = self.damping > 0 or self.preconditioner == "none"
+        require(self, "damping", damped, "above 0 with --preconditioner kronecker")
         require(self, "backtrack", 0 < self.backtrack < 1, "a number between 0 and 1")
 
 

@@ -9,7 +9,7 @@ from rlmaml.core.gradient_rule import gradient_rule
 from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Meta, Params
-from rlmaml.policies.registry import make_policy
+from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes, sizes_of
 from rlmaml.settings.checks import option
 from rlmaml.settings.whole import Settings

@@ -23,7 +23,7 @@ from rlmaml.deploy.rules import adaptation_rule
 from rlmaml.evaluation.evaluate import Evaluation, evaluate
 from rlmaml.evaluation.figures import DrawEpisodes, adaptation_figure, draw_rewards
 from rlmaml.evaluation.video import MakeScene, as_video, film_progress
-from rlmaml.policies.registry import make_policy
+from rlmaml.policies.kinds import make_policy
 from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.checks import option
 from rlmaml.settings.run import RunSettings

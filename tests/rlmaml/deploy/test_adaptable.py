@@ -13,10 +13,10 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.core.inner_rule import InnerRule
 from rlmaml.core.types import Meta, Outputs, Params, Rollout
-from rlmaml.deploy.adaptable import Actor, AdaptablePolicy, as_policy, load, off_policy_reason
+from rlmaml.deploy.adaptable import AdaptablePolicy, Driver, as_policy, load, off_policy_reason
 from rlmaml.deploy.rules import adaptation_rule
 from rlmaml.evaluation.evaluate import adapted_in_stages
-from rlmaml.policies.registry import make_policy
+from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.sampling.collect import episodes_of
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
@@ -168,7 +168,7 @@ def test_an_observation_that_does_not_fit_is_refused(policy: AdaptablePolicy, ob
     with pytest.raises(UserError, match="finite observations of 2 numbers"):
         policy.act(observation)
     with pytest.raises(UserError, match="finite observations of 2 numbers"):
-        Actor(policy).act(observation)
+        Driver(policy).act(observation)
 
 
 def test_episodes_of_another_robot_are_refused(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> None:
@@ -234,9 +234,9 @@ def test_a_policy_with_a_memory_acts_through_an_actor_alone(
 ) -> None:
     assert remembering.remembers
     assert not policy.remembers
-    with pytest.raises(UserError, match="Actor"):
+    with pytest.raises(UserError, match="Driver"):
         remembering.act([0.1, 0.2])
-    with pytest.raises(UserError, match="Actor"):
+    with pytest.raises(UserError, match="Driver"):
         remembering.explore([0.1, 0.2], np.random.default_rng(0))
 
 
@@ -265,7 +265,7 @@ def test_an_actor_lives_through_an_episode_as_the_policy_unrolled(settings: Sett
     policy, generator = moving(settings), np.random.default_rng(0)
     observations = generator.standard_normal((1, 3, 7, 2)).astype(np.float32)
     rewards = generator.standard_normal((1, 3, 7)).astype(np.float32)
-    actor = Actor(policy, copies=3)
+    actor = Driver(policy, copies=3)
     for _ in range(2):  # the second episode begins without memory of the first one
         acted = [actor.act(observations[0, :, 0])]
         acted += [actor.act(observations[0, :, t], rewards[0, :, t - 1]) for t in range(1, 7)]
@@ -279,7 +279,7 @@ def test_an_actor_lives_through_an_episode_as_the_policy_unrolled(settings: Sett
     if not policy.remembers:
         np.testing.assert_allclose(actions[0].numpy(), policy.act(observations[0]), rtol=1e-5, atol=1e-6)
     else:
-        fresh = np.stack([Actor(policy, copies=3).act(observations[0, :, t]) for t in range(7)], 1)
+        fresh = np.stack([Driver(policy, copies=3).act(observations[0, :, t]) for t in range(7)], 1)
         assert np.abs(fresh[:, 1:] - actions[0].numpy()[:, 1:]).max() > 0.01
 
 
@@ -303,7 +303,7 @@ def test_an_actor_that_chooses_acts_by_indices() -> None:
     sizes = Sizes(2, 3, discrete=True)
     params = make_policy("categorical", settings.network, sizes).init(0)
     policy = as_policy(Checkpoint(Meta(params, {}), 0, settings, sizes))
-    actor = Actor(policy, copies=4)
+    actor = Driver(policy, copies=4)
     seen = np.random.default_rng(0).standard_normal((4, 2))
     for _ in range(2):
         assert actor.act(seen, np.ones(4)).tolist() == policy.act(seen).tolist()

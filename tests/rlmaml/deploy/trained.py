@@ -7,7 +7,7 @@ from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.types import Meta
 from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy
 from rlmaml.deploy.rules import adaptation_rule
-from rlmaml.policies.registry import make_policy
+from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import sizes_of
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint

@@ -7,7 +7,7 @@ import pytest
 
 from envs import TaskVectorEnv
 from rlmaml.base.errors import UserError
-from rlmaml.deploy.adaptable import Actor
+from rlmaml.deploy.adaptable import Driver
 from rlmaml.evaluation.video import HEADER, Shot, film, film_progress, frame_stride, side_by_side, write_video
 from tests.rlmaml.deploy.trained import HORIZON, PLAIN, REMEMBERS, navigation, trained_policy
 
@@ -40,7 +40,7 @@ def test_a_film_of_a_policy_with_a_memory_goes_on_remembering() -> None:
     large = {name: 30 * tensor for name, tensor in policy.weights.items()}
     policy = dataclasses.replace(policy, meta=policy.meta._replace(params=large))
     earned = film(env, policy, 3, 1)[-1].earned
-    actor, total, reward = Actor(policy), 0.0, np.zeros(1)
+    actor, total, reward = Driver(policy), 0.0, np.zeros(1)
     observation, _ = env.reset(seed=[3])
     for _ in range(HORIZON):
         observation, reward, *_ = env.step(actor.act(observation, reward).astype(np.float64))
@@ -49,7 +49,7 @@ def test_a_film_of_a_policy_with_a_memory_goes_on_remembering() -> None:
     forgetful = 0.0
     observation, _ = env.reset(seed=[3])
     for _ in range(HORIZON):
-        observation, reward, *_ = env.step(Actor(policy).act(observation, reward).astype(np.float64))
+        observation, reward, *_ = env.step(Driver(policy).act(observation, reward).astype(np.float64))
         forgetful += float(reward[0])
     assert abs(forgetful - total) > 1e-3
 

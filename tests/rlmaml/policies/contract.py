@@ -17,8 +17,8 @@ from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.parameters import with_task_axis
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Batch, Carry, Meta, Params, Seen
+from rlmaml.policies.kinds import KINDS, make_policy, register_module
 from rlmaml.policies.module import MakeModule
-from rlmaml.policies.registry import KINDS, make_policy, register_module
 from rlmaml.policies.sizes import Sizes
 from rlmaml.sampling.rollout import first_seen, rollout
 from rlmaml.settings.whole import Settings, configure

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 
 from envs import TaskVectorEnv, make_tasks_env
-from rlmaml.base.errors import UserError
+from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.evaluation.figures import draw_rewards
 from rlmaml.results.compare import (
     BEYOND_RANGE,
@@ -232,6 +232,20 @@ def test_a_policy_that_was_not_meta_trained_takes_the_steps_that_validation_task
     monkeypatch.setattr("rlmaml.results.compare.FINE_TUNING", (0.5,))
     anew = evaluated_run(settings, make_env, run, draw_rewards, beyond=False)
     assert sizes_of(anew) == [0.5 * size]
+
+
+def test_steps_that_diverge_on_validation_tasks_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = method_settings(SETTINGS, "random", 0)
+    (size,) = SETTINGS.inner.inner_step_sizes
+    monkeypatch.setattr("rlmaml.results.compare.FINE_TUNING", (1e38, 0.5))
+    report = evaluated_run(settings, make_env, RunDirectory(tmp_path), draw_rewards, beyond=False)
+    assert sizes_of(report) == [0.5 * size]
+    options: dict[str, Any] = {"num_tasks": 3, "num_episodes": 2, "steps": 2, "seed": VALIDATION_SEED}
+    diverging = load_checkpoint(RunDirectory(tmp_path).checkpoint)._replace(
+        settings=settings.changed(inner_step_sizes=(1e38 * size,))
+    )
+    with pytest.raises(NonFiniteError):
+        evaluate_run(diverging, make_env, **options)
 
 
 class Trainings:

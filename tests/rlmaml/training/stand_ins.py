@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from envs import make_tasks_env
 from rlmaml.core.types import Carry, Outputs, Params
-from rlmaml.policies.registry import register_module
+from rlmaml.policies.kinds import register_module
 from rlmaml.settings.whole import configure
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import IterationReport, meta_iteration

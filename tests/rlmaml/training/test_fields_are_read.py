@@ -9,6 +9,7 @@ import pytest
 
 from rlmaml.settings.methods import METHODS
 from rlmaml.settings.policy import POLICIES
+from rlmaml.settings.run import RunSettings
 from rlmaml.settings.whole import Settings, configure, owner_classes
 from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
@@ -28,7 +29,9 @@ TINY: dict[str, Any] = {
     "threads": 1,
     "rollout_threads": 1,
 }
-ReadBy = dict[type[Any], set[str]]
+ReadBy = dict[type[Any], dict[str, set[str]]]
+ENVIRONMENT = {"env_id", "variant", "horizon", "observe_task", "rollout_threads"}
+"""What environments are made with; others check these fields, too."""
 
 
 def who_asks(settings: object, frame: types.FrameType | None) -> str:
@@ -48,17 +51,17 @@ def who_asks(settings: object, frame: types.FrameType | None) -> str:
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> ReadBy:
-    """Class of settings -> its fields that were read so far by somebody who is no settings class himself."""
+    """Class of settings -> field -> the modules that read it so far, but for those of settings."""
     fields: ReadBy = {}
 
     def watch(kind: type[Any]) -> None:
-        names, seen = {field.name for field in dataclasses.fields(kind)}, fields.setdefault(kind, set())
+        readers = fields.setdefault(kind, {field.name: set() for field in dataclasses.fields(kind)})
 
         def getattribute(self: Any, name: str) -> Any:
-            if type(self) is kind and name in names and name not in seen:
+            if type(self) is kind and name in readers:
                 module = who_asks(self, sys._getframe(1))
                 if module != "dataclasses" and not module.startswith("rlmaml.settings"):
-                    seen.add(name)
+                    readers[name].add(module)
             return object.__getattribute__(self, name)
 
         monkeypatch.setattr(kind, "__getattribute__", getattribute, raising=False)
@@ -103,13 +106,10 @@ def test_every_field_is_read_by_somebody_who_is_no_settings_class(tmp_path: Path
             small = {"hidden": (3,), "memory": 2, "cg_iterations": 2}
             settings = settings.changed(**{name: value for name, value in small.items() if settings.has(name)})
             go_through(settings, make_env, tmp_path / f"{algorithm}-{Path(policy).name}")
-    unread = {
-        f"{kind.__name__}.{field.name}"
-        for kind, seen in read.items()
-        for field in dataclasses.fields(kind)
-        if field.name not in seen
-    }
-    assert not unread, f"nobody reads {sorted(unread)}"
+    unread = [f"{kind.__name__}.{name}" for kind, fields in read.items() for name, by in fields.items() if not by]
+    assert not unread, f"nobody reads {unread}"
+    ignored = [name for name in ENVIRONMENT if "common" not in read[RunSettings][name]]
+    assert not ignored, f"environments are made without {ignored}"
 
 
 def test_who_asks_is_the_caller_of_a_method_of_the_settings_and_nobody_where_they_are_checked(
@@ -117,14 +117,16 @@ def test_who_asks_is_the_caller_of_a_method_of_the_settings_and_nobody_where_the
 ) -> None:
     settings = configure("maml-trpo")
     kinds = owner_classes("maml-trpo", "gaussian")
-    assert not any(read.values()), "being made and changed is no reading"
     settings.changed(seed=3, max_kl=0.5).flat()
     dataclasses.asdict(settings)
-    assert not any(read.values())
+
+    def known() -> dict[str, set[str]]:
+        return {owner: {name for name, by in read[kind].items() if by} for owner, kind in kinds.items()}
+
+    assert not any(known().values())
     settings.outer.weights(1)
-    assert read[kinds["outer"]] == {"stage_weights"}
     assert settings.advantages.bootstraps is False
-    assert read[kinds["advantages"]] == {"time_limit"}
     assert settings.run.seed == 0
-    assert read[kinds["run"]] == {"seed"}
-    assert read[kinds["inner"]] == set()
+    found = {owner: names for owner, names in known().items() if names}
+    assert found == {"outer": {"stage_weights"}, "advantages": {"time_limit"}, "run": {"seed"}}
+    assert read[kinds["outer"]]["stage_weights"] == {__name__}

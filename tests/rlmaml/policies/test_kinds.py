@@ -6,8 +6,8 @@ from torch import nn
 
 from rlmaml.base.errors import UserError
 from rlmaml.policies.gaussian import GaussianPolicy
+from rlmaml.policies.kinds import KINDS, make_policy, register_module
 from rlmaml.policies.module import ModulePolicy
-from rlmaml.policies.registry import KINDS, make_policy, register_module
 from rlmaml.policies.sizes import Sizes
 from rlmaml.settings.policy import POLICIES, GaussianSettings, ModuleSettings
 

@@ -50,6 +50,6 @@ def make_policy(kind: str, settings: Any, sizes: Sizes) -> Policy:
     if kind not in KINDS:
         raise UserError(
             f"The policy is a module of your own, {kind}. Say that its code may be run: --policy {kind}, or "
-            "rlmaml.policies.registry.register_module."
+            "rlmaml.policies.kinds.register_module."
         )
     return KINDS[kind](settings, sizes)
