@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from rlmaml.algorithms.meta_algorithm import Learner, replay, replay_gaps
@@ -22,7 +23,14 @@ from rlmaml.core.adapted_fisher import SeenStage, metric_of
 from rlmaml.core.parameters import as_meta, detached, entries, meta_vector, repeated
 from rlmaml.core.surrogate import replay_gap
 from rlmaml.core.task_sums import TaskMean, largest, mean_over_usable
-from rlmaml.core.trust_region import Metric, Played, TrustRegionStep, step_weights, trust_region_step
+from rlmaml.core.trust_region import (
+    Metric,
+    Played,
+    TrustRegionStep,
+    stage_losses,
+    step_weights,
+    trust_region_step,
+)
 from rlmaml.core.types import Adaptation, Batch, Meta, Params, first_episodes
 from rlmaml.settings.maml_trpo import MamlTrpoSettings
 
@@ -66,47 +74,53 @@ class MamlTrpo:
             NonFiniteError: the loss or its gradient is NaN or infinite.
         """
         mean = mean_over_usable(learner.sums, [batch.valid for batch in stages])
-        own_tasks = len(stages[0].valid)
         (every,) = learner.sums.gather([mean.usable])
         left_out = len(every) - mean.num_usable
         if not mean.num_usable:
             nothing = TrustRegionStep(meta_vector(meta), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, accepted=False)
             return meta, state, TrustRegionReport(*nothing[1:], replay_gap=0.0, tasks_left_out=left_out)
 
-        weights = self.settings.weights(len(stages) - 1)
-        counted = [k for k, weight in enumerate(weights) if weight > 0]
-        start = meta_vector(meta)
-
-        def adapted(point: Tensor, *, create_graph: bool) -> tuple[list[Tensor], list[Params]]:
-            points = repeated(as_meta(point, meta), own_tasks)
-            return entries(points), replay(learner, points, stages[:-1], create_graph=create_graph)
-
-        def stages_of(points: list[Tensor], params: list[Params], batches: Sequence[Batch]) -> Played:
-            return Played(
-                points=points,
-                policies=[learner.policy.unroll(params[k], batches[k])[0].distribution for k in counted],
-                batches=[batches[k] for k in counted],
-                weights=[weights[k] for k in counted],
-            )
-
         with region("gradient"):
-            points, params = adapted(start, create_graph=True)
-            played = stages_of(points, params, stages)
-            gap = largest(learner.sums, self._gaps(learner, played, params, stages, counted))
-
-        def curvature() -> Metric:
-            return self._metric(learner, meta, params, stages, mean)
-
+            played, params = self._play(learner, meta, stages, create_graph=True)
+            gap = largest(learner.sums, self._gaps(learner, played, params, stages))
         done = trust_region_step(
-            start,
+            meta_vector(meta),
             played,
-            lambda point: stages_of(*adapted(point, create_graph=False), stages),
-            curvature,
+            lambda point: self._play(learner, as_meta(point, meta), stages, create_graph=False)[0],
+            lambda: self._metric(learner, meta, params, stages, mean),
             self.settings,
             mean,
         )
         report = TrustRegionReport(*done[1:], replay_gap=gap, tasks_left_out=left_out)
         return (as_meta(done.point, meta) if done.accepted else meta), state, report
+
+    def surrogate_gain(self, learner: Learner, old: Meta, new: Meta, stages: Sequence[Batch]) -> float:
+        """How much the meta-objective rises from ``old`` to ``new``, on episodes sampled from ``old``."""
+        mean = mean_over_usable(learner.sums, [batch.valid for batch in stages])
+        with torch.no_grad():
+            before, after = (self._play(learner, meta, stages, create_graph=False)[0] for meta in (old, new))
+            losses = [stage_losses(played, before.policies) for played in (before, after)]
+            return float(mean.of(losses[0]) - mean.of(losses[1]))
+
+    def _counted(self, stages: Sequence[Batch]) -> list[tuple[int, float]]:
+        """Stages that count, with their weights."""
+        weights = self.settings.weights(len(stages) - 1)
+        return [(k, weight) for k, weight in enumerate(weights) if weight > 0]
+
+    def _play(
+        self, learner: Learner, meta: Meta, stages: Sequence[Batch], *, create_graph: bool
+    ) -> tuple[Played, list[Params]]:
+        """Adapt from ``meta`` to every task, and act with every stage that counts on its own episodes."""
+        points = repeated(meta, len(stages[0].valid))
+        params = replay(learner, points, stages[:-1], create_graph=create_graph)
+        counted = self._counted(stages)
+        played = Played(
+            points=entries(points),
+            policies=[learner.policy.unroll(params[k], stages[k])[0].distribution for k, _ in counted],
+            batches=[stages[k] for k, _ in counted],
+            weights=[weight for _, weight in counted],
+        )
+        return played, params
 
     def _metric(
         self, learner: Learner, meta: Meta, params: Sequence[Params], stages: Sequence[Batch], mean: TaskMean
@@ -139,12 +153,12 @@ class MamlTrpo:
         ]
         return metric_of(learner.policy, seen, jacobians, weights, meta, self.settings, mean)
 
-    @staticmethod
     def _gaps(
-        learner: Learner, played: Played, params: Sequence[Params], stages: Sequence[Batch], counted: Sequence[int]
-    ) -> Tensor:
+        self, learner: Learner, played: Played, params: Sequence[Params], stages: Sequence[Batch]
+    ) -> Float[Tensor, " task"]:
         """How far the replayed policies of every stage are from those that sampled; most are at hand already."""
-        others = [k for k in range(len(stages)) if k not in counted]
+        at_hand = {k for k, _ in self._counted(stages)}
+        others = [k for k in range(len(stages)) if k not in at_hand]
         with torch.no_grad():
             gaps = [replay_gap(policy, batch) for policy, batch in zip(played.policies, played.batches, strict=True)]
         if others:

@@ -112,10 +112,8 @@ def trust_region_step(
     with region("gradient"):
         old = [distributions.detach(policy) for policy in played.policies]
         losses = stage_losses(played, old)
-        gradient = mean.total(
-            torch.autograd.grad(mean.share(losses), list(played.points), retain_graph=True, materialize_grads=True)
-        )
         loss = mean.of(losses.detach())
+        gradient = mean.total(torch.autograd.grad(mean.share(losses), list(played.points), materialize_grads=True))
         if not (loss.isfinite() and gradient.isfinite().all()):
             raise NonFiniteError("The loss or its gradient", "the advantages of the rollouts are not usable")
 

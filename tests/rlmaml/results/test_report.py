@@ -1,4 +1,5 @@
 import re
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -51,6 +52,7 @@ class Tags(HTMLParser):
             assert self.open.pop() == tag
 
 
+@cache
 def a_run(variant: str = "finn2017", steps: int = 2, name: str = "a <run>") -> ReportedRun:
     settings = SETTINGS.changed(variant=variant)
     env = make_tasks_env("Navigation2D-v0", 16, SETTINGS.run.horizon, variant=variant)

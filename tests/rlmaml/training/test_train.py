@@ -23,7 +23,7 @@ from tests.rlmaml.training.stand_ins import DisturbedRewards, DriftingPolicy, Fa
 
 Run = list[tuple[Learned, IterationReport]]
 
-SMALL = configure(iterations=3, num_tasks=4, num_episodes=6, horizon=20, hidden=(8,), threads=1)
+SMALL = configure(iterations=3, num_tasks=4, num_episodes=6, horizon=12, hidden=(8,), cg_iterations=5, threads=1)
 LARGE = configure(
     iterations=1,
     num_tasks=20,

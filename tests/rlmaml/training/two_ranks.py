@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 
+import rlmaml.training.run
 from envs import make_tasks_env
 from rlmaml.core.ranks import join_ranks
 from rlmaml.settings.whole import Settings, as_method, configure
@@ -35,7 +37,8 @@ SETTINGS = configure(
     evaluation_episodes=2,
     evaluation_steps=1,
     checkpoint_interval=1,
-    figure_interval=2,
+    figure_interval=0,
+    cg_iterations=4,
     threads=1,
     rollout_threads=1,
 )
@@ -67,6 +70,7 @@ def main() -> None:
     rank, runs = int(os.environ["RANK"]), Path(sys.argv[1])
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    vars(rlmaml.training.run)["adaptation_figure"] = lambda *_, **__: Figure(figsize=(1, 1))
     sums = join_ranks(os.environ, "cpu")
     torch.optim.Adam([torch.zeros(1)])  # what it imports looks for a place where files can be written
     if rank > 0:  # whoever does not lead could not write if it tried

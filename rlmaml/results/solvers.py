@@ -1,0 +1,163 @@
+"""What a meta-update's natural gradient gains, and what it costs, by how its linear system is made and solved."""
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rlmaml.algorithms.maml_trpo import MamlTrpo
+from rlmaml.algorithms.meta_algorithm import Learner
+from rlmaml.base.errors import UserError
+from rlmaml.base.random_streams import Phase, RandomStreams
+from rlmaml.base.regions import listening
+from rlmaml.base.threads import torch_threads
+from rlmaml.core.parameters import detached, repeated
+from rlmaml.core.types import Batch, Meta
+from rlmaml.sampling.collect import episodes_of
+from rlmaml.settings.whole import Settings
+from rlmaml.storage.checkpoint import Checkpoint
+from rlmaml.training.begin import make_method
+from rlmaml.training.run import MakeEnv
+from rlmaml.training.train import MetaLearner
+
+QUICK = ("rollout", "advantages", "adapt", "gradient", "line_search")
+"""Parts of a meta-iteration beside the curvature."""
+
+
+class Solver(NamedTuple):
+    """One way to make and solve the system."""
+
+    jacobian_fraction: float
+    curvature_fraction: float
+    preconditioner: str
+    cg_iterations: int
+    damping: float
+
+
+SOLVERS = (
+    Solver(0.0, 0.1, "none", 10, 1e-3),
+    Solver(0.1, 0.1, "none", 10, 1e-5),
+    Solver(0.1, 0.1, "none", 20, 1e-3),
+    Solver(0.25, 0.1, "none", 10, 1e-2),
+    Solver(1.0, 0.1, "none", 10, 1e-2),
+    Solver(0.1, 0.1, "kronecker", 3, 0.1),
+    Solver(0.1, 0.1, "kronecker", 5, 0.1),
+    Solver(0.25, 0.1, "kronecker", 3, 0.1),
+    Solver(0.25, 0.1, "kronecker", 3, 0.01),
+    Solver(0.25, 0.1, "kronecker", 5, 0.01),
+    Solver(0.5, 0.1, "kronecker", 3, 0.01),
+    Solver(0.5, 0.1, "kronecker", 5, 0.01),
+    Solver(0.5, 0.1, "kronecker", 10, 0.01),
+    Solver(0.5, 0.25, "kronecker", 5, 0.01),
+    Solver(1.0, 0.1, "kronecker", 3, 0.01),
+    Solver(1.0, 0.1, "kronecker", 5, 0.01),
+    Solver(1.0, 0.1, "kronecker", 5, 0.001),
+    Solver(1.0, 1.0, "kronecker", 10, 0.01),
+)
+"""Those that are tried."""
+
+
+class Outcome(NamedTuple):
+    """Means over the draws of what one solver reached."""
+
+    solver: Solver
+    gain: float
+    """Of the surrogate return, within the trust region, on the episodes of the update."""
+    held_out_gain: float
+    """On other episodes of the same policies and tasks."""
+    seconds: float
+    """Of the curvature and its solution."""
+    iteration_seconds: float
+    """Of a whole meta-iteration with it."""
+
+
+def compare_solvers(
+    checkpoint: Checkpoint, make_env: MakeEnv, *, draws: int, solvers: Sequence[Solver] = SOLVERS
+) -> Iterator[Outcome]:
+    """What each solver gains from a checkpoint, all on the same episodes.
+
+    Args:
+        checkpoint: of a run of ``maml-trpo`` or ``fomaml``; its settings are those of the trial but for the solver.
+        make_env: makes the environment.
+        draws: independent draws of tasks and episodes.
+        solvers: what is tried.
+
+    Raises:
+        UserError: the run has another meta-algorithm.
+    """
+    settings = checkpoint.settings
+    if not settings.has("jacobian_fraction"):
+        raise UserError(
+            f"The run's --algorithm is {settings.algorithm}; this compares solvers of maml-trpo and fomaml."
+        )
+    env = make_env(settings.run.num_tasks * settings.run.num_episodes)
+    method = make_method(settings, env)
+    sampled = [two_samples(env, method, checkpoint.meta, settings, draw) for draw in range(draws)]
+    for solver in solvers:
+        own = settings.changed(**solver._asdict())
+        algorithm = make_method(own, env).algorithm
+        assert isinstance(algorithm, MamlTrpo)
+        gains, held_out, seconds, whole = [], [], [], []
+        for draw, (stages, others, sampling) in enumerate(sampled):
+            learner = Learner(method.policy, method.rule, method.sums, RandomStreams(draw))
+            with torch_threads(settings.run.threads), listening() as parts:
+                new, _, report = algorithm.update(learner, checkpoint.meta, {}, stages)
+                spent = dict(parts)
+                held_out.append(algorithm.surrogate_gain(learner, checkpoint.meta, new, others))
+            gains.append(report.loss_before - report.loss_after)
+            seconds.append(spent["curvature"])
+            whole.append(sum((sampling | spent).get(part, 0.0) for part in (*QUICK, "curvature")))
+        yield Outcome(
+            solver,
+            statistics.mean(gains),
+            statistics.mean(held_out),
+            statistics.median(seconds),
+            statistics.median(whole),
+        )
+
+
+def two_samples(
+    env: Any, method: MetaLearner, meta: Meta, settings: Settings, draw: int
+) -> tuple[list[Batch], list[Batch], Mapping[str, float]]:
+    """The data of every stage twice: the second time under the policies of the first. And the seconds of the first."""
+    run, streams = settings.run, RandomStreams(draw, Phase.EVALUATION)
+    again = RandomStreams(draw, Phase.EVALUATION, iteration=1)
+    tasks = range(run.num_tasks)
+    env.set_tasks(env.sample_tasks(run.num_tasks, streams.task_seeds(run.num_tasks)))
+    collect, collect_again = (
+        episodes_of(env, method.policy, settings.advantages, own, tasks, run.rollout_device) for own in (streams, again)
+    )
+    per_task = Meta(*(detached(part) for part in repeated(meta, run.num_tasks)))
+    first: list[Batch] = []
+    second: list[Batch] = []
+    with torch_threads(run.threads), listening() as seconds:
+        adaptation = method.rule.begin(per_task)
+        for k in range(method.rule.steps + 1):
+            first.append(collect(adaptation.params, k).data)
+            if k < method.rule.steps:
+                adaptation = method.rule.step(method.policy, per_task, adaptation, first[k], k)
+    adaptation = method.rule.begin(per_task)
+    for k in range(method.rule.steps + 1):
+        second.append(collect_again(adaptation.params, k).data)
+        if k < method.rule.steps:
+            adaptation = method.rule.step(method.policy, per_task, adaptation, second[k], k)
+    return first, second, dict(seconds)
+
+
+def solver_table(outcomes: Sequence[Outcome]) -> str:
+    """Markdown: gains in thousandths of the surrogate return, and gain per second of a whole meta-iteration."""
+    lines = [
+        "| Jacobian on | states of | preconditioner | products | damping | gain | on other episodes | curvature, s | "
+        "per second of the iteration |",
+        "| ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    number: Callable[[float], str] = lambda value: f"{1000 * value:.1f}"
+    best = max(outcome.held_out_gain / outcome.iteration_seconds for outcome in outcomes)
+    for one in outcomes:
+        rate = one.held_out_gain / one.iteration_seconds
+        shown = f"**{number(rate)}**" if rate == best else number(rate)
+        jacobian, states, preconditioner, products, damping = one.solver
+        lines.append(
+            f"| {jacobian:g} | {states:g} | {preconditioner} | {products} | {damping:g} | {number(one.gain)} | "
+            f"{number(one.held_out_gain)} | {one.seconds:.2f} | {shown} |"
+        )
+    return "\n".join(lines)

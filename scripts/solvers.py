@@ -1,0 +1,54 @@
+"""Compare ways to solve for the natural gradient, on the episodes of a stored policy: what each gains, and its seconds.
+
+The settings of meta-updates were chosen by such tables of early, middle and late checkpoints. Run it on an otherwise
+idle machine.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+from common import Machine, allow_policy, check_least, environment_maker
+
+from rlmaml.base.command import run_command
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the script."""
+
+    checkpoint: tyro.conf.Positional[Path]
+    """Directory of the run, or a checkpoint."""
+    draws: int = 2
+    """Independent draws of tasks and episodes."""
+    policy: str | None = None
+    """Let this torch module of your own, FILE.py:NAME, be run; needed where the run's policy is one."""
+    machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
+
+    def __post_init__(self) -> None:
+        """Check the numbers before anything is loaded."""
+        check_least(("--draws", self.draws, 1))
+
+
+def main() -> None:
+    """Parse, compare, print the table."""
+    options = tyro.cli(Options, description=__doc__)
+
+    from tqdm import tqdm
+
+    from rlmaml.results.solvers import SOLVERS, compare_solvers, solver_table
+    from rlmaml.storage.checkpoint import load_checkpoint
+    from rlmaml.storage.run_directory import policy_file
+
+    allow_policy(options.policy)
+    checkpoint = load_checkpoint(policy_file(options.checkpoint))
+    settings = options.machine.applied(checkpoint.settings)
+    outcomes = compare_solvers(checkpoint._replace(settings=settings), environment_maker(settings), draws=options.draws)
+    rows = list(tqdm(outcomes, total=len(SOLVERS), desc="solving", unit="way", leave=False))
+    run = settings.run
+    print(f"{run.env_id}, {run.variant}, after {checkpoint.iteration} meta-iterations; gains in thousandths:\n")
+    print(solver_table(rows))
+
+
+if __name__ == "__main__":
+    run_command(main)
