@@ -12,6 +12,7 @@ NAVIGATION = configure(
     stage_weights=(0.0, 2.0, 2.0, 1.0),
     gae_lambda=0.97,
     max_kl=0.02,
+    jacobian_fraction=0.25,
 )
 """2-D navigation: a policy that is good after one step and goes on improving.
 
@@ -31,8 +32,6 @@ LOCOMOTION = configure(
     initial_std=0.5,
     gae_lambda=0.97,
     max_kl=0.03,
-    jacobian_fraction=0.5,
-    cg_iterations=5,
     evaluation_episodes=20,
 )
 """Every robot family, unless its own entry below says otherwise."""
@@ -57,6 +56,8 @@ SHORT = LOCOMOTION.changed(
     initial_std=0.2,
     gae_lambda=0.9,
     max_kl=0.05,
+    jacobian_fraction=1.0,
+    cg_iterations=5,
     observation_scales=CHEETAH_SCALES,
 )
 """Half-cheetahs with episodes of 100 longer steps, and one inner step, as in arXiv 1810.06784.

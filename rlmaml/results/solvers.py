@@ -1,14 +1,14 @@
 """What a meta-update's natural gradient gains, and what it costs, by how its linear system is made and solved."""
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rlmaml.algorithms.maml_trpo import MamlTrpo
 from rlmaml.algorithms.meta_algorithm import Learner
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
-from rlmaml.base.regions import listening
+from rlmaml.base.regions import listening, region
 from rlmaml.base.threads import torch_threads
 from rlmaml.core.parameters import detached, repeated
 from rlmaml.core.types import Batch, Meta
@@ -117,7 +117,7 @@ def compare_solvers(
 
 def two_samples(
     env: Any, method: MetaLearner, meta: Meta, settings: Settings, draw: int
-) -> tuple[list[Batch], list[Batch], Mapping[str, float]]:
+) -> tuple[list[Batch], list[Batch], dict[str, float]]:
     """The data of every stage twice: the second time under the policies of the first. And the seconds of the first."""
     run, streams = settings.run, RandomStreams(draw, Phase.EVALUATION)
     again = RandomStreams(draw, Phase.EVALUATION, iteration=1)
@@ -134,7 +134,8 @@ def two_samples(
         for k in range(method.rule.steps + 1):
             first.append(collect(adaptation.params, k).data)
             if k < method.rule.steps:
-                adaptation = method.rule.step(method.policy, per_task, adaptation, first[k], k)
+                with region("adapt"):
+                    adaptation = method.rule.step(method.policy, per_task, adaptation, first[k], k)
     adaptation = method.rule.begin(per_task)
     for k in range(method.rule.steps + 1):
         second.append(collect_again(adaptation.params, k).data)

@@ -20,7 +20,7 @@ class MamlTrpoSettings(TrustRegionSettings):
     curvature_fraction: float = 0.1
     """Fraction of each task's episodes on whose states the curvature is taken; inner steps, loss, gradient and KL use
     all."""
-    jacobian_fraction: float = 0.25
+    jacobian_fraction: float = 0.5
     """Fraction of each task's episodes on which the curvature sees how inner steps depend on where they are taken: 1 is
     exact, 0 leaves it out."""
 
