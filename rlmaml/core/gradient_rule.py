@@ -100,19 +100,29 @@ class GradientRule:
         def gradient(part: Any, *, create_graph: bool = False) -> tuple[Tensor, ...]:
             with torch.enable_grad():
                 total = task_losses(policy, points, part, self.loss).sum()
-                return torch.autograd.grad(total, list(points.values()), create_graph=create_graph)
+                return torch.autograd.grad(
+                    total, list(points.values()), create_graph=create_graph, materialize_grads=True
+                )
 
         bends = bends_on is not None and not self.first_order
         bending = gradient(bends_on, create_graph=True) if bends else ()
-        sizes = {name: torch.as_tensor(self._size(meta, points, name, k)).detach() for name in self._adapting(points)}
+        sizes = {
+            name: torch.as_tensor(self._size(meta, points, name, k), dtype=points[name].dtype).detach()
+            for name in self._adapting(points)
+        }
         directions = zip(points, gradient(data), strict=True) if meta.rates else ()
         moves = {name: -sizes[name] * g for name, g in directions if name in sizes}
 
         def hessian(vectors: Params) -> Params:
             if not bends:
                 return {name: torch.zeros_like(vector) for name, vector in vectors.items()}
+            read = [(g, v) for g, v in zip(bending, vectors.values(), strict=True) if g.requires_grad]  # by the loss
             images = torch.autograd.grad(
-                bending, list(points.values()), list(vectors.values()), retain_graph=True, materialize_grads=True
+                [g for g, _ in read],
+                list(points.values()),
+                [v for _, v in read],
+                retain_graph=True,
+                materialize_grads=True,
             )
             return dict(zip(points, images, strict=True))
 

@@ -54,8 +54,8 @@ def added(blocks: Sequence[FisherBlocks], mean: TaskMean) -> FisherBlocks:
 
 
 def _total(stages: Sequence[Tensor], mean: TaskMean) -> Tensor:
-    (every,) = mean.sums.gather([torch.stack(list(stages)).sum(0)])
-    return every.sum(0)
+    per_task = sum(stages[1:], start=stages[0])
+    return mean.total([per_task]).view(per_task.shape[1:])
 
 
 def rate_curvature(

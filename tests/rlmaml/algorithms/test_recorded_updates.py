@@ -29,6 +29,8 @@ def test_an_update_is_the_recorded_one(name: str) -> None:
         "damping": 1e-5,
         "inner_step_sizes": (0.5, 0.3),
         "cg_iterations": 10,
+        "jacobian_fraction": 1.0,
+        "preconditioner": "none",
     }
     settings = configure("maml-trpo", **common, **options)
     policy, rule = gaussian_policy(), gradient_rule(settings.inner)

@@ -14,6 +14,7 @@ from rlmaml.settings.inner import DifferentiatedInnerSettings, InnerSettings
 from tests.rlmaml.makers import (
     assert_same,
     central_differences_in_rows,
+    gaussian_policy,
     padded_batch,
     random_batch,
     random_task_params,
@@ -28,6 +29,7 @@ LOSSES = pytest.mark.parametrize("loss", [*map(policy_gradient, POLICY_GRADIENTS
 LIKELIHOOD_RATIO, DICE = policy_gradient(likelihood_ratio), policy_gradient(dice)
 SIZES = (0.5, 0.3)
 NUM_TASKS = 3
+GAUSSIAN = gaussian_policy()
 
 
 def recording(params: Params) -> Params:
@@ -306,6 +308,79 @@ def test_adaptation_works_where_gradients_are_switched_off_and_leaves_its_input_
     assert not any(tensor.requires_grad for tensor in params.values())
 
 
+class Regression(NamedTuple):
+    """Supervised data of every task."""
+
+    observations: Tensor
+    targets: Tensor
+
+
+def squared_error(outputs: Outputs, data: Any) -> Tensor:
+    error: Tensor = ((outputs.distribution.mean - data.targets) ** 2).mean()
+    return error
+
+
+def regression_data() -> Regression:
+    generator = torch.Generator().manual_seed(0)
+    shape = (NUM_TASKS, 5, 4)
+    return Regression(*(torch.randn((*shape, size), generator=generator, dtype=torch.float64) for size in (3, 2)))
+
+
+RULES: dict[str, dict[str, Any]] = {
+    "given sizes": {},
+    "learned sizes": {"learned": True},
+    "first order": {"first_order": True, "learned": True},
+    "head only": {"entries": GAUSSIAN.head, "learned": True},
+    "regression": {"loss": squared_error},
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_jacobian_of_a_step_is_that_of_autograd_and_its_transpose_its_transpose(name: str) -> None:
+    rule = GradientRule(**{"steps": 2, "step_sizes": SIZES, "loss": DICE, **RULES[name]})
+    params = random_task_params(GAUSSIAN, NUM_TASKS)
+    rates = with_task_axis(rule.rates({entry: tensor[0] for entry, tensor in params.items()}), NUM_TASKS)
+    points = Meta(recording(params), recording(rates))
+    data: Any = regression_data() if name == "regression" else random_batch(GAUSSIAN, params, NUM_TASKS)
+    after = rule.step(GAUSSIAN, points, rule.begin(points), data, 1, create_graph=True).params
+    jacobian = rule.jacobian(GAUSSIAN, Meta(params, rates), rule.begin(Meta(params, rates)), data, 1, bends_on=data)
+    tangent, rate_tangent, cotangent = noise(params, 1), noise(rates, 2), noise(params, 3)
+
+    pulled, rates_pulled = jacobian.transpose(cotangent)
+    leaves = [*points.params.values(), *points.rates.values()]
+    expected = torch.autograd.grad(list(after.values()), leaves, list(cotangent.values()), materialize_grads=True)
+    for ours, theirs in zip([*pulled.values(), *rates_pulled.values()], expected, strict=True):
+        assert_same(ours, theirs)
+
+    pushed = jacobian.forward(tangent, rate_tangent)
+    inner = [(pushed[entry] * cotangent[entry]).sum() for entry in params]
+    outer = [(pulled[entry] * tangent[entry]).sum() for entry in params]
+    outer += [(rates_pulled[entry] * rate_tangent[entry]).sum() for entry in rates]
+    assert_same(torch.stack(inner).sum(), torch.stack(outer).sum())
+    for entry, move in jacobian.moves.items():  # what a change of the step's own rate does
+        assert_same(move, (after[entry] - params[entry]).detach())
+    assert bool(jacobian.moves) == rule.learned
+
+
+def noise(like: Params, seed: int) -> Params:
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(tensor.shape, generator=generator, dtype=torch.float64) for name, tensor in like.items()}
+
+
+def test_how_a_step_bends_may_be_seen_on_a_part_of_the_data_or_left_out(gaussian: GaussianPolicy) -> None:
+    params = random_task_params(gaussian, NUM_TASKS)
+    batch, part = (random_batch(gaussian, params, NUM_TASKS, seed=seed) for seed in (0, 1))
+    rule, meta = GradientRule(1, (0.5,), DICE), Meta(params, {})
+    tangent = noise(params, 1)
+    on_part = rule.jacobian(gaussian, meta, rule.begin(meta), batch, 0, bends_on=part).forward(tangent, {})
+    of_part = rule.jacobian(gaussian, meta, rule.begin(meta), part, 0, bends_on=part).forward(tangent, {})
+    left_out = rule.jacobian(gaussian, meta, rule.begin(meta), batch, 0, bends_on=None).forward(tangent, {})
+    for name, tensor in tangent.items():
+        assert torch.equal(on_part[name], of_part[name])
+        assert torch.equal(left_out[name], tensor)
+        assert not torch.allclose(on_part[name], tensor, rtol=1e-3)
+
+
 def test_a_step_begins_at_theta_and_remembers_nothing(gaussian: GaussianPolicy) -> None:
     meta = Meta(random_task_params(gaussian, NUM_TASKS), {})
     rule = GradientRule(1, (0.5,), DICE)
@@ -327,23 +402,9 @@ def test_only_the_head_adapts_where_only_the_head_is_named(gaussian: GaussianPol
         assert torch.equal(tensor, params[name]) == (name not in gaussian.head)
 
 
-class Regression(NamedTuple):
-    """Supervised data of every task."""
-
-    observations: Tensor
-    targets: Tensor
-
-
-def squared_error(outputs: Outputs, data: Any) -> Tensor:
-    error: Tensor = ((outputs.distribution.mean - data.targets) ** 2).mean()
-    return error
-
-
 def test_regression_is_a_rule_with_another_loss(gaussian: GaussianPolicy) -> None:
     # The gradient of the output bias b of mean(x) = W h(x) + b is 2 mean(mean − target) over steps and action entries.
-    params, generator = random_task_params(gaussian, NUM_TASKS), torch.Generator().manual_seed(0)
-    shape = (NUM_TASKS, 5, 4)
-    data = Regression(*(torch.randn((*shape, size), generator=generator, dtype=torch.float64) for size in (3, 2)))
+    params, data = random_task_params(gaussian, NUM_TASKS), regression_data()
     rule = GradientRule(1, (0.1,), squared_error)
     moved = adapted(gaussian, rule, Meta(params, {}), [data])[-1]  # type: ignore[list-item]
     error = gaussian.unroll(params, data)[0].distribution.mean - data.targets

@@ -1,20 +1,26 @@
 import dataclasses
+from typing import Literal
 
 import pytest
 import torch
 
 from rlmaml.base.errors import NonFiniteError
 from rlmaml.base.threads import torch_threads
+from rlmaml.core.distributions import detach
 from rlmaml.core.policy import Policy
+from rlmaml.core.surrogate import divergences, surrogate_losses
 from rlmaml.core.trust_region_rule import TrustRegionRule
 from rlmaml.core.types import Adaptation, Batch, Meta, Params
 from rlmaml.settings.trust_region import TrustRegionSettings
 from tests.rlmaml.makers import (
+    assert_same,
     batch_as,
+    dense_hessian,
     gaussian_policy,
     random_batch,
     random_task_params,
     select_tasks,
+    summed,
     vector,
 )
 
@@ -57,10 +63,23 @@ def test_a_step_does_not_depend_on_the_number_of_threads() -> None:
     assert not torch.equal(steps[0], vector(params))
 
 
-def test_the_curvature_is_that_of_all_episodes() -> None:
+@pytest.mark.parametrize("preconditioner", ["none", "kronecker"])
+def test_a_step_is_the_natural_gradient_in_the_metric_of_all_episodes(
+    preconditioner: Literal["none", "kronecker"],
+) -> None:
     params, batch = problem()
-    one, other = (step(params, batch, dataclasses.replace(SETTINGS, curvature_fraction=f)) for f in (1.0, 0.2))
-    assert torch.equal(vector(one), vector(other))
+    settings = dataclasses.replace(SETTINGS, damping=0.03, cg_iterations=40, preconditioner=preconditioner)
+    stepped = step(params, batch, settings)
+    for task in range(NUM_TASKS):
+        points = {name: tensor[task : task + 1].clone().requires_grad_() for name, tensor in params.items()}
+        its = select_tasks(batch, [task])
+        said = GAUSSIAN.unroll(points, its)[0].distribution
+        kl, loss = divergences(detach(said), said, its).sum(), surrogate_losses(said, detach(said), its).sum()
+        gradient = summed(torch.autograd.grad(loss, list(points.values()), retain_graph=True))
+        metric = dense_hessian(kl, list(points.values())) + 0.03 * torch.eye(len(gradient), dtype=torch.float64)
+        natural = torch.linalg.solve(metric, -gradient)
+        moved = vector({name: (stepped[name] - tensor)[task] for name, tensor in params.items()})
+        assert_same(moved / moved.norm(), natural / natural.norm(), rtol=0, atol=1e-5)
 
 
 def test_a_step_raises_every_tasks_surrogate_return_within_its_kl() -> None:
@@ -113,6 +132,8 @@ def test_a_derivative_through_the_step_is_refused() -> None:
     rule, meta = TrustRegionRule(SETTINGS), Meta(params, {})
     with pytest.raises(NotImplementedError, match="No derivative"):
         rule.step(GAUSSIAN, meta, rule.begin(meta), batch, 0, create_graph=True)
+    with pytest.raises(NotImplementedError, match="No derivative"):
+        rule.jacobian(GAUSSIAN, meta, rule.begin(meta), batch, 0, bends_on=None)
 
 
 def test_advantages_that_are_not_finite_are_refused() -> None:
