@@ -6,20 +6,24 @@ from pathlib import Path
 
 import pytest
 
+from rlmaml.settings.methods import METHODS
+
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
 @pytest.fixture(scope="session")
 def help_texts() -> dict[str, str]:
-    """Script -> what its ``--help`` prints."""
+    """Script -> what its ``--help`` prints; of a method, too, ``train_nav.py --algorithm NAME``."""
     texts = {}
-    for path in sorted(SCRIPTS.glob("*.py")):
-        if path.name in ("common.py", "defaults.py"):
-            continue
+    commands: list[tuple[Path, list[str]]] = [
+        (path, []) for path in sorted(SCRIPTS.glob("*.py")) if path.name not in ("common.py", "defaults.py")
+    ]
+    commands += [(SCRIPTS / "train_nav.py", ["--algorithm", method]) for method in METHODS]
+    for path, words in commands:
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
-            patch.setattr(sys, "argv", [path.name, "--help"])
+            patch.setattr(sys, "argv", [path.name, *words, "--help"])
             patch.syspath_prepend(str(SCRIPTS))
             with pytest.raises(SystemExit):
                 runpy.run_path(str(path), run_name="__main__")
-        texts[path.name] = printed.getvalue()
+        texts[" ".join([path.name, *words])] = printed.getvalue()
     return texts

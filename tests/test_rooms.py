@@ -14,6 +14,7 @@ ORDER = (
     "base",
     "settings",
     "core",
+    "rules",
     "policies",
     "sampling",
     "storage",

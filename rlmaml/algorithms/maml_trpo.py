@@ -19,7 +19,6 @@ from torch import Tensor
 
 from rlmaml.algorithms.meta_algorithm import Learner, replay, replay_gaps
 from rlmaml.base.regions import region
-from rlmaml.core.adapted_fisher import SeenStage, metric_of
 from rlmaml.core.parameters import as_meta, detached, entries, meta_vector, repeated
 from rlmaml.core.surrogate import replay_gap
 from rlmaml.core.task_sums import TaskMean, largest, mean_over_usable
@@ -32,6 +31,7 @@ from rlmaml.core.trust_region import (
     trust_region_step,
 )
 from rlmaml.core.types import Adaptation, Batch, Meta, Params, first_episodes
+from rlmaml.rules.adapted_fisher import SeenStage, metric_of
 from rlmaml.settings.maml_trpo import MamlTrpoSettings
 
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import RandomStreams
-from rlmaml.core.inner_rule import InnerRule
 from rlmaml.core.policy import Policy
 from rlmaml.core.surrogate import replay_gap
 from rlmaml.core.task_sums import TaskSums
 from rlmaml.core.types import Adaptation, Meta, Params
+from rlmaml.rules.inner_rule import InnerRule
 
 REPLAY_TOLERANCE = 0.01
 """Largest |log π_replayed − log π_sampled| in nats that still counts as rounding: an importance ratio off by 1 %."""

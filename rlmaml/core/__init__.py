@@ -1,1 +1,1 @@
-"""The mathematics: losses, returns, baseline, inner rules, natural gradient. No files, no run-wide settings."""
+"""The mathematics: losses, returns, baseline, natural gradient, sums over tasks. No files, no run-wide settings."""

@@ -20,9 +20,9 @@ from rlmaml.core.distributions import Distribution, Gaussian
 from rlmaml.core.parameters import detached, repeated
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Carry, Meta, Params, Seen
-from rlmaml.deploy.rules import adaptation_rule
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
+from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.sampling.collect import to_batch
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout, check_episodes, from_rollout
 from rlmaml.sampling.rollout import TaskEnvironment, first_seen, rollout

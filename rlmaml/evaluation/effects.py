@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rlmaml.core.inner_rule import InnerRule
 from rlmaml.core.parameters import detached, repeated
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Meta, Rollout
+from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import to_batch
 from rlmaml.settings.advantages import AdvantageSettings
 

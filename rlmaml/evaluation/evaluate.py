@@ -15,10 +15,10 @@ from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.regions import region
 from rlmaml.base.threads import torch_threads
 from rlmaml.core.devices import move
-from rlmaml.core.inner_rule import InnerRule
 from rlmaml.core.parameters import detached, repeated
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Meta, Rollout, Tasks
+from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import Collect, episodes_of
 from rlmaml.sampling.outcomes import outcomes, task_returns
 from rlmaml.sampling.rollout import TaskEnvironment

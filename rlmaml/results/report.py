@@ -16,12 +16,12 @@ from matplotlib.figure import Figure
 from rlmaml.base.errors import UserError
 from rlmaml.core.types import Tasks
 from rlmaml.deploy.adaptable import as_policy
-from rlmaml.deploy.rules import adaptation_rule
 from rlmaml.evaluation.effects import Effects, adaptation_effects
 from rlmaml.evaluation.evaluate import Evaluation
 from rlmaml.evaluation.video import MakeScene, as_video, film_progress
 from rlmaml.results import compare
 from rlmaml.results.compare import IN_RANGE, METHODS, Comparison, MethodReturns, over_stages, problem
+from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory

@@ -5,12 +5,12 @@ from typing import Any
 from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import RandomStreams
-from rlmaml.core.gradient_rule import gradient_rule
 from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Meta, Params
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes, sizes_of
+from rlmaml.rules.gradient_rule import gradient_rule
 from rlmaml.settings.checks import option
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import check_fits, load_checkpoint

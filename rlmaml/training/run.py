@@ -19,11 +19,11 @@ from rlmaml.core.ranks import RankError
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Tasks
 from rlmaml.deploy.adaptable import as_policy
-from rlmaml.deploy.rules import adaptation_rule
 from rlmaml.evaluation.evaluate import Evaluation, evaluate
 from rlmaml.evaluation.figures import DrawEpisodes, adaptation_figure, draw_rewards
 from rlmaml.evaluation.video import MakeScene, as_video, film_progress
 from rlmaml.policies.kinds import make_policy
+from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.checks import option
 from rlmaml.settings.run import RunSettings

@@ -8,12 +8,12 @@ from rlmaml.base.random_streams import RandomStreams
 from rlmaml.base.regions import listening, region
 from rlmaml.base.threads import torch_threads
 from rlmaml.core.devices import move
-from rlmaml.core.inner_rule import InnerRule
 from rlmaml.core.parameters import detached, repeated
 from rlmaml.core.policy import Policy
 from rlmaml.core.ranks import RankError
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Meta, Params, Rollout, Tasks
+from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import episodes_of
 from rlmaml.sampling.outcomes import Outcomes, of_all_tasks, outcomes
 from rlmaml.sampling.rollout import TaskEnvironment

@@ -11,7 +11,6 @@ from torch.distributions import Categorical, Distribution, Independent, Normal
 from rlmaml.algorithms.meta_algorithm import Learner
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.advantages import normalise
-from rlmaml.core.inner_rule import InnerRule
 from rlmaml.core.parameters import as_meta, detached, flatten, meta_vector, with_task_axis
 from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, TaskSums
@@ -20,6 +19,7 @@ from rlmaml.policies.categorical import CategoricalPolicy
 from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.gru import GruPolicy
 from rlmaml.policies.sizes import Sizes
+from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.rollout import first_seen
 from rlmaml.settings.policy import GaussianSettings, PerceptronSettings, RecurrentSettings
 

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from rlmaml.algorithms.meta_algorithm import Learner, MetaAlgorithm, Report
 from rlmaml.algorithms.registry import make_meta_algorithm
-from rlmaml.core.gradient_rule import gradient_rule
 from rlmaml.core.parameters import entries
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Batch, Meta, Params
+from rlmaml.rules.gradient_rule import gradient_rule
 from rlmaml.settings.whole import Settings, configure
 from tests.rlmaml.makers import (
     adapted_batches,

@@ -96,8 +96,9 @@ class AlgorithmContract:
         return solved[name]
 
     def test_an_update_moves_the_meta_parameters_and_reports_finite_numbers(
-        self, problem: Problem, updated: Updated
+        self, checked: None, problem: Problem
     ) -> None:
+        updated = problem.update()
         assert not torch.equal(*(torch.cat([t.reshape(-1) for t in entries(m)]) for m in (problem.meta, updated.meta)))
         for part, before in zip(updated.meta, problem.meta, strict=True):
             assert list(part) == list(before)

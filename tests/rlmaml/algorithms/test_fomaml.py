@@ -1,7 +1,7 @@
 import torch
 
-from rlmaml.core.gradient_rule import gradient_rule
 from rlmaml.core.parameters import entries
+from rlmaml.rules.gradient_rule import gradient_rule
 from rlmaml.settings.whole import configure
 from tests.rlmaml.algorithms.cases import CASES, make_problem
 

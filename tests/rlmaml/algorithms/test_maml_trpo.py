@@ -12,12 +12,12 @@ from rlmaml.algorithms.meta_algorithm import Learner, replay
 from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.distributions import Distribution, detach
-from rlmaml.core.gradient_rule import GradientRule, gradient_rule
 from rlmaml.core.losses import POLICY_GRADIENTS, policy_gradient
 from rlmaml.core.parameters import detached, entries, repeated, unflatten
 from rlmaml.core.policy import Policy
 from rlmaml.core.surrogate import surrogate_losses
 from rlmaml.core.types import Batch, Meta
+from rlmaml.rules.gradient_rule import GradientRule, gradient_rule
 from rlmaml.sampling.collect import episodes_of
 from rlmaml.settings.maml_trpo import MamlTrpoSettings
 from rlmaml.settings.whole import Settings, configure

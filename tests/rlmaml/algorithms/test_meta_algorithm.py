@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from rlmaml.algorithms.meta_algorithm import REPLAY_TOLERANCE, ReplayError, check_replay, replay, replay_gaps
-from rlmaml.core.gradient_rule import GradientRule
 from rlmaml.core.losses import dice, policy_gradient
 from rlmaml.core.parameters import flatten, repeated
 from rlmaml.core.types import Meta
+from rlmaml.rules.gradient_rule import GradientRule
 from tests.rlmaml.makers import adapted_batches, gaussian_policy, learner, random_theta
 
 POLICY = gaussian_policy()

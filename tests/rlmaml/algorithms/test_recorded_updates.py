@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from rlmaml.algorithms.registry import make_meta_algorithm
-from rlmaml.core.gradient_rule import gradient_rule
 from rlmaml.core.types import Meta
+from rlmaml.rules.gradient_rule import gradient_rule
 from rlmaml.settings.whole import configure
 from tests.rlmaml.makers import adapted_batches, gaussian_policy, learner, random_theta, vector
 
@@ -16,7 +16,7 @@ RECORDED: dict[str, Any] = json.loads((Path(__file__).parent / "recorded_updates
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_an_update_is_the_recorded_one(name: str) -> None:
+def test_an_update_is_the_recorded_one(checked: None, name: str) -> None:
     # On the machine that recorded them all numbers are the same bit for bit. Other machines round differently, and ten
     # iterations of conjugate gradients with little damping make more of it: with the tasks in another order the step
     # changes by up to a tenth of "rtol" (1e-9 with one step, 2e-6 with dice and two). Nothing before them does.

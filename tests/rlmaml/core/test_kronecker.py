@@ -2,13 +2,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlmaml.core.gradient_rule import GradientRule
 from rlmaml.core.kronecker import FisherBlocks, LayerFactors, added, kronecker_inverse, rate_curvature
 from rlmaml.core.losses import likelihood_ratio, policy_gradient
 from rlmaml.core.parameters import with_task_axis
+from rlmaml.core.policy import Policy
 from rlmaml.core.surrogate import fisher_products
 from rlmaml.core.task_sums import ALONE, TaskMean, mean_over_usable
 from rlmaml.core.types import Batch, Meta, Params
+from rlmaml.rules.gradient_rule import GradientRule
 from tests.rlmaml.makers import (
     assert_same,
     categorical_policy,
@@ -18,7 +19,7 @@ from tests.rlmaml.makers import (
     vector,
 )
 
-LINEAR = {"gaussian": gaussian_policy(hidden=()), "categorical": categorical_policy(hidden=())}
+LINEAR: dict[str, Policy] = {"gaussian": gaussian_policy(hidden=()), "categorical": categorical_policy(hidden=())}
 DEEP = gaussian_policy()
 
 
@@ -29,8 +30,8 @@ def one_step(kind: str) -> tuple[Params, Batch, Tensor, TaskMean]:
     return theta, batch, batch.valid.double(), mean_over_usable(ALONE, [batch.valid])
 
 
-def blocks_of(policy: object, params: Params, batch: Batch, weights: Tensor) -> FisherBlocks:
-    found = policy.fisher_blocks(params, batch, weights)  # type: ignore[attr-defined]
+def blocks_of(policy: Policy, params: Params, batch: Batch, weights: Tensor) -> FisherBlocks:
+    found = policy.fisher_blocks(params, batch, weights)
     assert isinstance(found, FisherBlocks)
     return found
 

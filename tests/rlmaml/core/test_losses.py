@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from rlmaml.base.threads import torch_threads
-from rlmaml.core.gradient_rule import GradientRule, task_losses
 from rlmaml.core.losses import (
     POLICY_GRADIENTS,
     PolicyGradient,
@@ -19,6 +18,7 @@ from rlmaml.core.losses import (
 )
 from rlmaml.core.parameters import flatten, unflatten
 from rlmaml.core.types import Meta, Outputs, Params
+from rlmaml.rules.gradient_rule import GradientRule, task_losses
 from tests.rlmaml import tabular
 from tests.rlmaml.makers import assert_same, central_differences, vector
 from tests.rlmaml.tabular import BANDIT, CHAIN, POLICY, Process, curvature_terms, exact_batch, rational_theta

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from rlmaml.base.errors import NonFiniteError
 from rlmaml.core.distributions import Distribution, detach
-from rlmaml.core.gradient_rule import GradientRule
 from rlmaml.core.losses import log_likelihood, policy_gradient
 from rlmaml.core.parameters import flatten, unflatten, with_task_axis
 from rlmaml.core.surrogate import divergences, surrogate_losses
@@ -22,6 +21,7 @@ from rlmaml.core.trust_region import (
     trust_region_step,
 )
 from rlmaml.core.types import Meta
+from rlmaml.rules.gradient_rule import GradientRule
 from rlmaml.settings.trust_region import TrustRegionSettings
 from tests.rlmaml.makers import (
     adapted_batches,

@@ -17,9 +17,9 @@ from rlmaml.core import devices
 from rlmaml.core.types import Params
 from rlmaml.deploy import adaptable
 from rlmaml.deploy.adaptable import as_policy
-from rlmaml.deploy.rules import adaptation_rule
 from rlmaml.evaluation.evaluate import evaluate
 from rlmaml.policies.sizes import sizes_of
+from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.sampling import rollout as sampling
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint

@@ -11,13 +11,13 @@ import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
-from rlmaml.core.inner_rule import InnerRule
 from rlmaml.core.types import Meta, Outputs, Params, Rollout
 from rlmaml.deploy.adaptable import AdaptablePolicy, Driver, as_policy, load, off_policy_reason
-from rlmaml.deploy.rules import adaptation_rule
 from rlmaml.evaluation.evaluate import adapted_in_stages
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
+from rlmaml.rules.adaptation_rule import adaptation_rule
+from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import episodes_of
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
 from rlmaml.settings.whole import Settings, configure

@@ -6,9 +6,9 @@ from envs import TaskVectorEnv, make_tasks_env
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.types import Meta
 from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy
-from rlmaml.deploy.rules import adaptation_rule
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import sizes_of
+from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint
 

@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.core.types import Batch, Meta, Params, Rollout
-from rlmaml.deploy.rules import adaptation_rule
 from rlmaml.evaluation.effects import adaptation_effects
 from rlmaml.evaluation.evaluate import adapted_in_stages
+from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.sampling.collect import episodes_of, to_batch
 from rlmaml.settings.whole import Settings, configure
 from tests.rlmaml.makers import gaussian_policy, random_theta, single

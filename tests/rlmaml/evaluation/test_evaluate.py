@@ -11,8 +11,8 @@ from envs import make_tasks_env
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.core.parameters import detached, with_task_axis
 from rlmaml.core.types import Meta
-from rlmaml.deploy.rules import adaptation_rule
 from rlmaml.evaluation.evaluate import Evaluation, adapted_in_stages, at_the_worst, evaluate
+from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.sampling.collect import episodes_of, to_batch
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.training.begin import make_method

@@ -5,13 +5,13 @@ import torch
 from torch import Tensor, nn
 
 from rlmaml.base.errors import UserError
-from rlmaml.core.gradient_rule import gradient_rule
 from rlmaml.core.parameters import flatten, with_task_axis
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Meta, Params
 from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.module import MakeModule, ModulePolicy, module_maker
 from rlmaml.policies.sizes import Sizes
+from rlmaml.rules.gradient_rule import gradient_rule
 from rlmaml.settings.inner import InnerSettings
 from rlmaml.settings.policy import ModuleSettings
 from tests.rlmaml.makers import assert_same, gaussian_policy, random_batch, random_task_params, random_theta

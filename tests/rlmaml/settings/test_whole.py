@@ -172,6 +172,7 @@ def other_values(settings: Settings) -> Iterator[tuple[str, Any]]:
         "observation_scales": (2.0,),
         "hidden": (3,),
         "outer_step": "adam",
+        "preconditioner": "none",
     }
     for name, value in settings.flat().items():
         if name in ("algorithm", "policy"):

@@ -33,7 +33,9 @@ def checkpoint() -> Checkpoint:
     params = gaussian_policy(hidden=(5, 4)).init(7)
     rates = {name: torch.arange(2.0) - index for index, name in enumerate(params)}
     state = {"step": torch.tensor(3.0), "moments/layer0.weight": torch.randn(3, 3), "counts": torch.tensor([1, 2])}
-    run = configure("maml-trpo", hidden=(5, 4), seed=3, learn_step_sizes=True, inner_step_sizes=(0.1, 0.05))
+    run = configure(
+        "maml-trpo", hidden=(5, 4), seed=3, learn_step_sizes=True, inner_step_sizes=(0.1, 0.05), damping=1e-5
+    )
     return Checkpoint(Meta(params, rates), 12, run, Sizes(3, 2), state, steps_taken=2)
 
 

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlmaml.base.random_streams import RandomStreams
-from rlmaml.core.inner_rule import StepJacobian
 from rlmaml.core.losses import POLICY_GRADIENTS, InnerLoss, policy_gradient
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Meta, Params
+from rlmaml.rules.inner_rule import StepJacobian
 from rlmaml.settings.inner import InnerSettings
 
 

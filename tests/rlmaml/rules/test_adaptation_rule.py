@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 
 from rlmaml.base.errors import UserError
-from rlmaml.core.gradient_rule import gradient_rule
-from rlmaml.core.trust_region_rule import TrustRegionRule
-from rlmaml.deploy.rules import adaptation_rule
+from rlmaml.rules.adaptation_rule import adaptation_rule
+from rlmaml.rules.gradient_rule import gradient_rule
+from rlmaml.rules.trust_region_rule import TrustRegionRule
 from rlmaml.settings.trust_region import TrustRegionSettings
 from rlmaml.settings.whole import configure
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlmaml.core.gradient_rule import GradientRule, gradient_rule, task_losses
 from rlmaml.core.losses import POLICY_GRADIENTS, InnerLoss, dice, likelihood_ratio, log_likelihood, policy_gradient
 from rlmaml.core.parameters import as_meta, flatten, meta_vector, unflatten, with_task_axis
 from rlmaml.core.types import Adaptation, Batch, Meta, Outputs, Params
 from rlmaml.policies.gaussian import GaussianPolicy
+from rlmaml.rules.gradient_rule import GradientRule, gradient_rule, task_losses
 from rlmaml.settings.inner import DifferentiatedInnerSettings, InnerSettings
 from tests.rlmaml.makers import (
     assert_same,

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rlmaml.core.inner_rule import StepJacobian
 from rlmaml.core.kronecker import added, kronecker_inverse, rate_curvature
 from rlmaml.core.parameters import as_meta, entries
 from rlmaml.core.policy import Policy
@@ -20,6 +19,7 @@ from rlmaml.core.surrogate import fisher_products
 from rlmaml.core.task_sums import TaskMean
 from rlmaml.core.trust_region import Metric
 from rlmaml.core.types import Meta, Params
+from rlmaml.rules.inner_rule import StepJacobian
 from rlmaml.settings.trust_region import TrustRegionSettings
 
 

@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlmaml.core.adapted_fisher import SeenStage, adapted_fisher, summed_over_tasks
 from rlmaml.core.distributions import detach
-from rlmaml.core.gradient_rule import GradientRule
 from rlmaml.core.losses import dice, policy_gradient
 from rlmaml.core.parameters import detached, entries, meta_vector, repeated
 from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, mean_over_usable
 from rlmaml.core.trust_region import step_weights
 from rlmaml.core.types import Adaptation, Meta, Params
+from rlmaml.rules.adapted_fisher import SeenStage, adapted_fisher, summed_over_tasks
+from rlmaml.rules.gradient_rule import GradientRule
 from tests.rlmaml.makers import (
     adapted_batches,
     assert_same,

@@ -9,8 +9,8 @@ from rlmaml.base.threads import torch_threads
 from rlmaml.core.distributions import detach
 from rlmaml.core.policy import Policy
 from rlmaml.core.surrogate import divergences, surrogate_losses
-from rlmaml.core.trust_region_rule import TrustRegionRule
 from rlmaml.core.types import Adaptation, Batch, Meta, Params
+from rlmaml.rules.trust_region_rule import TrustRegionRule
 from rlmaml.settings.trust_region import TrustRegionSettings
 from tests.rlmaml.makers import (
     assert_same,

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.base.threads import torch_threads
-from rlmaml.core.adapted_fisher import SeenStage, metric_of
-from rlmaml.core.inner_rule import StepJacobian
 from rlmaml.core.parameters import flatten, unflatten, with_task_axis
 from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, mean_over_usable
 from rlmaml.core.trust_region import Metric, Played, step_weights, trust_region_step
 from rlmaml.core.types import Adaptation, Batch, Meta, Params
+from rlmaml.rules.adapted_fisher import SeenStage, metric_of
+from rlmaml.rules.inner_rule import StepJacobian
 from rlmaml.settings.trust_region import TrustRegionSettings
 
 

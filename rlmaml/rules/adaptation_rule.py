@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from rlmaml.core.gradient_rule import gradient_rule
-from rlmaml.core.inner_rule import InnerRule
-from rlmaml.core.trust_region_rule import TrustRegionRule
+from rlmaml.rules.gradient_rule import gradient_rule
+from rlmaml.rules.inner_rule import InnerRule
+from rlmaml.rules.trust_region_rule import TrustRegionRule
 from rlmaml.settings.trust_region import TrustRegionSettings, check_trust_region
 from rlmaml.settings.whole import Settings
 
