@@ -14,9 +14,9 @@ from rlmaml.base.errors import UserError
 def run_command(command: Callable[[], None]) -> None:
     """Run a script's main function; a user's mistake ends it with one sentence on stderr and exit code 2.
 
-    An interrupt (Ctrl-C or SIGTERM) ends it with exit code 130. It must be called before torch is first imported: it asks
-    MKL, unless the user asks for something else, to round a task alone as in a batch of tasks, so that any number of
-    processes gives the same bits.
+    An interrupt (Ctrl-C or SIGTERM) ends it with exit code 130. It must be called before torch is first imported: it
+    asks MKL, unless the user asks for something else, to round a task alone as in a batch of tasks, so that any number
+    of processes gives the same bits.
     """
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
