@@ -35,7 +35,7 @@ check: lint types test ## Everything a change must pass
 benchmark: setup ## Time a meta-iteration of 2-D navigation (on an idle machine)
 	$(BIN)/python scripts/benchmark.py Navigation2D-v0
 
-results: setup ## Regenerate the numbers of RESULTS.md (three seeds, minutes each)
+results: setup ## Regenerate the first table of RESULTS.md (three seeds, minutes each)
 	for seed in 0 1 2; do $(BIN)/python scripts/train_nav.py --seed $$seed --resume || exit 1; done
 	$(BIN)/python scripts/summarise.py runs/Navigation2D-v0-finn2017-seed0 runs/Navigation2D-v0-finn2017-seed1 runs/Navigation2D-v0-finn2017-seed2
 
