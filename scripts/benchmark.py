@@ -32,8 +32,8 @@ class Options:
     """Tasks per meta-iteration."""
     num_episodes: Annotated[int, tyro.conf.arg(name="episodes")] = 20
     """Episodes per task before each inner step, and again after the last."""
-    horizon: int = 100
-    """Steps after which an episode is cut."""
+    horizon: int | None = None
+    """Steps after which an episode is cut; by default as many as the variant's data sheet says."""
     inner_steps: int = 1
     """Inner gradient steps per task."""
     hidden: tuple[int, ...] = (64, 64)

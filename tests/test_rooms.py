@@ -100,7 +100,7 @@ def test_no_two_files_of_the_package_define_a_function_of_one_name() -> None:
 
 def test_public_functions_of_the_mathematics_take_neither_a_config_nor_a_clock() -> None:
     seen = 0
-    for room in ("core", "policies", "algorithms", "sampling"):
+    for room in ("core", "rules", "policies", "algorithms", "sampling"):
         package = import_module(f"rlmaml.{room}")
         for module in pkgutil.iter_modules(package.__path__, f"rlmaml.{room}."):
             for name, value in vars(import_module(module.name)).items():

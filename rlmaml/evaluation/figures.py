@@ -33,12 +33,13 @@ def adaptation_figure(
     figure = Figure(figsize=(3 * num_tasks, 3.4), layout="constrained")
     all_axes = figure.subplots(1, num_tasks, squeeze=False)[0]
     last = len(rollouts) - 1
+    shown = [(0, BEFORE, "before")] + ([(last, AFTER, f"after {last} inner step(s)")] if last else [])
     for index, axes in enumerate(all_axes):
         task = {name: values[index] for name, values in tasks.items()}
-        for step, color, label in ((0, BEFORE, "before"), (last, AFTER, f"after {last} inner step(s)")):
+        for step, color, label in shown:
             draw(axes, task, shown_episodes(rollouts[step], index, num_episodes), color=color, label=label)
-        before, after = (float(rollouts[step].returns[index].nanmean()) for step in (0, last))
-        axes.set_title(f"return {before:.1f} → {after:.1f}", fontsize=10)
+        means = [f"{float(rollouts[step].returns[index].nanmean()):.1f}" for step, _, _ in shown]
+        axes.set_title(f"return {' → '.join(means)}", fontsize=10)
     handles, labels = all_axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return figure

@@ -19,7 +19,8 @@ class TrustRegionSettings:
     damping: float = 0.01
     """Multiple of the identity added to the curvature."""
     cg_iterations: int = 3
-    """Conjugate-gradient iterations per meta-update."""
+    """Conjugate-gradient iterations per meta-update; policies without Kronecker factors (gru, FILE.py:NAME) need 10 or
+    more."""
     preconditioner: Preconditioner = "kronecker"
     """What conjugate gradients are preconditioned by: Kronecker factors of the policy's layers (where its kind has
     them), or none."""

@@ -27,11 +27,18 @@ class Settings:
     network: Any
 
     def __post_init__(self) -> None:
-        """Check what one owner's settings ask of another's.
+        """Check what one owner's settings ask of another's, and that the method is the one that its name says.
 
         Raises:
             UserError: names the option, what was received and what is legal.
         """
+        for name, value in find_method(self.algorithm).defaults.items():
+            received = self.flat()[name]
+            if received != value:
+                raise UserError(
+                    f"{option(name)} is {received!r}, but --algorithm {self.algorithm} stands for {value!r}. Choose "
+                    "another --algorithm."
+                )
         if hasattr(self.outer, "check_with"):
             self.outer.check_with(self.inner)
 
@@ -74,11 +81,7 @@ class Settings:
         return self.changed(**{name: value for name, value in plain.items() if self.has(name)})
 
     def _owners(self) -> dict[str, str]:
-        return {
-            field.name: owner
-            for owner, kind in owner_classes(self.algorithm, self.policy).items()
-            for field in dataclasses.fields(kind)
-        }
+        return _owners_of(self.algorithm, self.policy)
 
 
 def owner_classes(algorithm: str, policy: str) -> dict[str, type[Any]]:
@@ -103,13 +106,20 @@ def configure(algorithm: str = "maml-trpo", policy: str = "gaussian", **options:
     Raises:
         UserError: there is no such method, kind or field, or a value is illegal.
     """
-    classes = owner_classes(algorithm, policy)
-    fresh = Settings(algorithm, policy, **{owner: kind() for owner, kind in classes.items()})
-    return fresh.changed(**find_method(algorithm).defaults).changed(**options)
+    owned: dict[str, dict[str, Any]] = {owner: {} for owner in owner_classes(algorithm, policy)}
+    owners = _owners_of(algorithm, policy)
+    for name, value in {**find_method(algorithm).defaults, **options}.items():
+        if name not in owners:
+            raise UserError(_unknown(algorithm, policy, name, list(owners)))
+        owned[owners[name]][name] = value
+    parts = {owner: kind(**owned[owner]) for owner, kind in owner_classes(algorithm, policy).items()}
+    return Settings(algorithm, policy, **parts)
 
 
 def as_method(settings: Settings, algorithm: str, policy: str) -> Settings:
     """The settings of another method or policy kind that agree with these wherever both have a field.
+
+    Inner steps that the method cannot do without are its own where these have none.
 
     Raises:
         UserError: there is no such method or kind.
@@ -118,7 +128,12 @@ def as_method(settings: Settings, algorithm: str, policy: str) -> Settings:
         return settings
     names = {field.name for kind in owner_classes(algorithm, policy).values() for field in dataclasses.fields(kind)}
     shared = {name: value for name, value in settings.flat().items() if name in names}
-    return configure(algorithm, policy, **shared | dict(find_method(algorithm).defaults))
+    shared |= find_method(algorithm).defaults
+    try:
+        return configure(algorithm, policy, **shared)
+    except UserError:
+        own = {field.name for field in dataclasses.fields(find_method(algorithm).inner)}
+        return configure(algorithm, policy, **{name: value for name, value in shared.items() if name not in own})
 
 
 def to_json(settings: Settings) -> str:
@@ -180,6 +195,15 @@ def check_resumable(stored: Settings, requested: Settings) -> None:
             f"The run to resume has another configuration: {'; '.join(differing)}. "
             "Repeat its options, or start a new run with another --run-dir."
         )
+
+
+def _owners_of(algorithm: str, policy: str) -> dict[str, str]:
+    """Field -> its owner, for a method and a policy kind."""
+    return {
+        field.name: owner
+        for owner, kind in owner_classes(algorithm, policy).items()
+        for field in dataclasses.fields(kind)
+    }
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

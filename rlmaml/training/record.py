@@ -145,7 +145,9 @@ class Recorder(AbstractContextManager["Recorder"]):
                 if value is not None:
                     self._writer.add_scalar(name, value, report.iteration)
         first, last = report.outcomes[0], report.outcomes[-1]
-        shown = {"before": f"{first.mean_return:.1f}", "after": f"{last.mean_return:.1f}"}
+        shown = {"before": f"{first.mean_return:.1f}"}
+        if len(report.outcomes) > 1:
+            shown[f"after_{len(report.outcomes) - 1}"] = f"{last.mean_return:.1f}"
         if "update/kl" in numbers:
             shown["kl"] = f"{numbers['update/kl']:.4f}"
         unstable = max(seen.share_unstable for seen in report.outcomes)

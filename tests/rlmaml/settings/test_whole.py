@@ -70,6 +70,10 @@ def test_json_brings_back_the_same_settings(algorithm: str, policy: str) -> None
         ({"observation_scales": (1.0, 0.0)}, "--observation-scales is (1.0, 0.0); it must be finite numbers above 0"),
         ({"device": "gpu"}, "--device is 'gpu'; it must be cpu, cuda or cuda:N."),
         ({"rollout_device": "tpu"}, "--rollout-device is 'tpu'; it must be cpu, cuda or cuda:N."),
+        (
+            {"algorithm": "fomaml", "first_order": False},
+            "--first-order is False, but --algorithm fomaml stands for True",
+        ),
         ({"algorithm": "magic"}, "--algorithm is 'magic'; it must be one of maml-trpo, fomaml, reptile."),
         ({"policy": "oracle"}, "--policy is 'oracle'; it must be one of gaussian, categorical, gru, or FILE.py:NAME"),
         ({"policy": "gru", "memory": 0}, "--memory is 0"),
@@ -136,6 +140,11 @@ def test_the_settings_of_another_method_agree_wherever_both_have_a_field() -> No
     assert as_method(start, "maml-trpo", "gaussian") is start
 
 
+def test_a_method_that_needs_inner_steps_has_its_own_where_others_have_none() -> None:
+    reptile = as_method(configure(inner_steps=0, stage_weights=(1.0,), hidden=(5,)), "reptile", "gaussian")
+    assert (reptile.inner.inner_steps, reptile.network.hidden) == (1, (5,))
+
+
 def test_the_last_inner_step_size_serves_all_further_steps() -> None:
     inner = configure(inner_steps=2, inner_step_sizes=(0.3, 0.2)).inner
     assert inner.step_sizes(4) == (0.3, 0.2, 0.2, 0.2)
@@ -175,7 +184,7 @@ def other_values(settings: Settings) -> Iterator[tuple[str, Any]]:
         "preconditioner": "none",
     }
     for name, value in settings.flat().items():
-        if name in ("algorithm", "policy"):
+        if name in ("algorithm", "policy", *METHODS[settings.algorithm].defaults):
             continue
         if name in special:
             yield name, special[name]

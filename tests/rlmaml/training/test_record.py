@@ -115,7 +115,7 @@ def test_the_bar_shows_returns_divergence_and_the_share_that_failed(
         recorder.write(POLICY, THETA, seen)
     bar = capsys.readouterr().err.splitlines()[-1]
     assert f"before={seen.outcomes[0].mean_return:.1f}" in bar
-    assert f"after={seen.outcomes[1].mean_return:.1f}" in bar
+    assert f"after_1={seen.outcomes[1].mean_return:.1f}" in bar
     assert f"kl={seen.update.numbers()['kl']:.4f}" in bar
     assert "unstable=17 %" in bar
 
