@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from rlmaml.base.errors import UserError
 from rlmaml.core.parameters import entries
 from rlmaml.rules.gradient_rule import gradient_rule
 from rlmaml.settings.whole import configure
@@ -17,9 +19,11 @@ def test_the_method_is_what_its_option_says_bit_for_bit() -> None:
     assert ours.report == theirs.report
 
 
-def test_the_option_taken_back_is_maml() -> None:
+def test_without_its_option_it_would_be_maml_and_so_is_refused() -> None:
     problem = make_problem("fomaml")
-    whole = problem.settings.changed(first_order=False)
+    with pytest.raises(UserError, match="--first-order is False, but --algorithm fomaml stands for True"):
+        problem.settings.changed(first_order=False)
+    whole = configure("maml-trpo", **{"inner_step_sizes": (0.5, 0.3), **CASES["fomaml"].options})
     learner = problem.learner._replace(rule=gradient_rule(whole.inner))
     ours, theirs = problem.update(), problem._replace(learner=learner).update()
     steps = [
