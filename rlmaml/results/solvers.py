@@ -119,29 +119,28 @@ def two_samples(
     env: Any, method: MetaLearner, meta: Meta, settings: Settings, draw: int
 ) -> tuple[list[Batch], list[Batch], dict[str, float]]:
     """The data of every stage twice: the second time under the policies of the first. And the seconds of the first."""
-    run, streams = settings.run, RandomStreams(draw, Phase.EVALUATION)
-    again = RandomStreams(draw, Phase.EVALUATION, iteration=1)
-    tasks = range(run.num_tasks)
-    env.set_tasks(env.sample_tasks(run.num_tasks, streams.task_seeds(run.num_tasks)))
-    collect, collect_again = (
-        episodes_of(env, method.policy, settings.advantages, own, tasks, run.rollout_device) for own in (streams, again)
-    )
-    per_task = Meta(*(detached(part) for part in repeated(meta, run.num_tasks)))
-    first: list[Batch] = []
-    second: list[Batch] = []
-    with torch_threads(run.threads), listening() as seconds:
+    streams, again = (RandomStreams(draw, Phase.EVALUATION, iteration) for iteration in (0, 1))
+    num_tasks = settings.run.num_tasks
+    env.set_tasks(env.sample_tasks(num_tasks, streams.task_seeds(num_tasks)))
+    with listening() as seconds:
+        first = sample_stages(env, method, meta, settings, streams)
+    return first, sample_stages(env, method, meta, settings, again), dict(seconds)
+
+
+def sample_stages(env: Any, method: MetaLearner, meta: Meta, settings: Settings, streams: RandomStreams) -> list[Batch]:
+    """The data of every stage on the environment's current tasks."""
+    run, tasks = settings.run, range(settings.run.num_tasks)
+    collect = episodes_of(env, method.policy, settings.advantages, streams, tasks, run.rollout_device)
+    per_task = Meta(*(detached(part) for part in repeated(meta, len(tasks))))
+    stages: list[Batch] = []
+    with torch_threads(run.threads):
         adaptation = method.rule.begin(per_task)
         for k in range(method.rule.steps + 1):
-            first.append(collect(adaptation.params, k).data)
+            stages.append(collect(adaptation.params, k).data)
             if k < method.rule.steps:
                 with region("adapt"):
-                    adaptation = method.rule.step(method.policy, per_task, adaptation, first[k], k)
-    adaptation = method.rule.begin(per_task)
-    for k in range(method.rule.steps + 1):
-        second.append(collect_again(adaptation.params, k).data)
-        if k < method.rule.steps:
-            adaptation = method.rule.step(method.policy, per_task, adaptation, second[k], k)
-    return first, second, dict(seconds)
+                    adaptation = method.rule.step(method.policy, per_task, adaptation, stages[k], k)
+    return stages
 
 
 def solver_table(outcomes: Sequence[Outcome]) -> str:
