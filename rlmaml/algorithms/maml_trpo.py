@@ -8,19 +8,16 @@ The step is the natural gradient in the metric of the stages' KL, seen through t
 allows, followed by a line search that adapts anew at every candidate.
 """
 
-import math
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from rlmaml.algorithms.meta_algorithm import Learner, replay, replay_gaps
+from rlmaml.algorithms.meta_algorithm import Learner, Replayed, replay, replay_gaps
 from rlmaml.base.regions import region
-from rlmaml.core.parameters import as_meta, detached, entries, meta_vector, repeated
-from rlmaml.core.surrogate import replay_gap
+from rlmaml.core.parameters import as_meta, detached, entries, for_every_task, meta_vector, repeated
 from rlmaml.core.task_sums import TaskMean, largest, mean_over_usable
 from rlmaml.core.trust_region import (
     Metric,
@@ -81,13 +78,13 @@ class MamlTrpo:
             return meta, state, TrustRegionReport(*nothing[1:], replay_gap=0.0, tasks_left_out=left_out)
 
         with region("gradient"):
-            played, params = self._play(learner, meta, stages, create_graph=True)
-            gap = largest(learner.sums, self._gaps(learner, played, params, stages))
+            played, replayed = self._play(learner, meta, stages, create_graph=True)
+            gap = largest(learner.sums, replay_gaps(replayed.outputs, stages))
         done = trust_region_step(
             meta_vector(meta),
             played,
             lambda point: self._play(learner, as_meta(point, meta), stages, create_graph=False)[0],
-            lambda: self._metric(learner, meta, params, stages, mean),
+            lambda: self._metric(learner, meta, replayed.adaptations, stages, mean),
             self.settings,
             mean,
         )
@@ -109,21 +106,21 @@ class MamlTrpo:
 
     def _play(
         self, learner: Learner, meta: Meta, stages: Sequence[Batch], *, create_graph: bool
-    ) -> tuple[Played, list[Params]]:
+    ) -> tuple[Played, Replayed]:
         """Adapt from ``meta`` to every task, and act with every stage that counts on its own episodes."""
         points = repeated(meta, len(stages[0].valid))
-        params = replay(learner, points, stages[:-1], create_graph=create_graph)
+        replayed = replay(learner, points, stages, create_graph=create_graph)
         counted = self._counted(stages)
         played = Played(
             points=entries(points),
-            policies=[learner.policy.unroll(params[k], stages[k])[0].distribution for k, _ in counted],
+            policies=[replayed.outputs[k].distribution for k, _ in counted],
             batches=[stages[k] for k, _ in counted],
             weights=[weight for _, weight in counted],
         )
-        return played, params
+        return played, replayed
 
     def _metric(
-        self, learner: Learner, meta: Meta, params: Sequence[Params], stages: Sequence[Batch], mean: TaskMean
+        self, learner: Learner, meta: Meta, adaptations: Sequence[Adaptation], stages: Sequence[Batch], mean: TaskMean
     ) -> Metric:
         """The Hessian of the mean KL at ``meta``, on the states of a fraction of the episodes.
 
@@ -131,39 +128,24 @@ class MamlTrpo:
         bends, ``jacobian_fraction`` says: on all of them the Hessian is exact.
         """
 
-        def few(fraction: float, batch: Batch) -> Batch:
-            return first_episodes(batch, math.ceil(fraction * batch.valid.shape[1]))
-
         seen: list[SeenStage | None] = []
         weights = self.settings.weights(len(stages) - 1)
-        for own, batch, weight in zip(params, stages, weights, strict=True):
-            states = few(self.settings.curvature_fraction, batch)
-            seen.append(SeenStage(detached(own), states, step_weights(states, weight, mean)) if weight > 0 else None)
-        points = Meta(*(detached(part) for part in repeated(meta, len(stages[0].valid))))
+        for own, batch, weight in zip(adaptations, stages, weights, strict=True):
+            states, params = first_episodes(batch, self.settings.curvature_fraction), detached(own.params)
+            seen.append(SeenStage(params, states, step_weights(states, weight, mean)) if weight > 0 else None)
+        points = for_every_task(meta, len(stages[0].valid))
         jacobians = [
             learner.rule.jacobian(
                 learner.policy,
                 points,
-                Adaptation(detached(own)),
-                batch,
+                before,
+                after,
                 k,
-                bends_on=centred(few(fraction, batch)) if (fraction := self.settings.jacobian_fraction) else None,
+                bends_on=centred(first_episodes(batch, share)) if (share := self.settings.jacobian_fraction) else None,
             )
-            for k, (own, batch) in enumerate(zip(params, stages[:-1], strict=False))
+            for k, ((before, after), batch) in enumerate(zip(itertools.pairwise(adaptations), stages[:-1], strict=True))
         ]
         return metric_of(learner.policy, seen, jacobians, weights, meta, self.settings, mean)
-
-    def _gaps(
-        self, learner: Learner, played: Played, params: Sequence[Params], stages: Sequence[Batch]
-    ) -> Float[Tensor, " task"]:
-        """How far the replayed policies of every stage are from those that sampled; most are at hand already."""
-        at_hand = {k for k, _ in self._counted(stages)}
-        others = [k for k in range(len(stages)) if k not in at_hand]
-        with torch.no_grad():
-            gaps = [replay_gap(policy, batch) for policy, batch in zip(played.policies, played.batches, strict=True)]
-        if others:
-            gaps.append(replay_gaps(learner, [params[k] for k in others], [stages[k] for k in others]))
-        return torch.stack(gaps).amax(0)
 
 
 def centred(batch: Batch) -> Batch:

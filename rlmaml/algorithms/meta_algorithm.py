@@ -12,7 +12,7 @@ from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.policy import Policy
 from rlmaml.core.surrogate import replay_gap
 from rlmaml.core.task_sums import TaskSums
-from rlmaml.core.types import Adaptation, Meta, Params
+from rlmaml.core.types import Adaptation, Meta, Outputs, Params
 from rlmaml.rules.inner_rule import InnerRule
 
 REPLAY_TOLERANCE = 0.01
@@ -75,32 +75,40 @@ class MetaAlgorithm(Protocol):
         """
 
 
-def replay(learner: Learner, points: Meta, stages: Sequence[Any], *, create_graph: bool) -> list[Params]:
-    """Task parameters before the first inner step, after it, …, after the last, adapted anew on the same data.
+class Replayed(NamedTuple):
+    """Adaptation taken anew on the same data."""
+
+    adaptations: list[Adaptation]
+    """Before the first inner step, after it, …, after the last."""
+    outputs: list[Outputs]
+    """What the policies of every stage that has data say to it."""
+
+
+def replay(learner: Learner, points: Meta, stages: Sequence[Any], *, create_graph: bool) -> Replayed:
+    """Adapt anew on the same data. The policy of every stage acts once, for the inner step and for whoever reads on.
 
     Args:
         learner: policy and inner rule.
         points: meta-parameters with a task axis: leaves to which derivatives are taken.
-        stages: data of one stage for every inner step.
+        stages: data of one stage for every inner step, and, where there is any, of the last stage.
         create_graph: whether derivatives with respect to ``points`` pass through the steps.
     """
-    adaptation: Adaptation = learner.rule.begin(points)
-    params = [adaptation.params]
+    policy, rule = learner.policy, learner.rule
+    adaptations, outputs = [rule.begin(points)], []
     for k, data in enumerate(stages):
-        adaptation = learner.rule.step(
-            learner.policy, points, adaptation, data, k, learner.streams, create_graph=create_graph
-        )
-        params.append(adaptation.params)
-    return params
+        own = adaptations[k]
+        said = None
+        if k < rule.steps:
+            adaptations.append(rule.step(policy, points, own, data, k, learner.streams, create_graph=create_graph))
+            said = adaptations[-1].outputs
+        outputs.append(policy.unroll(own.params, data)[0] if said is None else said)
+    return Replayed(adaptations, outputs)
 
 
-def replay_gaps(learner: Learner, params: Sequence[Params], stages: Sequence[Any]) -> Float[Tensor, " task"]:
+def replay_gaps(outputs: Sequence[Outputs], stages: Sequence[Any]) -> Float[Tensor, " task"]:
     """Largest ``|log π_replayed − log π_sampled|`` of every task over these stages, in nats."""
     with torch.no_grad():
-        gaps = [
-            replay_gap(learner.policy.unroll(each, data)[0].distribution, data)
-            for each, data in zip(params, stages, strict=True)
-        ]
+        gaps = [replay_gap(said.distribution, data) for said, data in zip(outputs, stages, strict=True)]
     return torch.stack(gaps).amax(0)
 
 

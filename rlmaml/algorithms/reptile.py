@@ -68,10 +68,11 @@ class Reptile:
             return meta, state, ReptileReport(0.0, 0.0, 0.0, left_out)
         with region("adapt_again"):
             points = repeated(meta, len(stages[0].valid))
-            params = [detached(stage) for stage in replay(learner, points, stages, create_graph=False)]
-            gap = largest(learner.sums, replay_gaps(learner, params[:-1], stages))
+            replayed = replay(learner, points, stages, create_graph=False)
+            gap = largest(learner.sums, replay_gaps(replayed.outputs, stages))
+            params = detached(replayed.adaptations[-1].params)
         with region("outer_step"):
-            moved = [_counted(params[-1][name] - params[0][name], mean.usable) for name in meta.params]
+            moved = [_counted(params[name] - theta, mean.usable) for name, theta in meta.params.items()]
             towards = mean.total(moved) / mean.num_usable
             if not towards.isfinite().all():
                 raise NonFiniteError("The adapted parameters", "the inner step sizes are too large for these rewards")

@@ -52,6 +52,11 @@ def repeated(meta: Meta, num_tasks: int) -> Meta:
     return Meta(with_task_axis(meta.params, num_tasks), with_task_axis(meta.rates, num_tasks))
 
 
+def for_every_task(meta: Meta, num_tasks: int) -> Meta:
+    """Meta-parameters along a new leading task axis, where no gradient is asked for."""
+    return Meta(*(detached(part) for part in repeated(meta, num_tasks)))
+
+
 def detached(params: Params) -> Params:
     """The same values, cut from the graph that made them."""
     return {name: tensor.detach() for name, tensor in params.items()}

@@ -4,6 +4,7 @@ Axis order is always ``task episode time feature``. Tensors are rectangular: an 
 padded, and ``valid`` says which steps count.
 """
 
+import math
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy.typing as npt
@@ -37,6 +38,8 @@ class Adaptation(NamedTuple):
     """Task parameters, with a leading task axis."""
     state: Any = ()
     """What the inner rule remembers between its steps; ``()`` for gradient rules."""
+    outputs: Any = None
+    """What the policy said to the data of the step that led here, before it; None where the rule did not ask it."""
 
 
 class Seen(NamedTuple):
@@ -111,6 +114,8 @@ class Stage(NamedTuple):
     """The episodes it was made of, for whoever reports on them."""
 
 
-def first_episodes(batch: Batch, count: int) -> Batch:
-    """The first ``count`` episodes of every task."""
-    return batch if count >= batch.valid.shape[1] else Batch(*(field[:, :count] for field in batch))
+def first_episodes(batch: Batch, share: float) -> Batch:
+    """The first episodes of every task: a share of them in [0, 1], rounded up to whole ones."""
+    total = batch.valid.shape[1]
+    count = math.ceil(round(share * total, 9))  # 0.55 × 20 is a little more than 11 in floating point
+    return batch if count >= total else Batch(*(field[:, :count] for field in batch))

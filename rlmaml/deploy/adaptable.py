@@ -17,7 +17,7 @@ from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.threads import torch_threads
 from rlmaml.core.devices import move
 from rlmaml.core.distributions import Distribution, Gaussian
-from rlmaml.core.parameters import detached, repeated
+from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Carry, Meta, Params, Seen
 from rlmaml.policies.kinds import make_policy
@@ -142,7 +142,7 @@ class AdaptablePolicy:
         if reason := off_policy_reason(self, episodes):
             warnings.warn(f"The episodes were not produced by this policy: {reason}", stacklevel=2)
         rule = adaptation_rule(self.settings, trust_region)
-        per_task = Meta(*(detached(part) for part in repeated(self.meta, 1)))
+        per_task = for_every_task(self.meta, 1)
         before = rule.begin(per_task) if not self.steps_taken else Adaptation(per_task.params)
         sampled = as_rollout(episodes)
         if episodes.log_probs is None:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rlmaml.core.parameters import detached, repeated
+from rlmaml.core.parameters import detached, for_every_task
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Meta, Rollout
 from rlmaml.rules.inner_rule import InnerRule
@@ -38,7 +38,7 @@ def adaptation_effects(
         advantages: how rewards became advantages.
         rollouts: the evaluation's, of every stage; two at least.
     """
-    per_task = Meta(*(detached(part) for part in repeated(meta, len(rollouts[0].valid))))
+    per_task = for_every_task(meta, len(rollouts[0].valid))
     adaptation = rule.begin(per_task)
     stages = [adaptation.params]
     for k, sampled in enumerate(rollouts[:-1]):

@@ -15,7 +15,7 @@ from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.regions import region
 from rlmaml.base.threads import torch_threads
 from rlmaml.core.devices import move
-from rlmaml.core.parameters import detached, repeated
+from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Meta, Rollout, Tasks
 from rlmaml.rules.inner_rule import InnerRule
@@ -160,7 +160,7 @@ def adapted_in_stages(
         steps: number of steps.
         device: where the steps are computed.
     """
-    per_task = Meta(*(detached(part) for part in repeated(meta, num_tasks)))
+    per_task = for_every_task(meta, num_tasks)
     adaptation = rule.begin(per_task)
     for k in range(steps + 1):
         stage = collect(adaptation.params, k)

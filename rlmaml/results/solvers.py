@@ -10,7 +10,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.regions import listening, region
 from rlmaml.base.threads import torch_threads
-from rlmaml.core.parameters import detached, repeated
+from rlmaml.core.parameters import for_every_task
 from rlmaml.core.types import Batch, Meta
 from rlmaml.sampling.collect import episodes_of
 from rlmaml.settings.whole import Settings
@@ -131,7 +131,7 @@ def sample_stages(env: Any, method: MetaLearner, meta: Meta, settings: Settings,
     """The data of every stage on the environment's current tasks."""
     run, tasks = settings.run, range(settings.run.num_tasks)
     collect = episodes_of(env, method.policy, settings.advantages, streams, tasks, run.rollout_device)
-    per_task = Meta(*(detached(part) for part in repeated(meta, len(tasks))))
+    per_task = for_every_task(meta, len(tasks))
     stages: list[Batch] = []
     with torch_threads(run.threads):
         adaptation = method.rule.begin(per_task)

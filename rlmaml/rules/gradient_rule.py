@@ -11,14 +11,18 @@ from torch import Tensor
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.losses import POLICY_GRADIENTS, InnerLoss, policy_gradient
 from rlmaml.core.policy import Policy
-from rlmaml.core.types import Adaptation, Meta, Params
+from rlmaml.core.types import Adaptation, Meta, Outputs, Params
 from rlmaml.rules.inner_rule import StepJacobian
 from rlmaml.settings.inner import InnerSettings
 
 
 def task_losses(policy: Policy, params: Params, data: Any, loss: InnerLoss) -> Float[Tensor, " task"]:
     """``loss`` of every task on its own data, at its own parameters."""
-    outputs, _ = policy.unroll(params, data)
+    return losses_of(policy.unroll(params, data)[0], data, loss)
+
+
+def losses_of(outputs: Outputs, data: Any, loss: InnerLoss) -> Float[Tensor, " task"]:
+    """``loss`` of every task, from what its policy says to its data."""
     losses: Tensor = torch.func.vmap(loss)(outputs, data)
     return losses
 
@@ -73,45 +77,44 @@ class GradientRule:
         One backward pass serves all tasks, because task i's loss depends on row i of the parameters alone.
         """
         params = adaptation.params
-        create_graph = create_graph and not self.first_order
         points = params if create_graph else {name: p.detach().requires_grad_() for name, p in params.items()}
         names = self._adapting(params)
         with torch.enable_grad():
-            total = task_losses(policy, points, data, self.loss).sum()
+            outputs, _ = policy.unroll(points, data)
             gradients = torch.autograd.grad(
-                total, [points[name] for name in names], create_graph=create_graph, materialize_grads=True
+                losses_of(outputs, data, self.loss).sum(),
+                [points[name] for name in names],
+                create_graph=create_graph and not self.first_order,
+                retain_graph=create_graph,
+                materialize_grads=True,
             )
         moved = {
             name: params[name] - self._size(meta, params, name, k) * gradient
             for name, gradient in zip(names, gradients, strict=True)
         }
-        return Adaptation(params | moved)
+        return Adaptation(params | moved, outputs=outputs)
 
     def jacobian(
-        self, policy: Policy, meta: Meta, adaptation: Adaptation, data: Any, k: int, *, bends_on: Any | None
+        self, policy: Policy, meta: Meta, before: Adaptation, after: Adaptation, k: int, *, bends_on: Any | None
     ) -> StepJacobian:
         """``dφ_{k+1} = (I − α H) dφ_k − g dα`` and its transpose, H and g being Hessian and gradient of every task's L.
 
         H is symmetric, so that both need its products alone: one backward pass each, through the graph of g. It is that
         of the loss on ``bends_on``; with first order it is left out, as where a gradient passes through the step.
+        What a learned size moves, −α g, is the step itself.
         """
-        points = {name: p.detach().requires_grad_() for name, p in adaptation.params.items()}
-
-        def gradient(part: Any, *, create_graph: bool = False) -> tuple[Tensor, ...]:
-            with torch.enable_grad():
-                total = task_losses(policy, points, part, self.loss).sum()
-                return torch.autograd.grad(
-                    total, list(points.values()), create_graph=create_graph, materialize_grads=True
-                )
-
+        points = {name: p.detach().requires_grad_() for name, p in before.params.items()}
         bends = bends_on is not None and not self.first_order
-        bending = gradient(bends_on, create_graph=True) if bends else ()
+        bending: tuple[Tensor, ...] = ()
+        if bends:
+            with torch.enable_grad():
+                total = task_losses(policy, points, bends_on, self.loss).sum()
+                bending = torch.autograd.grad(total, list(points.values()), create_graph=True, materialize_grads=True)
         sizes = {
             name: torch.as_tensor(self._size(meta, points, name, k), dtype=points[name].dtype).detach()
             for name in self._adapting(points)
         }
-        directions = zip(points, gradient(data), strict=True) if meta.rates else ()
-        moves = {name: -sizes[name] * g for name, g in directions if name in sizes}
+        moves = {name: (after.params[name] - before.params[name]).detach() for name in meta.rates}
 
         def hessian(vectors: Params) -> Params:
             if not bends:

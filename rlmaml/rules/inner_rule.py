@@ -57,25 +57,26 @@ class InnerRule(Protocol):
             data: what the policies of stage k met, with a leading task axis.
             k: how many steps were taken before.
             streams: random streams of the iteration, for rules that draw.
-            create_graph: whether derivatives with respect to ``meta`` pass through the step.
+            create_graph: whether derivatives with respect to ``meta`` pass through the step, and through what the
+                policy said.
 
         Raises:
             NonFiniteError: the step is not finite.
         """
 
     def jacobian(
-        self, policy: Policy, meta: Meta, adaptation: Adaptation, data: Any, k: int, *, bends_on: Any | None
+        self, policy: Policy, meta: Meta, before: Adaptation, after: Adaptation, k: int, *, bends_on: Any | None
     ) -> StepJacobian:
         """The derivative of :meth:`step`, for metrics that see the policies through it.
 
         Args:
             policy: the policy.
             meta: meta-parameters with a leading task axis.
-            adaptation: stage k.
-            data: what the policies of stage k met.
+            before: stage k.
+            after: stage k + 1, as the step made it.
             k: how many steps were taken before.
-            bends_on: the data, or a part of it, on which it is seen how the step bends: how its direction depends on
-                where it is taken. None to leave that out.
+            bends_on: what the policies of stage k met, or a part of it, on which it is seen how the step bends: how
+                its direction depends on where it is taken. None to leave that out.
 
         Raises:
             NotImplementedError: the rule has none.

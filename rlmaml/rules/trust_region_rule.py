@@ -70,7 +70,7 @@ class TrustRegionRule:
         return Adaptation({name: torch.stack([params[name] for params in tasks]) for name in adaptation.params})
 
     def jacobian(
-        self, policy: Policy, meta: Meta, adaptation: Adaptation, data: Batch, k: int, *, bends_on: Batch | None
+        self, policy: Policy, meta: Meta, before: Adaptation, after: Adaptation, k: int, *, bends_on: Batch | None
     ) -> StepJacobian:
         """None passes through a line search.
 

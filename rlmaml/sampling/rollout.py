@@ -80,6 +80,7 @@ def rollout(
         _check_finite("observation", observation)
         act, carry = policy.act(params), policy.start(params, (num_tasks, num_episodes))
         seen = first_seen(_as_tensor(observation, num_tasks, device), noise[0])
+        later = torch.zeros_like(seen.first_step)
         running = np.ones(env.num_envs, dtype=bool)
         unstable = np.zeros(env.num_envs, dtype=bool)
         terms = np.zeros((env.num_envs, len(env.reward_terms)))
@@ -97,31 +98,30 @@ def rollout(
                 observation, reward, terminated, truncated, info = env.step(commands)
             _check_finite("observation", observation)
             _check_finite("reward", reward)
-            rewards.append(reward)
+            rewards.append(_as_tensor(reward, num_tasks, device))
             for column, name in enumerate(env.reward_terms):
                 terms[:, column] += info[name]
             if "instability" in info:
                 unstable |= info["instability"] != ""
             valid.append(running)
             running = ~(terminated | truncated)
-            earned = _as_tensor(reward, num_tasks, device)
-            seen = Seen(_as_tensor(observation, num_tasks, device), actions, earned, torch.zeros_like(seen.first_step))
+            seen = Seen(_as_tensor(observation, num_tasks, device), actions, rewards[-1], later)
             if not running.any():
                 break
 
-        def stack(arrays: Sequence[npt.NDArray[Any]]) -> Tensor:
-            return _padded(torch.stack([_as_tensor(array, num_tasks, device) for array in arrays], 2), env.horizon)
+        def stack(steps: list[Tensor]) -> Tensor:
+            return _padded(torch.stack(steps, 2), env.horizon)
 
         actions = torch.stack(chosen, 2)
         distribution = type(distributions[0])(*(torch.stack(fields, 2) for fields in zip(*distributions, strict=True)))
         sampled = Rollout(
-            observations=_padded(torch.stack(observations, 2), env.horizon),
+            observations=stack(observations),
             actions=_padded(actions, env.horizon),
             log_probs=_padded(distribution.log_prob(actions), env.horizon),
             rewards=stack(rewards),
             terminated=_as_tensor(terminated, num_tasks, device),
             truncated=_as_tensor(truncated | running, num_tasks, device),
-            valid=stack([steps & ~unstable for steps in valid]),
+            valid=stack([_as_tensor(steps & ~unstable, num_tasks, device) for steps in valid]),
             final_observations=_as_tensor(observation, num_tasks, device),
             term_returns=_as_tensor(terms, num_tasks, device),
             unstable=_as_tensor(unstable, num_tasks, device),

@@ -8,7 +8,7 @@ from rlmaml.base.random_streams import RandomStreams
 from rlmaml.base.regions import listening, region
 from rlmaml.base.threads import torch_threads
 from rlmaml.core.devices import move
-from rlmaml.core.parameters import detached, repeated
+from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
 from rlmaml.core.ranks import RankError
 from rlmaml.core.task_sums import ALONE, TaskSums
@@ -78,7 +78,7 @@ def meta_iteration(
         collect = episodes_of(env, policy, settings.advantages, streams, own, run.rollout_device)
 
         meta = move(learned.meta, run.device)
-        per_task = Meta(*(detached(part) for part in repeated(meta, len(own))))
+        per_task = for_every_task(meta, len(own))
         adaptation = rule.begin(per_task)
         stages, data = [], []
         for k in range(rule.steps + algorithm.reads_last_stage):

@@ -11,7 +11,7 @@ from torch.distributions import Categorical, Distribution, Independent, Normal
 from rlmaml.algorithms.meta_algorithm import Learner
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.advantages import normalise
-from rlmaml.core.parameters import as_meta, detached, flatten, meta_vector, with_task_axis
+from rlmaml.core.parameters import as_meta, flatten, for_every_task, meta_vector, with_task_axis
 from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Batch, Meta, Params, Rollout, Seen
@@ -134,7 +134,7 @@ def adapted_batches(
 ) -> list[Batch]:
     """One batch per stage, each sampled with the task parameters of its stage."""
     meta = theta if isinstance(theta, Meta) else Meta(theta, {})
-    per_task = Meta(*(detached(with_task_axis(part, num_tasks)) for part in meta))
+    per_task = for_every_task(meta, num_tasks)
     adaptation, batches = rule.begin(per_task), []
     for k in range((rule.steps if steps is None else steps) + 1):
         batches.append(random_batch(policy, adaptation.params, num_tasks, num_episodes, seed=seed + k))

@@ -13,7 +13,7 @@ from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.distributions import Distribution, detach
 from rlmaml.core.losses import POLICY_GRADIENTS, policy_gradient
-from rlmaml.core.parameters import detached, entries, repeated, unflatten
+from rlmaml.core.parameters import detached, entries, for_every_task, repeated, unflatten
 from rlmaml.core.policy import Policy
 from rlmaml.core.surrogate import surrogate_losses
 from rlmaml.core.types import Batch, Meta
@@ -172,17 +172,16 @@ def numeric_gradient(trial: Trial) -> Tensor:
     def values(rows: Tensor, task: int) -> Tensor:
         batches = [same_task(batch, task, len(rows)) for batch in trial.batches]
         points = rows_as_meta(rows, trial.meta)
-        params = replay(trial.learner, points, batches[:-1], create_graph=False)
+        outputs = replay(trial.learner, points, batches, create_graph=False).outputs
         per_stage = [
-            weight * surrogate_losses(policy.unroll(each, batch)[0].distribution, constant(old, len(rows)), batch)
-            for weight, each, old, batch in zip(trial.weights(), params, old_of(task), batches, strict=True)
+            weight * surrogate_losses(said.distribution, constant(old, len(rows)), batch)
+            for weight, said, old, batch in zip(trial.weights(), outputs, old_of(task), batches, strict=True)
         ]
         return torch.stack(per_stage).sum(0)
 
     def old_of(task: int) -> list[Distribution]:
         return [detach(each) for each in policies_by_hand(trial, recorded(trial.meta), task)]
 
-    policy = trial.learner.policy
     per_task = [
         central_differences_in_rows(functools.partial(values, task=task), vector(trial.meta))
         for task in range(NUM_TASKS)
@@ -207,10 +206,9 @@ def test_the_replayed_policies_are_those_that_sampled_with_and_without_a_graph(n
     trial = make_trial(**CASES[name])
     points = repeated(trial.meta, NUM_TASKS)
     for create_graph in (True, False):
-        params = replay(trial.learner, points, trial.batches[:-1], create_graph=create_graph)
-        for each, batch in zip(params, trial.batches, strict=True):
-            said = trial.learner.policy.unroll(each, batch)[0].distribution
-            assert torch.equal(said.log_prob(batch.actions), batch.log_probs)
+        outputs = replay(trial.learner, points, trial.batches, create_graph=create_graph).outputs
+        for said, batch in zip(outputs, trial.batches, strict=True):
+            assert torch.equal(said.distribution.log_prob(batch.actions), batch.log_probs)
     assert trial.update()[1].replay_gap == 0.0
 
 
@@ -242,7 +240,7 @@ def test_the_meta_gradient_is_that_of_formulas_without_a_task_axis(name: str) ->
 def test_the_first_order_meta_gradient_is_the_gradient_at_the_adapted_parameters() -> None:
     trial, whole = make_trial(first_order=True), make_trial()
     points = repeated(trial.meta, NUM_TASKS)
-    adapted = replay(trial.learner, points, trial.batches[:-1], create_graph=False)[-1]
+    adapted = replay(trial.learner, points, trial.batches[:-1], create_graph=False).adaptations[-1].params
     leaves = {name: tensor.requires_grad_() for name, tensor in detached(adapted).items()}
     said = trial.learner.policy.unroll(leaves, trial.batches[-1])[0].distribution
     total = surrogate_losses(said, detach(said), trial.batches[-1]).mean()
@@ -403,7 +401,7 @@ def navigation(**changes: Any) -> Trial:
     theta = policy.init(streams.parameter_seed())
     meta = Meta(theta, rule.rates(theta))
     collect = episodes_of(env, policy, settings.advantages, streams, range(run.num_tasks), "cpu")
-    per_task = Meta(*(detached(part) for part in repeated(meta, run.num_tasks)))
+    per_task = for_every_task(meta, run.num_tasks)
     adaptation, batches = rule.begin(per_task), []
     for k in range(rule.steps + 1):
         batches.append(collect(adaptation.params, k).data)

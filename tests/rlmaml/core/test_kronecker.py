@@ -144,7 +144,8 @@ def test_the_curvature_of_learned_rates_is_that_of_the_moves_they_make() -> None
     rule = GradientRule(1, (0.3,), policy_gradient(likelihood_ratio), learned=True)
     rates = rule.rates(theta)
     points = Meta({name: p.unsqueeze(0) for name, p in theta.items()}, {n: r.unsqueeze(0) for n, r in rates.items()})
-    moves = rule.jacobian(policy, points, rule.begin(points), batch, 0, bends_on=None).moves
+    begun = rule.begin(points)
+    moves = rule.jacobian(policy, points, begun, rule.step(policy, points, begun, batch, 0), 0, bends_on=None).moves
     blocks = added([blocks_of(policy, points.params, batch, weights)], mean)
     ours = rate_curvature(blocks, [moves], [0.5], rates, mean)
     fisher = dense_fisher("gaussian", theta, batch, weights, mean)

@@ -36,7 +36,7 @@ def test_lengths_count_valid_steps() -> None:
 
 def test_the_first_episodes_of_every_task_are_taken_as_they_are() -> None:
     whole = batch()
-    few = first_episodes(whole, 2)
+    few = first_episodes(whole, 0.3)
     assert few.valid.shape == (2, 2, 4)
     for field, other in zip(few, whole, strict=True):
         assert torch.equal(field[1, 1], other[1, 1])
@@ -45,5 +45,11 @@ def test_the_first_episodes_of_every_task_are_taken_as_they_are() -> None:
 
 def test_all_of_the_episodes_are_the_batch_itself() -> None:
     whole = batch()
-    assert first_episodes(whole, 5) is whole
-    assert first_episodes(whole, 6) is whole
+    assert first_episodes(whole, 1.0) is whole
+    assert first_episodes(whole, 0.81) is whole
+
+
+def test_a_share_is_rounded_up_but_not_by_what_floating_point_adds_to_it() -> None:
+    twenty = Batch(*(torch.zeros(1, 20, 1) for _ in Batch._fields))
+    for share, count in [(0.55, 11), (0.35, 7), (0.07, 2), (0.051, 2), (0.05, 1)]:
+        assert first_episodes(twenty, share).valid.shape[1] == count

@@ -1,3 +1,4 @@
+import itertools
 from typing import Any
 
 import pytest
@@ -6,7 +7,7 @@ from torch import Tensor
 
 from rlmaml.core.distributions import detach
 from rlmaml.core.losses import dice, policy_gradient
-from rlmaml.core.parameters import detached, entries, meta_vector, repeated
+from rlmaml.core.parameters import detached, entries, for_every_task, meta_vector, repeated
 from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, mean_over_usable
 from rlmaml.core.trust_region import step_weights
@@ -70,15 +71,15 @@ class Adapted:
         return dense_hessian(total, entries(points))
 
     def product(self) -> Any:
-        points = Meta(*(detached(part) for part in repeated(self.meta, NUM_TASKS)))
+        points = for_every_task(self.meta, NUM_TASKS)
         params = self.stages(points, create_graph=False)
         seen = [
             SeenStage(detached(own), batch, weights) if weights.any() else None
             for own, batch, weights in zip(params, self.batches, self.weights, strict=True)
         ]
         jacobians = [
-            self.rule.jacobian(self.policy, points, Adaptation(detached(own)), batch, k, bends_on=batch)
-            for k, (own, batch) in enumerate(zip(params[:-1], self.batches, strict=False))
+            self.rule.jacobian(self.policy, points, Adaptation(own), Adaptation(after), k, bends_on=self.batches[k])
+            for k, (own, after) in enumerate(itertools.pairwise(params))
         ]
         return adapted_fisher(self.policy, seen, jacobians)
 
@@ -100,7 +101,7 @@ def test_the_metric_is_the_dense_hessian_of_the_mean_kl_seen_through_the_steps(n
 
 def test_a_task_that_does_not_count_is_not_in_the_metric() -> None:
     adapted = Adapted(POLICIES["gaussian"], usable=False)
-    tangent = Meta(*(detached(part) for part in repeated(adapted.meta, NUM_TASKS)))
+    tangent = for_every_task(adapted.meta, NUM_TASKS)
     image = adapted.product()(tangent)
     for tensor in image.params.values():
         assert not tensor[1].any()

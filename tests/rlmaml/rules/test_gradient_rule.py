@@ -342,8 +342,9 @@ def test_the_jacobian_of_a_step_is_that_of_autograd_and_its_transpose_its_transp
     rates = with_task_axis(rule.rates({entry: tensor[0] for entry, tensor in params.items()}), NUM_TASKS)
     points = Meta(recording(params), recording(rates))
     data: Any = regression_data() if name == "regression" else random_batch(GAUSSIAN, params, NUM_TASKS)
-    after = rule.step(GAUSSIAN, points, rule.begin(points), data, 1, create_graph=True).params
-    jacobian = rule.jacobian(GAUSSIAN, Meta(params, rates), rule.begin(Meta(params, rates)), data, 1, bends_on=data)
+    stepped = rule.step(GAUSSIAN, points, rule.begin(points), data, 1, create_graph=True)
+    after = stepped.params
+    jacobian = rule.jacobian(GAUSSIAN, Meta(params, rates), rule.begin(points), stepped, 1, bends_on=data)
     tangent, rate_tangent, cotangent = noise(params, 1), noise(rates, 2), noise(params, 3)
 
     pulled, rates_pulled = jacobian.transpose(cotangent)
@@ -372,9 +373,11 @@ def test_how_a_step_bends_may_be_seen_on_a_part_of_the_data_or_left_out(gaussian
     batch, part = (random_batch(gaussian, params, NUM_TASKS, seed=seed) for seed in (0, 1))
     rule, meta = GradientRule(1, (0.5,), DICE), Meta(params, {})
     tangent = noise(params, 1)
-    on_part = rule.jacobian(gaussian, meta, rule.begin(meta), batch, 0, bends_on=part).forward(tangent, {})
-    of_part = rule.jacobian(gaussian, meta, rule.begin(meta), part, 0, bends_on=part).forward(tangent, {})
-    left_out = rule.jacobian(gaussian, meta, rule.begin(meta), batch, 0, bends_on=None).forward(tangent, {})
+    begun = rule.begin(meta)
+    after, after_part = (rule.step(gaussian, meta, begun, data, 0) for data in (batch, part))
+    on_part = rule.jacobian(gaussian, meta, begun, after, 0, bends_on=part).forward(tangent, {})
+    of_part = rule.jacobian(gaussian, meta, begun, after_part, 0, bends_on=part).forward(tangent, {})
+    left_out = rule.jacobian(gaussian, meta, begun, after, 0, bends_on=None).forward(tangent, {})
     for name, tensor in tangent.items():
         assert torch.equal(on_part[name], of_part[name])
         assert torch.equal(left_out[name], tensor)

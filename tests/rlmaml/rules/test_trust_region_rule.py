@@ -133,7 +133,7 @@ def test_a_derivative_through_the_step_is_refused() -> None:
     with pytest.raises(NotImplementedError, match="No derivative"):
         rule.step(GAUSSIAN, meta, rule.begin(meta), batch, 0, create_graph=True)
     with pytest.raises(NotImplementedError, match="No derivative"):
-        rule.jacobian(GAUSSIAN, meta, rule.begin(meta), batch, 0, bends_on=None)
+        rule.jacobian(GAUSSIAN, meta, rule.begin(meta), rule.begin(meta), 0, bends_on=None)
 
 
 def test_advantages_that_are_not_finite_are_refused() -> None:
