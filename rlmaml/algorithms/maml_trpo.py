@@ -127,7 +127,6 @@ class MamlTrpo:
         The policies are those adapted on all episodes. On how many of them the inner steps' Jacobians see how a step
         bends, ``jacobian_fraction`` says: on all of them the Hessian is exact.
         """
-
         seen: list[SeenStage | None] = []
         weights = self.settings.weights(len(stages) - 1)
         for own, batch, weight in zip(adaptations, stages, weights, strict=True):
