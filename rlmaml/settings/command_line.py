@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from rlmaml.base.errors import UserError
-from rlmaml.settings.checks import option
+from rlmaml.settings.checks import SPELLING, option
 from rlmaml.settings.methods import METHODS
 from rlmaml.settings.whole import Settings, as_method, owner_classes
 
@@ -60,7 +60,9 @@ def parse(
     owners = owner_classes(choice.algorithm, choice.policy)
     check_known(arguments, choice, [type(script), Choice, *owners.values()])
     parts: dict[str, tuple[Any, Any]] = {"script": (type(script), script), "choice": (Choice, choice)}
-    parts |= {owner: (kind, getattr(start, owner)) for owner, kind in owners.items()}
+    for owner, kind in owners.items():
+        shown = spelled(kind)
+        parts[owner] = (shown, shown(**vars(getattr(start, owner))))
     whole = dataclasses.make_dataclass(
         "Options",
         [
@@ -71,9 +73,21 @@ def parse(
     )
     parsed: Any = tyro.cli(whole, description=description, args=list(arguments))
     settings = Settings(
-        parsed.choice.algorithm, parsed.choice.policy, **{owner: getattr(parsed, owner) for owner in owners}
+        parsed.choice.algorithm,
+        parsed.choice.policy,
+        **{owner: kind(**vars(getattr(parsed, owner))) for owner, kind in owners.items()},
     )
     return parsed.script, settings
+
+
+def spelled(kind: type[Any]) -> type[Any]:
+    """A dataclass whose fields are known to the command line by the names of their options."""
+    fields = [
+        (field.name, Annotated[field.type, tyro.conf.arg(name=SPELLING[field.name])], field)
+        for field in dataclasses.fields(kind)
+        if field.name in SPELLING
+    ]
+    return dataclasses.make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True) if fields else kind
 
 
 def check_known(arguments: Sequence[str], choice: Choice, kinds: Sequence[type[Any]]) -> None:

@@ -2,9 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated
-
-from tyro.conf import arg
 
 from rlmaml.settings.checks import free, require, require_not_negative, require_positive
 
@@ -25,9 +22,9 @@ class RunSettings:
     iterations: int = free(100, counts=True)
     """Meta-iterations in total; a resumed run may raise it."""
 
-    num_tasks: Annotated[int, arg(name="tasks")] = 20
+    num_tasks: int = 20
     """Tasks per meta-iteration."""
-    num_episodes: Annotated[int, arg(name="episodes")] = 20
+    num_episodes: int = 20
     """Episodes per task before each inner step, and again after the last."""
     horizon: int | None = None
     """Steps after which an episode is cut; by default as many as the variant's data sheet says."""

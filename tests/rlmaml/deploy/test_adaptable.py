@@ -328,6 +328,7 @@ def imported() -> set[str]:
         "gymnasium",
         "mujoco",
         "tensorboard",
+        "tyro",
         "torch.utils.tensorboard",
         "matplotlib",
         "scipy",
