@@ -70,7 +70,7 @@ def conjugate_gradient(
     b: Float[Tensor, " n"],
     *,
     iterations: int,
-    precondition: Callable[[Tensor], Tensor] = lambda residual: residual,
+    precondition: Callable[[Tensor], Tensor] | None = None,
 ) -> Solution:
     """Approximate solution of ``A x = b`` for a symmetric positive definite A known by its products.
 
@@ -80,11 +80,12 @@ def conjugate_gradient(
         product: products with A.
         b: the right side.
         iterations: number of products.
-        precondition: products with an approximation of A's inverse, symmetric and positive definite.
+        precondition: products with an approximation of A's inverse, symmetric and positive definite; None for none.
     """
+    precondition = precondition or torch.clone
     x, residual = torch.zeros_like(b), b.clone()
-    image = precondition(residual)
-    direction, squared = image.clone(), dot(residual, image)
+    direction = precondition(residual)
+    squared = dot(residual, direction)
     done = 0
     while done < iterations and squared > 0:
         image = product(direction)

@@ -44,8 +44,8 @@ class Metric(NamedTuple):
     """The Hessian of the mean KL, by its products with vectors."""
 
     product: Callable[[Tensor], Tensor]
-    precondition: Callable[[Tensor], Tensor] = lambda vector: vector
-    """Products with an approximation of the damped metric's inverse."""
+    precondition: Callable[[Tensor], Tensor] | None = None
+    """Products with an approximation of the damped metric's inverse, where there is one."""
 
 
 class TrustRegionStep(NamedTuple):
@@ -122,7 +122,7 @@ def trust_region_step(
         solution = conjugate_gradient(
             lambda vector: metric.product(vector) + settings.damping * vector,
             gradient,
-            iterations=settings.cg_iterations,
+            iterations=settings.iterations(preconditioned=metric.precondition is not None),
             precondition=metric.precondition,
         )
 

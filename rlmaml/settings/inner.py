@@ -27,11 +27,6 @@ class InnerSettings:
             self, "inner_step_sizes", sizes and all_finite_and_positive(sizes), "one or more finite numbers above 0"
         )
 
-    def step_sizes(self, num_steps: int) -> tuple[float, ...]:
-        """Sizes of the first ``num_steps`` inner steps."""
-        last = self.inner_step_sizes[-1]
-        return (*self.inner_step_sizes, *[last] * num_steps)[:num_steps]
-
 
 @dataclass(frozen=True)
 class DifferentiatedInnerSettings(InnerSettings):

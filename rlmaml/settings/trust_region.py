@@ -18,9 +18,8 @@ class TrustRegionSettings:
     """Largest mean KL in nats between the adapted policies before and after a meta-update."""
     damping: float = 0.01
     """Multiple of the identity added to the curvature."""
-    cg_iterations: int = 3
-    """Conjugate-gradient iterations per meta-update; policies without Kronecker factors (gru, FILE.py:NAME) need 10 or
-    more."""
+    cg_iterations: int | None = None
+    """Conjugate-gradient iterations per meta-update; by default 3 after Kronecker factors, and 10 without them."""
     preconditioner: Preconditioner = "kronecker"
     """What conjugate gradients are preconditioned by: Kronecker factors of the policy's layers (where its kind has
     them), or none."""
@@ -32,11 +31,18 @@ class TrustRegionSettings:
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         require_finite(self, "max_kl damping")
-        require_positive(self, "max_kl cg_iterations backtrack_tries")
+        require_positive(self, "max_kl backtrack_tries")
+        require(self, "cg_iterations", self.cg_iterations is None or self.cg_iterations > 0, "a number above 0")
         require_not_negative(self, "damping")
         damped = self.damping > 0 or self.preconditioner == "none"
         require(self, "damping", damped, "above 0 with --preconditioner kronecker")
         require(self, "backtrack", 0 < self.backtrack < 1, "a number between 0 and 1")
+
+    def iterations(self, *, preconditioned: bool) -> int:
+        """Conjugate-gradient iterations with or without Kronecker factors; not every policy kind has them."""
+        if self.cg_iterations is not None:
+            return self.cg_iterations
+        return 3 if preconditioned else 10
 
 
 def check_trust_region(max_kl: float | None) -> None:

@@ -1,7 +1,6 @@
 """All settings of a run: each group belongs to its owner; a flat view of them serves command lines and tables."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,23 +135,6 @@ def as_method(settings: Settings, algorithm: str, policy: str) -> Settings:
         return configure(algorithm, policy, **{name: value for name, value in shared.items() if name not in own})
 
 
-def to_json(settings: Settings) -> str:
-    """The settings as JSON text, by owner."""
-    return json.dumps(dataclasses.asdict(settings), indent=2)
-
-
-def from_json(text: str) -> Settings:
-    """Inverse of :func:`to_json`.
-
-    Raises:
-        UserError: the text is not a configuration of this version.
-    """
-    try:
-        return from_plain(json.loads(text))
-    except ValueError as error:
-        raise _unfitting(error) from error
-
-
 def from_plain(stored: Any) -> Settings:
     """Settings from what ``dataclasses.asdict`` made of them.
 
@@ -164,7 +146,10 @@ def from_plain(stored: Any) -> Settings:
         parts = {owner: kind(**_tuples(stored[owner])) for owner, kind in classes.items()}
         return Settings(stored["algorithm"], stored["policy"], **parts)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _unfitting(error) from error
+        raise UserError(
+            f"The stored configuration does not fit this version of rlmaml: {error!r}. Use the version that wrote "
+            "it, or train anew."
+        ) from error
 
 
 def differences(stored: Settings, requested: Settings, *, counted: bool = False) -> list[str]:
@@ -213,10 +198,3 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
 def _unknown(algorithm: str, policy: str, name: str, known: list[str]) -> str:
     listed = ", ".join(option(other) for other in known)
     return f"{option(name)} is not a setting of {algorithm} with a {policy} policy. It has: {listed}."
-
-
-def _unfitting(error: Exception) -> UserError:
-    return UserError(
-        f"The stored configuration does not fit this version of rlmaml: {error!r}. Use the version that wrote it, or "
-        "train anew."
-    )

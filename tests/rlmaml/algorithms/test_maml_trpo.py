@@ -99,7 +99,7 @@ def policies_by_hand(
     inner step's direction is that of its direction on those episodes.
     """
     inner, policy, params = trial.settings.inner, trial.learner.policy, meta.params
-    form = POLICY_GRADIENTS[inner.inner_loss]
+    form, given = POLICY_GRADIENTS[inner.inner_loss], (*inner.inner_step_sizes, *inner.inner_step_sizes[-1:] * 3)
 
     def direction(batch: Batch) -> list[Tensor]:
         one = same_task(batch, task, 1)
@@ -119,7 +119,7 @@ def policies_by_hand(
             gradients = [g.detach() + (b - b.detach()) for g, b in zip(gradients, bends, strict=True)]
         if trial.settings.flat()["first_order"]:
             gradients = [gradient.detach() for gradient in gradients]
-        sizes = [meta.rates[name][k].exp() if meta.rates else inner.step_sizes(k + 1)[k] for name in params]
+        sizes = [meta.rates[name][k].exp() if meta.rates else given[k] for name in params]
         params = {
             name: value - size * gradient
             for (name, value), size, gradient in zip(params.items(), sizes, gradients, strict=True)
@@ -452,4 +452,4 @@ def test_the_step_in_single_precision_is_that_of_double_precision_at_the_iterati
 
 def test_a_run_by_default_takes_as_many_iterations_as_precision_is_tested_at() -> None:
     outer = configure("maml-trpo").outer
-    assert (outer.preconditioner, outer.cg_iterations) == ("kronecker", 3)
+    assert (outer.preconditioner, outer.iterations(preconditioned=True)) == ("kronecker", 3)

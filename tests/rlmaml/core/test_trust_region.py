@@ -1,5 +1,6 @@
 import dataclasses
 from collections.abc import Sequence
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -168,6 +169,18 @@ def test_the_curvature_is_made_once_multiplied_once_per_iteration_and_its_precon
     done = trust_region_step(stages.start, played, stages.play, curvature, settings, mean)
     assert calls == ["made", *["multiplied"] * 2]
     assert done.cg_residual < 1e-9  # the preconditioner is the exact inverse
+
+
+def test_without_a_preconditioner_three_times_as_many_iterations_are_taken_where_nobody_says_how_many() -> None:
+    stages = Stages()
+    hessian = stages.hessian()
+    settings = dataclasses.replace(SETTINGS, cg_iterations=None)
+    for precondition, expected in [(None, 10), (torch.clone, 3)]:
+        played, _, mean = stages.at_start()
+        product = Mock(side_effect=lambda vector: hessian @ vector)
+        curvature = Mock(return_value=Metric(product, precondition))
+        trust_region_step(stages.start, played, stages.play, curvature, settings, mean)
+        assert product.call_count == expected
 
 
 def test_a_task_that_does_not_count_leaves_no_trace() -> None:

@@ -30,7 +30,7 @@ from rlmaml.results.compare import (
     method_settings,
     read_comparison,
 )
-from rlmaml.settings.whole import Settings, configure, to_json
+from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, write_json
 from rlmaml.training.run import InterruptedRunError, MakeEnv, evaluate_run
@@ -257,7 +257,7 @@ class Trainings:
 
     def __call__(self, settings: Settings) -> MakeEnv:
         run = settings.run
-        oracle, name = run.observe_task, f"{to_json(settings)}"
+        oracle, name = run.observe_task, repr(settings)
 
         def make(num_envs: int) -> Any:
             env = make_tasks_env("Navigation2D-v0", num_envs, HORIZON, observe_task=oracle)
