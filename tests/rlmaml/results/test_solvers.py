@@ -4,6 +4,7 @@ from unittest.mock import Mock
 import pytest
 
 from envs import make_tasks_env
+from rlmaml.algorithms.maml_trpo import MamlTrpo
 from rlmaml.algorithms.meta_algorithm import Learner
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import RandomStreams
@@ -43,13 +44,15 @@ def test_a_solvers_gain_is_that_of_an_update_with_its_settings() -> None:
         method = make_method(settings, env)
         stages, others, _ = two_samples(env, method, checkpoint().meta, settings, 0)
         learner = Learner(method.policy, method.rule, method.sums, RandomStreams(0))
-        new, _, report = method.algorithm.update(learner, checkpoint().meta, {}, stages)
+        algorithm = method.algorithm
+        assert isinstance(algorithm, MamlTrpo)
+        new, _, report = algorithm.update(learner, checkpoint().meta, {}, stages)
         assert outcome.solver == solver
         assert outcome.gain == report.loss_before - report.loss_after > 0
         assert outcome.gain == pytest.approx(
-            method.algorithm.surrogate_gain(learner, checkpoint().meta, new, stages), abs=1e-6
+            algorithm.surrogate_gain(learner, checkpoint().meta, new, stages), abs=1e-6
         )
-        assert outcome.held_out_gain == method.algorithm.surrogate_gain(learner, checkpoint().meta, new, others)
+        assert outcome.held_out_gain == algorithm.surrogate_gain(learner, checkpoint().meta, new, others)
         assert outcome.held_out_gain != outcome.gain
 
 
