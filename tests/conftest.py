@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rlmaml.settings.methods import METHODS
+from rlmaml.settings.methods.registry import METHODS
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 

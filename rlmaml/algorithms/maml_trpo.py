@@ -14,22 +14,26 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from rlmaml.algorithms.meta_algorithm import Learner, Replayed, replay, replay_gaps
 from rlmaml.base.regions import region
+from rlmaml.core.distributions import Distribution
 from rlmaml.core.parameters import as_meta, detached, entries, for_every_task, meta_vector, repeated
 from rlmaml.core.task_sums import TaskMean, largest, mean_over_usable
 from rlmaml.core.trust_region import (
     Metric,
     Played,
     TrustRegionStep,
+    stage_entropies,
     stage_losses,
     step_weights,
     trust_region_step,
 )
 from rlmaml.core.types import Adaptation, Batch, Meta, Params, first_episodes
 from rlmaml.rules.adapted_fisher import SeenStage, metric_of
-from rlmaml.settings.maml_trpo import MamlTrpoSettings
+from rlmaml.settings.methods.maml_trpo import MamlTrpoSettings
 
 
 class TrustRegionReport(NamedTuple):
@@ -85,8 +89,9 @@ class MamlTrpo:
             played,
             lambda point: self._play(learner, as_meta(point, meta), stages, create_graph=False)[0],
             lambda: self._metric(learner, meta, replayed.adaptations, stages, mean),
-            self.settings,
+            self.settings.during(learner.streams.iteration),
             mean,
+            self._losses,
         )
         report = TrustRegionReport(*done[1:], replay_gap=gap, tasks_left_out=left_out)
         return (as_meta(done.point, meta) if done.accepted else meta), state, report
@@ -96,13 +101,17 @@ class MamlTrpo:
         mean = mean_over_usable(learner.sums, [batch.valid for batch in stages])
         with torch.no_grad():
             before, after = (self._play(learner, meta, stages, create_graph=False)[0] for meta in (old, new))
-            losses = [stage_losses(played, before.policies) for played in (before, after)]
+            losses = [self._losses(played, before.policies) for played in (before, after)]
             return float(mean.of(losses[0]) - mean.of(losses[1]))
 
-    def _counted(self, stages: Sequence[Batch]) -> list[tuple[int, float]]:
-        """Stages that count, with their weights."""
-        weights = self.settings.weights(len(stages) - 1)
-        return [(k, weight) for k, weight in enumerate(weights) if weight > 0]
+    def _losses(self, new: Played, old: Sequence[Distribution]) -> Float[Tensor, " task"]:
+        """Minus the meta-objective of every task: surrogate, and entropy where it is asked for."""
+        losses = stage_losses(new, old)
+        return losses - self.settings.entropy_bonus * stage_entropies(new) if self.settings.entropy_bonus else losses
+
+    def _weights(self, learner: Learner, stages: Sequence[Batch]) -> tuple[float, ...]:
+        """Of the stages, in this meta-iteration."""
+        return self.settings.weights(len(stages) - 1, learner.streams.iteration)
 
     def _play(
         self, learner: Learner, meta: Meta, stages: Sequence[Batch], *, create_graph: bool
@@ -110,7 +119,7 @@ class MamlTrpo:
         """Adapt from ``meta`` to every task, and act with every stage that counts on its own episodes."""
         points = repeated(meta, len(stages[0].valid))
         replayed = replay(learner, points, stages, create_graph=create_graph)
-        counted = self._counted(stages)
+        counted = [(k, weight) for k, weight in enumerate(self._weights(learner, stages)) if weight > 0]
         played = Played(
             points=entries(points),
             policies=[replayed.outputs[k].distribution for k, _ in counted],
@@ -128,7 +137,7 @@ class MamlTrpo:
         bends, ``jacobian_fraction`` says: on all of them the Hessian is exact.
         """
         seen: list[SeenStage | None] = []
-        weights = self.settings.weights(len(stages) - 1)
+        weights = self._weights(learner, stages)
         for own, batch, weight in zip(adaptations, stages, weights, strict=True):
             states, params = first_episodes(batch, self.settings.curvature_fraction), detached(own.params)
             seen.append(SeenStage(params, states, step_weights(states, weight, mean)) if weight > 0 else None)
@@ -144,7 +153,7 @@ class MamlTrpo:
             )
             for k, ((before, after), batch) in enumerate(zip(itertools.pairwise(adaptations), stages[:-1], strict=True))
         ]
-        return metric_of(learner.policy, seen, jacobians, weights, meta, self.settings, mean)
+        return metric_of(learner.policy, seen, jacobians, weights, meta, self.settings, mean, learner.rule.reset)
 
 
 def centred(batch: Batch) -> Batch:

@@ -3,7 +3,7 @@
 from importlib import import_module
 
 from rlmaml.algorithms.meta_algorithm import MetaAlgorithm
-from rlmaml.settings.methods import find_method
+from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.whole import Settings
 
 

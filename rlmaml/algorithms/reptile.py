@@ -19,7 +19,7 @@ from rlmaml.base.regions import region
 from rlmaml.core.parameters import detached, flatten, repeated, unflatten
 from rlmaml.core.task_sums import largest, mean_over_usable
 from rlmaml.core.types import Batch, Meta, Params
-from rlmaml.settings.reptile import ReptileSettings
+from rlmaml.settings.methods.reptile import ReptileSettings
 
 
 class ReptileReport(NamedTuple):

@@ -25,6 +25,7 @@ class Stream(IntEnum):
     TASKS = 1
     INITIAL_STATES = 2
     ACTIONS = 3
+    PARAMETER_NOISE = 4
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,13 @@ class RandomStreams:
         seed: the run's seed, a non-negative integer.
         phase: training or evaluation.
         iteration: meta-iteration, counted from 0.
+        tasks: indices of the tasks at hand, for draws that are made once per task.
     """
 
     seed: int
     phase: Phase = Phase.TRAINING
     iteration: int = 0
+    tasks: Sequence[int] = ()
 
     def generator(self, stream: Stream, *indices: int) -> np.random.Generator:
         """Generator of one stream; ``indices`` are, in order, the stage and the task where they apply."""
@@ -63,6 +66,10 @@ class RandomStreams:
     def action_generators(self, k: int, tasks: Sequence[int]) -> list[np.random.Generator]:
         """One generator per task for the action noise of stage k; tasks are given by their indices."""
         return [self.generator(Stream.ACTIONS, k, task) for task in tasks]
+
+    def parameter_noise_generators(self, k: int) -> list[np.random.Generator]:
+        """One generator per task at hand, for noise on its parameters after inner step k."""
+        return [self.generator(Stream.PARAMETER_NOISE, k, task) for task in self.tasks]
 
 
 def _integers(generator: np.random.Generator, count: int) -> list[int]:

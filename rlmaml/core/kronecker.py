@@ -63,20 +63,41 @@ def rate_curvature(
 ) -> Params:
     """Diagonal of the metric for learned rates: ``mean_i dφᵀ F dφ``, for what a change of each moves in the parameters.
 
+    A rate that many weights share moves all of them; one of a single weight moves that one.
+
     Args:
         blocks: F, added over tasks.
         moves: derivative of the task parameters with respect to the rates of each inner step, by entry.
         later: weight of all stages after each inner step.
-        rates: the rates, ``[step]`` by entry.
+        rates: the rates by entry, ``[step]`` or ``[step, *shape]``.
         mean: over the tasks.
     """
     curvature = {}
-    for name, logs in rates.items():
-        steps = [
-            later[k] * mean.of(_quadratic(blocks, name, own[name])) for k, own in enumerate(moves[: logs.shape[-1]])
-        ]
-        curvature[name] = torch.stack(steps).to(logs)
+    for name, rate in rates.items():
+        own = [later[k] * _of_moves(blocks, name, each[name], rate, mean) for k, each in enumerate(moves[: len(rate)])]
+        curvature[name] = torch.stack(own).to(rate)
     return curvature
+
+
+def _of_moves(
+    blocks: FisherBlocks, name: str, move: Float[Tensor, "task *shape"], rate: Float[Tensor, "step ..."], mean: TaskMean
+) -> Float[Tensor, "..."]:
+    """The mean of ``dφᵀ F dφ`` over the tasks, for every rate of one step and entry."""
+    if rate.dim() == 1:
+        return mean.of(_quadratic(blocks, name, move))
+    counted = torch.where(mean.usable.view(-1, *[1] * (move.dim() - 1)), move, 0.0)
+    squares = mean.total([counted.square()]).view(move.shape[1:]) / mean.num_usable
+    return _diagonal(blocks, name) * squares
+
+
+def _diagonal(blocks: FisherBlocks, name: str) -> Float[Tensor, "*shape"]:
+    """Diagonal of F for one entry."""
+    for layer in blocks.layers:
+        if name == layer.weight:
+            return torch.outer(layer.outputs.diagonal(), layer.inputs.diagonal()[:-1])
+        if name == layer.bias:
+            return layer.outputs.diagonal() * layer.inputs[-1, -1]
+    return blocks.diagonal[name]
 
 
 def _quadratic(blocks: FisherBlocks, name: str, move: Float[Tensor, "task *shape"]) -> Float[Tensor, " task"]:

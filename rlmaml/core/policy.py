@@ -34,6 +34,10 @@ class Policy(Protocol):
     def exploration(self) -> tuple[str, ...]:
         """Names of the weights that say only how much the actions vary."""
 
+    @property
+    def context(self) -> tuple[str, ...]:
+        """Names of the weights that are inputs rather than connections; every task begins with them at 0."""
+
     def init(self, seed: int) -> Params:
         """Fresh theta."""
 

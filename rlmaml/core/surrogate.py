@@ -25,6 +25,12 @@ def divergences(old: Distribution, new: Distribution, batch: Batch) -> Float[Ten
     return means
 
 
+def entropies(policy: Distribution, batch: Batch) -> Float[Tensor, " task"]:
+    """``mean_steps H(π)`` of every task, in nats."""
+    means: Tensor = torch.func.vmap(mean_over_steps)(policy.entropy(), batch.valid)
+    return means
+
+
 def replay_gap(replayed: Distribution, batch: Batch) -> Float[Tensor, " task"]:
     """Largest ``|log π_replayed − log π_sampled|`` over the valid steps of every task, in nats."""
     difference = (replayed.log_prob(batch.actions) - batch.log_probs).abs()

@@ -18,7 +18,7 @@ from rlmaml.base.regions import region
 from rlmaml.core import distributions
 from rlmaml.core.distributions import Distribution
 from rlmaml.core.natural_gradient import conjugate_gradient, full_step, line_search
-from rlmaml.core.surrogate import divergences, surrogate_losses
+from rlmaml.core.surrogate import divergences, entropies, surrogate_losses
 from rlmaml.core.task_sums import TaskMean
 from rlmaml.core.types import Batch
 from rlmaml.settings.trust_region import TrustRegionSettings
@@ -38,6 +38,10 @@ class Played(NamedTuple):
 
 Play: TypeAlias = Callable[[Tensor], Played]
 """The stages at a point."""
+
+
+Losses: TypeAlias = Callable[[Played, Sequence[Distribution]], Float[Tensor, " task"]]
+"""Of every task, from the stages at a point and the policies that sampled."""
 
 
 class Metric(NamedTuple):
@@ -73,6 +77,12 @@ def stage_losses(new: Played, old: Sequence[Distribution]) -> Float[Tensor, " ta
     return weighted_sum(new, [surrogate_losses(policy, before, batch) for policy, before, batch in stages])
 
 
+def stage_entropies(played: Played) -> Float[Tensor, " task"]:
+    """``Σ_k w_k mean_steps H(π_k)`` of every task over the stages k."""
+    stages = zip(played.policies, played.batches, strict=True)
+    return weighted_sum(played, [entropies(policy, batch) for policy, batch in stages])
+
+
 def stage_divergences(new: Played, old: Sequence[Distribution]) -> Float[Tensor, " task"]:
     """``Σ_k w_k mean_steps KL(π_old ‖ π_new)`` of every task over the stages k."""
     stages = zip(new.policies, old, new.batches, strict=True)
@@ -92,6 +102,7 @@ def trust_region_step(
     curvature: Callable[[], Metric],
     settings: TrustRegionSettings,
     mean: TaskMean,
+    losses_of: Losses = stage_losses,
 ) -> TrustRegionStep:
     """One TRPO step from ``start``.
 
@@ -102,6 +113,7 @@ def trust_region_step(
         curvature: makes the metric; called once.
         settings: of the trust region.
         mean: over the tasks that count.
+        losses_of: what is lowered, for every task; the surrogate loss.
 
     Returns:
         The new point, which is ``start`` itself where the line search found nothing, and what happened.
@@ -111,7 +123,7 @@ def trust_region_step(
     """
     with region("gradient"):
         old = [distributions.detach(policy) for policy in played.policies]
-        losses = stage_losses(played, old)
+        losses = losses_of(played, old)
         loss = mean.of(losses.detach())
         gradient = mean.total(torch.autograd.grad(mean.share(losses), list(played.points), materialize_grads=True))
         if not (loss.isfinite() and gradient.isfinite().all()):
@@ -129,7 +141,7 @@ def trust_region_step(
     def evaluate(point: Tensor) -> tuple[float, float]:
         with torch.no_grad():
             candidate = play(point)
-            return float(mean.of(stage_losses(candidate, old))), float(mean.of(stage_divergences(candidate, old)))
+            return float(mean.of(losses_of(candidate, old))), float(mean.of(stage_divergences(candidate, old)))
 
     with region("line_search"):
         found = line_search(

@@ -141,7 +141,7 @@ class AdaptablePolicy:
         episodes = check_fit(self, episodes)
         if reason := off_policy_reason(self, episodes):
             warnings.warn(f"The episodes were not produced by this policy: {reason}", stacklevel=2)
-        rule = adaptation_rule(self.settings, trust_region)
+        rule = adaptation_rule(self.settings, self.network, trust_region)
         per_task = for_every_task(self.meta, 1)
         before = rule.begin(per_task) if not self.steps_taken else Adaptation(per_task.params)
         sampled = as_rollout(episodes)

@@ -14,12 +14,14 @@ from rlmaml.core.policy import Act
 from rlmaml.core.types import Carry, Outputs, Params
 from rlmaml.policies.gaussian import describe_perceptron
 from rlmaml.policies.perceptron import (
+    CONTEXT,
     check_scales,
-    for_raw_inputs,
+    context_diagonal,
+    init_context,
     init_perceptron,
     last_layer,
     layer_factors,
-    perceptron,
+    policy_perceptron,
 )
 from rlmaml.policies.sizes import Sizes, check_actions
 from rlmaml.settings.policy import PerceptronSettings
@@ -41,11 +43,13 @@ class CategoricalPolicy:
         check_scales(settings.observation_scales, sizes.observation, extended=sizes.extended)
         self.settings, self.sizes = settings, sizes
         self.head = last_layer(settings.hidden)
+        self.context: tuple[str, ...] = (CONTEXT,) if settings.context else ()
         self.exploration: tuple[str, ...] = ()
 
     def init(self, seed: int) -> Params:
         """Fresh theta."""
-        return init_perceptron((self.sizes.observation, *self.settings.hidden, self.sizes.action), seed)
+        sizes = (self.sizes.observation + self.settings.context, *self.settings.hidden, self.sizes.action)
+        return {**init_perceptron(sizes, seed), **init_context(self.settings.context)}
 
     def start(self, params: Params, shape: tuple[int, ...]) -> Carry:  # noqa: ARG002
         """Nothing is remembered."""
@@ -53,12 +57,12 @@ class CategoricalPolicy:
 
     def act(self, params: Params) -> Act:
         """The policy with these parameters."""
-        logits_of = perceptron(for_raw_inputs(params, self.settings.observation_scales), self.settings.activation)
+        logits_of = policy_perceptron(params, self.settings)
         return lambda seen, carry: (Categorical(logits_of(seen.observation)), carry)
 
     def unroll(self, params: Params, batch: Any, carry: Carry | None = None) -> tuple[Outputs, Carry]:
         """What the policy says at every step: it reads ``batch.observations`` alone."""
-        logits_of = perceptron(for_raw_inputs(params, self.settings.observation_scales), self.settings.activation)
+        logits_of = policy_perceptron(params, self.settings)
         return Outputs(Categorical(logits_of(batch.observations))), () if carry is None else carry
 
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -76,7 +80,7 @@ class CategoricalPolicy:
             step_weights,
             lambda logits: Categorical(logits).fisher_roots(),
         )
-        return FisherBlocks(layers, {})
+        return FisherBlocks(layers, context_diagonal(params, layers))
 
     def numbers(self, params: Params) -> dict[str, float]:  # noqa: ARG002
         """Nothing."""

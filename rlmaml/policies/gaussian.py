@@ -14,13 +14,16 @@ from rlmaml.core.kronecker import FisherBlocks
 from rlmaml.core.policy import Act
 from rlmaml.core.types import Carry, Outputs, Params
 from rlmaml.policies.perceptron import (
+    CONTEXT,
     Perceptron,
     check_scales,
-    for_raw_inputs,
+    context_diagonal,
+    for_observations,
+    init_context,
     init_perceptron,
     last_layer,
     layer_factors,
-    perceptron,
+    policy_perceptron,
 )
 from rlmaml.policies.sizes import Sizes, check_actions
 from rlmaml.settings.policy import GaussianSettings
@@ -45,12 +48,14 @@ class GaussianPolicy:
         check_scales(settings.observation_scales, sizes.observation, extended=sizes.extended)
         self.settings, self.sizes = settings, sizes
         self.head = last_layer(settings.hidden)
+        self.context: tuple[str, ...] = (CONTEXT,) if settings.context else ()
         self.exploration: tuple[str, ...] = (LOG_STD,)
 
     def init(self, seed: int) -> Params:
         """Fresh theta."""
-        sizes = (self.sizes.observation, *self.settings.hidden, self.sizes.action)
-        return {**init_perceptron(sizes, seed), LOG_STD: initial_log_std(self.settings.initial_std, self.sizes.action)}
+        sizes = (self.sizes.observation + self.settings.context, *self.settings.hidden, self.sizes.action)
+        log_std = initial_log_std(self.settings.initial_std, self.sizes.action)
+        return {**init_perceptron(sizes, seed), LOG_STD: log_std, **init_context(self.settings.context)}
 
     def start(self, params: Params, shape: tuple[int, ...]) -> Carry:  # noqa: ARG002
         """Nothing is remembered."""
@@ -58,12 +63,12 @@ class GaussianPolicy:
 
     def act(self, params: Params) -> Act:
         """The policy with these parameters."""
-        mean_of = perceptron(for_raw_inputs(params, self.settings.observation_scales), self.settings.activation)
+        mean_of = policy_perceptron(params, self.settings)
         return lambda seen, carry: (gaussian(mean_of(seen.observation), params[LOG_STD]), carry)
 
     def unroll(self, params: Params, batch: Any, carry: Carry | None = None) -> tuple[Outputs, Carry]:
         """What the policy says at every step: it reads ``batch.observations`` alone."""
-        mean_of = perceptron(for_raw_inputs(params, self.settings.observation_scales), self.settings.activation)
+        mean_of = policy_perceptron(params, self.settings)
         return Outputs(gaussian(mean_of(batch.observations), params[LOG_STD])), () if carry is None else carry
 
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -81,7 +86,8 @@ class GaussianPolicy:
             params, settings.activation, settings.observation_scales, batch.observations, step_weights, roots_of
         )
         total = step_weights.flatten(1).sum(1, keepdim=True)
-        return FisherBlocks(layers, {LOG_STD: 2 * total.expand(-1, self.sizes.action)})
+        stds = {LOG_STD: 2 * total.expand(-1, self.sizes.action)}
+        return FisherBlocks(layers, stds | context_diagonal(params, layers))
 
     def numbers(self, params: Params) -> dict[str, float]:
         """The standard deviation, a mean over the action's dimensions."""
@@ -93,7 +99,7 @@ class GaussianPolicy:
 
     def deterministic(self, params: Params) -> torch.nn.Module:
         """The mean as a module of raw observations."""
-        return Perceptron(for_raw_inputs(params, self.settings.observation_scales), self.settings.activation)
+        return Perceptron(for_observations(params, self.settings), self.settings.activation)
 
 
 def gaussian(mean: Float[Tensor, "*axes action"], log_std: Float[Tensor, "*task action"]) -> Gaussian:
@@ -119,4 +125,5 @@ def describe_perceptron(settings: Any) -> dict[str, Any]:
         "hidden": list(settings.hidden),
         "activation": settings.activation,
         "observations_divided_by": list(settings.observation_scales) or 1.0,
+        "context": settings.context,
     }

@@ -49,6 +49,7 @@ class GruPolicy:
         check_scales(settings.observation_scales, sizes.observation, extended=sizes.extended)
         self.settings, self.sizes = settings, sizes
         self.head = last_layer(settings.hidden)
+        self.context: tuple[str, ...] = ()
         self.exploration: tuple[str, ...] = (LOG_STD,)
 
     def init(self, seed: int) -> Params:

@@ -42,6 +42,7 @@ class ModulePolicy:
     def __init__(self, make: MakeModule, settings: ModuleSettings, sizes: Sizes) -> None:
         check_actions("of a module", sizes, discrete=False)
         self.make, self.settings, self.sizes = make, settings, sizes
+        self.context: tuple[str, ...] = ()
         self.exploration: tuple[str, ...] = (LOG_STD,)
         self.module = self._made(0)
         names = [name for name, _ in self.module.named_parameters()]

@@ -1,7 +1,8 @@
 """Multilayer perceptrons as functions of a parameter dictionary, with or without a task axis.
 
 The entries are ``layer{i}.weight [out, in]`` and ``layer{i}.bias [out]``, with a leading task axis where parameters
-differ between tasks. No file outside of this room knows these names.
+differ between tasks, and ``context``, which the first layer reads after the observation. No file outside of this room
+knows these names.
 """
 
 import itertools
@@ -15,8 +16,10 @@ from torch.nn import functional
 from rlmaml.base.errors import UserError
 from rlmaml.core.kronecker import LayerFactors
 from rlmaml.core.types import Params
+from rlmaml.settings.policy import PerceptronSettings
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
+CONTEXT = "context"
 OUTPUT_SCALE = 0.01
 """Factor on the initial weights of a policy's last layer, so that the first policy acts alike everywhere."""
 
@@ -87,6 +90,32 @@ def last_layer(hidden: Sequence[int]) -> tuple[str, str]:
     return f"layer{len(hidden)}.weight", f"layer{len(hidden)}.bias"
 
 
+def init_context(size: int) -> Params:
+    """The context, ``[context]``, at 0; empty where there is none."""
+    return {CONTEXT: torch.zeros(size)} if size else {}
+
+
+def with_context_as_bias(params: Params) -> Params:
+    """Parameters without context that compute the same: ``W [x, c] + b = W_x x + (W_c c + b)``."""
+    if CONTEXT not in params:
+        return params
+    weight, context = params["layer0.weight"], params[CONTEXT]
+    inputs = weight.shape[-1] - context.shape[-1]
+    bias = params["layer0.bias"] + (weight[..., inputs:] @ context.unsqueeze(-1)).squeeze(-1)
+    rest = {name: tensor for name, tensor in params.items() if name != CONTEXT}
+    return rest | {"layer0.weight": weight[..., :inputs], "layer0.bias": bias}
+
+
+def policy_perceptron(params: Params, settings: PerceptronSettings) -> Callable[[Tensor], Tensor]:
+    """The perceptron of a policy, as a function of raw observations ``[*axes, obs]``."""
+    return perceptron(for_observations(params, settings), settings.activation)
+
+
+def for_observations(params: Params, settings: PerceptronSettings) -> Params:
+    """Parameters of a plain perceptron on raw observations."""
+    return for_raw_inputs(with_context_as_bias(params), settings.observation_scales)
+
+
 def for_raw_inputs(params: Params, scales: Sequence[float], name: str = "layer0.weight") -> Params:
     """Parameters that compute on raw inputs what the given ones do on scaled ones: ``W (x / s) = (W / s) x``.
 
@@ -146,6 +175,8 @@ def layer_factors(
         divisors = hidden.new_ones(hidden.shape[-1])
         divisors[: len(scales)] = hidden.new_tensor(scales)
         hidden = hidden / divisors
+    if CONTEXT in params:
+        hidden = torch.cat([hidden, params[CONTEXT].detach().unsqueeze(1).expand(-1, hidden.shape[1], -1)], -1)
     inputs, outputs = [], []
     with torch.enable_grad():
         for i in range(num_layers(params)):
@@ -165,6 +196,14 @@ def layer_factors(
         )
         for i in range(len(inputs))
     ]
+
+
+def context_diagonal(params: Params, layers: Sequence[LayerFactors]) -> Params:
+    """Diagonal of every task's Fisher information of its context, ``diag(W_cᵀ G W_c)``; empty without one."""
+    if CONTEXT not in params:
+        return {}
+    columns = params["layer0.weight"][..., -params[CONTEXT].shape[-1] :]
+    return {CONTEXT: (columns * (layers[0].outputs @ columns)).sum(1)}
 
 
 class Perceptron(torch.nn.Module):

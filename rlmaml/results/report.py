@@ -148,7 +148,8 @@ def reported(
         steps=steps,
         seed=sizes.seed,
     )
-    policy, rule = as_policy(checkpoint).network, adaptation_rule(settings)
+    policy = as_policy(checkpoint).network
+    rule = adaptation_rule(settings, policy)
     effects = (
         adaptation_effects(policy, rule, checkpoint.meta, settings.advantages, evaluation.rollouts) if steps else None
     )

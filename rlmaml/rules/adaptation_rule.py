@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from rlmaml.core.policy import Policy
 from rlmaml.rules.gradient_rule import gradient_rule
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.rules.trust_region_rule import TrustRegionRule
@@ -9,11 +10,12 @@ from rlmaml.settings.trust_region import TrustRegionSettings, check_trust_region
 from rlmaml.settings.whole import Settings
 
 
-def adaptation_rule(settings: Settings, trust_region: float | None = None) -> InnerRule:
+def adaptation_rule(settings: Settings, policy: Policy, trust_region: float | None = None) -> InnerRule:
     """The inner rule of a run, or trust-region steps of at most some KL, otherwise as the run's meta-updates.
 
     Args:
         settings: of the run.
+        policy: the policy.
         trust_region: largest KL in nats of a step; None for the trained rule.
 
     Raises:
@@ -21,7 +23,7 @@ def adaptation_rule(settings: Settings, trust_region: float | None = None) -> In
     """
     check_trust_region(trust_region)
     if trust_region is None:
-        return gradient_rule(settings.inner)
+        return gradient_rule(settings.inner, policy)
     names = {field.name for field in dataclasses.fields(TrustRegionSettings)}
     trained = {name: value for name, value in vars(settings.outer).items() if name in names}
     return TrustRegionRule(TrustRegionSettings(**trained | {"max_kl": trust_region}))

@@ -35,7 +35,10 @@ class SeenStage(NamedTuple):
 
 
 def adapted_fisher(
-    policy: Policy, stages: Sequence[SeenStage | None], jacobians: Sequence[StepJacobian]
+    policy: Policy,
+    stages: Sequence[SeenStage | None],
+    jacobians: Sequence[StepJacobian],
+    reset: Sequence[str] = (),
 ) -> Callable[[Meta], Meta]:
     """Products with the metric of every task: from tangents of meta-parameters with a task axis to their images.
 
@@ -43,11 +46,12 @@ def adapted_fisher(
         policy: the policy.
         stages: one more than there are inner steps; None where a stage's divergence does not count.
         jacobians: of the inner steps.
+        reset: names of the weights that no stage has from theta.
     """
     products = [None if stage is None else _policy_fisher(policy, stage) for stage in stages]
 
     def product(tangent: Meta) -> Meta:
-        moved = tangent.params
+        moved = without(tangent.params, reset)
         images: list[Params | None] = []
         for k, own in enumerate(products):
             images.append(None if own is None else own(moved))
@@ -61,9 +65,14 @@ def adapted_fisher(
                 rates = {name: rate + own_rates[name] for name, rate in rates.items()}
             if (seen := images[k]) is not None:
                 image = {name: value + seen[name] for name, value in image.items()}
-        return Meta(image, rates)
+        return Meta(without(image, reset), rates)
 
     return product
+
+
+def without(params: Params, reset: Sequence[str]) -> Params:
+    """The same tangents with 0 for some entries."""
+    return params | {name: torch.zeros_like(params[name]) for name in reset}
 
 
 def metric_of(
@@ -74,6 +83,7 @@ def metric_of(
     like: Meta,
     settings: TrustRegionSettings,
     mean: TaskMean,
+    reset: Sequence[str] = (),
 ) -> Metric:
     """The metric of all tasks on vectors, with its preconditioner where one is asked for and the kind has one.
 
@@ -85,8 +95,9 @@ def metric_of(
         like: meta-parameters without task axis, which a vector is shaped as.
         settings: of the trust region.
         mean: over the tasks.
+        reset: see :func:`adapted_fisher`.
     """
-    product = summed_over_tasks(adapted_fisher(policy, stages, jacobians), like, mean)
+    product = summed_over_tasks(adapted_fisher(policy, stages, jacobians, reset), like, mean)
     if settings.preconditioner == "none":
         return Metric(product)
     found = [policy.fisher_blocks(*stage) for stage in stages if stage is not None]

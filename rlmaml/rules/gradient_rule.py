@@ -1,18 +1,21 @@
 """Gradient steps on a task's own loss: the place where the task axis meets a loss, and a gradient passes an update."""
 
-import math
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rlmaml.base.random_streams import RandomStreams
+from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.core.losses import POLICY_GRADIENTS, InnerLoss, policy_gradient
 from rlmaml.core.policy import Policy
+from rlmaml.core.surrogate import divergences
 from rlmaml.core.types import Adaptation, Meta, Outputs, Params
 from rlmaml.rules.inner_rule import StepJacobian
+from rlmaml.rules.rates import PerEntry, PerParameter, Rates, broadcastable, of_step
 from rlmaml.settings.inner import InnerSettings
 
 
@@ -28,38 +31,65 @@ def losses_of(outputs: Outputs, data: Any, loss: InnerLoss) -> Float[Tensor, " t
 
 
 @dataclass(frozen=True)
+class Towards:
+    """Terms of an inner loss that hold task parameters near theta, and noise that shakes them.
+
+    Attributes:
+        l2: factor of ``½ ‖φ − θ‖²``.
+        kl: factor of ``mean_steps KL(π_θ ‖ π_φ)`` on the task's own episodes.
+        noise: standard deviation of normal noise that is added to every parameter after every step of a training.
+    """
+
+    l2: float = 0.0
+    kl: float = 0.0
+    noise: float = 0.0
+
+
+@dataclass(frozen=True)
 class GradientRule:
     """``φ_{k+1} = φ_k − α_k ∇L(φ_k)`` for every task (arXiv 1703.03400, equation 1).
 
-    Where sizes are learned there is one per entry of the weights and step, as its logarithm, so that it stays positive
-    (arXiv 1810.09502). Beyond the steps that were trained, the last one's size is used again.
+    Beyond the steps that were trained, the last one's size is used again.
 
     Attributes:
         steps: number of steps that are trained.
-        step_sizes: α_k where none are learned; the last one serves all further steps.
+        step_sizes: α_k where none are learned, and where learning begins; the last one serves all further steps.
         loss: L, of one task.
-        learned: whether the sizes are learned, starting from ``step_sizes``.
+        learned: how sizes are learned; None for sizes that are as given.
         first_order: whether derivatives pass through the identity alone and not through ∇L (first-order MAML).
+        first_order_until: meta-iteration from which they pass through ∇L as well.
         entries: names of the weights that adapt; None for all.
+        reset: names of the weights that every task begins with at 0, whatever theta says (CAVIA's context).
+        towards: further terms.
     """
 
     steps: int
     step_sizes: tuple[float, ...]
     loss: InnerLoss
-    learned: bool = False
+    learned: Rates | None = None
     first_order: bool = False
+    first_order_until: int = 0
     entries: tuple[str, ...] | None = None
+    reset: tuple[str, ...] = ()
+    towards: Towards = Towards()
+
+    def during(self, iteration: int) -> "GradientRule":
+        """First order before ``first_order_until``."""
+        return dataclasses.replace(self, first_order=True) if iteration < self.first_order_until else self
 
     def rates(self, params: Params) -> Params:
-        """Logarithms of the step sizes as they start, ``[step]`` for every entry that adapts; empty if not learned."""
-        if not self.learned:
+        """Rates as they start, ``[step, ...]`` for every entry that adapts; empty if no sizes are learned."""
+        if self.learned is None:
             return {}
-        logs = torch.tensor([math.log(self._given(k)) for k in range(self.steps)])
-        return {name: logs.to(params[name], copy=True) for name in self._adapting(params)}
+        sizes = [self._given(k) for k in range(self.steps)]
+        return {name: self.learned.start(sizes, params[name]) for name in self._adapting(params)}
 
     def begin(self, meta: Meta) -> Adaptation:
-        """Every task starts at theta."""
-        return Adaptation(meta.params)
+        """Every task starts at theta, but for what is reset."""
+        zeros = {name: torch.zeros_like(meta.params[name]) for name in self.reset}
+        return Adaptation(
+            meta.params | {name: zero.requires_grad_(meta.params[name].requires_grad) for name, zero in zeros.items()}
+        )
 
     def step(
         self,
@@ -68,7 +98,7 @@ class GradientRule:
         adaptation: Adaptation,
         data: Any,
         k: int,
-        streams: RandomStreams | None = None,  # noqa: ARG002 (nothing is drawn)
+        streams: RandomStreams | None = None,
         *,
         create_graph: bool = False,
     ) -> Adaptation:
@@ -81,8 +111,9 @@ class GradientRule:
         names = self._adapting(params)
         with torch.enable_grad():
             outputs, _ = policy.unroll(points, data)
+            losses = losses_of(outputs, data, self.loss) + self._held(policy, meta, points, outputs, data, k)
             gradients = torch.autograd.grad(
-                losses_of(outputs, data, self.loss).sum(),
+                losses.sum(),
                 [points[name] for name in names],
                 create_graph=create_graph and not self.first_order,
                 retain_graph=create_graph,
@@ -92,6 +123,8 @@ class GradientRule:
             name: params[name] - self._size(meta, params, name, k) * gradient
             for name, gradient in zip(names, gradients, strict=True)
         }
+        if self.towards.noise and streams is not None and streams.phase == Phase.TRAINING:
+            moved = shaken(moved, self.towards.noise, k, streams)
         return Adaptation(params | moved, outputs=outputs)
 
     def jacobian(
@@ -101,7 +134,7 @@ class GradientRule:
 
         H is symmetric, so that both need its products alone: one backward pass each, through the graph of g. It is that
         of the loss on ``bends_on``; with first order it is left out, as where a gradient passes through the step.
-        What a learned size moves, −α g, is the step itself.
+        What a learned size moves is known from the step itself. Terms that hold φ near θ are left out.
         """
         points = {name: p.detach().requires_grad_() for name, p in before.params.items()}
         bends = bends_on is not None and not self.first_order
@@ -114,7 +147,11 @@ class GradientRule:
             name: torch.as_tensor(self._size(meta, points, name, k), dtype=points[name].dtype).detach()
             for name in self._adapting(points)
         }
-        moves = {name: (after.params[name] - before.params[name]).detach() for name in meta.rates}
+        moves = {
+            name: self.learned.move((after.params[name] - before.params[name]).detach(), sizes[name])
+            for name in meta.rates
+            if self.learned is not None
+        }
 
         def hessian(vectors: Params) -> Params:
             if not bends:
@@ -132,17 +169,18 @@ class GradientRule:
         def forward(tangent: Params, rates: Params) -> Params:
             bent = hessian(tangent)
             moved = {name: tangent[name] - size * bent[name] for name, size in sizes.items()}
-            for name, logs in rates.items():
-                moved[name] = moved[name] + broadcastable(self._of_step(logs, k), moves[name]) * moves[name]
+            for name, rate in rates.items():
+                moved[name] = moved[name] + broadcastable(of_step(rate, k), moves[name]) * moves[name]
             return tangent | moved
 
         def transpose(cotangent: Params) -> tuple[Params, Params]:
             bent = hessian(
                 {name: sizes[name] * c if name in sizes else torch.zeros_like(c) for name, c in cotangent.items()}
             )
-            rates = {name: torch.zeros_like(logs) for name, logs in meta.rates.items()}
-            for name, logs in rates.items():
-                self._of_step(logs, k).copy_((moves[name] * cotangent[name]).flatten(1).sum(1))
+            rates = {name: torch.zeros_like(rate) for name, rate in meta.rates.items()}
+            for name, rate in rates.items():
+                assert self.learned is not None
+                of_step(rate, k).copy_(self.learned.gathered(moves[name] * cotangent[name]))
             return {name: c - bent[name] for name, c in cotangent.items()}, rates
 
         return StepJacobian(forward, transpose, moves)
@@ -153,29 +191,53 @@ class GradientRule:
     def _given(self, k: int) -> float:
         return self.step_sizes[min(k, len(self.step_sizes) - 1)]
 
-    @staticmethod
-    def _of_step(logs: Float[Tensor, "*task step"], k: int) -> Float[Tensor, "*task"]:
-        """The entry of step k, or the last one beyond the steps that were trained."""
-        return logs[..., min(k, logs.shape[-1] - 1)]
-
     def _size(self, meta: Meta, params: Params, name: str, k: int) -> Tensor | float:
         """Size of step k for one entry, shaped to broadcast against it."""
-        if not meta.rates:
+        if self.learned is None or not meta.rates:
             return self._given(k)
-        return broadcastable(self._of_step(meta.rates[name], k).exp(), params[name])
+        return self.learned.size(of_step(meta.rates[name], k), params[name])
+
+    def _held(
+        self, policy: Policy, meta: Meta, params: Params, outputs: Outputs, data: Any, k: int
+    ) -> Float[Tensor, " task"] | float:
+        """What holds φ near θ. In the first step, where both are the same, it is 0, and so is its derivative."""
+        if k == 0:
+            return 0.0
+        held: Tensor | float = 0.0
+        if self.towards.l2:
+            distances = [(params[name] - meta.params[name]).square().flatten(1).sum(1) for name in params]
+            held = held + 0.5 * self.towards.l2 * torch.stack(distances).sum(0)
+        if self.towards.kl:
+            theta, _ = policy.unroll(meta.params, data)
+            held = held + self.towards.kl * divergences(theta.distribution, outputs.distribution, data)
+        return held
 
 
-def broadcastable(per_task: Float[Tensor, "*task"], values: Float[Tensor, "*axes"]) -> Float[Tensor, "*shape"]:
-    """One number per task, shaped to broadcast against values with a leading task axis."""
-    return per_task.view(*per_task.shape, *[1] * (values.dim() - per_task.dim()))
+def shaken(params: Params, std: float, k: int, streams: RandomStreams) -> Params:
+    """Task parameters with normal noise, each task's from its own stream."""
+    generators = streams.parameter_noise_generators(k)
+    noise = {
+        name: torch.from_numpy(
+            np.stack([generator.standard_normal(tensor.shape[1:], dtype=np.float32) for generator in generators])
+        )
+        for name, tensor in params.items()
+    }
+    return {name: tensor + std * noise[name].to(tensor) for name, tensor in params.items()}
 
 
-def gradient_rule(settings: InnerSettings) -> GradientRule:
-    """The rule of some settings, with a policy-gradient loss."""
+def gradient_rule(settings: InnerSettings, policy: Policy) -> GradientRule:
+    """The rule of some settings for a policy, with a policy-gradient loss."""
+    learned: Rates = PerParameter() if getattr(settings, "step_sizes_per", "layer") == "parameter" else PerEntry()
+    head = (*policy.head, *policy.exploration) if settings.adapt_std else policy.head
+    entries = {"all": None, "head": head, "context": policy.context}[settings.adapt]
     return GradientRule(
         steps=settings.inner_steps,
         step_sizes=settings.inner_step_sizes,
         loss=policy_gradient(POLICY_GRADIENTS[settings.inner_loss]),
-        learned=getattr(settings, "learn_step_sizes", False),
+        learned=learned if getattr(settings, "learn_step_sizes", False) else None,
         first_order=getattr(settings, "first_order", False),
+        first_order_until=getattr(settings, "first_order_until", 0),
+        entries=entries,
+        reset=policy.context,
+        towards=Towards(settings.inner_l2, settings.inner_kl, settings.parameter_noise),
     )

@@ -27,8 +27,15 @@ class InnerRule(Protocol):
     def steps(self) -> int:
         """Number of steps that are trained; it may take more."""
 
+    @property
+    def reset(self) -> tuple[str, ...]:
+        """Names of the weights that every task begins with at 0, whatever theta says."""
+
     def rates(self, params: Params) -> Params:
         """What is learned besides these weights, as it starts: by the weights they belong to, or empty."""
+
+    def during(self, iteration: int) -> "InnerRule":
+        """The rule in a meta-iteration of a training, where it changes over a run; or itself."""
 
     def begin(self, meta: Meta) -> Adaptation:
         """Stage 0.

@@ -27,10 +27,16 @@ class TrustRegionRule:
     Attributes:
         settings: of the trust region; the curvature is that of all episodes.
         steps: number of steps that are taken where nobody says more.
+        reset: no weights.
     """
 
     settings: TrustRegionSettings
     steps: int = 1
+    reset: tuple[str, ...] = ()
+
+    def during(self, iteration: int) -> "TrustRegionRule":  # noqa: ARG002
+        """Always the same."""
+        return self
 
     def rates(self, params: Params) -> Params:  # noqa: ARG002
         """Nothing is learned."""

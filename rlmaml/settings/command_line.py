@@ -10,7 +10,7 @@ import tyro
 
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import SPELLING, option
-from rlmaml.settings.methods import METHODS
+from rlmaml.settings.methods.registry import METHODS
 from rlmaml.settings.whole import Settings, as_method, owner_classes
 
 ScriptT = TypeVar("ScriptT")

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from rlmaml.settings.checks import all_finite_and_positive, require, require_not_negative
+from rlmaml.settings.checks import all_finite_and_positive, require, require_finite, require_not_negative
 
 InnerLoss = Literal["log_likelihood", "likelihood_ratio", "dice"]
+Adapt = Literal["all", "head", "context"]
+StepSizesPer = Literal["layer", "parameter"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,17 @@ class InnerSettings:
     """Inner step sizes in order; the last one serves all further steps, also in evaluation."""
     inner_loss: InnerLoss = "log_likelihood"
     """Inner loss: log_likelihood (MAML), likelihood_ratio (LVC, as in ProMP) or dice."""
+    adapt: Adapt = "all"
+    """Which weights adapt: all, the head alone (the last layer), or a context alone: inputs of --context numbers that
+    begin at 0 on every task."""
+    adapt_std: bool = False
+    """With --adapt head: the standard deviation adapts, too."""
+    inner_l2: float = 0.0
+    """Factor of ½ ‖φ − θ‖² in the inner loss, which holds task parameters near theta."""
+    inner_kl: float = 0.0
+    """Factor of the mean KL(π_θ ‖ π_φ) in the inner loss, which holds the task's policy near theta's."""
+    parameter_noise: float = 0.0
+    """Standard deviation of normal noise on every adapted parameter after each inner step of the training."""
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
@@ -26,6 +39,23 @@ class InnerSettings:
         require(
             self, "inner_step_sizes", sizes and all_finite_and_positive(sizes), "one or more finite numbers above 0"
         )
+        require_finite(self, "inner_l2 inner_kl parameter_noise")
+        require_not_negative(self, "inner_l2 inner_kl parameter_noise")
+        require(self, "adapt_std", self.adapt == "head" or not self.adapt_std, "off unless --adapt is head")
+        for name in ("inner_l2", "inner_kl"):
+            held = self.inner_steps > 1 or not getattr(self, name)
+            require(self, name, held, "0 with fewer than two inner steps: the first one begins at theta")
+        noisy = self.inner_steps > 0 or not self.parameter_noise
+        require(self, "parameter_noise", noisy, "0 where --inner-steps is 0: no step is taken")
+
+    def check_with(self, network: object) -> None:
+        """Refuse to adapt what the policy does not have.
+
+        Raises:
+            UserError: a context adapts, and there is none.
+        """
+        has_context = getattr(network, "context", 0) > 0
+        require(self, "adapt", self.adapt != "context" or has_context, "all or head without --context above 0")
 
 
 @dataclass(frozen=True)
@@ -34,11 +64,21 @@ class DifferentiatedInnerSettings(InnerSettings):
 
     learn_step_sizes: bool = False
     """Learn the inner step sizes along with theta, one per layer and step, from these (as in MAML++)."""
+    step_sizes_per: StepSizesPer = "layer"
+    """What has a learned size of its own, in each step: a layer's weights and its biases, or every single parameter,
+    with its sign (as in Meta-SGD)."""
     first_order: bool = False
     """Leave out the derivative of the inner update (first-order MAML)."""
+    first_order_until: int = 0
+    """Meta-iteration from which that derivative is taken; before it is left out (as in MAML++)."""
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
         learns = self.inner_steps > 0 or not self.learn_step_sizes
         require(self, "learn_step_sizes", learns, "off where --inner-steps is 0: there is no step to learn")
+        per = self.learn_step_sizes or self.step_sizes_per == "layer"
+        require(self, "step_sizes_per", per, "layer where sizes are not learned; add --learn-step-sizes")
+        require_not_negative(self, "first_order_until")
+        differs = self.inner_loss != "dice" or not self.first_order
+        require(self, "inner_loss", differs, "another with first order: dice differs by its second derivative alone")

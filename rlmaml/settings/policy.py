@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rlmaml.base.errors import UserError
-from rlmaml.settings.checks import all_finite_and_positive, require, require_finite, require_positive
+from rlmaml.settings.checks import (
+    all_finite_and_positive,
+    require,
+    require_finite,
+    require_not_negative,
+    require_positive,
+)
 
 Activation = Literal["tanh", "relu"]
 
@@ -19,11 +25,14 @@ class PerceptronSettings:
     """Activation between the policy's layers."""
     observation_scales: tuple[float, ...] = ()
     """Typical size of each number of the observation, in its unit; the policy divides by it. Empty: 1 for all."""
+    context: int = 0
+    """Inputs beside the observation that only adaptation sets, from 0 on every task (CAVIA); 0 for none."""
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         require(self, "hidden", all(width > 0 for width in self.hidden), "widths above 0")
         require(self, "observation_scales", all_finite_and_positive(self.observation_scales), "finite numbers above 0")
+        require_not_negative(self, "context")
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class RecurrentSettings(GaussianSettings):
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
         require_positive(self, "memory")
+        require(self, "context", self.context == 0, "0 for a policy with a memory, which finds its own")
 
 
 @dataclass(frozen=True)

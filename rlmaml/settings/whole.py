@@ -8,7 +8,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.settings.advantages import AdvantageSettings
 from rlmaml.settings.checks import option
 from rlmaml.settings.inner import InnerSettings
-from rlmaml.settings.methods import find_method
+from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.policy import policy_settings
 from rlmaml.settings.run import RunSettings
 
@@ -31,7 +31,7 @@ class Settings:
         Raises:
             UserError: names the option, what was received and what is legal.
         """
-        for name, value in find_method(self.algorithm).defaults.items():
+        for name, value in find_method(self.algorithm).stands_for.items():
             received = self.flat()[name]
             if received != value:
                 raise UserError(
@@ -40,6 +40,7 @@ class Settings:
                 )
         if hasattr(self.outer, "check_with"):
             self.outer.check_with(self.inner)
+        self.inner.check_with(self.network)
 
     def changed(self, **options: Any) -> "Settings":
         """The same settings but for some fields, given by name whoever owns them.
@@ -107,7 +108,8 @@ def configure(algorithm: str = "maml-trpo", policy: str = "gaussian", **options:
     """
     owned: dict[str, dict[str, Any]] = {owner: {} for owner in owner_classes(algorithm, policy)}
     owners = _owners_of(algorithm, policy)
-    for name, value in {**find_method(algorithm).defaults, **options}.items():
+    method = find_method(algorithm)
+    for name, value in {**method.defaults, **method.stands_for, **options}.items():
         if name not in owners:
             raise UserError(_unknown(algorithm, policy, name, list(owners)))
         owned[owners[name]][name] = value
@@ -118,7 +120,8 @@ def configure(algorithm: str = "maml-trpo", policy: str = "gaussian", **options:
 def as_method(settings: Settings, algorithm: str, policy: str) -> Settings:
     """The settings of another method or policy kind that agree with these wherever both have a field.
 
-    Inner steps that the method cannot do without are its own where these have none.
+    What a method stands for and begins from is its own, and so are inner steps that it cannot do without where these
+    have none.
 
     Raises:
         UserError: there is no such method or kind.
@@ -127,11 +130,13 @@ def as_method(settings: Settings, algorithm: str, policy: str) -> Settings:
         return settings
     names = {field.name for kind in owner_classes(algorithm, policy).values() for field in dataclasses.fields(kind)}
     shared = {name: value for name, value in settings.flat().items() if name in names}
-    shared |= find_method(algorithm).defaults
+    method = find_method(algorithm)
+    if algorithm != settings.algorithm:
+        shared |= {**method.defaults, **method.stands_for}
     try:
         return configure(algorithm, policy, **shared)
     except UserError:
-        own = {field.name for field in dataclasses.fields(find_method(algorithm).inner)}
+        own = {field.name for field in dataclasses.fields(method.inner)} - {*method.defaults, *method.stands_for}
         return configure(algorithm, policy, **{name: value for name, value in shared.items() if name not in own})
 
 

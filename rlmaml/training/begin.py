@@ -35,7 +35,7 @@ def make_method(settings: Settings, env: Any, sums: TaskSums = ALONE) -> MetaLea
         UserError: the policy's kind is not known here, or does not fit the environment.
     """
     policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
-    return MetaLearner(policy, gradient_rule(settings.inner), make_meta_algorithm(settings), sums)
+    return MetaLearner(policy, gradient_rule(settings.inner, policy), make_meta_algorithm(settings), sums)
 
 
 def begin(settings: Settings, method: MetaLearner) -> Learned:

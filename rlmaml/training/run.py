@@ -278,7 +278,7 @@ def evaluate_run(
     env = make_env(num_tasks * num_episodes)
     policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
     check_fits(checkpoint, policy.init(0), f"{settings.run.env_id}, {settings.run.variant}")
-    rule = adaptation_rule(settings, trust_region)
+    rule = adaptation_rule(settings, policy, trust_region)
     return evaluate(env, policy, rule, checkpoint.meta, settings, num_tasks=num_tasks, **options)
 
 

@@ -70,9 +70,10 @@ def meta_iteration(
         ReplayError: the replayed policies are not those that sampled.
     """
     policy, rule, algorithm, sums = method
-    run, streams = settings.run, RandomStreams(settings.run.seed, iteration=iteration)
+    run = settings.run
     with listening() as seconds, region("iteration"), torch_threads(run.threads):
         own = sums.own(run.num_tasks)
+        rule, streams = rule.during(iteration), RandomStreams(run.seed, iteration=iteration, tasks=own)
         tasks = env.sample_tasks(run.num_tasks, streams.task_seeds(run.num_tasks))
         env.set_tasks({name: values[own.start : own.stop] for name, values in tasks.items()})
         collect = episodes_of(env, policy, settings.advantages, streams, own, run.rollout_device)

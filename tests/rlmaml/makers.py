@@ -138,13 +138,18 @@ def adapted_batches(
     adaptation, batches = rule.begin(per_task), []
     for k in range((rule.steps if steps is None else steps) + 1):
         batches.append(random_batch(policy, adaptation.params, num_tasks, num_episodes, seed=seed + k))
-        adaptation = rule.step(policy, per_task, adaptation, batches[k], k)
+        adaptation = rule.step(policy, per_task, adaptation, batches[k], k, streams_of(range(num_tasks)))
     return batches
+
+
+def streams_of(tasks: Sequence[int]) -> RandomStreams:
+    """Random streams of these tasks."""
+    return RandomStreams(0, tasks=tasks)
 
 
 def learner(policy: Policy, rule: InnerRule, sums: TaskSums = ALONE) -> Learner:
     """What meta-algorithms share, in one process, with random streams of their own."""
-    return Learner(policy, rule, sums, RandomStreams(0))
+    return Learner(policy, rule, sums, streams_of(range(100)))
 
 
 def random_rollout(shape: tuple[int, int, int] = (3, 5, 6), seed: int = 0, observation_size: int = 2) -> Rollout:

@@ -11,6 +11,7 @@ from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.core.parameters import entries
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Batch, Meta, Params
+from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.rules.gradient_rule import gradient_rule
 from rlmaml.settings.whole import Settings, configure
 from tests.rlmaml.makers import (
@@ -21,6 +22,7 @@ from tests.rlmaml.makers import (
     random_batch,
     random_theta,
     select_tasks,
+    streams_of,
 )
 
 
@@ -47,6 +49,16 @@ CASES: dict[str, Case] = {
     "maml-trpo, dice": trust_region(large=False, inner_loss="dice", inner_steps=2, damping=0.1),
     "maml-trpo, stage weights": trust_region(large=False, inner_steps=2, stage_weights=(2.0, 1.0, 0.0)),
     "maml-trpo, no steps": trust_region(large=False, inner_steps=0),
+    "maml-trpo, held near theta": trust_region(large=False, inner_steps=3, inner_l2=0.3, inner_kl=0.7),
+    "maml-trpo, noise and entropy": trust_region(large=False, inner_steps=2, parameter_noise=0.05, entropy_bonus=0.1),
+    "meta-sgd": trust_region("meta-sgd", large=False, inner_steps=2),
+    "maml++": trust_region("maml++", large=False, inner_steps=2, first_order_until=0),
+    "anil": trust_region("anil", large=False, inner_steps=2),
+    "anil, with the deviation": trust_region("anil", large=False, adapt_std=True, learn_step_sizes=True),
+    "cavia": trust_region("cavia", large=False, inner_steps=2, context=3),
+    "pretrained": trust_region("pretrained", large=False),
+    "oracle": trust_region("oracle", large=False),
+    "random": trust_region("random", large=False),
     "fomaml": trust_region("fomaml", inner_steps=2),
     "reptile": Case("reptile", {"inner_steps": 2, "outer_step_size": 0.5}),
     "reptile, adam": Case("reptile", {"inner_steps": 2, "outer_step": "adam", "outer_step_size": 0.01}),
@@ -79,7 +91,7 @@ class Problem(NamedTuple):
     def of_tasks(self, tasks: Any, sums: TaskSums = ALONE) -> "Problem":
         """The same problem for some of its tasks, in the given order."""
         stages = [select_tasks(batch, tasks) for batch in self.stages]
-        return self._replace(stages=stages, learner=self.learner._replace(sums=sums))
+        return self._replace(stages=stages, learner=self.learner._replace(sums=sums, streams=streams_of(tasks)))
 
     def at(self, meta: Meta, state: Params, num_tasks: int, seed: int) -> "Problem":
         """The same algorithm elsewhere, on stages that these meta-parameters sample."""
@@ -87,19 +99,21 @@ class Problem(NamedTuple):
         return self._replace(meta=meta, state=state, stages=stages)
 
 
+def make_policy(settings: Settings, hidden: tuple[int, ...]) -> GaussianPolicy:
+    """For observations and actions of the makers'."""
+    return gaussian_policy(hidden=hidden, context=settings.network.context)
+
+
 def make_problem(
     name: str, num_tasks: int = 4, dtype: torch.dtype = torch.float64, hidden: tuple[int, ...] = (4,)
 ) -> Problem:
     """A case with random weights, rates far from their start, a state that is used, and episodes of uneven length."""
     settings = configure(CASES[name].algorithm, **{"inner_step_sizes": (0.5, 0.3), **CASES[name].options})
-    policy, rule, algorithm = (
-        gaussian_policy(hidden=hidden),
-        gradient_rule(settings.inner),
-        make_meta_algorithm(settings),
-    )
+    policy, algorithm = make_policy(settings, hidden), make_meta_algorithm(settings)
+    rule = gradient_rule(settings.inner, policy)
     theta = random_theta(policy)
     meta = Meta(theta, {entry: rate + 0.3 * noise(rate) for entry, rate in rule.rates(theta).items()})
-    ours = learner(policy, rule)
+    ours = learner(policy, rule)._replace(streams=streams_of(range(num_tasks)))
     fresh = Problem(settings, ours, algorithm, meta, algorithm.init(meta), [])
     state = fresh.at(meta, fresh.state, num_tasks, seed=0).update().state if fresh.state else {}
     problem = fresh.at(meta, state, num_tasks, seed=20)
@@ -114,11 +128,8 @@ def make_large_problem(name: str) -> Problem:
     """A case in single precision, so large that torch shares its operations among several threads."""
     case, hidden = CASES[name], (64, 64)
     settings = configure(case.algorithm, **{**case.options, "inner_step_sizes": (0.05,), **(case.large or {})})
-    policy, rule, algorithm = (
-        gaussian_policy(hidden=hidden),
-        gradient_rule(settings.inner),
-        make_meta_algorithm(settings),
-    )
+    policy, algorithm = make_policy(settings, hidden), make_meta_algorithm(settings)
+    rule = gradient_rule(settings.inner, policy)
     theta = policy.init(0)
     precise = {entry: tensor.double() for entry, tensor in theta.items()}
     stages = [

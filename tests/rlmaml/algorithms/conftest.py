@@ -5,7 +5,7 @@ from typing import Any
 import jaxtyping
 import pytest
 
-from rlmaml.settings.methods import METHODS
+from rlmaml.settings.methods.registry import METHODS
 
 for method in METHODS.values():
     import_module(method.module)  # before any checks are off

@@ -1,7 +1,11 @@
+from collections.abc import Iterable
+
 import pytest
 
-from rlmaml.settings.methods import METHODS
-from tests.rlmaml.algorithms.cases import CASES
+from rlmaml.algorithms.registry import make_meta_algorithm
+from rlmaml.settings.methods.registry import METHODS
+from rlmaml.settings.whole import configure
+from tests.rlmaml.algorithms.cases import CASES, Case
 from tests.rlmaml.algorithms.contract import AlgorithmContract, solved
 
 __all__ = ["solved"]
@@ -14,4 +18,10 @@ class TestEveryAlgorithm(AlgorithmContract):
 
 def test_every_method_has_a_case() -> None:
     assert {case.algorithm for case in CASES.values()} == METHODS.keys()
-    assert {case.algorithm for case in CASES.values() if case.large is not None} == METHODS.keys()
+
+
+def test_every_meta_algorithm_has_a_large_case() -> None:
+    def kinds(cases: Iterable[Case]) -> set[type]:
+        return {type(make_meta_algorithm(configure(case.algorithm))) for case in cases}
+
+    assert kinds(case for case in CASES.values() if case.large is not None) == kinds(CASES.values())

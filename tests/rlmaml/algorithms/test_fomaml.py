@@ -13,7 +13,7 @@ def test_the_method_is_what_its_option_says_bit_for_bit() -> None:
     options = {"inner_step_sizes": (0.5, 0.3), **CASES["fomaml"].options}
     by_option = configure("maml-trpo", first_order=True, **options)
     assert (by_option.inner, by_option.outer) == (problem.settings.inner, problem.settings.outer)
-    learner = problem.learner._replace(rule=gradient_rule(by_option.inner))
+    learner = problem.learner._replace(rule=gradient_rule(by_option.inner, problem.learner.policy))
     ours, theirs = problem.update(), problem._replace(learner=learner).update()
     assert all(torch.equal(*pair) for pair in zip(entries(ours.meta), entries(theirs.meta), strict=True))
     assert ours.report == theirs.report
@@ -24,7 +24,7 @@ def test_without_its_option_it_would_be_maml_and_so_is_refused() -> None:
     with pytest.raises(UserError, match="--first-order is False, but --algorithm fomaml stands for True"):
         problem.settings.changed(first_order=False)
     whole = configure("maml-trpo", **{"inner_step_sizes": (0.5, 0.3), **CASES["fomaml"].options})
-    learner = problem.learner._replace(rule=gradient_rule(whole.inner))
+    learner = problem.learner._replace(rule=gradient_rule(whole.inner, problem.learner.policy))
     ours, theirs = problem.update(), problem._replace(learner=learner).update()
     steps = [
         torch.cat([(a - b).reshape(-1) for a, b in zip(entries(u.meta), entries(problem.meta), strict=True)])

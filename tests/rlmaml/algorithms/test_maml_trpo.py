@@ -19,7 +19,7 @@ from rlmaml.core.surrogate import surrogate_losses
 from rlmaml.core.types import Batch, Meta
 from rlmaml.rules.gradient_rule import GradientRule, gradient_rule
 from rlmaml.sampling.collect import episodes_of
-from rlmaml.settings.maml_trpo import MamlTrpoSettings
+from rlmaml.settings.methods.maml_trpo import MamlTrpoSettings
 from rlmaml.settings.whole import Settings, configure
 from tests.rlmaml import tabular
 from tests.rlmaml.makers import (
@@ -84,7 +84,7 @@ def make_trial(policy: Policy = GAUSSIAN, **changes: Any) -> Trial:
     exact = {"curvature_fraction": 1.0, "jacobian_fraction": 1.0, "preconditioner": "none"}
     options = {"damping": 0.03, "inner_step_sizes": (0.5, 0.3), "cg_iterations": 40, **exact}
     settings = configure("maml-trpo", **{**options, **changes})
-    rule, theta = gradient_rule(settings.inner), random_theta(policy)
+    rule, theta = gradient_rule(settings.inner, policy), random_theta(policy)
     offset = torch.tensor([0.2, -0.3], dtype=torch.float64)
     meta = Meta(theta, {name: rate + offset[: len(rate)] for name, rate in rule.rates(theta).items()})
     return Trial(settings, learner(policy, rule), meta, adapted_batches(policy, rule, meta, NUM_TASKS))
@@ -396,7 +396,7 @@ def navigation(**changes: Any) -> Trial:
     settings = configure("maml-trpo", **{**options, **changes})
     run, policy = settings.run, gaussian_policy(2, 2, (16, 16))
     env = make_tasks_env(run.env_id, run.num_tasks * run.num_episodes, run.horizon, variant=run.variant)
-    streams, rule = RandomStreams(run.seed), gradient_rule(settings.inner)
+    streams, rule = RandomStreams(run.seed), gradient_rule(settings.inner, policy)
     env.set_tasks(env.sample_tasks(run.num_tasks, streams.task_seeds(run.num_tasks)))
     theta = policy.init(streams.parameter_seed())
     meta = Meta(theta, rule.rates(theta))

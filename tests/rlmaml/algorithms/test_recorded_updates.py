@@ -33,7 +33,8 @@ def test_an_update_is_the_recorded_one(checked: None, name: str) -> None:
         "preconditioner": "none",
     }
     settings = configure("maml-trpo", **common, **options)
-    policy, rule = gaussian_policy(), gradient_rule(settings.inner)
+    policy = gaussian_policy()
+    rule = gradient_rule(settings.inner, policy)
     theta = random_theta(policy)
     meta = Meta(theta, rule.rates(theta))
     batches = adapted_batches(policy, rule, theta, 3)

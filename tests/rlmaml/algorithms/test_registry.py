@@ -8,9 +8,9 @@ from rlmaml.algorithms.maml_trpo import MamlTrpo
 from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.algorithms.reptile import Reptile
 from rlmaml.base.errors import UserError
-from rlmaml.settings.maml_trpo import MamlTrpoSettings
-from rlmaml.settings.methods import METHODS
-from rlmaml.settings.reptile import ReptileSettings
+from rlmaml.settings.methods.maml_trpo import MamlTrpoSettings
+from rlmaml.settings.methods.registry import METHODS
+from rlmaml.settings.methods.reptile import ReptileSettings
 from rlmaml.settings.whole import configure
 
 
@@ -35,5 +35,5 @@ def test_only_the_module_of_the_chosen_method_is_imported(name: str, monkeypatch
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"'none'.*maml-trpo, fomaml, reptile"):
+    with pytest.raises(UserError, match=r"'none'.*maml-trpo, fomaml, meta-sgd"):
         configure("none")

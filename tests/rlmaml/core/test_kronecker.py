@@ -10,6 +10,7 @@ from rlmaml.core.surrogate import fisher_products
 from rlmaml.core.task_sums import ALONE, TaskMean, mean_over_usable
 from rlmaml.core.types import Batch, Meta, Params
 from rlmaml.rules.gradient_rule import GradientRule
+from rlmaml.rules.rates import PerEntry
 from tests.rlmaml.makers import (
     assert_same,
     categorical_policy,
@@ -141,7 +142,7 @@ def test_the_inverse_is_that_of_the_damped_factors_and_diagonal() -> None:
 def test_the_curvature_of_learned_rates_is_that_of_the_moves_they_make() -> None:
     theta, batch, weights, mean = one_step("gaussian")
     policy = LINEAR["gaussian"]
-    rule = GradientRule(1, (0.3,), policy_gradient(likelihood_ratio), learned=True)
+    rule = GradientRule(1, (0.3,), policy_gradient(likelihood_ratio), learned=PerEntry())
     rates = rule.rates(theta)
     points = Meta({name: p.unsqueeze(0) for name, p in theta.items()}, {n: r.unsqueeze(0) for n, r in rates.items()})
     begun = rule.begin(points)
@@ -153,6 +154,11 @@ def test_the_curvature_of_learned_rates_is_that_of_the_moves_they_make() -> None
         move = torch.zeros(len(fisher), dtype=torch.float64)
         move[where.flatten()] = moves[name].flatten()
         assert_same(ours[name], (0.5 * move @ fisher @ move).unsqueeze(0))
+        one_each = torch.stack([torch.zeros_like(theta[name])] * 2)
+        squares = 0.5 * fisher.diagonal()[where.flatten()] * moves[name].flatten().square()
+        of_every = rate_curvature(blocks, [moves, moves], [0.5, 0.25], {name: one_each}, mean)[name]
+        assert_same(of_every[0].flatten(), squares)
+        assert_same(of_every[1], 0.5 * of_every[0])
     solved = kronecker_inverse(blocks, ours, Meta(theta, rates), 0.1)(torch.ones(len(fisher) + len(rates)).double())
     expected = [1 / (float(curvature) + 0.1) for curvature in ours.values()]
     assert_same(solved[len(fisher) :], torch.tensor(expected, dtype=torch.float64))

@@ -169,7 +169,7 @@ def test_in_an_evaluation_and_on_the_robot_too(
         env = environment()
         method = make_method(settings, env)
         meta = begin(settings, method).meta
-        rule = adaptation_rule(settings, trust_region)
+        rule = adaptation_rule(settings, method.policy, trust_region)
         spied, seen = watching(method._replace(rule=rule), monkeypatch)
         report = evaluate(env, spied.policy, spied.rule, meta, settings, num_tasks=2, steps=1, seed=0)
         monkeypatch.setattr(adaptable, "adaptation_rule", lambda *given: spied.rule)

@@ -51,7 +51,7 @@ def in_the_loop(policy: AdaptablePolicy, rule: InnerRule, seed: int, steps: int)
 )
 def test_two_steps_from_recorded_episodes_equal_adaptation_in_the_loop(settings: Settings) -> None:
     env, policy = navigation(), trained_policy(settings)
-    for sampled in in_the_loop(policy, adaptation_rule(settings), 5, 2):
+    for sampled in in_the_loop(policy, adaptation_rule(settings, policy.network), 5, 2):
         episodes = policy.record(env, 5)
         np.testing.assert_allclose(episodes.rewards, sampled.rewards[sampled.valid].numpy(), rtol=1e-5)
         policy = policy.adapt(episodes)
@@ -60,7 +60,7 @@ def test_two_steps_from_recorded_episodes_equal_adaptation_in_the_loop(settings:
 
 def test_trust_region_steps_from_recorded_episodes_equal_those_in_the_loop(policy: AdaptablePolicy) -> None:
     env = navigation()
-    for sampled in in_the_loop(policy, adaptation_rule(LEARNED, 0.05), 5, 2):
+    for sampled in in_the_loop(policy, adaptation_rule(LEARNED, policy.network, 0.05), 5, 2):
         episodes = policy.record(env, 5)
         np.testing.assert_allclose(episodes.rewards, sampled.rewards[sampled.valid].numpy(), rtol=0.01)
         other = policy.adapt(episodes)

@@ -40,7 +40,7 @@ def checkpoint(settings: Settings = LEARNED) -> Checkpoint:
     sizes = sizes_of(navigation(1))
     network = make_policy(settings.policy, settings.network, sizes)
     params = network.init(RandomStreams(settings.run.seed).parameter_seed())
-    return Checkpoint(Meta(params, adaptation_rule(settings).rates(params)), 3, settings, sizes)
+    return Checkpoint(Meta(params, adaptation_rule(settings, network).rates(params)), 3, settings, sizes)
 
 
 def trained_policy(settings: Settings = LEARNED) -> AdaptablePolicy:

@@ -28,7 +28,7 @@ class Adapted(NamedTuple):
 
 
 def adapt(settings: Settings, ends: dict[int, tuple[int, str]]) -> Adapted:
-    rule, params = adaptation_rule(settings), single(random_theta(POLICY))
+    rule, params = adaptation_rule(settings, POLICY), single(random_theta(POLICY))
     meta = Meta(params, rule.rates(params))
     env = ScriptedEnvironment(NUM_TASKS * 4, ends)
     env.horizon = 6
@@ -63,7 +63,7 @@ def stepped(params: Params, batch: Batch, size: float) -> Params:
 def test_effects_are_those_of_the_inner_steps_that_were_taken(learned: bool, ends: dict[int, tuple[int, str]]) -> None:
     settings = SETTINGS.changed(learn_step_sizes=learned)
     meta, rollouts = adapt(settings, ends)
-    effects = adaptation_effects(POLICY, adaptation_rule(settings), meta, settings.advantages, rollouts)
+    effects = adaptation_effects(POLICY, adaptation_rule(settings, POLICY), meta, settings.advantages, rollouts)
 
     batches = [to_batch(sampled, settings.advantages) for sampled in rollouts]
     tasks = [slice(task, task + 1) for task in range(NUM_TASKS)]
@@ -96,7 +96,7 @@ def test_effects_are_those_of_the_inner_steps_that_were_taken(learned: bool, end
 
 def test_the_entropy_at_first_by_hand() -> None:
     meta, rollouts = adapt(SETTINGS, {})
-    effects = adaptation_effects(POLICY, adaptation_rule(SETTINGS), meta, SETTINGS.advantages, rollouts[:2])
+    effects = adaptation_effects(POLICY, adaptation_rule(SETTINGS, POLICY), meta, SETTINGS.advantages, rollouts[:2])
     by_hand = float(meta.params["log_std"].sum()) + 2 * math.log(2 * math.pi * math.e) / 2
     assert float(effects.entropy[0]) == pytest.approx(by_hand, rel=1e-5)
     assert effects.entropy.shape == (2,)
@@ -106,7 +106,7 @@ def test_the_entropy_at_first_by_hand() -> None:
 def test_no_step_size_no_effect() -> None:
     settings = SETTINGS.changed(inner_step_sizes=(1e-12,))
     meta, rollouts = adapt(settings, {})
-    effects = adaptation_effects(POLICY, adaptation_rule(settings), meta, settings.advantages, rollouts)
+    effects = adaptation_effects(POLICY, adaptation_rule(settings, POLICY), meta, settings.advantages, rollouts)
     torch.testing.assert_close(effects.kl, torch.zeros(2), atol=1e-9, rtol=0)
     assert all(float(change.max()) < 1e-6 for change in effects.layers.values())
     assert effects.entropy.std() < 1e-6

@@ -33,7 +33,7 @@ def navigation_evaluation(
     **options: Any,
 ) -> Evaluation:
     env = make_tasks_env("Navigation2D-v0", num_tasks * 5, settings.run.horizon, variant="finn2017")
-    rule = adaptation_rule(settings, trust_region)
+    rule = adaptation_rule(settings, POLICY, trust_region)
     params = POLICY.init(0)
     meta = Meta(params, rule.rates(params))
     before = vector(meta).clone()
@@ -113,7 +113,7 @@ def scripted_evaluation(ends: dict[int, tuple[int, str]], steps: int = 1) -> Eva
     env.set_tasks = lambda tasks: None  # type: ignore[method-assign]
     settings = SETTINGS.changed(inner_step_sizes=(1e-3,))
     meta = Meta(single(random_theta(policy)), {})
-    rule = adaptation_rule(settings)
+    rule = adaptation_rule(settings, policy)
     return evaluate(env, policy, rule, meta, settings, num_tasks=3, steps=steps, seed=0)
 
 
@@ -154,7 +154,7 @@ def test_the_worst_return_is_that_of_any_stage_and_task(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(env, "reset", sound_from_the_second_on)
     settings = SETTINGS.changed(inner_step_sizes=(1e-3,))
-    meta, rule = Meta(single(random_theta(policy)), {}), adaptation_rule(settings)
+    meta, rule = Meta(single(random_theta(policy)), {}), adaptation_rule(settings, policy)
     evaluation = evaluate(env, policy, rule, meta, settings, num_tasks=2, steps=1, seed=0)
     assert evaluation.share_unstable == [0.25, 0.0]
     assert evaluation.returns.tolist() == [[606.0, 456.0], [1056.0, 1056.0]]
@@ -250,7 +250,7 @@ def test_tasks_beyond_the_training_range_are_outside_of_its_space() -> None:
 @pytest.mark.parametrize("policy", [gaussian_policy(), gru_policy()], ids=["gaussian", "gru"])
 def test_each_stage_is_sampled_with_the_parameters_adapted_on_those_before(policy: Any, loss: Any) -> None:
     settings = SETTINGS.changed(inner_loss=loss, inner_step_sizes=(0.3, 0.2), inner_steps=2)
-    rule, theta = adaptation_rule(settings), single(random_theta(policy))
+    rule, theta = adaptation_rule(settings, policy), single(random_theta(policy))
     env = ScriptedEnvironment(12, {1: (3, "terminated"), 2: (4, "truncated")}, earns=0.5)
     env.horizon = 6
     streams = RandomStreams(7, Phase.EVALUATION)
@@ -273,10 +273,10 @@ def test_learned_step_sizes_are_used_where_there_are_any() -> None:
     learned = SETTINGS.changed(inner_step_sizes=(5.0,), inner_steps=2, learn_step_sizes=True)
     given = SETTINGS.changed(inner_step_sizes=(0.3, 0.2), inner_steps=2, learn_step_sizes=True)
     params = POLICY.init(0)
-    rates = adaptation_rule(given).rates(params)
+    rates = adaptation_rule(given, POLICY).rates(params)
     returns = [
         evaluate(
-            env, POLICY, adaptation_rule(settings), Meta(params, known), settings, num_tasks=4, steps=2, seed=0
+            env, POLICY, adaptation_rule(settings, POLICY), Meta(params, known), settings, num_tasks=4, steps=2, seed=0
         ).returns
         for settings, known in ((learned, rates), (given, {}), (learned, {}))
     ]

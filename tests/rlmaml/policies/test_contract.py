@@ -22,6 +22,8 @@ KINDS: dict[str, Kind] = {
     "gaussian": kind("gaussian", exportable=True, hidden=(5, 4)),
     "gaussian, scaled": kind("gaussian", exportable=True, hidden=(4,), observation_scales=(0.5, 4.0, 2.0)),
     "gaussian, relu": kind("gaussian", exportable=True, hidden=(8,), activation="relu"),
+    "gaussian, context": kind("gaussian", exportable=True, hidden=(4,), context=2, observation_scales=(0.5, 4.0, 2.0)),
+    "categorical, context": kind("categorical", 4, exportable=False, hidden=(4,), context=3),
     "categorical": kind("categorical", 4, exportable=False, hidden=(4,)),
     "gru": kind("gru", exportable=False, hidden=(4,), memory=5),
     "gru, scaled": kind("gru", exportable=False, hidden=(), memory=3, observation_scales=(0.5, 4.0, 2.0)),

@@ -56,7 +56,7 @@ def test_it_has_the_second_order_meta_gradient_of_the_perceptron(ours: GaussianP
     theta = random_theta(ours)
     pre = random_batch(ours, theta, num_tasks=3)
     post = random_batch(ours, random_task_params(ours, 3), num_tasks=3, seed=1)
-    rule = gradient_rule(InnerSettings(inner_step_sizes=(0.5,), inner_loss="likelihood_ratio"))
+    rule = gradient_rule(InnerSettings(inner_step_sizes=(0.5,), inner_loss="likelihood_ratio"), ours)
 
     def meta_gradient(policy: Policy, params: Params, create_graph: bool = True) -> Tensor:
         points = Meta(with_task_axis(params, 3), {})

@@ -8,18 +8,21 @@ from rlmaml.rules.gradient_rule import gradient_rule
 from rlmaml.rules.trust_region_rule import TrustRegionRule
 from rlmaml.settings.trust_region import TrustRegionSettings
 from rlmaml.settings.whole import configure
+from tests.rlmaml.makers import gaussian_policy
+
+POLICY = gaussian_policy()
 
 
 def test_the_trained_rule_is_that_of_the_inner_settings() -> None:
     for settings in (configure(inner_steps=2), configure("fomaml"), configure("reptile"), configure(inner_loss="dice")):
-        expected, rule = gradient_rule(settings.inner), adaptation_rule(settings)
+        expected, rule = gradient_rule(settings.inner, POLICY), adaptation_rule(settings, POLICY)
         for field in ("steps", "step_sizes", "learned", "first_order", "entries"):
             assert getattr(rule, field) == getattr(expected, field)
 
 
 def test_within_a_trust_region_everything_else_is_as_in_the_meta_updates() -> None:
     settings = configure(max_kl=0.5, damping=1e-3, cg_iterations=7, backtrack=0.5, curvature_fraction=0.3)
-    rule = adaptation_rule(settings, 0.02)
+    rule = adaptation_rule(settings, POLICY, 0.02)
     assert isinstance(rule, TrustRegionRule)
     trained = {field.name: getattr(settings.outer, field.name) for field in dataclasses.fields(TrustRegionSettings)}
     assert rule.settings == TrustRegionSettings(**trained | {"max_kl": 0.02})
@@ -27,7 +30,7 @@ def test_within_a_trust_region_everything_else_is_as_in_the_meta_updates() -> No
 
 
 def test_where_the_meta_updates_have_no_trust_region_it_is_the_default_one() -> None:
-    rule = adaptation_rule(configure("reptile"), 0.02)
+    rule = adaptation_rule(configure("reptile"), POLICY, 0.02)
     assert isinstance(rule, TrustRegionRule)
     assert rule.settings == TrustRegionSettings(max_kl=0.02)
 
@@ -35,4 +38,4 @@ def test_where_the_meta_updates_have_no_trust_region_it_is_the_default_one() -> 
 @pytest.mark.parametrize("illegal", [0.0, -0.1, float("nan"), float("inf")])
 def test_an_illegal_trust_region_is_refused(illegal: float) -> None:
     with pytest.raises(UserError, match="a KL in nats above 0"):
-        adaptation_rule(configure(), illegal)
+        adaptation_rule(configure(), POLICY, illegal)

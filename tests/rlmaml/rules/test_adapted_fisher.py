@@ -14,6 +14,7 @@ from rlmaml.core.trust_region import step_weights
 from rlmaml.core.types import Adaptation, Meta, Params
 from rlmaml.rules.adapted_fisher import SeenStage, adapted_fisher, summed_over_tasks
 from rlmaml.rules.gradient_rule import GradientRule
+from rlmaml.rules.rates import PerEntry, PerParameter
 from tests.rlmaml.makers import (
     adapted_batches,
     assert_same,
@@ -28,7 +29,8 @@ POLICIES: dict[str, Policy] = {"gaussian": gaussian_policy(), "categorical": cat
 RULES: dict[str, dict[str, Any]] = {
     "second order": {},
     "first order": {"first_order": True},
-    "learned sizes": {"learned": True},
+    "learned sizes": {"learned": PerEntry()},
+    "a size for every parameter": {"learned": PerParameter()},
     "head only": {"entries": POLICIES["gaussian"].head},
 }
 
@@ -96,7 +98,7 @@ def test_the_metric_is_the_dense_hessian_of_the_mean_kl_seen_through_the_steps(n
     assert_same(ours, adapted.dense(), rtol=1e-9, atol=1e-11)
     assert_same(ours, ours.T, rtol=1e-9, atol=1e-11)
     assert ours.norm() > 1e-2
-    assert bool(adapted.meta.rates) == (name == "learned sizes")
+    assert bool(adapted.meta.rates) == ("size" in name)
 
 
 def test_a_task_that_does_not_count_is_not_in_the_metric() -> None:

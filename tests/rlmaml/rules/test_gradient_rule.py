@@ -1,15 +1,18 @@
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
+from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.core.losses import POLICY_GRADIENTS, InnerLoss, dice, likelihood_ratio, log_likelihood, policy_gradient
 from rlmaml.core.parameters import as_meta, flatten, meta_vector, unflatten, with_task_axis
 from rlmaml.core.types import Adaptation, Batch, Meta, Outputs, Params
 from rlmaml.policies.gaussian import GaussianPolicy
-from rlmaml.rules.gradient_rule import GradientRule, gradient_rule, task_losses
+from rlmaml.rules.gradient_rule import GradientRule, Towards, gradient_rule, task_losses
+from rlmaml.rules.rates import PerEntry, PerParameter, Rates
 from rlmaml.settings.inner import DifferentiatedInnerSettings, InnerSettings
 from tests.rlmaml.makers import (
     assert_same,
@@ -193,19 +196,27 @@ def test_without_a_graph_no_derivative_passes_the_gradient(gaussian: GaussianPol
     assert (through - identity).norm() > 0.1
 
 
-def learned_meta_gradients(policy: GaussianPolicy, first_order: bool) -> tuple[Meta, Meta]:
+PER_ENTRY = PerEntry()
+
+
+def learned_meta_gradients(
+    policy: GaussianPolicy, first_order: bool = False, learned: Rates = PER_ENTRY, **changes: Any
+) -> tuple[Meta, Meta]:
     """Ours and that of finite differences, with respect to the parameters and the learned step sizes."""
     theta = random_theta(policy)
-    rule = GradientRule(2, SIZES, policy_gradient(log_likelihood), learned=True, first_order=first_order)
+    rule = GradientRule(2, SIZES, policy_gradient(log_likelihood), learned=learned, first_order=first_order, **changes)
     pre = [random_batch(policy, theta, 1, seed=seed) for seed in (0, 1)]
     post = random_batch(policy, theta, 1, seed=2)
-    meta = Meta(*({name: tensor.unsqueeze(0) for name, tensor in part.items()} for part in (theta, rule.rates(theta))))
+    rates = {name: rate + 0.3 * noise({name: rate}, 4)[name] for name, rate in rule.rates(theta).items()}
+    meta = Meta(*({name: tensor.unsqueeze(0) for name, tensor in part.items()} for part in (theta, rates)))
+    assert learned == PerEntry() or any((rate < 0).any() and (rate > 0).any() for rate in rates.values())
     ours = meta_gradient(policy, rule, meta, pre, post)
     return ours, numeric_meta_gradient(policy, rule, meta, pre, post)
 
 
-def test_learned_step_sizes_have_the_gradient_of_finite_differences(gaussian: GaussianPolicy) -> None:
-    ours, numeric = learned_meta_gradients(gaussian, first_order=False)
+@pytest.mark.parametrize("learned", [PerEntry(), PerParameter()], ids=["per entry", "per parameter, signs included"])
+def test_learned_step_sizes_have_the_gradient_of_finite_differences(gaussian: GaussianPolicy, learned: Rates) -> None:
+    ours, numeric = learned_meta_gradients(gaussian, learned=learned)
     for part, others in zip(ours, numeric, strict=True):
         for name, expected in others.items():
             assert_same(part[name], expected, rtol=1e-6, atol=1e-8)
@@ -220,16 +231,27 @@ def test_first_order_still_learns_the_last_step_size(gaussian: GaussianPolicy) -
         assert not torch.allclose(gradient[:, 0], numeric.rates[name][:, 0], rtol=1e-3)
 
 
-def test_learned_step_sizes_at_their_start_are_the_given_ones(gaussian: GaussianPolicy) -> None:
+def test_the_meta_gradient_passes_what_holds_task_parameters_near_theta(gaussian: GaussianPolicy) -> None:
+    ours, numeric = learned_meta_gradients(gaussian, towards=Towards(l2=0.4, kl=0.7))
+    free, _ = learned_meta_gradients(gaussian)
+    for name, expected in numeric.params.items():
+        assert_same(ours.params[name], expected, rtol=1e-6, atol=1e-8)
+        assert not torch.allclose(free.params[name], expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("learned", [PerEntry(), PerParameter()], ids=["per entry", "per parameter"])
+def test_learned_step_sizes_at_their_start_are_the_given_ones(gaussian: GaussianPolicy, learned: Rates) -> None:
     theta = random_theta(gaussian)
     params = with_task_axis(theta, NUM_TASKS)
     pre = [random_batch(gaussian, theta, NUM_TASKS, seed=seed) for seed in (0, 1, 2)]
-    given, learned = (GradientRule(2, (0.5, 0.25), DICE, learned=learned) for learned in (False, True))
-    rates = learned.rates(theta)
+    given, own = (GradientRule(2, (0.5, 0.25), DICE, learned=each) for each in (None, learned))
+    rates = own.rates(theta)
     assert rates.keys() == theta.keys()
-    assert all(rate.shape == (2,) and rate.dtype == torch.float64 for rate in rates.values())
+    for name, rate in rates.items():
+        assert rate.shape == ((2,) if learned == PerEntry() else (2, *theta[name].shape))
+        assert rate.dtype == torch.float64
     expected = adapted(gaussian, given, Meta(params, {}), pre)  # the last size serves the third step
-    actual = adapted(gaussian, learned, Meta(params, with_task_axis(rates, NUM_TASKS)), pre)
+    actual = adapted(gaussian, own, Meta(params, with_task_axis(rates, NUM_TASKS)), pre)
     for stage, other in zip(actual, expected, strict=True):
         assert stage.keys() == other.keys() == theta.keys()
         for name in theta:
@@ -240,8 +262,11 @@ def test_nothing_is_learned_where_sizes_are_given(gaussian: GaussianPolicy) -> N
     assert GradientRule(2, SIZES, DICE).rates(random_theta(gaussian)) == {}
 
 
-def test_learned_step_sizes_share_no_memory(gaussian: GaussianPolicy) -> None:
-    rates = GradientRule(2, SIZES, DICE, learned=True).rates({n: t.float() for n, t in random_theta(gaussian).items()})
+@pytest.mark.parametrize("learned", [PerEntry(), PerParameter()], ids=["per entry", "per parameter"])
+def test_learned_step_sizes_share_no_memory(gaussian: GaussianPolicy, learned: Rates) -> None:
+    rates = GradientRule(2, SIZES, DICE, learned=learned).rates(
+        {n: t.float() for n, t in random_theta(gaussian).items()}
+    )
     pointers = {tensor.data_ptr() for tensor in rates.values()}
     assert len(pointers) == len(rates) > 1
 
@@ -249,7 +274,7 @@ def test_learned_step_sizes_share_no_memory(gaussian: GaussianPolicy) -> None:
 def test_each_entry_moves_by_its_own_learned_step_size(gaussian: GaussianPolicy) -> None:
     theta = random_theta(gaussian)
     batch, params = random_batch(gaussian, theta, NUM_TASKS), with_task_axis(theta, NUM_TASKS)
-    rule = GradientRule(1, (1.0,), DICE, learned=True)
+    rule = GradientRule(1, (1.0,), DICE, learned=PerEntry())
     rates = {
         name: torch.full((NUM_TASKS, 1), float(factor), dtype=torch.float64).log() for factor, name in enumerate(theta)
     }
@@ -328,9 +353,10 @@ def regression_data() -> Regression:
 
 RULES: dict[str, dict[str, Any]] = {
     "given sizes": {},
-    "learned sizes": {"learned": True},
-    "first order": {"first_order": True, "learned": True},
-    "head only": {"entries": GAUSSIAN.head, "learned": True},
+    "learned sizes": {"learned": PerEntry()},
+    "a size for every parameter": {"learned": PerParameter()},
+    "first order": {"first_order": True, "learned": PerEntry()},
+    "head only": {"entries": GAUSSIAN.head, "learned": PerEntry()},
     "regression": {"loss": squared_error},
 }
 
@@ -339,7 +365,8 @@ RULES: dict[str, dict[str, Any]] = {
 def test_the_jacobian_of_a_step_is_that_of_autograd_and_its_transpose_its_transpose(name: str) -> None:
     rule = GradientRule(**{"steps": 2, "step_sizes": SIZES, "loss": DICE, **RULES[name]})
     params = random_task_params(GAUSSIAN, NUM_TASKS)
-    rates = with_task_axis(rule.rates({entry: tensor[0] for entry, tensor in params.items()}), NUM_TASKS)
+    start = with_task_axis(rule.rates({entry: tensor[0] for entry, tensor in params.items()}), NUM_TASKS)
+    rates = {entry: (rate + 0.3 * noise(start, 4)[entry]).detach() for entry, rate in start.items()}
     points = Meta(recording(params), recording(rates))
     data: Any = regression_data() if name == "regression" else random_batch(GAUSSIAN, params, NUM_TASKS)
     stepped = rule.step(GAUSSIAN, points, rule.begin(points), data, 1, create_graph=True)
@@ -359,8 +386,9 @@ def test_the_jacobian_of_a_step_is_that_of_autograd_and_its_transpose_its_transp
     outer += [(rates_pulled[entry] * rate_tangent[entry]).sum() for entry in rates]
     assert_same(torch.stack(inner).sum(), torch.stack(outer).sum())
     for entry, move in jacobian.moves.items():  # what a change of the step's own rate does
-        assert_same(move, (after[entry] - params[entry]).detach())
-    assert bool(jacobian.moves) == rule.learned
+        size = rates[entry][:, 1] if rule.learned == PerParameter() else 1.0
+        assert_same(move * size, (after[entry] - params[entry]).detach())
+    assert bool(jacobian.moves) == (rule.learned is not None)
 
 
 def noise(like: Params, seed: int) -> Params:
@@ -392,8 +420,8 @@ def test_a_step_begins_at_theta_and_remembers_nothing(gaussian: GaussianPolicy) 
     assert rule.step(gaussian, meta, rule.begin(meta), batch, 0).state == ()
 
 
-@pytest.mark.parametrize("learned", [False, True], ids=["given sizes", "learned sizes"])
-def test_only_the_head_adapts_where_only_the_head_is_named(gaussian: GaussianPolicy, learned: bool) -> None:
+@pytest.mark.parametrize("learned", [None, PerEntry()], ids=["given sizes", "learned sizes"])
+def test_only_the_head_adapts_where_only_the_head_is_named(gaussian: GaussianPolicy, learned: PerEntry | None) -> None:
     params = random_task_params(gaussian, NUM_TASKS)
     batch = random_batch(gaussian, params, NUM_TASKS)
     head = GradientRule(1, (0.5,), DICE, learned=learned, entries=gaussian.head)
@@ -420,16 +448,24 @@ def test_regression_is_a_rule_with_another_loss(gaussian: GaussianPolicy) -> Non
 @pytest.mark.parametrize("name", POLICY_GRADIENTS)
 def test_the_rule_of_some_settings_is_what_they_say(gaussian: GaussianPolicy, name: Any) -> None:
     settings = DifferentiatedInnerSettings(
-        inner_steps=3, inner_step_sizes=SIZES, inner_loss=name, learn_step_sizes=True, first_order=True
+        inner_steps=3, inner_step_sizes=SIZES, inner_loss=name, learn_step_sizes=True, first_order_until=4
     )
-    rule = gradient_rule(settings)
-    assert (rule.steps, rule.step_sizes, rule.learned, rule.first_order, rule.entries) == (3, SIZES, True, True, None)
+    rule = gradient_rule(settings, gaussian)
+    assert (rule.steps, rule.step_sizes, rule.learned, rule.first_order_until) == (3, SIZES, PerEntry(), 4)
+    assert (rule.first_order, rule.entries, rule.reset, rule.towards) == (False, None, (), Towards())
     params = random_task_params(gaussian, 2)
     batch = random_batch(gaussian, random_task_params(gaussian, 2, seed=1), 2)
     ours, named = (task_losses(gaussian, params, batch, loss) for loss in (rule.loss, in_form(name)))
     assert torch.equal(ours, named)
-    plain = gradient_rule(InnerSettings())
-    assert (plain.learned, plain.first_order) == (False, False)
+    plain = gradient_rule(InnerSettings(), gaussian)
+    assert (plain.learned, plain.first_order) == (None, False)
+    signed = DifferentiatedInnerSettings(learn_step_sizes=True, step_sizes_per="parameter")
+    assert gradient_rule(signed, gaussian).learned == PerParameter()
+    held = gradient_rule(InnerSettings(inner_steps=2, inner_l2=0.1, inner_kl=0.2, parameter_noise=0.3), gaussian)
+    assert held.towards == Towards(0.1, 0.2, 0.3)
+    assert gradient_rule(InnerSettings(adapt="head"), gaussian).entries == gaussian.head
+    with_std = gradient_rule(InnerSettings(adapt="head", adapt_std=True), gaussian)
+    assert with_std.entries == (*gaussian.head, *gaussian.exploration)
 
 
 def in_form(name: str) -> InnerLoss:
@@ -439,3 +475,89 @@ def in_form(name: str) -> InnerLoss:
         "dice": dice,
     }
     return policy_gradient(forms[name])
+
+
+def linear_meta(weight: float) -> tuple[GaussianPolicy, Params]:
+    """Mean ``weight · o``, standard deviation 1, for one task."""
+    policy = gaussian_policy(1, 1, hidden=())
+    params = {
+        "layer0.weight": torch.tensor([[[weight]]]),
+        "layer0.bias": torch.zeros(1, 1),
+        "log_std": torch.zeros(1, 1),
+    }
+    return policy, {name: tensor.double() for name, tensor in params.items()}
+
+
+def test_what_holds_task_parameters_near_theta_by_hand() -> None:
+    # Theta's mean is o, the task's 1.5 o; at o = 2 they differ by 1, so that KL(π_θ ‖ π_φ) = 1/2 has the derivatives
+    # 1 · o = 2 for the weight, 1 for the bias and 1 − (1 + 1²) = −1 for the logarithm of the deviation.
+    policy, theta = linear_meta(1.0)
+    _, task = linear_meta(1.5)
+    shape = (1, 5, 4)
+    nothing, valid = torch.zeros(shape).double(), torch.ones(shape, dtype=torch.bool)
+    seen, done = torch.full((*shape, 1), 2.0).double(), torch.zeros((*shape, 1)).double()
+    batch = Batch(seen, done, rewards=nothing, log_probs=nothing, advantages=nothing, valid=valid)
+    rule = GradientRule(2, (0.1,), policy_gradient(log_likelihood), towards=Towards(l2=0.3, kl=0.7))
+    stepped = rule.step(policy, Meta(theta, {}), Adaptation(task), batch, 1).params
+    assert float(stepped["layer0.weight"]) == pytest.approx(1.5 - 0.1 * (0.3 * 0.5 + 0.7 * 2))
+    assert float(stepped["layer0.bias"]) == pytest.approx(-0.1 * 0.7)
+    assert float(stepped["log_std"]) == pytest.approx(0.1 * 0.7)
+
+
+def test_noise_on_parameters_is_each_tasks_own_and_of_training_alone(gaussian: GaussianPolicy) -> None:
+    theta = random_theta(gaussian)
+    params = {name: tensor.detach() for name, tensor in with_task_axis(theta, NUM_TASKS).items()}
+    batch = random_batch(gaussian, theta, NUM_TASKS)
+    rule = GradientRule(2, (0.5,), DICE, towards=Towards(noise=0.25), entries=gaussian.head)
+
+    def noise_of(streams: RandomStreams | None, k: int = 0, tasks: Sequence[int] = range(NUM_TASKS)) -> Params:
+        part = Batch(*(field[list(tasks)] for field in batch))
+        own = Meta({name: tensor[list(tasks)] for name, tensor in params.items()}, {})
+        still = dataclasses.replace(rule, towards=Towards())
+        shaken, calm = (each.step(gaussian, own, each.begin(own), part, k, streams).params for each in (rule, still))
+        return {name: (shaken[name] - calm[name]) / 0.25 for name in shaken}
+
+    first = noise_of(RandomStreams(3, iteration=2, tasks=range(NUM_TASKS)))
+    for name, drawn in first.items():
+        assert (drawn == 0).all() == (name not in gaussian.head)
+    drawn = flatten(first[name] for name in gaussian.head)
+    assert len(set(drawn.tolist())) == len(drawn)
+    assert 0.5 < float(drawn.std()) < 1.5
+    alone = noise_of(RandomStreams(3, iteration=2, tasks=[1]), tasks=[1])
+    for name, part in alone.items():
+        assert_same(part[0], first[name][1], atol=1e-9)
+    others = [
+        noise_of(RandomStreams(3, iteration=2, tasks=range(NUM_TASKS)), k=1),
+        noise_of(RandomStreams(3, iteration=1, tasks=range(NUM_TASKS))),
+        noise_of(RandomStreams(4, iteration=2, tasks=range(NUM_TASKS))),
+    ]
+    for other in others:
+        assert not torch.allclose(other[gaussian.head[0]], first[gaussian.head[0]], atol=0.01)
+    for streams in (None, RandomStreams(3, Phase.EVALUATION, 2, range(NUM_TASKS))):
+        assert not any(tensor.any() for tensor in noise_of(streams).values())
+
+
+def test_derivatives_are_of_first_order_before_a_meta_iteration_and_of_second_from_it_on() -> None:
+    rule = GradientRule(1, (0.5,), DICE, first_order_until=3)
+    assert [rule.during(iteration).first_order for iteration in range(5)] == [True, True, True, False, False]
+    assert rule.during(3) is rule
+
+
+def test_a_context_begins_at_0_and_nothing_but_it_adapts() -> None:
+    policy = gaussian_policy(context=2)
+    theta = random_theta(policy)
+    assert theta["context"].all()
+    meta = Meta(with_task_axis(theta, NUM_TASKS), {})
+    rule = gradient_rule(InnerSettings(adapt="context", inner_step_sizes=(0.5,)), policy)
+    begun = rule.begin(meta)
+    assert not begun.params["context"].any()
+    batch = random_batch(policy, theta, NUM_TASKS)
+    stepped = rule.step(policy, meta, begun, batch, 0).params
+    for name, tensor in stepped.items():
+        assert torch.equal(tensor, begun.params[name]) == (name != "context")
+    order = [2, 0, 1]
+    permuted = stepped | {"context": stepped["context"][order]}
+    seen = Batch(*(field[:1].expand_as(field) for field in batch))
+    ours, theirs = (policy.unroll(params, seen)[0].distribution.mean for params in (permuted, stepped))
+    assert_same(ours, theirs[order])
+    assert not torch.allclose(theirs[0], theirs[1], rtol=1e-3)

@@ -6,7 +6,7 @@ import pytest
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import option
 from rlmaml.settings.command_line import parse
-from rlmaml.settings.methods import METHODS
+from rlmaml.settings.methods.registry import METHODS
 from rlmaml.settings.whole import Settings, configure
 
 

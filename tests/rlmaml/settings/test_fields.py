@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import rlmaml
-from rlmaml.settings.methods import METHODS
+from rlmaml.settings.methods.registry import METHODS
 from rlmaml.settings.policy import POLICIES
 from rlmaml.settings.whole import owner_classes
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rlmaml.settings.methods import METHODS
+from rlmaml.settings.methods.registry import METHODS
 from rlmaml.settings.policy import POLICIES
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.whole import Settings, configure, owner_classes
@@ -99,13 +99,14 @@ def go_through(settings: Settings, make_env: Any, run_dir: Path) -> None:
 
 
 def test_every_field_is_read_by_somebody_who_is_no_settings_class(tmp_path: Path, read: ReadBy, make_env: Any) -> None:
-    own = own_module(tmp_path)
-    for algorithm in METHODS:
-        for policy in (*POLICIES, own):
-            settings = configure(algorithm, policy, **TINY)
-            small = {"hidden": (3,), "memory": 2, "cg_iterations": 2}
-            settings = settings.changed(**{name: value for name, value in small.items() if settings.has(name)})
-            go_through(settings, make_env, tmp_path / f"{algorithm}-{Path(policy).name}")
+    kinds = {(method.inner, method.outer): method.name for method in reversed(METHODS.values())}
+    pairs = [(name, "gaussian") for name in kinds.values() if name != "maml-trpo"]
+    pairs += [("maml-trpo", kind) for kind in (*POLICIES, own_module(tmp_path))]
+    for algorithm, policy in pairs:
+        settings = configure(algorithm, policy, **TINY)
+        small = {"hidden": (3,), "memory": 2, "cg_iterations": 2}
+        settings = settings.changed(**{name: value for name, value in small.items() if settings.has(name)})
+        go_through(settings, make_env, tmp_path / f"{algorithm}-{Path(policy).name}")
     unread = [f"{kind.__name__}.{name}" for kind, fields in read.items() for name, by in fields.items() if not by]
     assert not unread, f"nobody reads {unread}"
     ignored = [name for name in ENVIRONMENT if "common" not in read[RunSettings][name]]
@@ -128,5 +129,6 @@ def test_who_asks_is_the_caller_of_a_method_of_the_settings_and_nobody_where_the
     assert settings.advantages.bootstraps is False
     assert settings.run.seed == 0
     found = {owner: names for owner, names in known().items() if names}
-    assert found == {"outer": {"stage_weights"}, "advantages": {"time_limit"}, "run": {"seed"}}
+    read_for_weights = {"stage_weights", "anneal_stage_weights"}
+    assert found == {"outer": read_for_weights, "advantages": {"time_limit"}, "run": {"seed"}}
     assert read[kinds["outer"]]["stage_weights"] == {__name__}

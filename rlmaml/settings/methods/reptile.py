@@ -5,7 +5,7 @@ from typing import Literal
 
 from rlmaml.settings.checks import require, require_finite, require_positive
 from rlmaml.settings.inner import InnerSettings
-from rlmaml.settings.method import Method
+from rlmaml.settings.methods.method import Method
 
 OuterStep = Literal["plain", "adam"]
 
@@ -32,6 +32,7 @@ class ReptileSettings:
         Raises:
             UserError: there are no inner steps.
         """
+        require(inner, "adapt", inner.adapt == "all", "all for reptile, which learns nothing of what does not adapt")
         require(inner, "inner_steps", inner.inner_steps > 0, "at least 1 for reptile, which learns from the steps")
 
 

@@ -19,5 +19,7 @@ class Method(NamedTuple):
     """Settings of the inner rule."""
     outer: type[Any]
     """Settings of the meta-algorithm, a frozen dataclass."""
+    stands_for: Mapping[str, Any] = MappingProxyType({})
+    """Values that the name stands for, by field: they cannot be changed."""
     defaults: Mapping[str, Any] = MappingProxyType({})
-    """Values that the name stands for, by field."""
+    """Values from which the method begins, whatever others begin from, by field."""

@@ -1,0 +1,25 @@
+"""Settings of what does not meta-learn: a policy for all tasks, one that is told the task, and one never trained."""
+
+from rlmaml.settings.methods.maml_trpo import MAML_TRPO
+
+NO_STEPS = {"inner_steps": 0}
+ALONE = {"learn_step_sizes": False, "stage_weights": (1.0,), "adapt": "all", "inner_l2": 0.0, "inner_kl": 0.0}
+
+PRETRAINED = MAML_TRPO._replace(
+    name="pretrained",
+    summary="one policy trained over all tasks, without adaptation; fine-tuned where it is evaluated",
+    module="rlmaml.algorithms.baselines",
+    stands_for=NO_STEPS,
+    defaults=ALONE,
+)
+ORACLE = PRETRAINED._replace(
+    name="oracle",
+    summary="one policy that is told the task and need not adapt",
+    stands_for=NO_STEPS | {"observe_task": True},
+    defaults=ALONE | {"evaluation_steps": 0},
+)
+RANDOM = PRETRAINED._replace(
+    name="random",
+    summary="a policy that was never trained; fine-tuned where it is evaluated",
+    stands_for=NO_STEPS | {"iterations": 0},
+)

@@ -1,0 +1,32 @@
+"""The registry of methods: every name that ``--algorithm`` takes."""
+
+from rlmaml.base.errors import UserError
+from rlmaml.settings.methods.anil import ANIL
+from rlmaml.settings.methods.baselines import ORACLE, PRETRAINED, RANDOM
+from rlmaml.settings.methods.cavia import CAVIA
+from rlmaml.settings.methods.fomaml import FOMAML
+from rlmaml.settings.methods.maml_plus_plus import MAML_PLUS_PLUS
+from rlmaml.settings.methods.maml_trpo import MAML_TRPO
+from rlmaml.settings.methods.meta_sgd import META_SGD
+from rlmaml.settings.methods.method import Method
+from rlmaml.settings.methods.reptile import REPTILE
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        *(MAML_TRPO, FOMAML, META_SGD, MAML_PLUS_PLUS, ANIL, CAVIA),
+        REPTILE,
+        *(PRETRAINED, ORACLE, RANDOM),
+    )
+}
+
+
+def find_method(name: str) -> Method:
+    """The method of a name.
+
+    Raises:
+        UserError: there is none; the message lists those there are.
+    """
+    if name not in METHODS:
+        raise UserError(f"--algorithm is {name!r}; it must be one of {', '.join(METHODS)}.")
+    return METHODS[name]

@@ -1,0 +1,110 @@
+"""What sets one method apart from another, on the contract's problems."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+from rlmaml.algorithms.maml_trpo import MamlTrpo
+from rlmaml.algorithms.meta_algorithm import replay
+from rlmaml.core.parameters import repeated
+from rlmaml.core.surrogate import entropies
+from rlmaml.settings.methods.maml_trpo import MamlTrpoSettings, cosine
+from rlmaml.settings.whole import as_method, configure
+from tests.rlmaml.algorithms.cases import CASES, make_problem
+from tests.rlmaml.algorithms.contract import assert_same_bits
+
+OFF: dict[str, Any] = {
+    "anneal_stage_weights": 0,
+    "first_order_until": 0,
+    "cosine_iterations": 0,
+    "learn_step_sizes": False,
+}
+
+
+def test_maml_plus_plus_with_everything_switched_off_is_maml_trpo_bit_for_bit() -> None:
+    problem = make_problem("maml-trpo, three steps")
+    options: dict[str, Any] = {"inner_step_sizes": (0.5, 0.3), **CASES["maml-trpo, three steps"].options}
+    switched_off = configure("maml++", **options, **OFF)
+    assert (switched_off.inner, switched_off.outer) == (problem.settings.inner, problem.settings.outer)
+    assert_same_bits(problem._replace(algorithm=MamlTrpo(switched_off.outer)).update(), problem.update())
+    assert configure("maml++", **options).outer != problem.settings.outer
+
+
+def test_stage_weights_go_from_equal_ones_after_every_step_to_their_own_by_hand() -> None:
+    settings = MamlTrpoSettings(stage_weights=(1.0, 0.0, 3.0), anneal_stage_weights=4)
+    assert settings.weights(2, 0) == (0.0, 0.5, 0.5)
+    assert settings.weights(2, 1) == pytest.approx((0.25 * 0.25, 0.75 * 0.5, 0.75 * 0.5 + 0.25 * 0.75))
+    assert settings.weights(2, 4) == settings.weights(2, 99) == (0.25, 0.0, 0.75)
+    assert MamlTrpoSettings(stage_weights=(1.0, 0.0, 3.0)).weights(2, 0) == (0.25, 0.0, 0.75)
+
+
+def test_a_cosine_falls_from_1_to_a_tenth_and_stays_there() -> None:
+    values = [cosine(iteration, 4) for iteration in range(7)]
+    half = 2**-0.5
+    assert values == pytest.approx([1.0, 0.55 + 0.45 * half, 0.55, 0.55 - 0.45 * half, 0.1, 0.1, 0.1])
+    settings = MamlTrpoSettings(max_kl=0.2, cosine_iterations=4)
+    assert [settings.during(iteration).max_kl for iteration in (0, 2, 9)] == pytest.approx([0.2, 0.11, 0.02])
+    constant = MamlTrpoSettings(max_kl=0.2)
+    assert constant.during(50) is constant
+
+
+def test_a_meta_iterations_schedule_reaches_its_update() -> None:
+    problem = make_problem("maml++")
+    outer = dataclasses.replace(problem.settings.outer, cosine_iterations=10)
+    scheduled = problem._replace(algorithm=MamlTrpo(outer))
+    late = scheduled._replace(
+        learner=problem.learner._replace(streams=dataclasses.replace(problem.learner.streams, iteration=10))
+    )
+    first, last = scheduled.update(), late.update()
+    assert last.report.numbers()["kl"] < 0.2 * first.report.numbers()["kl"]
+
+
+def test_the_entropy_of_the_stages_policies_is_part_of_the_objective() -> None:
+    problem = make_problem("maml-trpo")
+    plain = problem.update().report.numbers()["loss_before"]
+    outer = dataclasses.replace(problem.settings.outer, entropy_bonus=0.5)
+    rewarded = problem._replace(algorithm=MamlTrpo(outer)).update()
+    points = repeated(problem.meta, len(problem.stages[0].valid))
+    said = replay(problem.learner, points, problem.stages, create_graph=False).outputs[-1].distribution
+    entropy = float(entropies(said, problem.stages[1]).mean().detach())
+    assert rewarded.report.numbers()["loss_before"] == pytest.approx(plain - 0.5 * entropy, rel=1e-9)
+
+
+def test_a_context_of_theta_stays_as_it_is_while_everything_else_is_learned() -> None:
+    problem = make_problem("cavia")
+    after = problem.update().meta.params
+    for name, tensor in problem.meta.params.items():
+        assert torch.equal(after[name], tensor) == (name == "context"), name
+
+
+def test_the_head_alone_adapts_in_anil_while_everything_is_learned() -> None:
+    problem = make_problem("anil")
+    head = problem.learner.policy.head
+    points = repeated(problem.meta, len(problem.stages[0].valid))
+    adapted = replay(problem.learner, points, problem.stages, create_graph=False).adaptations[-1].params
+    after = problem.update().meta.params
+    for name, tensor in problem.meta.params.items():
+        assert torch.equal(adapted[name], points.params[name]) == (name not in head), name
+        assert not torch.equal(after[name], tensor)
+
+
+def test_meta_sgd_learns_a_size_for_every_single_parameter_and_signs_may_change() -> None:
+    problem = make_problem("meta-sgd")
+    assert {name: rate.shape[1:] for name, rate in problem.meta.rates.items()} == {
+        name: tensor.shape for name, tensor in problem.meta.params.items()
+    }
+    assert any((rate < 0).any() for rate in problem.meta.rates.values())
+    after = problem.update().meta.rates
+    assert all((after[name] != rate).all() for name, rate in problem.meta.rates.items())
+
+
+def test_the_oracle_is_told_the_task_and_the_random_policy_never_trained() -> None:
+    assert configure("oracle").run.observe_task
+    assert configure("random").run.iterations == 0
+    assert configure("pretrained").inner.inner_steps == 0
+    tuned = configure(inner_steps=3, stage_weights=(0.0, 2.0, 1.0), learn_step_sizes=True, hidden=(7,))
+    for name in ("pretrained", "oracle", "random"):
+        alone = as_method(tuned, name, "gaussian")
+        assert (alone.network.hidden, alone.outer.stage_weights) == ((7,), (1.0,))
