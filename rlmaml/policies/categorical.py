@@ -24,7 +24,7 @@ from rlmaml.policies.perceptron import (
     policy_perceptron,
 )
 from rlmaml.policies.sizes import Sizes, check_actions
-from rlmaml.settings.policy import PerceptronSettings
+from rlmaml.settings.policy import CategoricalSettings
 
 
 class CategoricalPolicy:
@@ -38,7 +38,7 @@ class CategoricalPolicy:
         UserError: the environment's actions are no choices, or the scales do not fit its observations.
     """
 
-    def __init__(self, settings: PerceptronSettings, sizes: Sizes) -> None:
+    def __init__(self, settings: CategoricalSettings, sizes: Sizes) -> None:
         check_actions("categorical", sizes, discrete=True)
         check_scales(settings.observation_scales, sizes.observation, extended=sizes.extended)
         self.settings, self.sizes = settings, sizes
@@ -87,8 +87,8 @@ class CategoricalPolicy:
         return {}
 
     def describe(self) -> dict[str, Any]:
-        """Layers and scales."""
-        return describe_perceptron(self.settings)
+        """Layers, scales and context."""
+        return describe_perceptron(self.settings) | {"context": self.settings.context}
 
     def deterministic(self, params: Params) -> torch.nn.Module:  # noqa: ARG002
         """Refused: exported files hold actions that are vectors.

@@ -94,8 +94,8 @@ class GaussianPolicy:
         return {"std": mean_std(params[LOG_STD])}
 
     def describe(self) -> dict[str, Any]:
-        """Layers and scales."""
-        return describe_perceptron(self.settings)
+        """Layers, scales and context."""
+        return describe_perceptron(self.settings) | {"context": self.settings.context}
 
     def deterministic(self, params: Params) -> torch.nn.Module:
         """The mean as a module of raw observations."""
@@ -125,5 +125,4 @@ def describe_perceptron(settings: Any) -> dict[str, Any]:
         "hidden": list(settings.hidden),
         "activation": settings.activation,
         "observations_divided_by": list(settings.observation_scales) or 1.0,
-        "context": settings.context,
     }

@@ -55,7 +55,12 @@ class InnerSettings:
             UserError: a context adapts, and there is none.
         """
         has_context = getattr(network, "context", 0) > 0
-        require(self, "adapt", self.adapt != "context" or has_context, "all or head without --context above 0")
+        require(
+            self,
+            "adapt",
+            self.adapt != "context" or has_context,
+            "all or head where the policy has no --context above 0; a gaussian or categorical one can have it",
+        )
 
 
 @dataclass(frozen=True)

@@ -25,18 +25,28 @@ class PerceptronSettings:
     """Activation between the policy's layers."""
     observation_scales: tuple[float, ...] = ()
     """Typical size of each number of the observation, in its unit; the policy divides by it. Empty: 1 for all."""
-    context: int = 0
-    """Inputs beside the observation that only adaptation sets, from 0 on every task (CAVIA); 0 for none."""
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         require(self, "hidden", all(width > 0 for width in self.hidden), "widths above 0")
         require(self, "observation_scales", all_finite_and_positive(self.observation_scales), "finite numbers above 0")
+
+
+@dataclass(frozen=True)
+class CategoricalSettings(PerceptronSettings):
+    """A perceptron for the logits of a choice."""
+
+    context: int = 0
+    """Inputs beside the observation that only adaptation sets, from 0 on every task (CAVIA); 0 for none."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        super().__post_init__()
         require_not_negative(self, "context")
 
 
 @dataclass(frozen=True)
-class GaussianSettings(PerceptronSettings):
+class GaussianSettings(CategoricalSettings):
     """A perceptron for the mean of the actions, with a standard deviation that is the same everywhere."""
 
     initial_std: float = 1.0
@@ -45,22 +55,23 @@ class GaussianSettings(PerceptronSettings):
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
-        require_finite(self, "initial_std")
-        require_positive(self, "initial_std")
+        require_deviation(self)
 
 
 @dataclass(frozen=True)
-class RecurrentSettings(GaussianSettings):
+class RecurrentSettings(PerceptronSettings):
     """A gated recurrent unit that remembers observations, actions and rewards, below a Gaussian perceptron."""
 
+    initial_std: float = 1.0
+    """Initial standard deviation of the policy, in units of the normalised action."""
     memory: int = 64
     """Width of the recurrent memory."""
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
+        require_deviation(self)
         require_positive(self, "memory")
-        require(self, "context", self.context == 0, "0 for a policy with a memory, which finds its own")
 
 
 @dataclass(frozen=True)
@@ -72,13 +83,18 @@ class ModuleSettings:
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
-        require_finite(self, "initial_std")
-        require_positive(self, "initial_std")
+        require_deviation(self)
+
+
+def require_deviation(settings: object) -> None:
+    """Refuse an initial standard deviation that is none."""
+    require_finite(settings, "initial_std")
+    require_positive(settings, "initial_std")
 
 
 POLICIES: dict[str, type[Any]] = {
     "gaussian": GaussianSettings,
-    "categorical": PerceptronSettings,
+    "categorical": CategoricalSettings,
     "gru": RecurrentSettings,
 }
 """Name of a kind -> its settings; a module of the user's own is named by FILE.py:NAME."""

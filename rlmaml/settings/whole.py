@@ -109,7 +109,8 @@ def configure(algorithm: str = "maml-trpo", policy: str = "gaussian", **options:
     owned: dict[str, dict[str, Any]] = {owner: {} for owner in owner_classes(algorithm, policy)}
     owners = _owners_of(algorithm, policy)
     method = find_method(algorithm)
-    for name, value in {**method.defaults, **method.stands_for, **options}.items():
+    begins_from = {name: value for name, value in method.defaults.items() if name in owners}
+    for name, value in {**begins_from, **method.stands_for, **options}.items():
         if name not in owners:
             raise UserError(_unknown(algorithm, policy, name, list(owners)))
         owned[owners[name]][name] = value
@@ -132,7 +133,8 @@ def as_method(settings: Settings, algorithm: str, policy: str) -> Settings:
     shared = {name: value for name, value in settings.flat().items() if name in names}
     method = find_method(algorithm)
     if algorithm != settings.algorithm:
-        shared |= {**method.defaults, **method.stands_for}
+        shared |= {name: value for name, value in method.defaults.items() if name in names}
+        shared |= method.stands_for
     try:
         return configure(algorithm, policy, **shared)
     except UserError:

@@ -21,7 +21,7 @@ from rlmaml.policies.gru import GruPolicy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.rollout import first_seen
-from rlmaml.settings.policy import GaussianSettings, PerceptronSettings, RecurrentSettings
+from rlmaml.settings.policy import CategoricalSettings, GaussianSettings, RecurrentSettings
 
 
 def gaussian_policy(
@@ -36,7 +36,7 @@ def categorical_policy(
 ) -> CategoricalPolicy:
     """A categorical perceptron, small by default."""
     sizes = Sizes(observation_size, num_actions, discrete=True)
-    return CategoricalPolicy(PerceptronSettings(hidden=hidden), sizes)
+    return CategoricalPolicy(CategoricalSettings(hidden=hidden), sizes)
 
 
 def gru_policy(
