@@ -1,9 +1,9 @@
 import json
 import os
+import resource
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import rlmaml.training.run
 from envs import TaskVectorEnv, make_tasks_env
+from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import load
 from rlmaml.evaluation.evaluate import Evaluation
@@ -31,7 +32,6 @@ from tests.rlmaml.training.stand_ins import (
     own_module,
 )
 
-ROOT = Path(__file__).parents[3]
 SETTINGS = configure(
     iterations=4,
     num_tasks=3,
@@ -378,28 +378,27 @@ def test_a_device_that_is_not_there_is_refused(name: str) -> None:
             check_devices(configure(**{name: device}).run)
 
 
-def test_a_disk_that_is_full_ends_the_run_with_one_sentence(tmp_path: Path) -> None:
-    limits = (3_000, 20_000, 60_000)
-    code = f"""
-import resource, signal, sys
-from pathlib import Path
-from rlmaml.base.command import run_command
-from rlmaml.training.run import train
-from tests.rlmaml.training.test_run import SETTINGS, make_env
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-settings = SETTINGS.changed(iterations=200, figure_interval=5)
-for limit in {limits}:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    try:
-        run_command(lambda: train(settings, make_env, Path({str(tmp_path)!r}) / str(limit)))
-    except SystemExit as ended:
-        print("ended with", ended.code)
-"""
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines() == ["ended with 2"] * len(limits)
-    assert "Traceback" not in result.stderr
-    assert result.stderr.count("error: Cannot write") == len(limits)
+@pytest.fixture
+def limit_files() -> Iterator[Callable[[int], None]]:
+    """Lets no file grow beyond a number of bytes, as on a disk that is full, until the test is over."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("size", [3_000, 20_000, 60_000])
+def test_a_disk_that_is_full_ends_the_run_with_one_sentence(
+    tmp_path: Path, limit_files: Callable[[int], None], capsys: pytest.CaptureFixture[str], size: int
+) -> None:
+    settings = SETTINGS.changed(iterations=200, figure_interval=5)
+    limit_files(size)
+    with pytest.raises(SystemExit) as ended:
+        run_command(lambda: train(settings, make_env, tmp_path))
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert said.count("error: Cannot write") == 1
 
 
 def test_files_named_like_those_of_a_run_are_not_deleted_unasked(tmp_path: Path) -> None:
