@@ -150,7 +150,10 @@ ABSENT = {
     "rlmaml": {"torch", "numpy"},
     "rlmaml.settings.whole": {"torch", "matplotlib", "tensorboard"},
     "rlmaml.storage.checkpoint": {"matplotlib", "tensorboard", "PIL", "rlmaml.algorithms"},
-    "rlmaml.deploy.adaptable": {"matplotlib", "tensorboard", "PIL", "rlmaml.algorithms", "gymnasium", "mujoco"},
+    "rlmaml.deploy.adaptable": {
+        *("rlmaml.algorithms", "rlmaml.training", "rlmaml.results", "rlmaml.evaluation", "envs", "gymnasium", "mujoco"),
+        *("tensorboard", "torch.utils.tensorboard", "matplotlib", "scipy", "PIL", "moviepy", "torch._dynamo"),
+    },
     "rlmaml.algorithms.registry": {"matplotlib", "tensorboard", "PIL", "rlmaml.algorithms.reptile"},
     "rlmaml.results.summary": {"matplotlib", "tensorboard", "PIL", "rlmaml.training"},
 }

@@ -12,11 +12,19 @@ from rlmaml.policies.categorical import CategoricalPolicy
 from rlmaml.policies.gaussian import GaussianPolicy
 from tests.rlmaml import two_ranks
 from tests.rlmaml.makers import categorical_policy, gaussian_policy
+from tests.rlmaml.shapes import shapes_checked
 
 
 @pytest.fixture(autouse=True)
 def one_torch_thread() -> Iterator[None]:
     with torch_threads(1):
+        yield
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """A test that asks for this takes a path on which another test checks the shapes."""
+    with shapes_checked(False):
         yield
 
 

@@ -20,6 +20,7 @@ from rlmaml.sampling.recorded import RecordedEpisodes, write_episodes
 from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
+from tests.rlmaml.shapes import shapes_checked
 from tests.rlmaml.training.conftest import plain_figures
 
 __all__ = ["plain_figures"]
@@ -32,8 +33,8 @@ Run = Callable[..., int]
 
 
 def run_script(name: str, *arguments: object) -> int:
-    """Run a script as ``python scripts/NAME ARGUMENTS`` would, and return its exit code."""
-    with pytest.MonkeyPatch.context() as patch:
+    """Run a script as ``python scripts/NAME ARGUMENTS`` would, without checks of shapes, and return its exit code."""
+    with pytest.MonkeyPatch.context() as patch, shapes_checked(False):
         patch.setattr(sys, "argv", [name, *map(str, arguments)])
         patch.syspath_prepend(str(SCRIPTS))
         try:
