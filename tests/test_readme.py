@@ -35,8 +35,10 @@ def test_the_policy_is_used_as_the_readme_says(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_loop_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    code, setting = code_with("meta_train"), "iterations=3"
+    assert code.count(setting) == 1
     with shapes_checked(False):
-        exec(code_with("meta_train"), {})
+        exec(code.replace(setting, "iterations=3, num_tasks=4, num_episodes=5"), {})
     assert re.search(r"^2: return -\d+\.\d before, -\d+\.\d after adaptation$", capsys.readouterr().out, re.MULTILINE)
 
 
