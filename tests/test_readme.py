@@ -9,6 +9,7 @@ from rlmaml.sampling.recorded import write_episodes
 from rlmaml.storage.checkpoint import save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from tests.rlmaml.deploy.trained import checkpoint, navigation
+from tests.rlmaml.shapes import shapes_checked
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -34,7 +35,10 @@ def test_the_policy_is_used_as_the_readme_says(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_loop_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    exec(code_with("meta_train"), {})
+    code, setting = code_with("meta_train"), "iterations=3"
+    assert code.count(setting) == 1
+    with shapes_checked(False):
+        exec(code.replace(setting, "iterations=3, num_tasks=4, num_episodes=5"), {})
     assert re.search(r"^2: return -\d+\.\d before, -\d+\.\d after adaptation$", capsys.readouterr().out, re.MULTILINE)
 
 

@@ -1,5 +1,6 @@
 import ast
 import inspect
+import json
 import pkgutil
 import subprocess
 import sys
@@ -141,18 +142,42 @@ def test_nothing_asks_for_a_family_by_its_name() -> None:
                     assert not (isinstance(value, str) and value.endswith("-v0")), f"{path}:{node.lineno}"
 
 
-@pytest.mark.parametrize(
-    ("module", "absent"),
-    [
-        ("rlmaml", {"torch", "numpy"}),
-        ("rlmaml.settings.whole", {"torch", "matplotlib", "tensorboard"}),
-        ("rlmaml.storage.checkpoint", {"matplotlib", "tensorboard", "PIL", "rlmaml.algorithms"}),
-        ("rlmaml.deploy.adaptable", {"matplotlib", "tensorboard", "PIL", "rlmaml.algorithms", "gymnasium", "mujoco"}),
-        ("rlmaml.algorithms.registry", {"matplotlib", "tensorboard", "PIL", "rlmaml.algorithms.reptile"}),
-        ("rlmaml.results.summary", {"matplotlib", "tensorboard", "PIL", "rlmaml.training"}),
-    ],
-)
-def test_importing_a_module_loads_no_more_than_it_needs(module: str, absent: set[str]) -> None:
-    code = f"import sys, {module}; print('\\n'.join(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
-    assert not absent & set(done.stdout.split())
+ABSENT = {
+    "rlmaml": {"torch", "numpy"},
+    "rlmaml.settings.whole": {"torch", "matplotlib", "tensorboard"},
+    "rlmaml.storage.checkpoint": {"matplotlib", "tensorboard", "PIL", "rlmaml.algorithms"},
+    "rlmaml.deploy.adaptable": {
+        *("rlmaml.algorithms", "rlmaml.training", "rlmaml.results", "rlmaml.evaluation", "envs", "gymnasium", "mujoco"),
+        *("tensorboard", "tyro", "torch.utils.tensorboard", "matplotlib", "scipy", "PIL", "moviepy", "torch._dynamo"),
+    },
+    "rlmaml.algorithms.registry": {"matplotlib", "tensorboard", "PIL", "rlmaml.algorithms.reptile"},
+    "rlmaml.results.summary": {"matplotlib", "tensorboard", "PIL", "rlmaml.training"},
+}
+"""Module -> what importing it does not load."""
+IMPORTS = """
+import importlib, json, os, sys
+for modules in json.loads(sys.argv[1]):
+    for module in modules:
+        if os.fork() == 0:
+            importlib.import_module(module)
+            print(json.dumps([module, sorted(sys.modules)]), flush=True)
+            os._exit(0)
+        assert os.wait()[1] == 0, module
+    import torch
+"""
+"""Import every module in a process of its own; torch, which takes long, once for all of the second list."""
+
+
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, list[str]]:
+    """Module -> all that importing it loads."""
+    lists = [[module for module in ABSENT if ("torch" in ABSENT[module]) == without] for without in (True, False)]
+    command = [sys.executable, "-c", IMPORTS, json.dumps(lists)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    return dict(json.loads(line) for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("module", ABSENT)
+def test_importing_a_module_loads_no_more_than_it_needs(loaded: dict[str, list[str]], module: str) -> None:
+    assert module in loaded[module]
+    assert not ABSENT[module] & set(loaded[module])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from envs import KNOWN_IDS
-from envs.registry import load_family
-from tests.envs.contract import Ending, EnvironmentContract
+from envs.registry import FAMILIES, load_family
+from tests.envs.contract import Ending, EnvironmentContract, PictureContract, RecordingContract
 
 WALKER = {"mass": np.ones(7), "inertia": np.ones(7), "damping": np.ones(6), "friction": np.ones(8)}
 HOPPER = {"mass": np.ones(4), "inertia": np.ones(4), "damping": np.ones(3), "friction": np.ones(5)}
@@ -16,6 +16,13 @@ HUMANOID_FALLS = [
 ]
 
 EVERY = [(env_id, variant) for env_id in KNOWN_IDS for variant in load_family(env_id).variants]
+FIRST = [(env_id, next(iter(load_family(env_id).variants))) for env_id in KNOWN_IDS]
+OF_EVERY_FILE = {str(FAMILIES[env_id].family).split(":")[0]: (env_id, variant) for env_id, variant in reversed(FIRST)}
+"""File of ``envs`` -> a variant: every robot, and navigation."""
+OF_EVERY_CLASS = {
+    maker if isinstance(maker := load_family(env_id), type) else type(maker): (env_id, variant)
+    for env_id, variant in reversed(FIRST)
+}
 
 
 @pytest.mark.parametrize(("env_id", "variant"), EVERY)
@@ -32,3 +39,13 @@ class TestEveryEnvironment(EnvironmentContract):
         ("HumanoidDir2D-v0", "gymnasium"): Ending({"direction": np.array(0.0)}, HUMANOID_FALLS, horizon=15),
         ("HumanoidDir2D-v0", "half_plane"): Ending({"direction": np.array(0.0)}, HUMANOID_FALLS, horizon=15),
     }
+
+
+@pytest.mark.parametrize(("env_id", "variant"), OF_EVERY_FILE.values())
+class TestEveryRobot(PictureContract):
+    pass
+
+
+@pytest.mark.parametrize(("env_id", "variant"), OF_EVERY_CLASS.values())
+class TestEveryClass(RecordingContract):
+    pass

@@ -29,6 +29,7 @@ def test_a_picture_shows_the_task(env_id: str) -> None:
     np.testing.assert_array_equal(pictures[0], pictures[2])
 
 
+@pytest.fixture(scope="module")
 def an_ant() -> tuple[RobotPictures, Any]:
     from envs.ant import CAMERA, VELOCITY
 
@@ -47,8 +48,8 @@ def an_ant() -> tuple[RobotPictures, Any]:
     ],
     ids=["arrow", "goal", "limb", "words"],
 )
-def test_each_mark_is_seen(marks: Marks, channel: int | None) -> None:
-    pictures, data = an_ant()
+def test_each_mark_is_seen(an_ant: tuple[RobotPictures, Any], marks: Marks, channel: int | None) -> None:
+    pictures, data = an_ant
     plain, marked = (pictures.draw(data, shown).astype(int) for shown in (Marks(), marks))
     different = (plain != marked).any(axis=2)
     assert different.sum() > 100
@@ -58,8 +59,8 @@ def test_each_mark_is_seen(marks: Marks, channel: int | None) -> None:
     np.testing.assert_array_equal(pictures.draw(data, Marks()), plain)
 
 
-def test_an_arrow_points_where_the_task_says() -> None:
-    pictures, data = an_ant()
+def test_an_arrow_points_where_the_task_says(an_ant: tuple[RobotPictures, Any]) -> None:
+    pictures, data = an_ant
     plain = pictures.draw(data, Marks())
     middles = []
     for angle in (0.0, np.pi):

@@ -1,3 +1,4 @@
+import fcntl
 import os
 from collections.abc import Iterator
 
@@ -9,12 +10,21 @@ import pytest
 from rlmaml.base.threads import torch_threads
 from rlmaml.policies.categorical import CategoricalPolicy
 from rlmaml.policies.gaussian import GaussianPolicy
+from tests.rlmaml import two_ranks
 from tests.rlmaml.makers import categorical_policy, gaussian_policy
+from tests.rlmaml.shapes import shapes_checked
 
 
 @pytest.fixture(autouse=True)
 def one_torch_thread() -> Iterator[None]:
     with torch_threads(1):
+        yield
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """A test that asks for this takes a path on which another test checks the shapes."""
+    with shapes_checked(False):
         yield
 
 
@@ -26,3 +36,18 @@ def gaussian() -> GaussianPolicy:
 @pytest.fixture
 def categorical() -> CategoricalPolicy:
     return categorical_policy(num_actions=4)
+
+
+@pytest.fixture(scope="session")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> two_ranks.Ranks:
+    """What became of two processes, which are started once, whichever worker of pytest needs them first."""
+    base = tmp_path_factory.getbasetemp()
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "two_ranks"
+    directory.mkdir(exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (done := two_ranks.read(directory)) is None:
+            two_ranks.start(directory)
+            done = two_ranks.read(directory)
+    assert done is not None
+    return done

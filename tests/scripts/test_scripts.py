@@ -20,6 +20,10 @@ from rlmaml.sampling.recorded import RecordedEpisodes, write_episodes
 from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
+from tests.rlmaml.shapes import shapes_checked
+from tests.rlmaml.training.conftest import plain_figures
+
+__all__ = ["plain_figures"]
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TINY: tuple[object, ...] = ("--tasks", 2, "--episodes", 3, "--horizon", 5, "--hidden", 8, "--iterations", 2)
@@ -28,19 +32,20 @@ TINY += ("--evaluation-tasks", 2, "--evaluation-episodes", 2, "--evaluation-step
 Run = Callable[..., int]
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a script as ``python scripts/NAME ARGUMENTS`` would, and return its exit code."""
-
-    def run_script(name: str, *arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        monkeypatch.syspath_prepend(str(SCRIPTS))
+def run_script(name: str, *arguments: object) -> int:
+    """Run a script as ``python scripts/NAME ARGUMENTS`` would, without checks of shapes, and return its exit code."""
+    with pytest.MonkeyPatch.context() as patch, shapes_checked(False):
+        patch.setattr(sys, "argv", [name, *map(str, arguments)])
+        patch.syspath_prepend(str(SCRIPTS))
         try:
             runpy.run_path(str(SCRIPTS / name), run_name="__main__")
         except SystemExit as ended:
             return ended.code if isinstance(ended.code, int) else 0
-        return 0
+    return 0
 
+
+@pytest.fixture
+def run() -> Run:
     return run_script
 
 
@@ -232,9 +237,10 @@ def test_evaluating_a_file_that_is_no_checkpoint_ends_with_one_sentence(
     assert "is truncated, or no checkpoint at all" in capsys.readouterr().err
 
 
-def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path) -> None:
-    command = [sys.executable, *map(str, (SCRIPTS / "train_nav.py", *TINY, "--run-dir", tmp_path / "run"))]
-    process = subprocess.Popen([*command, "--iterations", "100000"], stderr=subprocess.PIPE, text=True)
+def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path, run: Run) -> None:
+    options = [*TINY, "--run-dir", tmp_path / "run", "--threads", 1, "--rollout-threads", 1]
+    command = [sys.executable, SCRIPTS / "train_nav.py", *options, "--iterations", 100000]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 60
     while not (metrics.exists() and metrics.read_text().count("\n") > 3) and time.monotonic() < deadline:
@@ -245,7 +251,7 @@ def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path) -> None:
     assert "--resume continues it" in error
     assert "Traceback" not in error
     done = metrics.read_text().count("\n")
-    subprocess.run([*command, "--iterations", str(done + 2), "--resume"], check=True, capture_output=True)
+    assert run("train_nav.py", *options, "--iterations", done + 2, "--resume") == 0
     assert metrics.read_text().count("\n") == done + 2
 
 
@@ -267,24 +273,25 @@ def same_run(one: Path, other: Path) -> bool:
     ("script", "words"),
     [
         ("train_nav.py", ["--tasks", 5]),
-        ("train_locomotion.py", ["--tasks", 3, "--algorithm", "reptile", "--outer-step", "adam"]),
+        pytest.param(
+            "train_locomotion.py",
+            ["--tasks", 3, "--algorithm", "reptile", "--outer-step", "adam"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_two_processes_with_uneven_shares_give_the_run_of_one_bit_for_bit(
-    tmp_path: Path, script: str, words: list[object]
+    tmp_path: Path, run: Run, script: str, words: list[object]
 ) -> None:
     family = ["HalfCheetahVel-v0"] if script == "train_locomotion.py" else []
     options = [*family, *TINY, *words, "--threads", 1, "--rollout-threads", 1]
-    alone = [sys.executable, SCRIPTS / script, *options, "--run-dir", tmp_path / "one"]
-    together = ["torchrun", "--standalone", "--nproc-per-node=2", SCRIPTS / script, *options]
-    together = [sys.executable, "-m", "torch.distributed.run", *together[1:], "--run-dir", tmp_path / "two"]
-    processes = [
-        subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for command in (alone, together)
-    ]
-    outputs = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    assert outputs[1][0].count("Mean return on") == 1  # the process that leads prints alone
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    together = [*torchrun, SCRIPTS / script, *options, "--run-dir", tmp_path / "two"]
+    process = subprocess.Popen(list(map(str, together)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run(script, *options, "--run-dir", tmp_path / "one") == 0
+    output, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    assert output.count("Mean return on") == 1  # the process that leads prints alone
     assert same_run(tmp_path / "one", tmp_path / "two")
     assert load_checkpoint(RunDirectory(tmp_path / "two").checkpoint).iteration == 2
 
@@ -316,8 +323,7 @@ def test_a_torch_module_of_the_users_own_is_trained_evaluated_adapted_and_export
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 2-D navigation, too short to be good."""
     run_dir = tmp_path_factory.mktemp("runs") / "run"
-    command = [sys.executable, SCRIPTS / "train_nav.py", *TINY, "--run-dir", run_dir]
-    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    assert run_script("train_nav.py", *TINY, "--run-dir", run_dir) == 0
     return run_dir
 
 
@@ -443,7 +449,8 @@ def test_a_policy_is_exported_verified_and_timed(
 def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = configure(num_tasks=2, num_episodes=3, horizon=5, hidden=(8,), inner_steps=3, learn_step_sizes=True)
+    small = configure(num_tasks=2, num_episodes=3, horizon=5, hidden=(8,), inner_steps=2, learn_step_sizes=True)
+    monkeypatch.setattr("rlmaml.results.compare.FINE_TUNING", (1.0, 0.1))
     monkeypatch.syspath_prepend(str(SCRIPTS))
     monkeypatch.setitem(import_module("defaults").TUNED, ("Navigation2D-v0", "finn2017"), small)
     compare = ["compare.py", "--iterations", 1, "--seeds", 0, "--tasks", 2, "--episodes", 2, "--output", tmp_path]

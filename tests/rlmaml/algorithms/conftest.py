@@ -1,11 +1,10 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
 
-import jaxtyping
 import pytest
 
 from rlmaml.settings.methods.registry import METHODS
+from tests.rlmaml.shapes import shapes_checked
 
 for method in METHODS.values():
     import_module(method.module)  # before any checks are off
@@ -17,15 +16,7 @@ def checked() -> None:
 
 
 @pytest.fixture(autouse=True)
-def shapes_are_checked_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Checks take longer than these small updates; one test of every case, and all tests of other rooms, have them."""
-    if "checked" not in request.fixturenames:
-        monkeypatch.setattr(jaxtyping, "jaxtyped", unchanged)  # functions inside functions are decorated anew each time
-        jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
-def unchanged(**_: Any) -> Callable[[Any], Any]:
-    """A decorator that does nothing."""
-    return lambda function: function
+def shapes_are_checked_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """One test of every case has its shapes checked."""
+    with shapes_checked("checked" in request.fixturenames):
+        yield

@@ -18,8 +18,9 @@ from rlmaml.policies.sizes import Sizes
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tests.rlmaml.algorithms.cases import CASES, Problem, Updated, make_large_problem, make_problem, tensors_of
 from tests.rlmaml.algorithms.task_threads import one_thread_per_task
-from tests.rlmaml.algorithms.two_ranks import PROBLEMS, as_plain, key, rank_results
+from tests.rlmaml.algorithms.two_ranks import PROBLEMS, as_plain, key
 from tests.rlmaml.makers import assert_same, padded_batch
+from tests.rlmaml.two_ranks import Ranks
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +139,9 @@ class AlgorithmContract:
             assert_close(alone, updated, problem)
 
     @pytest.mark.parametrize("sizes", PROBLEMS)
-    def test_two_processes_find_what_one_does_bit_for_bit(self, name: str, sizes: str) -> None:
+    def test_two_processes_find_what_one_does_bit_for_bit(self, ranks: Ranks, name: str, sizes: str) -> None:
         alone = as_plain(make_problem(name, **PROBLEMS[sizes]).update())
-        for rank in rank_results():
+        for rank in ranks.found:
             assert_equal(rank[key(name, sizes)], alone)
 
     def test_the_number_of_threads_changes_no_bit(self, name: str) -> None:

@@ -1,63 +1,19 @@
-"""One run of two processes for the whole test session, in which every algorithm updates on its shares of the tasks.
+"""What two processes find when every algorithm updates on its shares of the tasks."""
 
-``rank_results()`` starts the processes, once, and returns what they found; this file is also what they run.
-"""
-
-import functools
-import os
-import socket
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from rlmaml.core.ranks import RankError, join_ranks
+from rlmaml.core.ranks import RankError
 from rlmaml.core.task_sums import TaskSums
 from tests.rlmaml.algorithms.cases import CASES, Updated, make_problem
 
-COUNT = 2
 PROBLEMS: dict[str, Mapping[str, Any]] = {
     "3 tasks in single precision": {"num_tasks": 3, "dtype": torch.float32, "hidden": (32,)},
     "5 tasks in double precision": {"num_tasks": 5, "dtype": torch.float64},
 }
 """Neither number of tasks divides evenly; at the larger width matrices are multiplied by other code."""
-ROOT = Path(__file__).parents[3]
-TIMEOUT = 300
-
-
-@functools.cache
-def rank_results() -> list[dict[str, Any]]:
-    """What every rank found: name -> tensors or numbers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as directory:
-        files = [Path(directory) / f"rank{rank}.pt" for rank in range(COUNT)]
-        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(COUNT)}
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.rlmaml.algorithms.two_ranks", str(file)],
-                cwd=ROOT,
-                env={**os.environ, **meeting, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            for rank, file in enumerate(files)
-        ]
-        try:
-            outputs = [process.communicate(timeout=TIMEOUT)[0] for process in processes]
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
-        for process, output in zip(processes, outputs, strict=True):
-            assert process.returncode == 0, output
-        return [torch.load(file) for file in files]
 
 
 def key(name: str, problem: str) -> str:
@@ -104,15 +60,3 @@ def facts(sums: TaskSums, rank: int) -> dict[str, Any]:
         except RankError as error:
             seen["other failed"] = str(error)
     return seen
-
-
-def main() -> None:
-    """One process of the two."""
-    torch.set_num_threads(1)
-    sums, rank = join_ranks(os.environ, "cpu"), int(os.environ["RANK"])
-    torch.save({**updates(sums), "facts": facts(sums, rank)}, sys.argv[1])
-    torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main()

@@ -142,6 +142,7 @@ def run(settings: Settings, patch: pytest.MonkeyPatch) -> tuple[Learned, Iterati
     return learned, report, seen
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("device", "rollout_device"), [("cuda", "cpu"), ("cpu", "cuda"), ("cuda", "cuda")])
 def test_every_tensor_is_moved_to_where_it_is_computed_and_back(

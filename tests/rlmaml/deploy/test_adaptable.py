@@ -1,6 +1,4 @@
 import dataclasses
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -307,36 +305,3 @@ def test_an_actor_that_chooses_acts_by_indices() -> None:
     seen = np.random.default_rng(0).standard_normal((4, 2))
     for _ in range(2):
         assert actor.act(seen, np.ones(4)).tolist() == policy.act(seen).tolist()
-
-
-@pytest.fixture(scope="module")
-def imported() -> set[str]:
-    """What is imported where a policy is loaded."""
-    script = "import sys\nfrom rlmaml.deploy.adaptable import load\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    return set(done.stdout.split())
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "rlmaml.algorithms",
-        "rlmaml.training",
-        "rlmaml.results",
-        "rlmaml.evaluation",
-        "envs",
-        "gymnasium",
-        "mujoco",
-        "tensorboard",
-        "tyro",
-        "torch.utils.tensorboard",
-        "matplotlib",
-        "scipy",
-        "PIL",
-        "moviepy",
-        "torch._dynamo",
-    ],
-)
-def test_a_robot_needs_no_more_than_the_policy(imported: set[str], name: str) -> None:
-    assert "rlmaml.deploy.adaptable" in imported
-    assert name not in imported

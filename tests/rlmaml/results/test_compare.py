@@ -211,6 +211,7 @@ def sizes_of(report: dict[str, Any]) -> list[float]:
     return sizes
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_policy_that_was_not_meta_trained_takes_the_steps_that_validation_tasks_prefer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +276,7 @@ class Trainings:
         return make
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_comparison_that_was_interrupted_goes_on_and_a_finished_one_is_used_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.begin import begin, make_method, sizes_in
 from rlmaml.training.run import run_settings
 from tests.rlmaml.results.test_compare import returns
+from tests.rlmaml.shapes import shapes_checked
 
 SETTINGS = configure(
     num_tasks=1,
@@ -58,24 +59,31 @@ def a_run(variant: str = "finn2017", steps: int = 2, name: str = "a <run>") -> R
     env = make_tasks_env("Navigation2D-v0", 16, SETTINGS.run.horizon, variant=variant)
     method = make_method(settings, env)
     meta = begin(settings, method).meta
-    evaluation = evaluate(env, method.policy, method.rule, meta, settings, num_tasks=8, steps=steps, seed=1)
-    adapted = (method.policy, method.rule, meta, settings.advantages, evaluation.rollouts)
+    with shapes_checked(False):
+        evaluation = evaluate(env, method.policy, method.rule, meta, settings, num_tasks=8, steps=steps, seed=1)
+        adapted = (method.policy, method.rule, meta, settings.advantages, evaluation.rollouts)
+        effects = adaptation_effects(*adapted) if steps else None
     return ReportedRun(
         name=name,
         settings=settings,
         written=run_settings(settings) | {"commit": "abc", "iterations_done": 3, "evaluation_seed": 10_000},
         metrics=[{"return/after_0_steps": -3.0, "return/after_1_steps": -2.0}] * 3,
         evaluation=evaluation,
-        effects=adaptation_effects(*adapted) if steps else None,
+        effects=effects,
         task_words=[f"task {index}" for index in range(8)],
         picture=b"png",
         video=b"mp4",
     )
 
 
-@pytest.mark.parametrize("variant", ["finn2017", "rothfuss2019", "dynamics"])
+@cache
+def a_page(variant: str = "finn2017") -> str:
+    return report_page([a_run(variant)], PUBLISHED if variant == "finn2017" else {})
+
+
+@pytest.mark.parametrize("variant", ["finn2017", "dynamics"])
 def test_the_page_is_well_formed_and_loads_nothing(variant: str) -> None:
-    page = report_page([a_run(variant)], PUBLISHED if variant == "finn2017" else {})
+    page = a_page(variant)
     tags = Tags()
     tags.feed(page)
     assert tags.open == []
@@ -89,7 +97,7 @@ def test_the_page_is_well_formed_and_loads_nothing(variant: str) -> None:
 
 def test_the_page_shows_returns_beside_published_ones_worst_and_best_tasks_and_what_changed() -> None:
     run = a_run()
-    page = report_page([run], PUBLISHED)
+    page = a_page()
     assert "<td>MAML, published</td><td>-40.41</td><td>-11.68</td><td>-3.33</td>" in page
     assert "-11.68" not in report_page([run], {})
     mean = run.evaluation.summary()["mean"]
@@ -114,7 +122,7 @@ def test_baselines_that_were_run_are_drawn_and_tabulated_with_what_they_are() ->
     figure = page[page.index("<svg") : page.index("</svg>")]
     assert "pretrained, 2 seeds" in figure
     assert "on the same tasks and as many episodes" in page
-    assert "oracle, 2 seeds" not in report_page([a_run()], PUBLISHED)
+    assert "oracle, 2 seeds" not in a_page()
 
 
 def test_a_comparison_on_other_episodes_says_so_and_how_to_evaluate_alike() -> None:

@@ -91,6 +91,7 @@ def rows_of(adapted: Adapted) -> Tensor:
     return torch.stack([product(row) for row in torch.eye(len(meta_vector(adapted.meta)), dtype=torch.float64)])
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(("name", "kind"), [*((name, "gaussian") for name in RULES), ("second order", "categorical")])
 def test_the_metric_is_the_dense_hessian_of_the_mean_kl_seen_through_the_steps(name: str, kind: str) -> None:
     adapted = Adapted(POLICIES[kind], **RULES[name])

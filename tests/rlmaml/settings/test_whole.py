@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlmaml.base.errors import UserError
@@ -115,12 +115,14 @@ def test_an_illegal_value_is_refused_with_its_option_its_value_and_what_is_legal
         configure(**changes)
 
 
+@settings(max_examples=30)
 @given(st.none() | st.text() | st.lists(st.integers()) | st.dictionaries(st.text(), st.integers()))
 def test_what_is_no_configuration_is_refused(stored: Any) -> None:
     with pytest.raises(UserError, match="does not fit this version"):
         from_plain(stored)
 
 
+@settings(max_examples=30)
 @given(st.recursive(st.none() | st.booleans() | st.text(), lambda inner: st.dictionaries(st.text(), inner)))
 def test_plain_data_of_another_shape_is_refused(stored: Any) -> None:
     with pytest.raises(UserError):

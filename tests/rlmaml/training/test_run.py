@@ -1,9 +1,10 @@
 import json
 import os
+import resource
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import rlmaml.training.run
 from envs import TaskVectorEnv, make_tasks_env
+from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import load
 from rlmaml.evaluation.evaluate import Evaluation
@@ -23,6 +25,7 @@ from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.begin import make_method
 from rlmaml.training.run import InterruptedRunError, MakeEnv, check_devices, evaluate_run, open_run, train
 from rlmaml.training.train import MetaLearner
+from tests.rlmaml.shapes import shapes_checked
 from tests.rlmaml.training.stand_ins import (
     Corridor,
     DisturbedRewards,
@@ -31,7 +34,8 @@ from tests.rlmaml.training.stand_ins import (
     own_module,
 )
 
-ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 SETTINGS = configure(
     iterations=4,
     num_tasks=3,
@@ -238,7 +242,8 @@ def test_every_method_and_kind_of_policy_goes_through_a_whole_run(
     stages = 1 + (algorithm != "reptile" or changes.get("sample_last_stage", False))
     whole, parts = tmp_path / "whole", tmp_path / "parts"
 
-    evaluation = train(settings, make, whole)
+    with shapes_checked(True):
+        evaluation = train(settings, make, whole)
     failing = lambda num_envs: DisturbedRewards(make(num_envs), fail_after(1.5, KeyboardInterrupt(), stages))
     with pytest.raises(InterruptedRunError, match="Interrupted after 1 meta-iterations"):
         train(settings, failing, parts)
@@ -320,7 +325,8 @@ def test_a_policy_that_replays_otherwise_than_it_acted_ends_the_run_and_the_last
 
 def test_a_run_most_of_whose_simulations_fail_is_warned_about_once_and_finishes(tmp_path: Path) -> None:
     fails = dict.fromkeys(range(3, 12), 2)
-    with pytest.warns(UserWarning, match="In meta-iteration 0 the simulations of 75 % .* were unstable") as caught:
+    unstable = pytest.warns(UserWarning, match="In meta-iteration 0 the simulations of 75 % .* were unstable")
+    with shapes_checked(True), unstable as caught:
         evaluation = train(SETTINGS, lambda n: FailingSimulations(make_env(n), fails if n == 12 else {}), tmp_path)
     assert len(caught) == 1
     assert returns_of(evaluation).isfinite().all()
@@ -378,28 +384,33 @@ def test_a_device_that_is_not_there_is_refused(name: str) -> None:
             check_devices(configure(**{name: device}).run)
 
 
-def test_a_disk_that_is_full_ends_the_run_with_one_sentence(tmp_path: Path) -> None:
-    limits = (3_000, 20_000, 60_000)
-    code = f"""
-import resource, signal, sys
-from pathlib import Path
-from rlmaml.base.command import run_command
-from rlmaml.training.run import train
-from tests.rlmaml.training.test_run import SETTINGS, make_env
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-settings = SETTINGS.changed(iterations=200, figure_interval=5)
-for limit in {limits}:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+@contextmanager
+def no_file_beyond(size: int) -> Iterator[None]:
+    """No file grows beyond a number of bytes, as on a disk that is full."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
-        run_command(lambda: train(settings, make_env, Path({str(tmp_path)!r}) / str(limit)))
-    except SystemExit as ended:
-        print("ended with", ended.code)
-"""
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines() == ["ended with 2"] * len(limits)
-    assert "Traceback" not in result.stderr
-    assert result.stderr.count("error: Cannot write") == len(limits)
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("size", [1_000, 2_000, 3_000, 20_000])
+def test_a_disk_that_is_full_ends_the_run_with_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], size: int
+) -> None:
+    settings = SETTINGS.changed(iterations=200, figure_interval=5)
+
+    def run() -> None:
+        train(settings, make_env, tmp_path)
+
+    with no_file_beyond(size), pytest.raises(SystemExit) as ended:
+        run_command(run)
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert said.count("error: Cannot write") == 1
 
 
 def test_files_named_like_those_of_a_run_are_not_deleted_unasked(tmp_path: Path) -> None:

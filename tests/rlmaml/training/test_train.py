@@ -19,7 +19,10 @@ from rlmaml.settings.whole import Settings, as_method, configure
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import IterationReport, Learned, MetaLearner, meta_iteration, meta_train
 from tests.rlmaml.makers import vector
+from tests.rlmaml.shapes import shapes_checked
 from tests.rlmaml.training.stand_ins import DisturbedRewards, DriftingPolicy, FailingSimulations
+
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 Run = list[tuple[Learned, IterationReport]]
 
@@ -48,8 +51,9 @@ def initial(settings: Settings) -> Learned:
 
 @cache
 def known(settings: Settings) -> Run:
-    """A run from the beginning, made once and not to be written to."""
-    return run(settings)
+    """A run from the beginning, made once, with its shapes checked, and not to be written to."""
+    with shapes_checked(True):
+        return run(settings)
 
 
 def run(settings: Settings, learned: Learned | None = None, start: int = 0) -> Run:

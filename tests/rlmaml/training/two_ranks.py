@@ -1,13 +1,8 @@
-"""Two processes of one run, for tests: what each of them prints is what became of a training, line by line.
-
-Started with the directory of the runs as only argument and the environment that torchrun sets.
-"""
+"""The trainings of two processes: what each of them prints is what became of a training, line by line."""
 
 import json
-import os
 import resource
 import signal
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +13,9 @@ from matplotlib.figure import Figure
 
 import rlmaml.training.run
 from envs import make_tasks_env
-from rlmaml.core.ranks import join_ranks
+from rlmaml.core.task_sums import TaskSums
 from rlmaml.settings.whole import Settings, as_method, configure
-from rlmaml.training.run import train
+from rlmaml.training.run import MakeEnv, train
 from tests.rlmaml.training.stand_ins import DisturbedRewards, FailingSimulations
 
 HORIZON = 6
@@ -42,16 +37,25 @@ SETTINGS = configure(
     threads=1,
     rollout_threads=1,
 )
-RUNS: dict[str, Settings] = {
-    "maml-trpo": SETTINGS,
-    "adam": as_method(SETTINGS, "reptile", "gaussian").changed(outer_step="adam"),
-}
 FAILS = {0: 2, 1: 2, 2: 3}
 """Copy -> step: every simulation of the first task fails."""
 
 
 def make_env(num_envs: int) -> Any:
     return make_tasks_env("Navigation2D-v0", num_envs, HORIZON)
+
+
+def make_robot(num_envs: int) -> Any:
+    return make_tasks_env("HalfCheetahVel-v0", num_envs, HORIZON)
+
+
+RUNS: dict[str, tuple[Settings, MakeEnv]] = {
+    "maml-trpo": (SETTINGS, make_env),
+    "a robot, with Adam": (
+        as_method(SETTINGS, "reptile", "gaussian").changed(outer_step="adam", env_id="HalfCheetahVel-v0"),
+        make_robot,
+    ),
+}
 
 
 def unsound(rank: int, own: int) -> Callable[[int], Any]:
@@ -66,18 +70,16 @@ def poisoned(rank: int, where: int) -> Callable[[int], Any]:
     return lambda num_envs: DisturbedRewards(make_env(num_envs), poison)
 
 
-def main() -> None:
-    rank, runs = int(os.environ["RANK"]), Path(sys.argv[1])
-    torch.set_num_threads(1)
+def attempt_all(sums: TaskSums, rank: int, runs: Path) -> None:
+    """Train all that a test asks for, in one process of the two."""
     warnings.simplefilter("ignore")
     vars(rlmaml.training.run)["adaptation_figure"] = lambda *_, **__: Figure(figsize=(1, 1))
-    sums = join_ranks(os.environ, "cpu")
     torch.optim.Adam([torch.zeros(1)])  # what it imports looks for a place where files can be written
     if rank > 0:  # whoever does not lead could not write if it tried
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
-    def attempt(name: str, settings: Settings, make: Callable[[int], Any] = make_env, **options: Any) -> None:
+    def attempt(name: str, settings: Settings, make: MakeEnv = make_env, **options: Any) -> None:
         try:
             evaluation = train(settings, make, runs / name, sums=sums, **options)
             ended = "no evaluation" if evaluation is None else "evaluation"
@@ -85,8 +87,8 @@ def main() -> None:
             ended = f"{type(error).__name__}: {error}"
         print(json.dumps(ended), flush=True)  # noqa: T201
 
-    for name, settings in RUNS.items():
-        attempt(name, settings)
+    for name, (settings, make) in RUNS.items():
+        attempt(name, settings, make)
     attempt("in two parts", SETTINGS.changed(iterations=1))
     attempt("in two parts", SETTINGS, resume=True)
     attempt("unsound", SETTINGS, unsound(rank, len(sums.own(3)) * 3))
@@ -94,8 +96,3 @@ def main() -> None:
     attempt("the second fails", SETTINGS, poisoned(rank, 1))
     attempt("the first fails", SETTINGS, poisoned(rank, 0))
     attempt("too few tasks", SETTINGS.changed(num_tasks=1))
-    torch.distributed.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main()
