@@ -167,6 +167,6 @@ def centred(batch: Batch) -> Batch:
     return batch._replace(advantages=(batch.advantages - mean) * batch.valid)
 
 
-def meta_algorithm(settings: MamlTrpoSettings) -> MamlTrpo:
+def meta_algorithm(settings: MamlTrpoSettings, inner_steps: int) -> MamlTrpo:  # noqa: ARG001
     """The meta-algorithm of some settings."""
     return MamlTrpo(settings)

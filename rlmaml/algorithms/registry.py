@@ -13,5 +13,6 @@ def make_meta_algorithm(settings: Settings) -> MetaAlgorithm:
     Raises:
         UserError: there is no such method.
     """
-    algorithm: MetaAlgorithm = import_module(find_method(settings.algorithm).module).meta_algorithm(settings.outer)
+    module = import_module(find_method(settings.algorithm).module)
+    algorithm: MetaAlgorithm = module.meta_algorithm(settings.outer, settings.inner.inner_steps)
     return algorithm

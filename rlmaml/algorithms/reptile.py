@@ -16,6 +16,7 @@ from torch import Tensor
 from rlmaml.algorithms.meta_algorithm import Learner, replay, replay_gaps
 from rlmaml.base.errors import NonFiniteError
 from rlmaml.base.regions import region
+from rlmaml.core.adam import adam, init_adam
 from rlmaml.core.parameters import detached, flatten, repeated, unflatten
 from rlmaml.core.task_sums import largest, mean_over_usable
 from rlmaml.core.types import Batch, Meta, Params
@@ -95,28 +96,6 @@ def _counted(per_task: Tensor, usable: Tensor) -> Tensor:
     return torch.where(usable.view(-1, *[1] * (per_task.dim() - 1)), per_task, 0.0)
 
 
-def init_adam(params: Params) -> Params:
-    """Moments of 0, and no step taken."""
-    zeros = {f"{moment}/{name}": torch.zeros_like(p) for moment in _MOMENTS for name, p in params.items()}
-    return {"step": torch.zeros(()), **zeros}
-
-
-_MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-def adam(params: Params, gradient: Params, state: Params, rate: float) -> tuple[Params, Params]:
-    """One step of torch's Adam, with its state as a value (arXiv 1412.6980)."""
-    leaves = {name: tensor.detach().clone() for name, tensor in params.items()}
-    optimiser = torch.optim.Adam(list(leaves.values()), lr=rate, foreach=False)
-    for name, leaf in leaves.items():
-        leaf.grad = gradient[name]
-        moments = {moment: state[f"{moment}/{name}"].clone() for moment in _MOMENTS}
-        optimiser.state[leaf] = {"step": state["step"].clone(), **moments}
-    optimiser.step()
-    after = {f"{moment}/{name}": optimiser.state[leaf][moment] for moment in _MOMENTS for name, leaf in leaves.items()}
-    return leaves, {"step": state["step"] + 1, **after}
-
-
-def meta_algorithm(settings: ReptileSettings) -> Reptile:
+def meta_algorithm(settings: ReptileSettings, inner_steps: int) -> Reptile:  # noqa: ARG001
     """The meta-algorithm of some settings."""
     return Reptile(settings)

@@ -55,6 +55,17 @@ def dice(
     return -mean_over_steps((torch.exp(log_product) - before) * advantages, valid)
 
 
+def clipped(
+    log_ratio: Float[Tensor, "episode time"],
+    advantages: Float[Tensor, "episode time"],
+    valid: Bool[Tensor, "episode time"],
+    clip: float,
+) -> Float[Tensor, ""]:
+    """``−mean(min(r · A, clip(r, 1 − ε, 1 + ε) · A))``, the loss of PPO (arXiv 1707.06347, equation 7)."""
+    ratio = torch.exp(log_ratio * valid)
+    return -mean_over_steps(torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages), valid)
+
+
 POLICY_GRADIENTS: dict[str, PolicyGradient] = {
     "log_likelihood": log_likelihood,
     "likelihood_ratio": likelihood_ratio,

@@ -36,6 +36,12 @@ def as_meta(vector: Float[Tensor, " parameter"], like: Meta) -> Meta:
     return Meta(unflatten(vector[:size], like.params), unflatten(vector[size:], like.rates))
 
 
+def named(meta: Meta) -> Params:
+    """All tensors of meta-parameters by names of their own, in the order of :func:`entries`."""
+    parts = zip(("params", "rates"), meta, strict=True)
+    return {f"{part}/{name}": tensor for part, tensors in parts for name, tensor in tensors.items()}
+
+
 def with_task_axis(params: Mapping[str, Tensor], num_tasks: int) -> Params:
     """Parameters repeated along a new leading task axis, as fresh leaves that record gradients.
 

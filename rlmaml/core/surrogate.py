@@ -1,5 +1,6 @@
 """The terms of a meta-objective and of its trust region, for every task: surrogate loss, divergence, and its metric."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -7,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlmaml.core.distributions import Distribution
-from rlmaml.core.losses import likelihood_ratio, mean_over_steps
+from rlmaml.core.losses import clipped, likelihood_ratio, mean_over_steps
 from rlmaml.core.natural_gradient import gauss_newton_product
 from rlmaml.core.types import Batch
 
@@ -16,6 +17,13 @@ def surrogate_losses(new: Distribution, old: Distribution, batch: Batch) -> Floa
     """``−mean_steps(π_new/π_old · A)`` of every task (arXiv 1502.05477, equation 14)."""
     log_ratio = new.log_prob(batch.actions) - old.log_prob(batch.actions)
     losses: Tensor = torch.func.vmap(likelihood_ratio)(log_ratio, batch.advantages, batch.valid)
+    return losses
+
+
+def clipped_losses(new: Distribution, old: Distribution, batch: Batch, clip: float) -> Float[Tensor, " task"]:
+    """PPO's loss of every task; see :func:`rlmaml.core.losses.clipped`."""
+    log_ratio = new.log_prob(batch.actions) - old.log_prob(batch.actions)
+    losses: Tensor = torch.func.vmap(functools.partial(clipped, clip=clip))(log_ratio, batch.advantages, batch.valid)
     return losses
 
 

@@ -190,7 +190,7 @@ def test_benchmark_writes_every_figure(tmp_path: Path, run: Run) -> None:
         ("train_nav.py --variant nobody2050", "Choose one of: finn2017, rothfuss2019, dynamics"),
         ("train_nav.py --device gpu", "--device is 'gpu'; it must be cpu, cuda or cuda:N"),
         ("train_nav.py --rollout-device cuda:99", "--rollout-device is 'cuda:99', which is not available here"),
-        ("train_nav.py --algorithm magic", "--algorithm is 'magic'; it must be one of maml-trpo, fomaml, reptile."),
+        ("train_nav.py --algorithm magic", "--algorithm is 'magic'; it must be one of maml-trpo, fomaml, meta-sgd"),
         ("train_nav.py --algorithm reptile --max-kl 0.1", "--max-kl is no option of reptile with a gaussian policy."),
         ("train_nav.py --policy nowhere.py:Net", "there is no file nowhere.py"),
         ("train_nav.py --policy categorical", "acts by choices, but actions here are vectors of numbers"),

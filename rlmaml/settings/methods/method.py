@@ -14,7 +14,7 @@ class Method(NamedTuple):
     summary: str
     """What it is, with its paper."""
     module: str
-    """Where the meta-algorithm is: a module with ``meta_algorithm(settings)``, imported on first use."""
+    """Where the meta-algorithm is: a module with ``meta_algorithm(settings, inner_steps)``, imported on first use."""
     inner: type[InnerSettings]
     """Settings of the inner rule."""
     outer: type[Any]

@@ -9,13 +9,14 @@ from rlmaml.settings.methods.maml_plus_plus import MAML_PLUS_PLUS
 from rlmaml.settings.methods.maml_trpo import MAML_TRPO
 from rlmaml.settings.methods.meta_sgd import META_SGD
 from rlmaml.settings.methods.method import Method
+from rlmaml.settings.methods.promp import MAML_PPO, PROMP
 from rlmaml.settings.methods.reptile import REPTILE
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         *(MAML_TRPO, FOMAML, META_SGD, MAML_PLUS_PLUS, ANIL, CAVIA),
-        REPTILE,
+        *(PROMP, MAML_PPO, REPTILE),
         *(PRETRAINED, ORACLE, RANDOM),
     )
 }

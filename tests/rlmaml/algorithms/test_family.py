@@ -10,7 +10,7 @@ from rlmaml.algorithms.maml_trpo import MamlTrpo
 from rlmaml.algorithms.meta_algorithm import replay
 from rlmaml.core.parameters import repeated
 from rlmaml.core.surrogate import entropies
-from rlmaml.settings.methods.maml_trpo import MamlTrpoSettings, cosine
+from rlmaml.settings.methods.maml_trpo import MamlTrpoSettings
 from rlmaml.settings.whole import as_method, configure
 from tests.rlmaml.algorithms.cases import CASES, make_problem
 from tests.rlmaml.algorithms.contract import assert_same_bits
@@ -41,7 +41,7 @@ def test_stage_weights_go_from_equal_ones_after_every_step_to_their_own_by_hand(
 
 
 def test_a_cosine_falls_from_1_to_a_tenth_and_stays_there() -> None:
-    values = [cosine(iteration, 4) for iteration in range(7)]
+    values = [MamlTrpoSettings(cosine_iterations=4).length(iteration) for iteration in range(7)]
     half = 2**-0.5
     assert values == pytest.approx([1.0, 0.55 + 0.45 * half, 0.55, 0.55 - 0.45 * half, 0.1, 0.1, 0.1])
     settings = MamlTrpoSettings(max_kl=0.2, cosine_iterations=4)

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlmaml.algorithms.reptile import adam, init_adam
 from rlmaml.base.errors import NonFiniteError
 from rlmaml.core.types import Batch
 from tests.rlmaml.algorithms.cases import Problem, make_problem
@@ -52,24 +51,6 @@ def test_with_adam_its_first_step_goes_the_rate_in_every_entry_towards_the_adapt
     assert float(state["step"]) == 1
     size = sum(tensor.numel() for tensor in new.params.values())
     assert report.numbers()["step_norm"] == pytest.approx(RATE * math.sqrt(size), rel=1e-5)
-
-
-def test_steps_of_adam_in_a_row_are_those_of_its_paper() -> None:
-    # arXiv 1412.6980, algorithm 1
-    generator = torch.Generator().manual_seed(0)
-    params = {"x": torch.randn(3, generator=generator, dtype=torch.float64)}
-    state, expected = init_adam(params), params["x"]
-    m = v = torch.zeros(3, dtype=torch.float64)
-    for step in (1, 2, 3):
-        gradient = torch.randn(3, generator=generator, dtype=torch.float64)
-        before = {name: tensor.clone() for name, tensor in {**params, **state}.items()}
-        new, new_state = adam(params, {"x": gradient}, state, RATE)
-        assert all(torch.equal({**params, **state}[name], tensor) for name, tensor in before.items())
-        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
-        expected = expected - RATE * (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)).sqrt() + 1e-8)
-        params, state = new, new_state
-        assert_same(params["x"], expected)
-        assert float(state["step"]) == step
 
 
 def test_episodes_of_the_adapted_policies_are_sampled_only_to_be_shown_and_change_nothing() -> None:

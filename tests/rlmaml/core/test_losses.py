@@ -10,6 +10,7 @@ from rlmaml.base.threads import torch_threads
 from rlmaml.core.losses import (
     POLICY_GRADIENTS,
     PolicyGradient,
+    clipped,
     dice,
     likelihood_ratio,
     log_likelihood,
@@ -202,3 +203,12 @@ def test_the_inner_loss_of_a_form_is_the_form_on_the_log_ratio_to_what_sampled(l
 
 def test_a_mean_over_no_steps_is_zero() -> None:
     assert float(mean_over_steps(torch.ones(2, 3), torch.zeros(2, 3, dtype=torch.bool))) == 0.0
+
+
+def test_the_clipped_loss_by_hand() -> None:
+    # ratios 1.5, 0.5, 1.1, 0.5 at advantages 2, 2, −1, −1 with a clip of 0.3:
+    # 1.3 · 2, 0.5 · 2, −1.1, and −0.7, which is the lesser
+    log_ratio = torch.tensor([[1.5, 0.5, 1.1, 0.5, 9.0]]).log()
+    advantages = torch.tensor([[2.0, 2.0, -1.0, -1.0, 5.0]])
+    valid = torch.tensor([[True, True, True, True, False]])
+    assert float(clipped(log_ratio, advantages, valid, 0.3)) == pytest.approx(-(2.6 + 1.0 - 1.1 - 0.7) / 4)

@@ -96,6 +96,9 @@ def watching(method: MetaLearner, patch: pytest.MonkeyPatch) -> tuple[MetaLearne
             return getattr(self.of, name)
 
     class SpiedRule(Spy):
+        def during(self, iteration: int) -> Any:
+            return SpiedRule(self.of.during(iteration))
+
         def step(self, policy: Any, *given: Any, **options: Any) -> Any:
             after = self.of.step(policy, *given, **options)
             seen.rule.append(precisions((given[:3], after)))

@@ -1,0 +1,65 @@
+"""Settings of a meta-objective: a weighted sum over the stages."""
+
+import math
+from dataclasses import dataclass
+
+from rlmaml.base.errors import UserError
+from rlmaml.settings.checks import option, require, require_finite, require_not_negative
+from rlmaml.settings.inner import InnerSettings
+
+LEAST = 0.1
+"""What is left at the end of a cosine."""
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """A meta-objective over the stages."""
+
+    stage_weights: tuple[float, ...] = ()
+    """Weights in the meta-objective of the policies before and after each inner step; the last number serves all
+    further steps. Empty: the fully adapted policy alone."""
+    anneal_stage_weights: int = 0
+    """Meta-iterations over which the stage weights go from equal ones after every inner step to their own (as in
+    MAML++)."""
+    entropy_bonus: float = 0.0
+    """Factor of the mean entropy of the stages' policies, in nats, in the meta-objective."""
+    cosine_iterations: int = 0
+    """Meta-iterations over which a meta-update's largest KL, or its step size, falls to a tenth along a cosine, to stay
+    there; 0: it is always the same."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_not_negative(self, "anneal_stage_weights entropy_bonus cosine_iterations")
+        require_finite(self, "entropy_bonus")
+
+    def check_with(self, inner: InnerSettings) -> None:
+        """Refuse weights that leave nothing to be optimised.
+
+        Raises:
+            UserError: a weight is negative or infinite, or all those of the stages are 0.
+        """
+        annealed = inner.inner_steps > 0 or not self.anneal_stage_weights
+        require(self, "anneal_stage_weights", annealed, "0 where --inner-steps is 0: there are no stages to weigh")
+        used = self.stage_weights[: inner.inner_steps + 1]
+        if used and not (all(0 <= weight < math.inf for weight in self.stage_weights) and sum(used) > 0):
+            raise UserError(
+                f"{option('stage_weights')} is {self.stage_weights!r}; it must be finite numbers not below 0, and not "
+                "all 0."
+            )
+
+    def weights(self, inner_steps: int, iteration: int = 0) -> tuple[float, ...]:
+        """Weight of each of the ``inner_steps + 1`` stages in a meta-iteration; they sum to 1."""
+        given = self.stage_weights or (*[0.0] * inner_steps, 1.0)
+        weights = (*given, *[given[-1]] * inner_steps)[: inner_steps + 1]
+        own = tuple(weight / sum(weights) for weight in weights)
+        if iteration >= self.anneal_stage_weights:
+            return own
+        done, equal = iteration / self.anneal_stage_weights, (0.0, *[1.0 / inner_steps] * inner_steps)
+        return tuple((1 - done) * first + done * last for first, last in zip(equal, own, strict=True))
+
+    def length(self, iteration: int) -> float:
+        """How far a meta-update goes, as a share of its full length; see ``cosine_iterations`` (arXiv 1608.03983)."""
+        if not self.cosine_iterations:
+            return 1.0
+        fallen = 0.5 * (1 - math.cos(math.pi * min(iteration / self.cosine_iterations, 1.0)))
+        return 1 - (1 - LEAST) * fallen
