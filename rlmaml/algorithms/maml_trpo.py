@@ -23,6 +23,7 @@ from rlmaml.core.distributions import Distribution
 from rlmaml.core.parameters import as_meta, detached, entries, for_every_task, meta_vector, repeated
 from rlmaml.core.task_sums import TaskMean, largest, mean_over_usable
 from rlmaml.core.trust_region import (
+    Losses,
     Metric,
     Played,
     TrustRegionStep,
@@ -84,6 +85,7 @@ class MamlTrpo:
         with region("gradient"):
             played, replayed = self._play(learner, meta, stages, create_graph=True)
             gap = largest(learner.sums, replay_gaps(replayed.outputs, stages))
+        losses_of = self.losses(learner, stages, mean)
         done = trust_region_step(
             meta_vector(meta),
             played,
@@ -91,7 +93,7 @@ class MamlTrpo:
             lambda: self._metric(learner, meta, replayed.adaptations, stages, mean),
             self.settings.during(learner.streams.iteration),
             mean,
-            self._losses,
+            losses_of,
         )
         report = TrustRegionReport(*done[1:], replay_gap=gap, tasks_left_out=left_out)
         return (as_meta(done.point, meta) if done.accepted else meta), state, report
@@ -101,15 +103,26 @@ class MamlTrpo:
         mean = mean_over_usable(learner.sums, [batch.valid for batch in stages])
         with torch.no_grad():
             before, after = (self._play(learner, meta, stages, create_graph=False)[0] for meta in (old, new))
-            losses = [self._losses(played, before.policies) for played in (before, after)]
+            losses_of = self.losses(learner, stages, mean)
+            losses = [losses_of(played, before.policies) for played in (before, after)]
             return float(mean.of(losses[0]) - mean.of(losses[1]))
 
-    def _losses(self, new: Played, old: Sequence[Distribution]) -> Float[Tensor, " task"]:
+    def losses(self, learner: Learner, stages: Sequence[Batch], mean: TaskMean) -> Losses:  # noqa: ARG002
         """Minus the meta-objective of every task: surrogate, and entropy where it is asked for."""
-        losses = stage_losses(new, old)
-        return losses - self.settings.entropy_bonus * stage_entropies(new) if self.settings.entropy_bonus else losses
 
-    def _weights(self, learner: Learner, stages: Sequence[Batch]) -> tuple[float, ...]:
+        def of(new: Played, old: Sequence[Distribution]) -> Float[Tensor, " task"]:
+            losses = stage_losses(new, old)
+            return (
+                losses - self.settings.entropy_bonus * stage_entropies(new) if self.settings.entropy_bonus else losses
+            )
+
+        return of
+
+    def counted(self, weights: Sequence[float]) -> list[int]:
+        """Which stages the objective reads: those of a weight above 0."""
+        return [k for k, weight in enumerate(weights) if weight > 0]
+
+    def weights(self, learner: Learner, stages: Sequence[Batch]) -> tuple[float, ...]:
         """Of the stages, in this meta-iteration."""
         return self.settings.weights(len(stages) - 1, learner.streams.iteration)
 
@@ -119,12 +132,13 @@ class MamlTrpo:
         """Adapt from ``meta`` to every task, and act with every stage that counts on its own episodes."""
         points = repeated(meta, len(stages[0].valid))
         replayed = replay(learner, points, stages, create_graph=create_graph)
-        counted = [(k, weight) for k, weight in enumerate(self._weights(learner, stages)) if weight > 0]
+        weights = self.weights(learner, stages)
+        counted = self.counted(weights)
         played = Played(
             points=entries(points),
-            policies=[replayed.outputs[k].distribution for k, _ in counted],
-            batches=[stages[k] for k, _ in counted],
-            weights=[weight for _, weight in counted],
+            policies=[replayed.outputs[k].distribution for k in counted],
+            batches=[stages[k] for k in counted],
+            weights=[weights[k] for k in counted],
         )
         return played, replayed
 
@@ -137,7 +151,7 @@ class MamlTrpo:
         bends, ``jacobian_fraction`` says: on all of them the Hessian is exact.
         """
         seen: list[SeenStage | None] = []
-        weights = self._weights(learner, stages)
+        weights = self.weights(learner, stages)
         for own, batch, weight in zip(adaptations, stages, weights, strict=True):
             states, params = first_episodes(batch, self.settings.curvature_fraction), detached(own.params)
             seen.append(SeenStage(params, states, step_weights(states, weight, mean)) if weight > 0 else None)

@@ -36,8 +36,17 @@ def with_advantages(
         values = fixed_horizon_values(rollout.observations, rewards, valid, discount)
         final_values = torch.zeros_like(values[..., 0])
     advantages = generalised_advantages(rewards, values, final_values, valid, discount, gae_lambda)
-    normalised = normalise(advantages, valid, scale).to(rollout.rewards.dtype)
-    return Batch(rollout.observations, rollout.actions, rollout.rewards, rollout.log_probs, normalised, valid)
+    centred, divisor = centred_and_scale(advantages, valid, scale)
+    dtype = rollout.rewards.dtype
+    return Batch(
+        observations=rollout.observations,
+        actions=rollout.actions,
+        rewards=rollout.rewards,
+        log_probs=rollout.log_probs,
+        advantages=(centred / divisor).to(dtype),
+        valid=valid,
+        advantage_scale=divisor.to(dtype).expand_as(valid),
+    )
 
 
 def normalise(
@@ -52,10 +61,20 @@ def normalise(
     With a ``scale``, in units of reward, all advantages are divided by it instead of by their task's own deviation. A
     task whose actions hardly matter then takes a small inner step instead of one made of amplified noise.
     """
+    centred, divisor = centred_and_scale(advantages, valid, scale)
+    return centred / divisor
+
+
+def centred_and_scale(
+    advantages: Float[Tensor, "task episode time"],
+    valid: Bool[Tensor, "task episode time"],
+    scale: float | None = None,
+) -> tuple[Float[Tensor, "task episode time"], Float[Tensor, "task 1 1"]]:
+    """The advantages without their task's mean, and what they are to be divided by; see :func:`normalise`."""
     count = valid.sum((-2, -1), keepdim=True).clamp(min=1)
     mean = (advantages * valid).sum(-1, keepdim=True).sum(-2, keepdim=True) / count
     centred = (advantages - mean) * valid
     if scale is not None:
-        return centred / scale
+        return centred, torch.full_like(mean, scale)
     std = (centred.square().sum(-1, keepdim=True).sum(-2, keepdim=True) / count).sqrt()
-    return centred / (std + 1e-8)
+    return centred, std + 1e-8

@@ -103,6 +103,8 @@ class Batch(NamedTuple):
     log_probs: Float[Tensor, "task episode time"]
     advantages: Float[Tensor, "task episode time"]
     valid: Bool[Tensor, "task episode time"]
+    advantage_scale: Float[Tensor, "task episode time"]
+    """What the advantages were divided by, in units of reward: one number per task."""
 
 
 class Stage(NamedTuple):

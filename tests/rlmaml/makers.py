@@ -104,7 +104,8 @@ def random_batch(
     advantages = normalise(torch.from_numpy(generator.standard_normal(shape) + 0.3), valid)
     rewards = torch.from_numpy(generator.standard_normal(shape)) * valid
     actions, log_probs = sampled_steps(policy, params, observations, noise, rewards)
-    return Batch(observations, actions, rewards, log_probs, advantages, valid)
+    scale = torch.full(shape, 2.0, dtype=torch.float64)
+    return Batch(observations, actions, rewards, log_probs, advantages, valid, scale)
 
 
 def sampled_steps(

@@ -99,7 +99,8 @@ def exact_batch(process: Process) -> Batch:
     observations = torch.eye(3, dtype=torch.float64)[torch.tensor(states)].unsqueeze(0)
     chosen = torch.tensor(actions).unsqueeze(0)
     to_go_now = torch.tensor(to_go, dtype=torch.float64).unsqueeze(0)
-    bare = Batch(observations, chosen, to_go_now, to_go_now, to_go_now, torch.ones(chosen.shape, dtype=torch.bool))
+    valid, scale = torch.ones(chosen.shape, dtype=torch.bool), torch.ones_like(to_go_now)
+    bare = Batch(observations, chosen, to_go_now, to_go_now, to_go_now, valid, scale)
     return bare._replace(log_probs=POLICY.unroll(rational_theta(), bare)[0].distribution.log_prob(chosen))
 
 

@@ -4,6 +4,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.settings.methods.anil import ANIL
 from rlmaml.settings.methods.baselines import ORACLE, PRETRAINED, RANDOM
 from rlmaml.settings.methods.cavia import CAVIA
+from rlmaml.settings.methods.e_maml import E_MAML
 from rlmaml.settings.methods.fomaml import FOMAML
 from rlmaml.settings.methods.maml_plus_plus import MAML_PLUS_PLUS
 from rlmaml.settings.methods.maml_trpo import MAML_TRPO
@@ -15,7 +16,7 @@ from rlmaml.settings.methods.reptile import REPTILE
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        *(MAML_TRPO, FOMAML, META_SGD, MAML_PLUS_PLUS, ANIL, CAVIA),
+        *(MAML_TRPO, FOMAML, E_MAML, META_SGD, MAML_PLUS_PLUS, ANIL, CAVIA),
         *(PROMP, MAML_PPO, REPTILE),
         *(PRETRAINED, ORACLE, RANDOM),
     )

@@ -56,6 +56,7 @@ CASES: dict[str, Case] = {
     "anil, with the deviation": trust_region("anil", large=False, adapt_std=True, learn_step_sizes=True),
     "cavia": trust_region("cavia", large=False, inner_steps=2, context=3),
     "pretrained": trust_region("pretrained", large=False),
+    "e-maml": trust_region("e-maml", inner_steps=2, stage_weights=(0.0, 1.0, 2.0), backtrack_tries=30),
     "fomaml": trust_region("fomaml", inner_steps=2),
     "promp": Case("promp", {"inner_steps": 2, "kl_penalty": 0.5, "epochs": 3, "outer_step_size": 0.02}, {"epochs": 2}),
     "promp, adaptive": Case(

@@ -204,3 +204,14 @@ def test_a_reward_that_is_not_finite_is_refused(bootstrap: bool) -> None:
     rollout.rewards[0, 0, 0] = torch.inf
     with pytest.raises(NonFiniteError):
         advantages(rollout, bootstrap)
+
+
+@pytest.mark.parametrize("scale", [None, 3.0])
+def test_advantages_times_their_scale_are_the_centred_ones_in_units_of_reward(scale: float | None) -> None:
+    sampled = random_rollout()
+    batch, ones = (
+        with_advantages(sampled, discount=0.9, gae_lambda=0.8, bootstrap=False, scale=each) for each in (scale, 1.0)
+    )
+    assert_same(batch.advantages * batch.advantage_scale, ones.advantages, rtol=1e-9)
+    assert (batch.advantage_scale == batch.advantage_scale[:, :1, :1]).all()
+    assert (batch.advantage_scale[0] != batch.advantage_scale[1]).all() == (scale is None)
