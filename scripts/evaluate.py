@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from common import Machine, allow_policy, check_beyond, check_least, environment_maker, in_variant, published
@@ -30,6 +30,8 @@ class Options:
     """Seed of the held-out tasks and of the episodes."""
     variant: str | None = None
     """Evaluate on another variant of the family, e.g. a changed robot; by default the one of the training."""
+    actions: Literal["sampled", "mean"] = "sampled"
+    """With which actions the policies are judged: sampled, as they adapt, or the mean, the most likely ones."""
     beyond: bool = False
     """Draw the tasks outside of the training range, where the family has such tasks."""
     policy: str | None = None
@@ -84,14 +86,16 @@ def main() -> None:
         trust_region=options.trust_region,
         keep_rollouts=False,
         progress=True,
+        actions=options.actions,
     )
     place = " beyond the training range" if options.beyond else ""
-    print(f"Mean return on {options.num_tasks} held-out tasks{place}, {options.num_episodes} episodes each:\n")
-    comparable = not options.beyond and options.trust_region is None
+    judged = f"{options.num_episodes} episodes each, {options.actions} actions"
+    print(f"Mean return on {options.num_tasks} held-out tasks{place}, {judged}:\n")
+    comparable = not options.beyond and options.trust_region is None and options.actions == "sampled"
     print(evaluation_table(evaluation.summary(), evaluation.terms, published(settings) if comparable else {}))
     if options.json:
         written = run_settings(settings) | {"iterations_done": checkpoint.iteration, "evaluation_seed": options.seed}
-        written |= {"beyond": options.beyond, "trust_region": options.trust_region}
+        written |= {"beyond": options.beyond, "trust_region": options.trust_region, "actions": options.actions}
         write_json(options.json, evaluation.as_json(written))
 
 

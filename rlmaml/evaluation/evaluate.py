@@ -1,7 +1,7 @@
 """Evaluation: adapt to held-out tasks and report the return after every step."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,14 @@ from rlmaml.base.threads import torch_threads
 from rlmaml.core.devices import move
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
-from rlmaml.core.types import Meta, Rollout, Tasks
+from rlmaml.core.types import Meta, Params, Rollout, Tasks
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import Collect, episodes_of
 from rlmaml.sampling.outcomes import outcomes, task_returns
-from rlmaml.sampling.rollout import TaskEnvironment
+from rlmaml.sampling.rollout import TaskEnvironment, rollout
 from rlmaml.settings.whole import Settings
+
+Actions: TypeAlias = Literal["sampled", "mean"]
 
 
 class Evaluation(NamedTuple):
@@ -87,6 +89,7 @@ def evaluate(
     beyond: bool = False,
     keep_rollouts: bool = True,
     progress: bool = False,
+    actions: Actions = "sampled",
 ) -> Evaluation:
     """Adapt theta to ``num_tasks`` tasks drawn for evaluation alone, with no meta-update.
 
@@ -102,6 +105,8 @@ def evaluate(
         beyond: draw the tasks outside of the training range.
         keep_rollouts: keep what was sampled, which takes memory with every step; returns are kept anyway.
         progress: show a progress bar.
+        actions: with which actions the policies are judged: sampled ones, on the very episodes that they adapt on, or
+            the mean, the most likely ones, on others from the same initial states.
 
     Raises:
         NonFiniteError: an observation, a reward or the baseline is NaN or infinite.
@@ -112,9 +117,23 @@ def evaluate(
     run = settings.run
     collect = episodes_of(env, policy, settings.advantages, streams, range(num_tasks), run.rollout_device)
     returns, every, terms, unstable, kept = [], [], [], [], []
+
+    def judged(params: Params, k: int) -> Rollout:
+        with torch_threads(1):
+            here = move(params, run.rollout_device)
+            return rollout(env, policy, here, tasks=range(num_tasks), streams=streams, k=k, most_likely=True)
+
     with torch_threads(run.threads):
         stages = adapted_in_stages(
-            policy, rule, move(meta, run.device), collect, streams, num_tasks=num_tasks, steps=steps, device=run.device
+            policy,
+            rule,
+            move(meta, run.device),
+            collect,
+            streams,
+            num_tasks=num_tasks,
+            steps=steps,
+            device=run.device,
+            judged=judged if actions == "mean" else None,
         )
         bar = tqdm(stages, total=steps + 1, desc="evaluation", unit="step", leave=False, disable=not progress)
         for sampled in bar:
@@ -147,6 +166,7 @@ def adapted_in_stages(
     num_tasks: int,
     steps: int,
     device: str = "cpu",
+    judged: Callable[[Params, int], Rollout] | None = None,
 ) -> Iterator[Rollout]:
     """The episodes before, between and after ``steps`` steps of adaptation.
 
@@ -159,13 +179,18 @@ def adapted_in_stages(
         num_tasks: number of tasks.
         steps: number of steps.
         device: where the steps are computed.
+        judged: samples other episodes of a stage, which are given in place of those that are adapted on.
     """
     per_task = for_every_task(meta, num_tasks)
     adaptation = rule.begin(per_task)
     for k in range(steps + 1):
-        stage = collect(adaptation.params, k)
-        assert stage.rollout is not None
-        yield stage.rollout
+        if judged is not None:
+            yield judged(adaptation.params, k)
+        if judged is None or k < steps:
+            stage = collect(adaptation.params, k)
+        if judged is None:
+            assert stage.rollout is not None
+            yield stage.rollout
         if k < steps:
             with region("adapt"):
                 adaptation = rule.step(policy, per_task, adaptation, move(stage.data, device), k, streams)

@@ -52,7 +52,14 @@ class TaskEnvironment(Protocol):
 
 
 def rollout(
-    env: TaskEnvironment, policy: Policy, params: Params, *, tasks: Sequence[int], streams: RandomStreams, k: int
+    env: TaskEnvironment,
+    policy: Policy,
+    params: Params,
+    *,
+    tasks: Sequence[int],
+    streams: RandomStreams,
+    k: int,
+    most_likely: bool = False,
 ) -> Rollout:
     """Episodes of every task under the given parameters, from the environment's current tasks.
 
@@ -66,6 +73,7 @@ def rollout(
         tasks: indices of the tasks, from which the random streams follow.
         streams: random streams of this iteration.
         k: the stage; distinguishes the rollouts of one iteration.
+        most_likely: act with the most likely action, a Gaussian's mean, instead of a sampled one.
 
     Raises:
         NonFiniteError: an observation, action or reward is NaN or infinite.
@@ -89,7 +97,7 @@ def rollout(
             observations.append(seen.observation)
             distribution, remembered = act(seen, carry)
             carry = kept_where_over(carry, remembered, running, num_tasks)
-            actions = distribution.sample(noise[t])
+            actions = distribution.most_likely if most_likely else distribution.sample(noise[t])
             chosen.append(actions)
             distributions.append(distribution)
             commands = actions.flatten(0, 1).cpu().numpy()

@@ -9,10 +9,11 @@ import torch
 
 from envs import make_tasks_env
 from rlmaml.base.random_streams import Phase, RandomStreams
-from rlmaml.core.parameters import detached, with_task_axis
-from rlmaml.core.types import Meta
+from rlmaml.core.parameters import detached, for_every_task, with_task_axis
+from rlmaml.core.types import Adaptation, Meta, Params
 from rlmaml.evaluation.evaluate import Evaluation, adapted_in_stages, at_the_worst, evaluate
 from rlmaml.rules.adaptation_rule import adaptation_rule
+from rlmaml.rules.gradient_rule import GradientRule
 from rlmaml.sampling.collect import episodes_of, to_batch
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.training.begin import make_method
@@ -282,3 +283,38 @@ def test_learned_step_sizes_are_used_where_there_are_any() -> None:
     ]
     torch.testing.assert_close(returns[0], returns[1])
     assert not torch.allclose(returns[1][:, 1:], returns[2][:, 1:], rtol=1e-2)
+
+
+@pytest.mark.parametrize("make_policy", [gaussian_policy, gru_policy], ids=["gaussian", "gru"])
+def test_mean_actions_are_judged_on_episodes_of_their_own_and_adaptation_is_that_of_sampled_ones(
+    monkeypatch: pytest.MonkeyPatch, make_policy: Any
+) -> None:
+    policy = make_policy(2, 2)
+    env = make_tasks_env("Navigation2D-v0", 20, SETTINGS.run.horizon, variant="finn2017")
+    settings = SETTINGS.changed(inner_step_sizes=(0.3,))
+    rule, meta = adaptation_rule(settings, policy), Meta(single(random_theta(policy)), {})
+    meta = Meta({name: tensor.float() for name, tensor in meta.params.items()}, {})
+    adapted: list[list[Params]] = []
+    step = GradientRule.step
+
+    def watched(self: GradientRule, *given: Any, **options: Any) -> Adaptation:
+        after = step(self, *given, **options)
+        adapted[-1].append(after.params)
+        return after
+
+    monkeypatch.setattr(GradientRule, "step", watched)
+    done = {}
+    for actions in ("sampled", "mean"):
+        adapted.append([])
+        done[actions] = evaluate(env, policy, rule, meta, settings, num_tasks=4, steps=2, seed=3, actions=actions)
+    for ours, theirs in zip(*adapted, strict=True):
+        assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+    sampled, judged = done["sampled"].rollouts, done["mean"].rollouts
+    assert len(judged) == len(sampled) == 3
+    for k, episodes in enumerate(judged):
+        params = for_every_task(meta, 4).params if k == 0 else adapted[0][k - 1]
+        said = policy.unroll(params, episodes)[0].distribution
+        torch.testing.assert_close(said.most_likely, episodes.actions, rtol=1e-5, atol=1e-6)
+        assert torch.equal(episodes.observations[:, :, 0], sampled[k].observations[:, :, 0])
+        assert not torch.equal(episodes.actions, sampled[k].actions)
+    torch.testing.assert_close(done["mean"].returns[:, 1], judged[1].returns.mean(1))
