@@ -1,4 +1,4 @@
-"""Compare MAML with a pretrained policy, random initialisation and an oracle, as in the papers.
+"""Compare methods; by default MAML with a pretrained policy, random initialisation and an oracle, as in the papers.
 
 Each method is trained with the family's settings and the same number of environment steps, for several seeds, and then
 adapted to the same held-out tasks, in the training range and, where the family has such tasks, beyond it. Finished
@@ -22,6 +22,7 @@ from defaults import tuned
 
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
+from rlmaml.settings.methods.registry import PAPERS, find_method
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,12 @@ class Options:
     """Task family."""
     variant: str | None = None
     """Which of its definitions; by default the first."""
+    algorithms: tuple[str, ...] = PAPERS
+    """Names that --algorithm takes. Further ones may join a comparison that is there."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of the trainings."""
     iterations: int | None = None
-    """Meta-iterations of MAML; by default the family's. The other methods get as many environment steps."""
+    """Meta-iterations of maml-trpo; by default the family's. The other methods get as many environment steps."""
     tasks: int = 40
     """Held-out tasks."""
     episodes: int = 40
@@ -57,6 +60,12 @@ class Options:
         )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise UserError(f"--seeds is {self.seeds}; give one or more different numbers not below 0.")
+        if not self.algorithms or len(set(self.algorithms)) < len(self.algorithms):
+            raise UserError(
+                f"--algorithms is {' '.join(self.algorithms) or 'empty'}; give one or more different names."
+            )
+        for name in self.algorithms:
+            find_method(name)
 
 
 def main() -> None:
@@ -71,7 +80,7 @@ def main() -> None:
     )
     run = settings.run
 
-    from rlmaml.results.compare import METHODS, compare, comparison_table, fraction_recovered
+    from rlmaml.results.compare import compare, comparison_table, fractions_recovered
     from rlmaml.storage.run_directory import ComparisonDirectory
 
     directory = ComparisonDirectory(options.output or Path("runs") / f"compare-{run.env_id}-{run.variant}")
@@ -82,14 +91,17 @@ def main() -> None:
         directory,
         episode_drawing(run.env_id),
         beyond=has_tasks_beyond(settings),
+        methods=options.algorithms,
         overwrite=options.overwrite,
         tell=lambda text: print(text, flush=True),
     )
     for place, methods in comparison.results.items():
         print(f"\n{options.tasks} held-out tasks {place}, {options.episodes} episodes each:\n")
         print(comparison_table(methods))
-        shares = ", ".join(f"{m} {100 * fraction_recovered(methods, m):.0f} %" for m in METHODS if m != "oracle")
-        print(f"Of what knowing the task is worth, one step recovers: {shares}.")
+        recovered = {m: share for m, share in fractions_recovered(methods).items() if m != "oracle"}
+        if recovered:
+            shares = ", ".join(f"{method} {100 * share:.0f} %" for method, share in recovered.items())
+            print(f"Of what knowing the task is worth, one step recovers: {shares}.")
     print(f"\n{directory.figure}\n{directory.results}")
 
 

@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rlmaml.algorithms.adam import adam, init_adam
 from rlmaml.algorithms.meta_algorithm import Learner, replay, replay_gaps
 from rlmaml.base.errors import NonFiniteError
 from rlmaml.base.regions import region
-from rlmaml.core.adam import adam, init_adam
 from rlmaml.core.distributions import Distribution, detach
 from rlmaml.core.parameters import as_meta, entries, flatten, for_every_task, meta_vector, named, repeated, unflatten
 from rlmaml.core.surrogate import clipped_losses, divergences, entropies

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rlmaml.algorithms.adam import adam, init_adam
 from rlmaml.algorithms.meta_algorithm import Learner, replay, replay_gaps
 from rlmaml.base.errors import NonFiniteError
 from rlmaml.base.regions import region
-from rlmaml.core.adam import adam, init_adam
 from rlmaml.core.parameters import detached, flatten, repeated, unflatten
 from rlmaml.core.task_sums import largest, mean_over_usable
 from rlmaml.core.types import Batch, Meta, Params

@@ -1,10 +1,10 @@
-"""The experiment of the papers: a meta-trained policy against a pretrained one, a random one and an oracle.
+"""Methods beside each other: the same environment steps, the same held-out tasks, several seeds.
 
-``maml`` is the run as configured. ``pretrained`` is one policy trained over all tasks without adaptation, then
-fine-tuned by as many inner steps. ``random`` is fine-tuned from initialisation. ``oracle`` is trained like
-``pretrained``, but sees the task and need not adapt (arXiv 1703.03400, section 5.3). All see the same number of
-environment steps in training, except the random one, and the same held-out tasks. The inner step sizes of the
-fine-tuned policies are those, out of several, with which they end highest on validation tasks.
+Without more ado it is the experiment of the papers (arXiv 1703.03400, section 5.3): a meta-trained policy against a
+pretrained one, trained over all tasks and then fine-tuned by as many inner steps, a random one, fine-tuned from
+initialisation, and an oracle, which sees the task and need not adapt. All but the random one see the same number of
+environment steps in training. The inner step sizes of the fine-tuned policies are those, out of several, with which
+they end highest on validation tasks.
 """
 
 import io
@@ -18,11 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.files import write_atomically
 from rlmaml.base.intervals import finite_or_none, half_interval
 from rlmaml.evaluation.figures import DrawEpisodes
-from rlmaml.settings.whole import Settings, check_resumable, differences, from_plain
+from rlmaml.settings.methods.registry import METHODS, PAPERS, find_method
+from rlmaml.settings.whole import Settings, as_method, check_resumable, differences, from_plain
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint
 from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, write_json
 from rlmaml.training.run import EVALUATION_SEED, MakeEnv, configured_evaluation, run_settings, train
@@ -31,34 +33,40 @@ FINE_TUNING = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 """Factors on the configured inner step sizes that are tried for policies that were not meta-trained for these."""
 VALIDATION_SEED = 20_000
 IN_RANGE, BEYOND_RANGE = "in the training range", "beyond the training range"
-METHODS = {
-    "maml": "meta-trained, then adapted",
-    "pretrained": "trained over all tasks, then fine-tuned",
-    "random": "fine-tuned from initialisation",
-    "oracle": "told the task, not adapted",
-}
-"""Method -> what it is, in words."""
-COLOURS = {"maml": "#d1495b", "pretrained": "#00798c", "random": "#9aa4b2", "oracle": "#2e8b57"}
+COLOURS = {"maml-trpo": "#d1495b", "pretrained": "#00798c", "random": "#9aa4b2", "oracle": "#2e8b57"}
+OTHER_COLOURS = ("#edae49", "#8f6bc1", "#8d6b48", "#4a7fb5", "#c06a9d", "#5f7f3f", "#b8602a", "#3f4a8a", "#a3a13b")
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 
-def method_settings(settings: Settings, method: str, seed: int) -> Settings:
-    """Settings under which a method is trained for the comparison.
+def colour_of(method: str) -> str:
+    """A method's colour, the same in every figure."""
+    others = [name for name in METHODS if name not in COLOURS]
+    return COLOURS.get(method) or OTHER_COLOURS[others.index(method) % len(OTHER_COLOURS)]
 
-    An iteration without inner steps samples ``inner_steps + 1`` times fewer episodes, so there are as many times more.
-    The random policy and the oracle start from nothing, whatever ``start_from`` says: the oracle's network is another.
+
+def method_settings(settings: Settings, method: str, seed: int) -> Settings:
+    """Settings under which a method is trained for the comparison: the family's, wherever it has such.
+
+    A method that samples episodes of fewer stages per meta-iteration has as many more meta-iterations. The random
+    policy and the oracle start from nothing, whatever ``start_from`` says: the oracle's network is another.
+
+    Args:
+        settings: of the family, for ``maml-trpo``.
+        method: a name that ``--algorithm`` takes.
+        seed: of the training.
     """
-    settings = settings.changed(seed=seed)
-    if method == "maml":
-        return settings
-    alone = settings.without_inner_steps()
+    own = as_method(settings, method, settings.policy).changed(seed=seed)
     if method in ("random", "oracle"):
-        alone = alone.changed(start_from="")
-    if method == "random":
-        return alone.changed(iterations=0)
-    longer = alone.changed(iterations=settings.run.iterations * (settings.inner.inner_steps + 1))
-    return longer.changed(observe_task=True, evaluation_steps=0) if method == "oracle" else longer
+        own = own.changed(start_from="")
+    if "iterations" in find_method(method).stands_for:
+        return own
+    return own.changed(iterations=round(settings.run.iterations * sampled_stages(settings) / sampled_stages(own)))
+
+
+def sampled_stages(settings: Settings) -> int:
+    """Stages of which a meta-iteration samples episodes."""
+    return settings.inner.inner_steps + make_meta_algorithm(settings).reads_last_stage
 
 
 def evaluated_run(
@@ -148,7 +156,7 @@ class MethodReturns(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A finished comparison: settings of ``maml``, seeds, and what each method reached on each set of tasks."""
+    """A finished comparison: settings of the family, seeds, and what each method reached on each set of tasks."""
 
     settings: Settings
     seeds: tuple[int, ...]
@@ -163,18 +171,20 @@ def compare(
     draw: DrawEpisodes,
     *,
     beyond: bool,
+    methods: Sequence[str] = PAPERS,
     overwrite: bool = False,
     tell: Callable[[str], object] = print,
 ) -> Comparison:
     """Train and evaluate what is missing, and write table's and figure's data and the figure into the directory.
 
     Args:
-        settings: of ``maml``.
+        settings: of the family, for ``maml-trpo``.
         seeds: of the trainings.
         make_env: makes what makes the environments of some settings.
         directory: of the runs and of the comparison.
         draw: draws episodes of one task.
         beyond: also compare beyond the training range.
+        methods: names that ``--algorithm`` takes.
         overwrite: replace a comparison of other settings that is there.
         tell: what is done with a line about what is going on.
 
@@ -182,11 +192,11 @@ def compare(
         UserError: the directory holds a comparison of other settings, or see :func:`rlmaml.training.run.train`.
     """
     if not overwrite:
-        check_same(read_comparison(directory), settings, seeds)
+        check_same(read_comparison(directory), settings, seeds, methods)
     places = [IN_RANGE, BEYOND_RANGE] if beyond else [IN_RANGE]
-    reports: dict[str, dict[str, list[dict[str, Any]]]] = {place: {m: [] for m in METHODS} for place in places}
+    reports: dict[str, dict[str, list[dict[str, Any]]]] = {place: {m: [] for m in methods} for place in places}
     for seed in seeds:
-        for method in METHODS:
+        for method in methods:
             run = directory.run(method, seed)
             tell(f"{method}, seed {seed}: {run.path}")
             own = method_settings(settings, method, seed)
@@ -195,7 +205,7 @@ def compare(
                 reports[place][method].append(report)
             if own.inner.inner_steps == 0 < own.run.evaluation_steps:
                 tell(f"fine-tuned with step sizes {report['config']['settings']['inner']['inner_step_sizes']}")
-    results = {place: {m: gather(runs) for m, runs in methods.items()} for place, methods in reports.items()}
+    results = {place: {m: gather(runs) for m, runs in each.items()} for place, each in reports.items()}
     comparison = Comparison(settings.changed(seed=seeds[0]), tuple(seeds), results)
     picture = io.BytesIO()
     comparison_figure(results).savefig(picture, dpi=150)
@@ -228,8 +238,10 @@ def read_comparison(directory: ComparisonDirectory) -> Comparison | None:
         raise UserError(f"{path} is not of this version. Repeat compare.py with --overwrite; runs are kept.") from error
 
 
-def check_same(stored: Comparison | None, settings: Settings, seeds: Sequence[int]) -> None:
-    """Refuse to replace a comparison by one of other settings.
+def check_same(
+    stored: Comparison | None, settings: Settings, seeds: Sequence[int], methods: Sequence[str] = PAPERS
+) -> None:
+    """Refuse to replace a comparison by one of other settings, or without some of its methods.
 
     Raises:
         UserError: names every setting that differs, with both values.
@@ -240,6 +252,9 @@ def check_same(stored: Comparison | None, settings: Settings, seeds: Sequence[in
     differing = differences(stored.settings, same_seed, counted=True)
     if stored.seeds != tuple(seeds):
         differing.append(f"--seeds was {stored.seeds} and is now {tuple(seeds)}")
+    there = tuple(next(iter(stored.results.values()), {}))
+    if not set(there) <= set(methods):
+        differing.append(f"--algorithms was {' '.join(there)} and is now {' '.join(methods)}")
     if differing:
         raise UserError(
             f"The comparison there has other settings: {'; '.join(differing)}. Choose another --output; --overwrite "
@@ -272,6 +287,13 @@ def fraction_recovered(results: Mapping[str, MethodReturns], method: str) -> flo
     return float((reached[min(1, len(reached) - 1)] - start) / (best - start))
 
 
+def fractions_recovered(results: Mapping[str, MethodReturns]) -> dict[str, float]:
+    """:func:`fraction_recovered` of every method; empty without a random policy and an oracle to measure by."""
+    if not {"random", "oracle"} <= results.keys():
+        return {}
+    return {method: fraction_recovered(results, method) for method in results}
+
+
 def comparison_table(results: Mapping[str, MethodReturns]) -> str:
     """Markdown: mean return of each method after each inner step, with intervals over seeds and over tasks."""
     stages = max(len(returns.mean) for returns in results.values())
@@ -297,7 +319,7 @@ def comparison_figure(results: Mapping[str, Mapping[str, MethodReturns]]) -> Fig
             mean, bars, band = (
                 over_stages(values, stages) for values in (returns.mean, returns.over_seeds, returns.over_tasks)
             )
-            steps, colour = np.arange(stages), COLOURS[method]
+            steps, colour = np.arange(stages), colour_of(method)
             axes.fill_between(steps, mean - band, mean + band, color=colour, alpha=0.12, linewidth=0)
             style = "--" if method == "oracle" else "o-"
             axes.errorbar(steps, mean, np.nan_to_num(bars), fmt=style, color=colour, capsize=3, label=method)
@@ -321,7 +343,7 @@ def as_plain(comparison: Comparison) -> dict[str, Any]:
                 }
                 for method, returns in methods.items()
             },
-            "fraction_recovered": {method: fraction_recovered(methods, method) for method in methods},
+            "fraction_recovered": fractions_recovered(methods),
         }
         for place, methods in comparison.results.items()
     }

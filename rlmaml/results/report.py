@@ -19,9 +19,9 @@ from rlmaml.deploy.adaptable import as_policy
 from rlmaml.evaluation.effects import Effects, adaptation_effects
 from rlmaml.evaluation.evaluate import Evaluation
 from rlmaml.evaluation.video import MakeScene, as_video, film_progress
-from rlmaml.results import compare
-from rlmaml.results.compare import IN_RANGE, METHODS, Comparison, MethodReturns, over_stages, problem
+from rlmaml.results.compare import IN_RANGE, Comparison, MethodReturns, colour_of, over_stages, problem
 from rlmaml.rules.adaptation_rule import adaptation_rule
+from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
@@ -222,10 +222,8 @@ def _returns(
         rows.append((run.name, _cells(returns)))
     for method, returns in methods.items():
         seeds = f"{len(returns.per_task)} seed{'s' if len(returns.per_task) > 1 else ''}"
-        _line(
-            axes, returns, stages, fmt="s:", color=compare.COLOURS[method], label=f"{method}, {seeds}", fillstyle="none"
-        )
-        rows.append((f"{method}, {seeds}: {METHODS[method]}", _cells(returns)))
+        _line(axes, returns, stages, fmt="s:", color=colour_of(method), label=f"{method}, {seeds}", fillstyle="none")
+        rows.append((f"{method}, {seeds}: {find_method(method).summary}", _cells(returns)))
     for name, means in published.items():
         line = over_stages(np.array(means[:stages]), stages)
         if not comparison:

@@ -24,7 +24,7 @@ class InnerSettings:
     """Which weights adapt: all, the head alone (the last layer), or a context alone: inputs of --context numbers that
     begin at 0 on every task."""
     adapt_std: bool = False
-    """Whether the standard deviation adapts, too, with --adapt head."""
+    """Whether the standard deviation adapts along with the head."""
     inner_l2: float = 0.0
     """Factor of ½ ‖φ − θ‖² in the inner loss, which holds task parameters near theta."""
     inner_kl: float = 0.0

@@ -75,11 +75,6 @@ class Settings:
             if field.metadata.get(mark)
         }
 
-    def without_inner_steps(self) -> "Settings":
-        """The same settings for a policy that is optimised as it is, without adaptation."""
-        plain = {"inner_steps": 0, "learn_step_sizes": False, "stage_weights": (1.0,)}
-        return self.changed(**{name: value for name, value in plain.items() if self.has(name)})
-
     def _owners(self) -> dict[str, str]:
         return _owners_of(self.algorithm, self.policy)
 

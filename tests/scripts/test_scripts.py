@@ -190,7 +190,7 @@ def test_benchmark_writes_every_figure(tmp_path: Path, run: Run) -> None:
         ("train_nav.py --variant nobody2050", "Choose one of: finn2017, rothfuss2019, dynamics"),
         ("train_nav.py --device gpu", "--device is 'gpu'; it must be cpu, cuda or cuda:N"),
         ("train_nav.py --rollout-device cuda:99", "--rollout-device is 'cuda:99', which is not available here"),
-        ("train_nav.py --algorithm magic", "--algorithm is 'magic'; it must be one of maml-trpo, fomaml, meta-sgd"),
+        ("train_nav.py --algorithm magic", "--algorithm is 'magic'; it must be one of maml-trpo, fomaml, e-maml"),
         ("train_nav.py --algorithm reptile --max-kl 0.1", "--max-kl is no option of reptile with a gaussian policy."),
         ("train_nav.py --policy nowhere.py:Net", "there is no file nowhere.py"),
         ("train_nav.py --policy categorical", "acts by choices, but actions here are vectors of numbers"),
@@ -457,7 +457,7 @@ def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
     assert run(*compare) == 0
     output = capsys.readouterr().out
     assert "beyond the training range" in output
-    assert re.search(r"one step recovers: maml -?\d+ %, pretrained -?\d+ %, random -?\d+ %\.", output)
+    assert re.search(r"one step recovers: maml-trpo -?\d+ %, pretrained -?\d+ %, random -?\d+ %\.", output)
     report = json.loads((tmp_path / "comparison.json").read_text())
     assert set(report["results"]) == {"in the training range", "beyond the training range"}
     assert (tmp_path / "comparison.png").stat().st_size > 1000
@@ -469,13 +469,16 @@ def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
     assert run(*other) == 2
     assert "--evaluation-steps was 3 and is now 1" in capsys.readouterr().err
     assert json.loads((tmp_path / "comparison.json").read_text()) == report
-    assert run("report.py", tmp_path / "maml-seed0", "--tasks", 2, "--episodes", 2, "--steps", 0) == 0
-    assert "random, 1 seed: fine-tuned from initialisation" in (tmp_path / "maml-seed0" / "report.html").read_text()
+    assert run("report.py", tmp_path / "maml-trpo-seed0", "--tasks", 2, "--episodes", 2, "--steps", 0) == 0
+    assert (
+        "random, 1 seed: a policy that was never trained; fine-tuned where it is evaluated"
+        in (tmp_path / "maml-trpo-seed0" / "report.html").read_text()
+    )
     assert run(*other, "--overwrite") == 0
     assert (
         len(
             json.loads((tmp_path / "comparison.json").read_text())["results"]["in the training range"]["methods"][
-                "maml"
+                "maml-trpo"
             ]["mean"]
         )
         == 2

@@ -23,6 +23,10 @@ METHODS: dict[str, Method] = {
 }
 
 
+PAPERS = ("maml-trpo", "pretrained", "random", "oracle")
+"""The methods of the papers' experiment (arXiv 1703.03400, section 5.3)."""
+
+
 def find_method(name: str) -> Method:
     """The method of a name.
 

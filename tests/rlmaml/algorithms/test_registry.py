@@ -35,5 +35,5 @@ def test_only_the_module_of_the_chosen_method_is_imported(name: str, monkeypatch
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"'none'.*maml-trpo, fomaml, meta-sgd"):
+    with pytest.raises(UserError, match=r"'none'.*maml-trpo, fomaml, e-maml"):
         configure("none")

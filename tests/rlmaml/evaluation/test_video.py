@@ -9,6 +9,7 @@ from envs import TaskVectorEnv
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import Driver
 from rlmaml.evaluation.video import HEADER, Shot, film, film_progress, frame_stride, side_by_side, write_video
+from rlmaml.settings.whole import as_method
 from tests.rlmaml.deploy.trained import HORIZON, PLAIN, REMEMBERS, navigation, trained_policy
 
 
@@ -70,7 +71,7 @@ def test_progress_is_a_short_video_before_and_after_one_step() -> None:
     assert (len(frames), rate) == (10, 10.0)
     width = frames[0].shape[1] // 2
     assert not np.array_equal(frames[-1][70:, :width], frames[-1][70:, width:])
-    alone = dataclasses.replace(policy, settings=PLAIN.without_inner_steps())
+    alone = dataclasses.replace(policy, settings=as_method(PLAIN, "pretrained", "gaussian"))
     scene = navigation(1, 400, render_mode="rgb_array")
     frames, rate = film_progress(alone, navigation(), scene, task, 0)
     assert (len(frames), rate) == (41, 1.0)

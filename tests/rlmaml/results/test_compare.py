@@ -8,28 +8,31 @@ import pytest
 import scipy.stats
 
 from envs import TaskVectorEnv, make_tasks_env
+from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.evaluation.figures import draw_rewards
 from rlmaml.results.compare import (
     BEYOND_RANGE,
     FINE_TUNING,
     IN_RANGE,
-    METHODS,
     VALIDATION_SEED,
     Comparison,
     MethodReturns,
     as_plain,
     check_same,
+    colour_of,
     compare,
     comparison_around,
     comparison_figure,
     comparison_table,
     evaluated_run,
     fraction_recovered,
+    fractions_recovered,
     gather,
     method_settings,
     read_comparison,
 )
+from rlmaml.settings.methods.registry import METHODS, PAPERS
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, write_json
@@ -65,7 +68,7 @@ def returns(*means: float, seeds: int = 2, tasks: int = 3) -> MethodReturns:
 
 
 RESULTS = {
-    "maml": returns(-40.0, -10.0),
+    "maml-trpo": returns(-40.0, -10.0),
     "pretrained": returns(-42.0, -38.0),
     "random": returns(-80.0, -70.0),
     "oracle": returns(-2.0),
@@ -77,22 +80,30 @@ def make_env(num_envs: int) -> TaskVectorEnv:
 
 
 def test_all_methods_sample_as_many_environment_steps_but_random_which_is_not_trained() -> None:
-    every = {method: method_settings(SETTINGS, method, 7) for method in METHODS}
+    every = {method: method_settings(SETTINGS, method, 7) for method in PAPERS}
     steps = {
         method: s.run.iterations * s.run.num_tasks * s.run.num_episodes * HORIZON * (s.inner.inner_steps + 1)
         for method, s in every.items()
     }
     assert steps["random"] == 0
-    assert steps["maml"] == steps["pretrained"] == steps["oracle"] == 2 * 2 * 3 * 5 * 3
+    assert steps["maml-trpo"] == steps["pretrained"] == steps["oracle"] == 2 * 2 * 3 * 5 * 3
     assert {s.run.seed for s in every.values()} == {7}
     assert [method for method, s in every.items() if s.run.observe_task] == ["oracle"]
-    assert every["maml"] == SETTINGS.changed(seed=7)
+    assert every["maml-trpo"] == SETTINGS.changed(seed=7)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_samples_as_many_environment_steps_whatever_stages_it_reads(method: str) -> None:
+    own = method_settings(SETTINGS.changed(iterations=20), method, 7)
+    assert own.algorithm == method
+    stages = own.inner.inner_steps + make_meta_algorithm(own).reads_last_stage
+    assert own.run.iterations * stages == (0 if method == "random" else 20 * 3)
 
 
 def test_the_random_policy_and_the_oracle_start_from_nothing() -> None:
     settings = SETTINGS.changed(start_from="elsewhere")
-    assert {m: method_settings(settings, m, 0).run.start_from for m in METHODS} == {
-        "maml": "elsewhere",
+    assert {m: method_settings(settings, m, 0).run.start_from for m in PAPERS} == {
+        "maml-trpo": "elsewhere",
         "pretrained": "elsewhere",
         "random": "",
         "oracle": "",
@@ -100,7 +111,7 @@ def test_the_random_policy_and_the_oracle_start_from_nothing() -> None:
 
 
 def test_the_fraction_recovered_by_hand() -> None:
-    assert fraction_recovered(RESULTS, "maml") == pytest.approx((-10 + 80) / (-2 + 80))
+    assert fraction_recovered(RESULTS, "maml-trpo") == pytest.approx((-10 + 80) / (-2 + 80))
     assert fraction_recovered(RESULTS, "pretrained") == pytest.approx((-38 + 80) / (-2 + 80))
 
 
@@ -117,23 +128,42 @@ def test_intervals_are_those_of_t_tests_over_seeds_and_over_tasks() -> None:
 def test_the_table_by_hand() -> None:
     lines = comparison_table(RESULTS).splitlines()
     assert lines[0] == "| method | after 0 | after 1 |"
-    assert lines[2] == "| maml | -40.00 (± 0.00, ± 0.00) | -10.00 (± 0.00, ± 0.00) |"
+    assert lines[2] == "| maml-trpo | -40.00 (± 0.00, ± 0.00) | -10.00 (± 0.00, ± 0.00) |"
     assert lines[5] == "| oracle | -2.00 (± 0.00, ± 0.00) |  |"
-    assert "(–, ± 0.00)" in comparison_table({"maml": returns(1.0, seeds=1)})
+    assert "(–, ± 0.00)" in comparison_table({"maml-trpo": returns(1.0, seeds=1)})
 
 
 def test_the_figure_has_a_panel_for_each_set_of_tasks_and_a_line_for_each_method() -> None:
     figure = comparison_figure({"in range": RESULTS, "beyond": RESULTS})
     assert [axes.get_title() for axes in figure.axes] == ["in range", "beyond"]
     for axes in figure.axes:
-        assert [text.get_text() for text in axes.get_legend().get_texts()] == list(METHODS)  # type: ignore[union-attr]
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == list(PAPERS)  # type: ignore[union-attr]
+
+
+def test_without_a_random_policy_and_an_oracle_nothing_is_said_of_what_was_recovered() -> None:
+    assert fractions_recovered({"maml-trpo": RESULTS["maml-trpo"], "oracle": RESULTS["oracle"]}) == {}
+    assert fractions_recovered(RESULTS) == {method: fraction_recovered(RESULTS, method) for method in RESULTS}
+
+
+def test_methods_may_join_a_comparison_that_is_there_and_none_may_leave_it() -> None:
+    stored = Comparison(SETTINGS, (0, 1), {"in range": RESULTS})
+    check_same(stored, SETTINGS, (0, 1), [*PAPERS, "cavia"])
+    with pytest.raises(
+        UserError, match="--algorithms was maml-trpo pretrained random oracle and is now maml-trpo cavia"
+    ):
+        check_same(stored, SETTINGS, (0, 1), ["maml-trpo", "cavia"])
+
+
+def test_every_method_has_a_colour_and_neighbours_different_ones() -> None:
+    colours = [colour_of(method) for method in METHODS]
+    assert len(set(colours)) == len(colours)
 
 
 def test_the_json_is_plain_data() -> None:
     stored = json.loads(json.dumps(as_plain(Comparison(SETTINGS, (0, 1), {"in range": RESULTS}))))
     data = stored["results"]["in range"]
-    assert data["methods"]["maml"]["mean"] == [-40.0, -10.0]
-    assert data["fraction_recovered"]["maml"] == pytest.approx(70 / 78)
+    assert data["methods"]["maml-trpo"]["mean"] == [-40.0, -10.0]
+    assert data["fraction_recovered"]["maml-trpo"] == pytest.approx(70 / 78)
     assert stored["config"]["settings"]["run"]["evaluation_tasks"] == 3
     assert stored["config"]["seeds"] == [0, 1]
 
@@ -175,7 +205,7 @@ def test_a_comparison_of_other_settings_is_not_replaced() -> None:
 def test_the_comparison_around_runs_is_the_one_of_their_problem(tmp_path: Path) -> None:
     written(tmp_path / "a")
     written(tmp_path / "b", SETTINGS.changed(horizon=7))
-    inside = [tmp_path / "a" / "maml-seed4", tmp_path / "b" / "maml-seed4"]
+    inside = [tmp_path / "a" / "maml-trpo-seed4", tmp_path / "b" / "maml-trpo-seed4"]
     found = comparison_around(inside, SETTINGS.changed(max_kl=0.5))
     assert found is not None
     assert found.settings == SETTINGS
@@ -183,7 +213,7 @@ def test_the_comparison_around_runs_is_the_one_of_their_problem(tmp_path: Path) 
     assert comparison_around(inside[1:], SETTINGS) is None
     written(tmp_path / "c")
     with pytest.raises(UserError, match="several comparisons"):
-        comparison_around([*inside, tmp_path / "c" / "maml-seed4"], SETTINGS)
+        comparison_around([*inside, tmp_path / "c" / "maml-trpo-seed4"], SETTINGS)
 
 
 def forbidden(num_envs: int) -> TaskVectorEnv:
@@ -306,8 +336,8 @@ def test_a_comparison_that_was_interrupted_goes_on_and_a_finished_one_is_used_ag
     comparison = go(rest)
     assert len(rest.steps) == 2  # pretrained and oracle of the second seed
     assert list(in_its_midst.steps)[-1] in rest.steps
-    assert [line for line in told if line.startswith("maml")] == [
-        f"maml, seed {seed}: {directory.run('maml', seed).path}" for seed in (3, 5)
+    assert [line for line in told if line.startswith("maml-trpo")] == [
+        f"maml-trpo, seed {seed}: {directory.run('maml-trpo', seed).path}" for seed in (3, 5)
     ]
     assert sum(line.startswith("fine-tuned with step sizes [0.") for line in told) == 4
 
@@ -318,11 +348,11 @@ def test_a_comparison_that_was_interrupted_goes_on_and_a_finished_one_is_used_ag
         for method, reached in comparison.results[place].items():
             stages = 1 if method == "oracle" else 2
             assert reached.per_task.shape == (2, 2, stages)
-            if method == "maml":
+            if method == "maml-trpo":
                 files = [getattr(directory.run(method, seed), name) for seed in (3, 5)]
                 assert reached.per_task.tolist() == [json.loads(file.read_text())["per_task"] for file in files]
     assert directory.figure.read_bytes().startswith(b"\x89PNG")
-    for method in METHODS:
+    for method in PAPERS:
         assert directory.run(method, 5).fine_tuned.exists() == (method in ("pretrained", "random"))
 
     again = go(lambda one: forbidden)
@@ -341,6 +371,6 @@ def test_a_comparison_that_was_interrupted_goes_on_and_a_finished_one_is_used_ag
     anew = go(only_evaluates, more, overwrite=True, beyond=False)
     assert only_evaluates.steps == {}
     assert list(anew.results) == [IN_RANGE]
-    assert anew.results[IN_RANGE]["maml"].per_task.shape == (2, 3, 2)
+    assert anew.results[IN_RANGE]["maml-trpo"].per_task.shape == (2, 3, 2)
     with pytest.raises(UserError, match=r"--max-kl was 0\.01 and is now 0\.5"):
         go(lambda one: forbidden, more.changed(max_kl=0.5), overwrite=True)

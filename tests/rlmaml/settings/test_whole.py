@@ -99,7 +99,7 @@ def test_plain_data_through_json_brings_back_the_same_settings(algorithm: str, p
             {"algorithm": "fomaml", "first_order": False},
             "--first-order is False, but --algorithm fomaml stands for True",
         ),
-        ({"algorithm": "magic"}, "--algorithm is 'magic'; it must be one of maml-trpo, fomaml, meta-sgd"),
+        ({"algorithm": "magic"}, "--algorithm is 'magic'; it must be one of maml-trpo, fomaml, e-maml"),
         ({"policy": "oracle"}, "--policy is 'oracle'; it must be one of gaussian, categorical, gru, or FILE.py:NAME"),
         ({"policy": "gru", "memory": 0}, "--memory is 0"),
         ({"algorithm": "reptile", "outer_step_size": 0.0}, "--outer-step-size is 0.0"),
@@ -175,12 +175,6 @@ def test_stage_weights_sum_to_one_and_fall_on_the_last_stage_by_default() -> Non
     assert configure(inner_steps=2).outer.weights(2) == (0.0, 0.0, 1.0)
     assert configure(inner_steps=2, stage_weights=(1.0, 3.0)).outer.weights(2) == pytest.approx((1 / 7, 3 / 7, 3 / 7))
     assert configure(inner_steps=0, stage_weights=(2.0, 3.0)).outer.weights(0) == (1.0,)
-
-
-def test_without_inner_steps_one_policy_is_optimised_as_it_is() -> None:
-    alone = configure(inner_steps=3, learn_step_sizes=True, stage_weights=(0.0, 1.0)).without_inner_steps()
-    assert (alone.inner.inner_steps, alone.inner.learn_step_sizes) == (0, False)  # type: ignore[attr-defined]
-    assert alone.outer.weights(0) == (1.0,)
 
 
 def other_values(settings: Settings) -> Iterator[tuple[str, Any]]:

@@ -108,6 +108,6 @@ def test_a_policy_is_named_by_its_run_or_its_file(run: RunDirectory) -> None:
 
 def test_the_runs_of_a_comparison_are_told_apart_by_method_and_seed(tmp_path: Path) -> None:
     comparison = ComparisonDirectory(tmp_path)
-    paths = [comparison.run(method, seed).path for method in ("maml", "oracle") for seed in (0, 1)]
+    paths = [comparison.run(method, seed).path for method in ("maml-trpo", "oracle") for seed in (0, 1)]
     assert len({*paths, comparison.results, comparison.figure}) == 6
-    assert paths[0] == tmp_path / "maml-seed0"
+    assert paths[0] == tmp_path / "maml-trpo-seed0"

@@ -1,6 +1,6 @@
 import torch
 
-from rlmaml.core.adam import adam, init_adam
+from rlmaml.algorithms.adam import adam, init_adam
 from tests.rlmaml.makers import assert_same
 
 RATE = 0.01
