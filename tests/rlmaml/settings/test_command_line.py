@@ -85,3 +85,10 @@ def test_the_help_of_a_method_lists_its_own_options_each_with_a_sentence(
 def test_an_unknown_name_is_refused_with_those_there_are(words: tuple[str, str]) -> None:
     with pytest.raises(UserError, match="it must be one of"):
         parsed(*words)
+
+
+def test_the_help_names_every_method(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed("--help")
+    words = {word.strip(",;.") for word in capsys.readouterr().out.split()}
+    assert words >= METHODS.keys()
