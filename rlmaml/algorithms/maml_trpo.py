@@ -148,7 +148,8 @@ class MamlTrpo:
         """The Hessian of the mean KL at ``meta``, on the states of a fraction of the episodes.
 
         The policies are those adapted on all episodes. On how many of them the inner steps' Jacobians see how a step
-        bends, ``jacobian_fraction`` says: on all of them the Hessian is exact.
+        bends, ``jacobian_fraction`` says: on all of them the Hessian is exact, but for terms that hold task parameters
+        near theta.
         """
         seen: list[SeenStage | None] = []
         weights = self.weights(learner, stages)

@@ -73,19 +73,23 @@ class Reptile:
             gap = largest(learner.sums, replay_gaps(replayed.outputs, stages))
             params = detached(replayed.adaptations[-1].params)
         with region("outer_step"):
-            moved = [_counted(params[name] - theta, mean.usable) for name, theta in meta.params.items()]
+            start = detached(replayed.adaptations[0].params)
+            moved = [
+                torch.zeros_like(before) if name in learner.rule.reset else _counted(params[name] - before, mean.usable)
+                for name, before in start.items()
+            ]
             towards = mean.total(moved) / mean.num_usable
             if not towards.isfinite().all():
                 raise NonFiniteError("The adapted parameters", "the inner step sizes are too large for these rewards")
-            start = flatten(meta.params.values())
+            theta = flatten(meta.params.values())
             if self.settings.outer_step == "adam":
                 gradient = unflatten(-towards, meta.params)
                 new, state = adam(meta.params, gradient, state, self.settings.outer_step_size)
             else:
-                new = unflatten(start + self.settings.outer_step_size * towards, meta.params)
+                new = unflatten(theta + self.settings.outer_step_size * towards, meta.params)
         report = ReptileReport(
             distance=float(towards.norm()),
-            step_norm=float((flatten(new.values()) - start).norm()),
+            step_norm=float((flatten(new.values()) - theta).norm()),
             replay_gap=gap,
             tasks_left_out=left_out,
         )

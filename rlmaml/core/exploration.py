@@ -16,6 +16,9 @@ from rlmaml.core.distributions import Distribution
 from rlmaml.core.task_sums import TaskMean
 from rlmaml.core.types import Batch
 
+LEAST_SCALE = 1e-6
+"""Deviation of a task's advantages, in units of reward, up to which they count as equal."""
+
 
 def mean_returns(batch: Batch) -> Float[Tensor, " task"]:
     """Mean undiscounted return of every task's sound episodes; 0 where there is none."""
@@ -28,7 +31,7 @@ def standardised_returns(batch: Batch, mean: TaskMean) -> Float[Tensor, " task"]
 
     The surrogate is a mean over steps of advantages that were divided by σ: its gradient is that of ``R / (T σ)``, T
     being the mean length of an episode. b is the mean return of all other tasks, on which the task's own episodes have
-    no influence.
+    no influence. Where all advantages of a task are the same its surrogate is 0, and so is this.
     """
     returns = mean_returns(batch)
     count = mean.num_usable
@@ -36,7 +39,7 @@ def standardised_returns(batch: Batch, mean: TaskMean) -> Float[Tensor, " task"]
     steps = batch.valid.sum((1, 2)).clamp(min=1)
     scale = (batch.advantage_scale * batch.valid).sum((1, 2)) / steps
     length = steps / batch.valid.any(-1).sum(-1).clamp(min=1)
-    return torch.where(scale > 0, (returns - others) / (length * scale).clamp(min=1e-12), 0.0)
+    return torch.where(scale > LEAST_SCALE, (returns - others) / (length * scale.clamp(min=LEAST_SCALE)), 0.0)
 
 
 def credits_of(stages: Sequence[Batch], weights: Sequence[float], mean: TaskMean) -> list[Float[Tensor, " task"]]:

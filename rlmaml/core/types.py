@@ -40,6 +40,8 @@ class Adaptation(NamedTuple):
     """What the inner rule remembers between its steps; ``()`` for gradient rules."""
     outputs: Any = None
     """What the policy said to the data of the step that led here, before it; None where the rule did not ask it."""
+    gradients: Any = None
+    """What that step went down, by entry; None for rules without gradients."""
 
 
 class Seen(NamedTuple):

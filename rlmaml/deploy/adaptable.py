@@ -135,9 +135,17 @@ class AdaptablePolicy:
             holds no policy that is better on them, and the policy stays as it is.
 
         Raises:
-            UserError: the episodes do not fit the policy, the trust region is not above 0, or the step is not finite.
+            UserError: the episodes do not fit the policy, the trust region is not above 0, the step is not finite, or
+                it is a further one of a rule that holds it near where adaptation began.
         """
         check_trust_region(trust_region)
+        held = self.settings.inner.inner_l2 or self.settings.inner.inner_kl
+        if held and self.steps_taken and trust_region is None:
+            raise UserError(
+                "This policy was trained with --inner-l2 or --inner-kl, which hold further steps near where adaptation "
+                "began, and an adapted policy no longer knows where that was. Adapt once, on more episodes, or within "
+                "a trust region."
+            )
         episodes = check_fit(self, episodes)
         if reason := off_policy_reason(self, episodes):
             warnings.warn(f"The episodes were not produced by this policy: {reason}", stacklevel=2)

@@ -55,6 +55,7 @@ def adaptation_effects(
             layers={
                 name: torch.stack([_relative_change(params[name], start) for params in stages[1:]])
                 for name, start in meta.params.items()
+                if name not in rule.reset
             },
             kl=torch.stack([mean(distributions[0].kl(after)) for after in distributions[1:]]),
             entropy=torch.stack([mean(distribution.entropy()) for distribution in distributions]),

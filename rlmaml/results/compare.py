@@ -232,6 +232,8 @@ def read_comparison(directory: ComparisonDirectory) -> Comparison | None:
             }
             for place, part in stored["results"].items()
         }
+        for method in next(iter(results.values()), {}):
+            find_method(method)
         settings = from_plain(stored["config"]["settings"])
         return Comparison(settings, tuple(stored["config"]["seeds"]), results)
     except (KeyError, OSError, TypeError, ValueError, UserError) as error:
@@ -258,7 +260,7 @@ def check_same(
     if differing:
         raise UserError(
             f"The comparison there has other settings: {'; '.join(differing)}. Choose another --output; --overwrite "
-            "replaces it where only the evaluation or the seeds differ."
+            "replaces it where only the evaluation, the seeds or the methods differ."
         )
 
 

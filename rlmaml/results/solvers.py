@@ -76,21 +76,22 @@ def compare_solvers(
     """What each solver gains from a checkpoint, all on the same episodes.
 
     Args:
-        checkpoint: of a run of ``maml-trpo`` or ``fomaml``; its settings are those of the trial but for the solver.
+        checkpoint: of a run with a trust region; its settings are those of the trial but for the solver.
         make_env: makes the environment.
         draws: independent draws of tasks and episodes.
         solvers: what is tried.
 
     Raises:
-        UserError: the run has another meta-algorithm.
+        UserError: the run's meta-update has no trust region.
     """
     settings = checkpoint.settings
     if not settings.has("jacobian_fraction"):
         raise UserError(
-            f"The run's --algorithm is {settings.algorithm}; this compares solvers of maml-trpo and fomaml."
+            f"The run's --algorithm is {settings.algorithm}, whose meta-update has no trust region to solve for."
         )
     env = make_env(settings.run.num_tasks * settings.run.num_episodes)
     method = make_method(settings, env)
+    method = method._replace(rule=method.rule.during(checkpoint.iteration))
     sampled = [two_samples(env, method, checkpoint.meta, settings, draw) for draw in range(draws)]
     for solver in solvers:
         own = settings.changed(**solver._asdict())
@@ -98,7 +99,8 @@ def compare_solvers(
         assert isinstance(algorithm, MamlTrpo)
         gains, held_out, seconds, whole = [], [], [], []
         for draw, (stages, others, sampling) in enumerate(sampled):
-            learner = Learner(method.policy, method.rule, method.sums, RandomStreams(draw))
+            streams = RandomStreams(draw, Phase.EVALUATION, checkpoint.iteration)
+            learner = Learner(method.policy, method.rule, method.sums, streams)
             with torch_threads(settings.run.threads), listening() as parts:
                 new, _, report = algorithm.update(learner, checkpoint.meta, {}, stages)
                 spent = dict(parts)

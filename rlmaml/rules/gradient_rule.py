@@ -125,7 +125,7 @@ class GradientRule:
         }
         if self.towards.noise and streams is not None and streams.phase == Phase.TRAINING:
             moved = shaken(moved, self.towards.noise, k, streams)
-        return Adaptation(params | moved, outputs=outputs)
+        return Adaptation(params | moved, outputs=outputs, gradients=dict(zip(names, gradients, strict=True)))
 
     def jacobian(
         self, policy: Policy, meta: Meta, before: Adaptation, after: Adaptation, k: int, *, bends_on: Any | None
@@ -134,7 +134,7 @@ class GradientRule:
 
         H is symmetric, so that both need its products alone: one backward pass each, through the graph of g. It is that
         of the loss on ``bends_on``; with first order it is left out, as where a gradient passes through the step.
-        What a learned size moves is known from the step itself. Terms that hold φ near θ are left out.
+        What a learned size moves follows from the step's own gradient. Terms that hold φ near θ are left out.
         """
         points = {name: p.detach().requires_grad_() for name, p in before.params.items()}
         bends = bends_on is not None and not self.first_order
@@ -148,7 +148,7 @@ class GradientRule:
             for name in self._adapting(points)
         }
         moves = {
-            name: self.learned.move((after.params[name] - before.params[name]).detach(), sizes[name])
+            name: self.learned.move(after.gradients[name].detach(), sizes[name])
             for name in meta.rates
             if self.learned is not None
         }
@@ -197,18 +197,16 @@ class GradientRule:
             return self._given(k)
         return self.learned.size(of_step(meta.rates[name], k), params[name])
 
-    def _held(
-        self, policy: Policy, meta: Meta, params: Params, outputs: Outputs, data: Any, k: int
-    ) -> Float[Tensor, " task"] | float:
+    def _held(self, policy: Policy, meta: Meta, params: Params, outputs: Outputs, data: Any, k: int) -> Tensor | float:
         """What holds φ near θ. In the first step, where both are the same, it is 0, and so is its derivative."""
         if k == 0:
             return 0.0
-        held: Tensor | float = 0.0
+        held, start = torch.zeros(()), self.begin(meta).params
         if self.towards.l2:
-            distances = [(params[name] - meta.params[name]).square().flatten(1).sum(1) for name in params]
+            distances = [(params[name] - start[name]).square().flatten(1).sum(1) for name in params]
             held = held + 0.5 * self.towards.l2 * torch.stack(distances).sum(0)
         if self.towards.kl:
-            theta, _ = policy.unroll(meta.params, data)
+            theta, _ = policy.unroll(start, data)
             held = held + self.towards.kl * divergences(theta.distribution, outputs.distribution, data)
         return held
 

@@ -23,8 +23,8 @@ class Rates(Protocol):
     def size(self, rate: Float[Tensor, "task ..."], values: Float[Tensor, "task *shape"]) -> Tensor:
         """α of one step and entry, shaped to broadcast against the entry."""
 
-    def move(self, step: Float[Tensor, "task *shape"], size: Tensor) -> Float[Tensor, "task *shape"]:
-        """Derivative of the weights after a step with respect to its rate, ``−∇L dα``, from the step and its size."""
+    def move(self, gradient: Float[Tensor, "task *shape"], size: Tensor) -> Float[Tensor, "task *shape"]:
+        """Derivative of the weights after a step with respect to its rate: ``−∇L dα``."""
 
     def gathered(self, values: Float[Tensor, "task *shape"]) -> Float[Tensor, "task ..."]:
         """Values of an entry, added over the weights that share a rate."""
@@ -42,9 +42,9 @@ class PerEntry:
         """Of every task."""
         return broadcastable(rate.exp(), values)
 
-    def move(self, step: Float[Tensor, "task *shape"], size: Tensor) -> Float[Tensor, "task *shape"]:  # noqa: ARG002
+    def move(self, gradient: Float[Tensor, "task *shape"], size: Tensor) -> Float[Tensor, "task *shape"]:
         """``−α ∇L``, the step itself."""
-        return step
+        return -size * gradient
 
     def gathered(self, values: Float[Tensor, "task *shape"]) -> Float[Tensor, " task"]:
         """Over the whole entry."""
@@ -63,9 +63,9 @@ class PerParameter:
         """The rate itself."""
         return rate
 
-    def move(self, step: Float[Tensor, "task *shape"], size: Tensor) -> Float[Tensor, "task *shape"]:
-        """``−∇L``; 0 where the size is exactly 0, from which no step can tell."""
-        return torch.where(size == 0, 0.0, step / size)
+    def move(self, gradient: Float[Tensor, "task *shape"], size: Tensor) -> Float[Tensor, "task *shape"]:  # noqa: ARG002
+        """``−∇L``."""
+        return -gradient
 
     def gathered(self, values: Float[Tensor, "task *shape"]) -> Float[Tensor, "task *shape"]:
         """None shares its rate."""

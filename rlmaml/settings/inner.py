@@ -41,6 +41,9 @@ class InnerSettings:
         )
         require_finite(self, "inner_l2 inner_kl parameter_noise")
         require_not_negative(self, "inner_l2 inner_kl parameter_noise")
+        require(
+            self, "adapt", self.inner_steps > 0 or self.adapt == "all", "all where --inner-steps is 0: nothing adapts"
+        )
         require(self, "adapt_std", self.adapt == "head" or not self.adapt_std, "off unless --adapt is head")
         for name in ("inner_l2", "inner_kl"):
             held = self.inner_steps > 1 or not getattr(self, name)

@@ -116,8 +116,8 @@ def configure(algorithm: str = "maml-trpo", policy: str = "gaussian", **options:
 def as_method(settings: Settings, algorithm: str, policy: str) -> Settings:
     """The settings of another method or policy kind that agree with these wherever both have a field.
 
-    What a method stands for and begins from is its own, and so are inner steps that it cannot do without where these
-    have none.
+    What a method stands for and begins from is its own; and where these have no inner steps, or others than it can take,
+    so are its steps, what adapts in them, and the stages' weights.
 
     Raises:
         UserError: there is no such method or kind.
@@ -133,7 +133,10 @@ def as_method(settings: Settings, algorithm: str, policy: str) -> Settings:
     try:
         return configure(algorithm, policy, **shared)
     except UserError:
-        own = {field.name for field in dataclasses.fields(method.inner)} - {*method.defaults, *method.stands_for}
+        own = {"inner_steps", "inner_step_sizes", "stage_weights", "adapt", "adapt_std"} - {
+            *method.defaults,
+            *method.stands_for,
+        }
         return configure(algorithm, policy, **{name: value for name, value in shared.items() if name not in own})
 
 

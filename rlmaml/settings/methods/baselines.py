@@ -1,9 +1,21 @@
 """Settings of what does not meta-learn: a policy for all tasks, one that is told the task, and one never trained."""
 
+from typing import Any
+
 from rlmaml.settings.methods.maml_trpo import MAML_TRPO
 
 NO_STEPS = {"inner_steps": 0}
-ALONE = {"learn_step_sizes": False, "stage_weights": (1.0,), "adapt": "all", "inner_l2": 0.0, "inner_kl": 0.0}
+ALONE: dict[str, Any] = {
+    "learn_step_sizes": False,
+    "step_sizes_per": "layer",
+    "adapt": "all",
+    "adapt_std": False,
+    "inner_l2": 0.0,
+    "inner_kl": 0.0,
+    "parameter_noise": 0.0,
+    "stage_weights": (1.0,),
+    "anneal_stage_weights": 0,
+}
 
 PRETRAINED = MAML_TRPO._replace(
     name="pretrained",

@@ -1,4 +1,7 @@
-"""Settings of E-MAML: those of MAML, with credit for exploration."""
+"""Settings of E-MAML: those of MAML, with credit for exploration.
+
+The inner loss is the log-likelihood: the second derivatives of the others hold a part of the same credit already.
+"""
 
 from dataclasses import dataclass
 
@@ -39,4 +42,5 @@ E_MAML = MAML_TRPO._replace(
     summary="E-MAML: what is sampled before a step is credited for the return after it (arXiv 1803.01118)",
     module="rlmaml.algorithms.e_maml",
     outer=EMamlSettings,
+    stands_for={"inner_loss": "log_likelihood"},
 )

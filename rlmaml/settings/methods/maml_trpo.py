@@ -19,7 +19,7 @@ class MamlTrpoSettings(ObjectiveSettings, TrustRegionSettings):
     all."""
     jacobian_fraction: float = 0.5
     """Fraction of each task's episodes on which the curvature sees how inner steps depend on where they are taken: 1 is
-    exact, 0 leaves it out."""
+    exact (but for --inner-l2 and --inner-kl, which it does not see), 0 leaves it out."""
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""

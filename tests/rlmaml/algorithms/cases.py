@@ -49,12 +49,15 @@ CASES: dict[str, Case] = {
     "maml-trpo, dice": trust_region(large=False, inner_loss="dice", inner_steps=2, damping=0.1),
     "maml-trpo, stage weights": trust_region(large=False, inner_steps=2, stage_weights=(2.0, 1.0, 0.0)),
     "maml-trpo, held near theta": trust_region(large=False, inner_steps=3, inner_l2=0.3, inner_kl=0.7),
-    "maml-trpo, noise and entropy": trust_region(large=False, inner_steps=2, parameter_noise=0.05, entropy_bonus=0.1),
+    "maml-trpo, noise and entropy": trust_region(
+        large=False, inner_steps=2, learn_step_sizes=True, parameter_noise=0.05, entropy_bonus=0.1
+    ),
     "meta-sgd": trust_region("meta-sgd", large=False, inner_steps=2),
     "maml++": trust_region("maml++", large=False, inner_steps=2, first_order_until=0),
     "anil": trust_region("anil", large=False, inner_steps=2),
     "anil, with the deviation": trust_region("anil", large=False, adapt_std=True, learn_step_sizes=True),
     "cavia": trust_region("cavia", large=False, inner_steps=2, context=3),
+    "cavia, held near theta": trust_region("cavia", large=False, inner_steps=3, context=3, inner_l2=0.3, inner_kl=0.7),
     "pretrained": trust_region("pretrained", large=False),
     "e-maml": trust_region("e-maml", inner_steps=2, stage_weights=(0.0, 1.0, 2.0), backtrack_tries=30),
     "fomaml": trust_region("fomaml", inner_steps=2),
@@ -73,6 +76,7 @@ CASES: dict[str, Case] = {
     ),
     "maml-ppo": Case("maml-ppo", {"stage_weights": (1.0, 2.0), "outer_step_size": 0.02}, None),
     "reptile": Case("reptile", {"inner_steps": 2, "outer_step_size": 0.5}),
+    "reptile, with a context": Case("reptile", {"inner_steps": 2, "context": 2}, None),
     "reptile, adam": Case("reptile", {"inner_steps": 2, "outer_step": "adam", "outer_step_size": 0.01}),
 }
 """Name -> case. A further method inherits the whole contract by an entry here."""

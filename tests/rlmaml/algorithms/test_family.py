@@ -8,9 +8,11 @@ import torch
 
 from rlmaml.algorithms.maml_trpo import MamlTrpo
 from rlmaml.algorithms.meta_algorithm import replay
+from rlmaml.base.errors import UserError
 from rlmaml.core.parameters import repeated
 from rlmaml.core.surrogate import entropies
 from rlmaml.settings.methods.maml_trpo import MamlTrpoSettings
+from rlmaml.settings.methods.registry import METHODS
 from rlmaml.settings.whole import as_method, configure
 from tests.rlmaml.algorithms.cases import CASES, make_problem
 from tests.rlmaml.algorithms.contract import assert_same_bits
@@ -72,8 +74,9 @@ def test_the_entropy_of_the_stages_policies_is_part_of_the_objective() -> None:
     assert rewarded.report.numbers()["loss_before"] == pytest.approx(plain - 0.5 * entropy, rel=1e-9)
 
 
-def test_a_context_of_theta_stays_as_it_is_while_everything_else_is_learned() -> None:
-    problem = make_problem("cavia")
+@pytest.mark.parametrize("name", ["cavia", "cavia, held near theta", "reptile, with a context"])
+def test_a_context_of_theta_stays_as_it_is_while_everything_else_is_learned(name: str) -> None:
+    problem = make_problem(name)
     after = problem.update().meta.params
     for name, tensor in problem.meta.params.items():
         assert torch.equal(after[name], tensor) == (name == "context"), name
@@ -108,3 +111,21 @@ def test_the_oracle_is_told_the_task_and_the_random_policy_never_trained() -> No
     for name in ("pretrained", "oracle", "random"):
         alone = as_method(tuned, name, "gaussian")
         assert (alone.network.hidden, alone.outer.stage_weights) == ((7,), (1.0,))
+
+
+def test_e_maml_has_the_one_inner_loss_beside_which_its_credit_is_not_counted_twice() -> None:
+    tuned = configure(inner_loss="likelihood_ratio")
+    assert as_method(tuned, "e-maml", "gaussian").inner.inner_loss == "log_likelihood"
+    with pytest.raises(UserError, match="--algorithm e-maml stands for 'log_likelihood'"):
+        configure("e-maml", inner_loss="dice")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_can_be_made_of_settings_without_inner_steps_and_of_every_other_method(name: str) -> None:
+    alone = configure(inner_steps=0, stage_weights=(1.0,), inner_loss="likelihood_ratio", hidden=(7,))
+    own = as_method(alone, name, "gaussian")
+    assert own.network.hidden == (7,)
+    if own.inner.inner_steps and own.has("stage_weights"):
+        assert own.outer.weights(1) == (0.0, 1.0)
+    for other in METHODS:
+        assert as_method(configure(other, hidden=(7,)), name, "gaussian").network.hidden == (7,)

@@ -71,7 +71,7 @@ def estimates(process: Process, *, credited: bool) -> Tensor:
     here = for_every_task(meta, TASKS)
     pre = sample(process, here.params, EPISODES, seed=0)
     adapted = RULE.step(POLICY, here, RULE.begin(here), pre, 0).params
-    stages = [pre, sample(process, adapted, 4, seed=1)]
+    stages = [pre, sample(process, adapted, EPISODES, seed=1)]
     points = repeated(meta, TASKS)
     policies = [said.distribution for said in replay(learner(POLICY, RULE), points, stages, create_graph=True).outputs]
     old = [detach(policy) for policy in policies]
@@ -107,6 +107,11 @@ def test_returns_beside_those_of_the_other_tasks_by_hand() -> None:
     mean = mean_over_usable(ALONE, [batch.valid])
     expected = [(3.5 - 6.0) / (1.5 * 0.5), (6.0 - 3.5) / (2 * 0.5)]
     assert standardised_returns(batch, mean).tolist() == pytest.approx(expected)
+
+
+def test_a_task_whose_advantages_are_all_the_same_is_neither_credited_nor_blamed() -> None:
+    batch = batch_of([[[0]], [[4]]], [[[1]], [[1]]], scale=1e-8)
+    assert standardised_returns(batch, mean_over_usable(ALONE, [batch.valid])).tolist() == [0.0, 0.0]
 
 
 def test_a_stage_is_credited_with_all_later_ones_as_they_are_weighed() -> None:

@@ -305,3 +305,13 @@ def test_an_actor_that_chooses_acts_by_indices() -> None:
     seen = np.random.default_rng(0).standard_normal((4, 2))
     for _ in range(2):
         assert actor.act(seen, np.ones(4)).tolist() == policy.act(seen).tolist()
+
+
+def test_a_further_step_of_a_rule_that_holds_it_where_adaptation_began_is_refused_but_for_a_trust_region() -> None:
+    policy = trained_policy(PLAIN.changed(inner_steps=2, inner_l2=0.5))
+    env = navigation()
+    adapted = policy.adapt(policy.record(env, seed=0))
+    again = adapted.record(env, seed=1)
+    with pytest.raises(UserError, match="no longer knows where that was"):
+        adapted.adapt(again)
+    assert adapted.adapt(again, trust_region=0.05).steps_taken == 2

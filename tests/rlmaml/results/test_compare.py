@@ -154,6 +154,13 @@ def test_methods_may_join_a_comparison_that_is_there_and_none_may_leave_it() -> 
         check_same(stored, SETTINGS, (0, 1), ["maml-trpo", "cavia"])
 
 
+def test_a_comparison_with_a_method_that_is_none_is_not_of_this_version(tmp_path: Path) -> None:
+    directory = ComparisonDirectory(tmp_path)
+    write_json(directory.results, as_plain(Comparison(SETTINGS, (0, 1), {"in range": {"maml": returns(1.0)}})))
+    with pytest.raises(UserError, match=r"is not of this version\. Repeat compare\.py with --overwrite"):
+        read_comparison(directory)
+
+
 def test_every_method_has_a_colour_and_neighbours_different_ones() -> None:
     colours = [colour_of(method) for method in METHODS]
     assert len(set(colours)) == len(colours)

@@ -11,7 +11,7 @@ from rlmaml.core.parameters import detached, entries, for_every_task, meta_vecto
 from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, mean_over_usable
 from rlmaml.core.trust_region import step_weights
-from rlmaml.core.types import Adaptation, Meta, Params
+from rlmaml.core.types import Adaptation, Meta
 from rlmaml.rules.adapted_fisher import SeenStage, adapted_fisher, summed_over_tasks
 from rlmaml.rules.gradient_rule import GradientRule
 from rlmaml.rules.rates import PerEntry, PerParameter
@@ -53,35 +53,34 @@ class Adapted:
             step_weights(batch, w, self.mean) for batch, w in zip(self.batches, (0.4, 0.0, 0.6), strict=True)
         ]
 
-    def stages(self, points: Meta, *, create_graph: bool) -> list[Params]:
-        adaptation = self.rule.begin(points)
-        params = [adaptation.params]
+    def stages(self, points: Meta, *, create_graph: bool) -> list[Adaptation]:
+        adaptations = [self.rule.begin(points)]
         for k, batch in enumerate(self.batches[:-1]):
-            adaptation = self.rule.step(self.policy, points, adaptation, batch, k, create_graph=create_graph)
-            params.append(adaptation.params)
-        return params
+            step = self.rule.step(self.policy, points, adaptations[k], batch, k, create_graph=create_graph)
+            adaptations.append(step)
+        return adaptations
 
     def dense(self) -> Tensor:
         """Hessian of the mean KL, by autograd through the steps."""
         points = repeated(self.meta, NUM_TASKS)
         total = torch.zeros((), dtype=torch.float64)
-        for params, batch, weights in zip(
+        for stage, batch, weights in zip(
             self.stages(points, create_graph=True), self.batches, self.weights, strict=True
         ):
-            said = self.policy.unroll(params, batch)[0].distribution
+            said = self.policy.unroll(stage.params, batch)[0].distribution
             total = total + (weights * detach(said).kl(said)).sum()
         return dense_hessian(total, entries(points))
 
     def product(self) -> Any:
         points = for_every_task(self.meta, NUM_TASKS)
-        params = self.stages(points, create_graph=False)
+        stages = self.stages(points, create_graph=False)
         seen = [
-            SeenStage(detached(own), batch, weights) if weights.any() else None
-            for own, batch, weights in zip(params, self.batches, self.weights, strict=True)
+            SeenStage(detached(own.params), batch, weights) if weights.any() else None
+            for own, batch, weights in zip(stages, self.batches, self.weights, strict=True)
         ]
         jacobians = [
-            self.rule.jacobian(self.policy, points, Adaptation(own), Adaptation(after), k, bends_on=self.batches[k])
-            for k, (own, after) in enumerate(itertools.pairwise(params))
+            self.rule.jacobian(self.policy, points, before, after, k, bends_on=self.batches[k])
+            for k, (before, after) in enumerate(itertools.pairwise(stages))
         ]
         return adapted_fisher(self.policy, seen, jacobians)
 

@@ -563,3 +563,16 @@ def test_a_context_begins_at_0_and_nothing_but_it_adapts() -> None:
     ours, theirs = (policy.unroll(params, seen)[0].distribution.mean for params in (permuted, stepped))
     assert_same(ours, theirs[order])
     assert not torch.allclose(theirs[0], theirs[1], rtol=1e-3)
+
+
+@pytest.mark.parametrize("learned", [PerEntry(), PerParameter()], ids=["per entry", "per parameter"])
+def test_noise_on_parameters_is_no_part_of_what_a_learned_size_moves(gaussian: GaussianPolicy, learned: Rates) -> None:
+    theta = random_theta(gaussian)
+    batch, params = random_batch(gaussian, theta, NUM_TASKS), with_task_axis(theta, NUM_TASKS)
+    moves = []
+    for noisy in (0.0, 0.5):
+        rule = GradientRule(1, (0.1,), DICE, learned=learned, towards=Towards(noise=noisy))
+        meta = Meta(params, with_task_axis(rule.rates(theta), NUM_TASKS))
+        after = rule.step(gaussian, meta, rule.begin(meta), batch, 0, RandomStreams(0, tasks=range(NUM_TASKS)))
+        moves.append(rule.jacobian(gaussian, meta, rule.begin(meta), after, 0, bends_on=None).moves)
+    assert all(torch.equal(moves[1][name], tensor) for name, tensor in moves[0].items())
