@@ -116,8 +116,8 @@ def configure(algorithm: str = "maml-trpo", policy: str = "gaussian", **options:
 def as_method(settings: Settings, algorithm: str, policy: str) -> Settings:
     """The settings of another method or policy kind that agree with these wherever both have a field.
 
-    What a method stands for and begins from is its own; and where these have no inner steps, or others than it can take,
-    so are its steps, what adapts in them, and the stages' weights.
+    What a method stands for and begins from is its own; and where these have no inner steps, or others than it can
+    take, so are its steps, what adapts in them, and the stages' weights.
 
     Raises:
         UserError: there is no such method or kind.
