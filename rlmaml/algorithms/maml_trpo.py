@@ -76,11 +76,9 @@ class MamlTrpo:
             NonFiniteError: the loss or its gradient is NaN or infinite.
         """
         mean = mean_over_usable(learner.sums, [batch.valid for batch in stages])
-        (every,) = learner.sums.gather([mean.usable])
-        left_out = len(every) - mean.num_usable
         if not mean.num_usable:
             nothing = TrustRegionStep(meta_vector(meta), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, accepted=False)
-            return meta, state, TrustRegionReport(*nothing[1:], replay_gap=0.0, tasks_left_out=left_out)
+            return meta, state, TrustRegionReport(*nothing[1:], replay_gap=0.0, tasks_left_out=mean.num_left_out)
 
         with region("gradient"):
             played, replayed = self._play(learner, meta, stages, create_graph=True)
@@ -95,7 +93,7 @@ class MamlTrpo:
             mean,
             losses_of,
         )
-        report = TrustRegionReport(*done[1:], replay_gap=gap, tasks_left_out=left_out)
+        report = TrustRegionReport(*done[1:], replay_gap=gap, tasks_left_out=mean.num_left_out)
         return (as_meta(done.point, meta) if done.accepted else meta), state, report
 
     def surrogate_gain(self, learner: Learner, old: Meta, new: Meta, stages: Sequence[Batch]) -> float:

@@ -82,10 +82,8 @@ class Promp:
             NonFiniteError: the loss or its gradient is NaN or infinite.
         """
         mean = mean_over_usable(learner.sums, [batch.valid for batch in stages])
-        (every,) = learner.sums.gather([mean.usable])
-        left_out = len(every) - mean.num_usable
         if not mean.num_usable:
-            return meta, state, ClippedReport(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, left_out)
+            return meta, state, ClippedReport(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, mean.num_left_out)
 
         factors = state[FACTORS]
         moments = {name: tensor for name, tensor in state.items() if name != FACTORS}
@@ -124,7 +122,7 @@ class Promp:
             gradient_norm=norms[0],
             step_norm=float((meta_vector(now) - meta_vector(meta)).norm()),
             replay_gap=gap,
-            tasks_left_out=left_out,
+            tasks_left_out=mean.num_left_out,
         )
         return now, moments | {FACTORS: adapted}, report
 

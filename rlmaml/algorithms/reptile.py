@@ -63,10 +63,8 @@ class Reptile:
         """
         stages = stages[: learner.rule.steps]
         mean = mean_over_usable(learner.sums, [batch.valid for batch in stages])
-        (every,) = learner.sums.gather([mean.usable])
-        left_out = len(every) - mean.num_usable
         if not mean.num_usable:
-            return meta, state, ReptileReport(0.0, 0.0, 0.0, left_out)
+            return meta, state, ReptileReport(0.0, 0.0, 0.0, mean.num_left_out)
         with region("adapt_again"):
             points = repeated(meta, len(stages[0].valid))
             replayed = replay(learner, points, stages, create_graph=False)
@@ -91,7 +89,7 @@ class Reptile:
             distance=float(towards.norm()),
             step_norm=float((flatten(new.values()) - theta).norm()),
             replay_gap=gap,
-            tasks_left_out=left_out,
+            tasks_left_out=mean.num_left_out,
         )
         return Meta(new, meta.rates), state, report
 

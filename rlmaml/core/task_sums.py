@@ -63,6 +63,8 @@ class TaskMean(NamedTuple):
     """Which of this process's own tasks count."""
     num_usable: int
     """How many of all tasks count."""
+    num_left_out: int
+    """How many of all tasks do not."""
 
     def of(self, per_task: Float[Tensor, " task"]) -> Float[Tensor, ""]:
         """The mean over all counted tasks of one number per own task."""
@@ -95,7 +97,8 @@ def mean_over_usable(sums: TaskSums, valid: Sequence[Bool[Tensor, "task *axes"]]
     """
     usable = torch.stack([steps.flatten(1).any(1) for steps in valid]).all(0)
     (every,) = sums.gather([usable])
-    return TaskMean(sums, usable, int(every.sum()))
+    count = int(every.sum())
+    return TaskMean(sums, usable, count, len(every) - count)
 
 
 def largest(sums: TaskSums, per_task: Float[Tensor, " task"]) -> float:
