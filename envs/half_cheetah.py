@@ -22,14 +22,15 @@ Action (float32, 6; clipped to [-1, 1])
 Bodies
     ``finn2017``: one physics step of 0.01 s per control step. Speed: that of the centre of mass, after the step.
         Initial state: the model's, positions + 0.01 N(0, 1), velocities + 0.1 N(0, 1).
-    ``rothfuss2019``, and every variant of HalfCheetahChanged: five physics steps of 0.01 s. Speed: the change of
-        the torso's x in a control step. Initial state: Gymnasium's, positions + U[-0.1, 0.1], velocities
+    ``rothfuss2019``, ``raghu2020`` and every variant of HalfCheetahChanged: five physics steps of 0.01 s. Speed: the
+        change of the torso's x in a control step. Initial state: Gymnasium's, positions + U[-0.1, 0.1], velocities
         + 0.1 N(0, 1).
     Never terminated, but for a simulation that goes unstable.
 
 HalfCheetahVel-v0: run at a speed
     ``velocity_error_cost`` = -|v - velocity|, ``control_cost`` = -0.05 sum(a^2).
-    Task ``velocity``, m/s: ``finn2017`` (default) ~ U[0, 2], wide [0, 3]; ``rothfuss2019`` ~ U[0, 3], wide [0, 4].
+    Task ``velocity``, m/s: ``finn2017`` (default) ~ U[0, 2], wide [0, 3]; ``rothfuss2019`` ~ U[0, 3], wide [0, 4];
+    ``raghu2020`` ~ U[0, 2], wide [0, 3].
 
 HalfCheetahDir-v0: run forwards or backwards
     ``forward_reward`` = d v with d = 1 or -1, ``control_cost`` as above.
@@ -46,15 +47,17 @@ HalfCheetahChanged-v0: run forwards with a robot that is not what it was
     Each of these with ``_velocity`` after its name: the same with
         HalfCheetahVel's reward and ``velocity`` ~ U[0, 3] m/s, wide [0, 4].
 
-Horizon: 200 steps of 0.01 s for ``finn2017``; 100 of 0.05 s for ``rothfuss2019`` and HalfCheetahChanged.
+Horizon: 200 steps of 0.01 s for ``finn2017``, of 0.05 s for ``raghu2020``; 100 of 0.05 s for ``rothfuss2019`` and
+HalfCheetahChanged.
 
 Version history
     v0: first version.
 
 Sources
     Finn, Abbeel, Levine 2017, arXiv:1703.03400; Rothfuss et al. 2019, arXiv:1810.06784 (it divides the policy's output
-    by 10, for which ``--initial-std`` is the setting here). HalfCheetahChanged is our own; dead motors: Nagabandi et
-    al. 2019, arXiv:1803.11347.
+    by 10, for which ``--initial-std`` is the setting here); Raghu et al. 2020, arXiv:1909.09157, which states
+    neither control step nor horizon: Gymnasium's and the one of ``finn2017`` are our reading. HalfCheetahChanged is our
+    own; dead motors: Nagabandi et al. 2019, arXiv:1803.11347.
 """
 
 from dataclasses import replace
@@ -145,6 +148,7 @@ VELOCITY = LocomotionFamily(
     {
         "finn2017": replace(at_speed(FINN2017, TERMS, 2.0, 3.0), published=VELOCITY_RETURNS),
         "rothfuss2019": replace(at_speed(GYMNASIUM, TERMS, 3.0, 4.0), horizon=100),
+        "raghu2020": at_speed(GYMNASIUM, TERMS, 2.0, 3.0),
     },
 )
 DIRECTION = LocomotionFamily(

@@ -40,7 +40,11 @@ PARAMETERS: Ranges = {
 }
 
 RANGES: dict[str, dict[str, Ranges]] = {
-    "HalfCheetahVel-v0": {"finn2017": {"velocity": (0, 2, 0, 3)}, "rothfuss2019": {"velocity": (0, 3, 0, 4)}},
+    "HalfCheetahVel-v0": {
+        "finn2017": {"velocity": (0, 2, 0, 3)},
+        "rothfuss2019": {"velocity": (0, 3, 0, 4)},
+        "raghu2020": {"velocity": (0, 2, 0, 3)},
+    },
     "HalfCheetahDir-v0": {"finn2017": EITHER_WAY, "rothfuss2019": EITHER_WAY},
     "HalfCheetahChanged-v0": changed(6, 6.0),
     "AntVel-v0": {"finn2017": {"velocity": (0, 3, 0, 4)}, "gymnasium": {"velocity": (0, 3, 0, 4)}},
@@ -73,6 +77,7 @@ WALKER = {"control_cost": -0.0015}  # -0.001 * 6 * 0.25
 TERMS: dict[tuple[str, str], dict[str, float]] = {
     ("HalfCheetahVel-v0", "finn2017"): AT_SPEED | CHEETAH,
     ("HalfCheetahVel-v0", "rothfuss2019"): AT_SPEED | CHEETAH,
+    ("HalfCheetahVel-v0", "raghu2020"): AT_SPEED | CHEETAH,
     ("HalfCheetahDir-v0", "finn2017"): BACKWARD | CHEETAH,
     ("HalfCheetahDir-v0", "rothfuss2019"): BACKWARD | CHEETAH,
     ("AntVel-v0", "finn2017"): AT_SPEED | {"goal_reward": 1.0} | ANT_FINN,
