@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from defaults import tuned
 
 from rlmaml.base.errors import UserError
 from rlmaml.settings.command_line import parse
+from rlmaml.settings.methods.registry import DEFAULT_METHOD
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.whole import Settings
 
@@ -76,13 +78,16 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
         UserError: see :func:`rlmaml.training.run.train`.
     """
     options, settings = parse(
-        TrainOptions(), lambda variant: tuned(env_id, variant or default_variant(env_id)), description, arguments
+        TrainOptions(),
+        lambda variant, method: tuned(env_id, variant or default_variant(env_id), method),
+        description,
+        arguments,
     )
     settings = resolved(settings)
     run = settings.run
     if run.env_id != env_id:
         raise UserError(f"--env-id is {run.env_id}; this command trains {env_id}. Name the family first.")
-    name = "" if settings.algorithm == "maml-trpo" else f"-{settings.algorithm}"
+    name = "" if settings.algorithm == DEFAULT_METHOD else f"-{settings.algorithm}"
     run_dir = options.run_dir or Path("runs") / f"{run.env_id}-{run.variant}{name}-seed{run.seed}"
 
     from rlmaml.core.ranks import join_ranks, own_device
@@ -297,7 +302,7 @@ def physics_replay(env: "TaskVectorEnv", sampled: "Rollout") -> float:
 
 
 def episode_drawing(env_id: str) -> "DrawEpisodes":
-    """How the family's episodes are drawn in figures: as paths where it can, or as rewards over time."""
+    """How the family's episodes are drawn in figures, to be pickled: as paths where it can, or as rewards over time."""
     from envs import path_drawing
     from rlmaml.evaluation.figures import draw_rewards
 
@@ -305,7 +310,8 @@ def episode_drawing(env_id: str) -> "DrawEpisodes":
     if draw_paths is None:
         return draw_rewards
 
-    def draw(axes: Any, task: Any, episodes: Any, **style: Any) -> None:
-        draw_paths(axes, task, [episode.observations for episode in episodes], **style)
+    return partial(_draw_observations, draw_paths)
 
-    return draw
+
+def _draw_observations(draw_paths: Callable[..., None], axes: Any, task: Any, episodes: Any, **style: Any) -> None:
+    draw_paths(axes, task, [episode.observations for episode in episodes], **style)

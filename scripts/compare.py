@@ -21,8 +21,10 @@ from common import (
 from defaults import tuned
 
 from rlmaml.base.command import run_command
+from rlmaml.base.cores import num_cores
 from rlmaml.base.errors import UserError
-from rlmaml.settings.methods.registry import PAPERS, find_method
+from rlmaml.settings.methods.registry import DEFAULT_METHOD, PAPERS, find_method
+from rlmaml.settings.whole import Settings
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ class Options:
     steps: int = 3
     """Inner steps in the evaluation."""
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
+    processes: int = field(default_factory=num_cores)
+    """Runs at once, by default as many as there are cores. With several each has one thread, whatever --threads says,
+    which changes no result."""
     output: Path | None = None
     """Directory of the runs and of the comparison; by default runs/compare-<env id>-<variant>."""
     overwrite: bool = False
@@ -57,6 +62,8 @@ class Options:
             ("--tasks", self.tasks, 1),
             ("--episodes", self.episodes, 1),
             ("--steps", self.steps, 1),
+            ("--processes", self.processes, 1),
+            *([("--iterations", self.iterations, 1)] if self.iterations is not None else []),
         )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise UserError(f"--seeds is {self.seeds}; give one or more different numbers not below 0.")
@@ -67,17 +74,23 @@ class Options:
         for name in self.algorithms:
             find_method(name)
 
+    def settings_of(self, method: str) -> Settings:
+        """Of a method in this family, with what is asked for here wherever that is not the method's own."""
+        settings = resolved(tuned(self.env_id, self.variant or default_variant(self.env_id), method))
+        asked = {
+            "iterations": self.iterations or settings.run.iterations,
+            "evaluation_tasks": self.tasks,
+            "evaluation_episodes": self.episodes,
+            "evaluation_steps": self.steps,
+        }
+        own = {*find_method(method).stands_for, *find_method(method).defaults}
+        return self.machine.applied(settings).changed(**{name: asked[name] for name in asked if name not in own})
+
 
 def main() -> None:
     """Parse, compare, print."""
     options = tyro.cli(Options, description=__doc__)
-    settings = options.machine.applied(tuned(options.env_id, options.variant or default_variant(options.env_id)))
-    settings = resolved(settings).changed(
-        iterations=settings.run.iterations if options.iterations is None else options.iterations,
-        evaluation_tasks=options.tasks,
-        evaluation_episodes=options.episodes,
-        evaluation_steps=options.steps,
-    )
+    settings = options.settings_of(DEFAULT_METHOD)
     run = settings.run
 
     from rlmaml.results.compare import compare, comparison_table, fractions_recovered
@@ -86,12 +99,13 @@ def main() -> None:
     directory = ComparisonDirectory(options.output or Path("runs") / f"compare-{run.env_id}-{run.variant}")
     comparison = compare(
         settings,
+        {name: options.settings_of(name) for name in options.algorithms},
         options.seeds,
         environment_maker,
         directory,
         episode_drawing(run.env_id),
         beyond=has_tasks_beyond(settings),
-        methods=options.algorithms,
+        processes=options.processes,
         overwrite=options.overwrite,
         tell=lambda text: print(text, flush=True),
     )

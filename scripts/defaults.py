@@ -1,6 +1,9 @@
 """Tuned settings of each task family, in one place; RESULTS.md says what they reach."""
 
-from rlmaml.settings.whole import Settings, configure
+from typing import Any
+
+from rlmaml.settings.methods.registry import DEFAULT_METHOD
+from rlmaml.settings.whole import Settings, as_method, configure
 
 NAVIGATION = configure(
     env_id="Navigation2D-v0",
@@ -101,6 +104,12 @@ TUNED: dict[tuple[str, str], Settings] = {
 """(Environment id, variant) -> settings that were tried and that RESULTS.md reports on."""
 
 
-def tuned(env_id: str, variant: str) -> Settings:
-    """The settings of a family's variant: its tuned ones, or those of every robot."""
-    return TUNED.get((env_id, variant), LOCOMOTION).changed(env_id=env_id, variant=variant)
+METHODS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+"""(Environment id, variant) -> method -> what it has other than ``maml-trpo`` there, as RESULTS.md reports on."""
+
+
+def tuned(env_id: str, variant: str, method: str = DEFAULT_METHOD) -> Settings:
+    """The settings of a family's variant for a method: tuned ones, where there are such, or those of every robot."""
+    family = TUNED.get((env_id, variant), LOCOMOTION).changed(env_id=env_id, variant=variant)
+    changes = METHODS.get((env_id, variant), {}).get(method, {})
+    return as_method(family, method, family.policy).changed(**changes)

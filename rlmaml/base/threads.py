@@ -1,13 +1,14 @@
 """Thread counts and memory of the process: settings of the machine, which never change a result."""
 
 import ctypes
-import os
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+from rlmaml.base.cores import num_cores
 
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
@@ -16,7 +17,7 @@ LARGEST_KEPT_BLOCK = 1 << 30
 
 def warn_of_idle_threads(**asked: int) -> None:
     """Warn where more threads are asked for, by option, than the machine has cores: they would wait for each other."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = num_cores()
     warned: set[int] = set()
     for name, count in asked.items():
         if count > cores and count not in warned:

@@ -9,7 +9,6 @@ they end highest on validation tasks.
 
 import io
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -18,21 +17,16 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from rlmaml.algorithms.registry import make_meta_algorithm
-from rlmaml.base.errors import NonFiniteError, UserError
+from rlmaml.base.errors import UserError
 from rlmaml.base.files import write_atomically
 from rlmaml.base.intervals import finite_or_none, half_interval
 from rlmaml.evaluation.figures import DrawEpisodes
+from rlmaml.results.trials import BEYOND_RANGE, IN_RANGE, Reports, Trial, evaluated, trial_settings
 from rlmaml.settings.methods.registry import METHODS, PAPERS, find_method
-from rlmaml.settings.whole import Settings, as_method, check_resumable, differences, from_plain
-from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint
-from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, write_json
-from rlmaml.training.run import EVALUATION_SEED, MakeEnv, configured_evaluation, run_settings, train
+from rlmaml.settings.whole import Settings, differences, from_plain
+from rlmaml.storage.run_directory import ComparisonDirectory, write_json
+from rlmaml.training.run import MakeEnv, run_settings
 
-FINE_TUNING = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
-"""Factors on the configured inner step sizes that are tried for policies that were not meta-trained for these."""
-VALIDATION_SEED = 20_000
-IN_RANGE, BEYOND_RANGE = "in the training range", "beyond the training range"
 COLOURS = {"maml-trpo": "#d1495b", "pretrained": "#00798c", "random": "#9aa4b2", "oracle": "#2e8b57"}
 OTHER_COLOURS = ("#edae49", "#8f6bc1", "#8d6b48", "#4a7fb5", "#c06a9d", "#5f7f3f", "#b8602a", "#3f4a8a", "#a3a13b")
 
@@ -43,95 +37,6 @@ def colour_of(method: str) -> str:
     """A method's colour, the same in every figure."""
     others = [name for name in METHODS if name not in COLOURS]
     return COLOURS.get(method) or OTHER_COLOURS[others.index(method) % len(OTHER_COLOURS)]
-
-
-def method_settings(settings: Settings, method: str, seed: int) -> Settings:
-    """Settings under which a method is trained for the comparison: the family's, wherever it has such.
-
-    A method that samples episodes of fewer stages per meta-iteration has as many more meta-iterations. The random
-    policy and the oracle start from nothing, whatever ``start_from`` says: the oracle's network is another.
-
-    Args:
-        settings: of the family, for ``maml-trpo``.
-        method: a name that ``--algorithm`` takes.
-        seed: of the training.
-    """
-    own = as_method(settings, method, settings.policy).changed(seed=seed)
-    if method in ("random", "oracle"):
-        own = own.changed(start_from="")
-    if "iterations" in find_method(method).stands_for:
-        return own
-    return own.changed(iterations=round(settings.run.iterations * sampled_stages(settings) / sampled_stages(own)))
-
-
-def sampled_stages(settings: Settings) -> int:
-    """Stages of which a meta-iteration samples episodes."""
-    return settings.inner.inner_steps + make_meta_algorithm(settings).reads_last_stage
-
-
-def evaluated_run(
-    settings: Settings, make_env: MakeEnv, directory: RunDirectory, draw: DrawEpisodes, *, beyond: bool
-) -> dict[str, Any]:
-    """A run's evaluation as JSON: the one in its directory if it is of these settings, or else a new one.
-
-    What is missing of the training is done first.
-
-    Raises:
-        UserError: the directory holds a run of other settings, or see :func:`rlmaml.training.run.train`.
-    """
-    tuned = settings.inner.inner_steps == 0 < settings.run.evaluation_steps
-    tuning = list(FINE_TUNING) if tuned else None
-    path = directory.beyond if beyond else directory.fine_tuned if tuned else directory.evaluation
-    if path.exists():
-        report: dict[str, Any] = json.loads(path.read_text())
-        made = report["config"]
-        stored = from_plain(made["settings"])
-        if tuned:
-            stored = stored.changed(inner_step_sizes=settings.inner.inner_step_sizes)
-        check_resumable(stored, settings)
-        alike = (made.get("fine_tuning"), made.get("trust_region"), made.get("beyond", False)) == (tuning, None, beyond)
-        if alike and not differences(stored, settings, counted=True):
-            return report
-    if not beyond:
-        train(settings, make_env, directory.path, resume=True, draw=draw)
-    if beyond or tuned:
-        trained = load_checkpoint(directory.checkpoint)._replace(settings=settings)
-        if tuned and beyond:
-            chosen = from_plain(json.loads(directory.fine_tuned.read_text())["config"]["settings"])
-            trained = trained._replace(settings=settings.changed(inner_step_sizes=chosen.inner.inner_step_sizes))
-        elif tuned:
-            trained = fine_tuned(trained, make_env)
-        evaluation = configured_evaluation(trained, make_env, EVALUATION_SEED, beyond=beyond)
-        write_json(
-            path,
-            evaluation.as_json(run_settings(trained.settings) | {"beyond": beyond, "fine_tuning": tuning}),
-        )
-    done: dict[str, Any] = json.loads(path.read_text())
-    return done
-
-
-def fine_tuned(trained: Checkpoint, make_env: MakeEnv) -> Checkpoint:
-    """The policy with the inner step sizes with which it ends highest on validation tasks.
-
-    A policy that was not meta-trained has no reason to be improved by steps of the configured size: it explores
-    little in the end, and steps that suit MAML would destroy it. Fairness asks for the best of ``FINE_TUNING``.
-    """
-    settings = trained.settings
-    sizes = settings.inner.inner_step_sizes
-    candidates = [
-        trained._replace(settings=settings.changed(inner_step_sizes=tuple(factor * size for size in sizes)))
-        for factor in FINE_TUNING
-    ]
-    return max(candidates, key=lambda one: _final_return(one, make_env))
-
-
-def _final_return(checkpoint: Checkpoint, make_env: MakeEnv) -> float:
-    """Mean return on the validation tasks after the last inner step; of steps that diverge, the worst there is."""
-    try:
-        final = configured_evaluation(checkpoint, make_env, VALIDATION_SEED).returns_with_failed[:, -1].mean()
-    except NonFiniteError:
-        return -math.inf
-    return float(final) if final.isfinite() else -math.inf
 
 
 class MethodReturns(NamedTuple):
@@ -165,26 +70,28 @@ class Comparison(NamedTuple):
 
 def compare(
     settings: Settings,
+    methods: Mapping[str, Settings],
     seeds: Sequence[int],
     make_env: Callable[[Settings], MakeEnv],
     directory: ComparisonDirectory,
     draw: DrawEpisodes,
     *,
     beyond: bool,
-    methods: Sequence[str] = PAPERS,
+    processes: int = 1,
     overwrite: bool = False,
     tell: Callable[[str], object] = print,
 ) -> Comparison:
     """Train and evaluate what is missing, and write table's and figure's data and the figure into the directory.
 
     Args:
-        settings: of the family, for ``maml-trpo``.
+        settings: of the family, for its default method: what says how many environment steps a training samples.
+        methods: names that ``--algorithm`` takes -> their settings in the family.
         seeds: of the trainings.
         make_env: makes what makes the environments of some settings.
         directory: of the runs and of the comparison.
         draw: draws episodes of one task.
         beyond: also compare beyond the training range.
-        methods: names that ``--algorithm`` takes.
+        processes: runs at once; with several, ``make_env`` and ``draw`` can be pickled.
         overwrite: replace a comparison of other settings that is there.
         tell: what is done with a line about what is going on.
 
@@ -192,26 +99,32 @@ def compare(
         UserError: the directory holds a comparison of other settings, or see :func:`rlmaml.training.run.train`.
     """
     if not overwrite:
-        check_same(read_comparison(directory), settings, seeds, methods)
+        check_same(read_comparison(directory), settings, seeds, tuple(methods))
     places = [IN_RANGE, BEYOND_RANGE] if beyond else [IN_RANGE]
-    reports: dict[str, dict[str, list[dict[str, Any]]]] = {place: {m: [] for m in methods} for place in places}
-    for seed in seeds:
-        for method in methods:
-            run = directory.run(method, seed)
-            tell(f"{method}, seed {seed}: {run.path}")
-            own = method_settings(settings, method, seed)
-            for place in places:
-                report = evaluated_run(own, make_env(own), run, draw, beyond=place == BEYOND_RANGE)
-                reports[place][method].append(report)
-            if own.inner.inner_steps == 0 < own.run.evaluation_steps:
-                tell(f"fine-tuned with step sizes {report['config']['settings']['inner']['inner_step_sizes']}")
-    results = {place: {m: gather(runs) for m, runs in each.items()} for place, each in reports.items()}
+    trials = [
+        Trial(name, seed, trial_settings(settings, own, seed), directory.run(name, seed))
+        for seed in seeds
+        for name, own in methods.items()
+    ]
+    tell(f"{len(trials)} runs, {min(processes, len(trials))} at once, in {directory.path}")
+    reports: dict[tuple[str, int], Reports] = {}
+    for done, (trial, found) in enumerate(evaluated(trials, places, make_env, draw, processes=processes), start=1):
+        reports[trial.method, trial.seed] = found
+        tell(f"{done} of {len(trials)}: {trial.method}, seed {trial.seed}{_sizes(trial, found)}")
+    results = {place: {m: gather(reports[m, seed][place] for seed in seeds) for m in methods} for place in places}
     comparison = Comparison(settings.changed(seed=seeds[0]), tuple(seeds), results)
     picture = io.BytesIO()
     comparison_figure(results).savefig(picture, dpi=150)
     write_atomically(directory.figure, picture.getvalue())
     write_json(directory.results, as_plain(comparison))
     return comparison
+
+
+def _sizes(trial: Trial, found: Reports) -> str:
+    """In words, with which step sizes a policy was fine-tuned."""
+    if not trial.settings.inner.inner_steps == 0 < trial.settings.run.evaluation_steps:
+        return ""
+    return f", fine-tuned with step sizes {found[IN_RANGE]['config']['settings']['inner']['inner_step_sizes']}"
 
 
 def read_comparison(directory: ComparisonDirectory) -> Comparison | None:

@@ -10,7 +10,7 @@ import tyro
 
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import SPELLING, option
-from rlmaml.settings.methods.registry import METHODS
+from rlmaml.settings.methods.registry import DEFAULT_METHOD, METHODS
 from rlmaml.settings.whole import Settings, as_method, owner_classes
 
 ScriptT = TypeVar("ScriptT")
@@ -36,7 +36,7 @@ def chosen(arguments: Sequence[str], name: str, default: str) -> str:
 
 def parse(
     script: ScriptT,
-    defaults: Callable[[str | None], Settings],
+    defaults: Callable[[str | None, str], Settings],
     description: str,
     arguments: Sequence[str] | None = None,
 ) -> tuple[ScriptT, Settings]:
@@ -44,7 +44,7 @@ def parse(
 
     Args:
         script: default values of the script's own options, a dataclass.
-        defaults: settings of a variant, or of the default one, that the command line may change.
+        defaults: settings of a variant, or of the default one (None), for a method, that the command line may change.
         description: the script's help text.
         arguments: the command line; None for the process's own.
 
@@ -52,12 +52,10 @@ def parse(
         UserError: the method or the policy kind is unknown, or an option is none that they have.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    start = defaults(chosen(arguments, "variant", "") or None)
-    choice = Choice(
-        chosen(arguments, "algorithm", start.algorithm),
-        chosen(arguments, "policy", start.policy),
-    )
-    start = as_method(start, choice.algorithm, choice.policy)
+    algorithm = chosen(arguments, "algorithm", DEFAULT_METHOD)
+    start = defaults(chosen(arguments, "variant", "") or None, algorithm)
+    choice = Choice(algorithm, chosen(arguments, "policy", start.policy))
+    start = as_method(start, algorithm, choice.policy)
     owners = owner_classes(choice.algorithm, choice.policy)
     check_known(arguments, choice, [type(script), Choice, *owners.values()])
     parts: dict[str, tuple[Any, Any]] = {"script": (type(script), script), "choice": (Choice, choice)}

@@ -113,7 +113,15 @@ class Recorder(AbstractContextManager["Recorder"]):
     resumed run leaves the same record as an uninterrupted one.
     """
 
-    def __init__(self, directory: RunDirectory, start: int, iterations: int, settings: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        directory: RunDirectory,
+        start: int,
+        iterations: int,
+        settings: dict[str, Any],
+        *,
+        progress: bool = True,
+    ) -> None:
         self._path, metrics = directory.path, directory.metrics
         self._warned = False
         kept = metrics.read_bytes().splitlines(keepends=True)[:start] if metrics.exists() else []
@@ -124,7 +132,14 @@ class Recorder(AbstractContextManager["Recorder"]):
             self._lines = metrics.open("a")
             self._writer = SummaryWriter(str(directory.tensorboard), purge_step=start)
             self._writer.add_text("settings", settings_table(settings), start)
-        self._bar = tqdm(total=iterations, initial=start, desc="meta-training", unit="iteration", dynamic_ncols=True)
+        self._bar = tqdm(
+            total=iterations,
+            initial=start,
+            desc="meta-training",
+            unit="iteration",
+            dynamic_ncols=True,
+            disable=not progress,
+        )
 
     def write(self, policy: Policy, theta: Params, report: IterationReport) -> None:
         """Record one meta-iteration.

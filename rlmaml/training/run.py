@@ -54,6 +54,7 @@ def train(
     draw: DrawEpisodes = draw_rewards,
     make_scene: MakeScene | None = None,
     sums: TaskSums = ALONE,
+    progress: bool = True,
 ) -> Evaluation | None:
     """Meta-train in ``run_dir``, and evaluate on held-out tasks at the end.
 
@@ -67,6 +68,7 @@ def train(
         make_scene: makes an environment to be filmed for TensorBoard; None for no videos.
         sums: this process's part of the tasks, where several train together. One of them leads: it alone writes, shows
             progress and evaluates.
+        progress: show a progress bar.
 
     Returns:
         The evaluation, or None in processes that do not lead.
@@ -92,7 +94,8 @@ def train(
 
     written = run_settings(settings) | earlier_commits(directory)
     write_json(directory.settings, written)
-    latest = train_from(latest, env, method, directory, written, draw, make_scene)
+    with Recorder(directory, latest.iteration, run.iterations, written, progress=progress) as recorder:
+        latest = train_from(latest, env, method, directory, recorder, draw, make_scene)
     evaluation = configured_evaluation(latest, make_env, EVALUATION_SEED)
     write_json(directory.evaluation, evaluation.as_json(written))
     write_outcome(directory, settings, evaluation.summary())
@@ -107,7 +110,7 @@ def train_from(
     env: TaskEnvironment,
     method: MetaLearner,
     directory: RunDirectory,
-    written: dict[str, Any],
+    recorder: Recorder,
     draw: DrawEpisodes,
     make_scene: MakeScene | None,
 ) -> Checkpoint:
@@ -117,30 +120,28 @@ def train_from(
         UserError: see :func:`train`.
     """
     settings, run = latest.settings, latest.settings.run
-    with Recorder(directory, latest.iteration, run.iterations, written) as recorder:
-        try:
-            start = Learned(latest.meta, latest.state)
-            for learned, report in meta_train(env, method, start, settings, latest.iteration):
-                recorder.write(method.policy, learned.meta.params, report)
-                if run.figure_interval and report.iteration % run.figure_interval == 0:
-                    figure = adaptation_figure(draw, report.tasks, report.rollouts, num_tasks=2)
-                    recorder.figure("adaptation", figure, report.iteration)
-                latest = latest._replace(meta=learned.meta, state=learned.state, iteration=report.iteration + 1)
-                if make_scene and run.video_interval and latest.iteration % run.video_interval == 0:
-                    make_scene = show_progress(recorder, latest, report.tasks, env, make_scene)
-                if latest.iteration % run.checkpoint_interval == 0:
-                    save_checkpoint(directory.checkpoint, latest)
-        except (NonFiniteError, ReplayError, RankError) as error:
-            raise UserError(
-                f"Stopped in meta-iteration {latest.iteration}: {error} {directory.checkpoint} holds the last "
-                "checkpoint."
-            ) from error
-        except KeyboardInterrupt as error:
-            save_checkpoint(directory.checkpoint, latest)
-            raise InterruptedRunError(
-                f"Interrupted after {latest.iteration} meta-iterations. {directory.path} is usable as it is; "
-                "--resume continues it."
-            ) from error
+    try:
+        start = Learned(latest.meta, latest.state)
+        for learned, report in meta_train(env, method, start, settings, latest.iteration):
+            recorder.write(method.policy, learned.meta.params, report)
+            if run.figure_interval and report.iteration % run.figure_interval == 0:
+                figure = adaptation_figure(draw, report.tasks, report.rollouts, num_tasks=2)
+                recorder.figure("adaptation", figure, report.iteration)
+            latest = latest._replace(meta=learned.meta, state=learned.state, iteration=report.iteration + 1)
+            if make_scene and run.video_interval and latest.iteration % run.video_interval == 0:
+                make_scene = show_progress(recorder, latest, report.tasks, env, make_scene)
+            if latest.iteration % run.checkpoint_interval == 0:
+                save_checkpoint(directory.checkpoint, latest)
+    except (NonFiniteError, ReplayError, RankError) as error:
+        raise UserError(
+            f"Stopped in meta-iteration {latest.iteration}: {error} {directory.checkpoint} holds the last checkpoint."
+        ) from error
+    except KeyboardInterrupt as error:
+        save_checkpoint(directory.checkpoint, latest)
+        raise InterruptedRunError(
+            f"Interrupted after {latest.iteration} meta-iterations. {directory.path} is usable as it is; "
+            "--resume continues it."
+        ) from error
     save_checkpoint(directory.checkpoint, latest)
     return latest
 

@@ -23,7 +23,9 @@ METHODS: dict[str, Method] = {
 }
 
 
-PAPERS = ("maml-trpo", "pretrained", "random", "oracle")
+DEFAULT_METHOD = MAML_TRPO.name
+"""The method where none is named."""
+PAPERS = (DEFAULT_METHOD, "pretrained", "random", "oracle")
 """The methods of the papers' experiment (arXiv 1703.03400, section 5.3)."""
 
 

@@ -8,14 +8,9 @@ import pytest
 import scipy.stats
 
 from envs import TaskVectorEnv, make_tasks_env
-from rlmaml.algorithms.registry import make_meta_algorithm
-from rlmaml.base.errors import NonFiniteError, UserError
+from rlmaml.base.errors import UserError
 from rlmaml.evaluation.figures import draw_rewards
 from rlmaml.results.compare import (
-    BEYOND_RANGE,
-    FINE_TUNING,
-    IN_RANGE,
-    VALIDATION_SEED,
     Comparison,
     MethodReturns,
     as_plain,
@@ -25,18 +20,15 @@ from rlmaml.results.compare import (
     comparison_around,
     comparison_figure,
     comparison_table,
-    evaluated_run,
     fraction_recovered,
     fractions_recovered,
-    gather,
-    method_settings,
     read_comparison,
 )
+from rlmaml.results.trials import BEYOND_RANGE, IN_RANGE
 from rlmaml.settings.methods.registry import METHODS, PAPERS
-from rlmaml.settings.whole import Settings, configure
-from rlmaml.storage.checkpoint import load_checkpoint
-from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, write_json
-from rlmaml.training.run import InterruptedRunError, MakeEnv, evaluate_run
+from rlmaml.settings.whole import Settings, as_method, configure
+from rlmaml.storage.run_directory import ComparisonDirectory, write_json
+from rlmaml.training.run import InterruptedRunError, MakeEnv
 from tests.rlmaml.training.conftest import plain_figures
 from tests.rlmaml.training.stand_ins import DisturbedRewards
 
@@ -77,37 +69,6 @@ RESULTS = {
 
 def make_env(num_envs: int) -> TaskVectorEnv:
     return make_tasks_env("Navigation2D-v0", num_envs, HORIZON)
-
-
-def test_all_methods_sample_as_many_environment_steps_but_random_which_is_not_trained() -> None:
-    every = {method: method_settings(SETTINGS, method, 7) for method in PAPERS}
-    steps = {
-        method: s.run.iterations * s.run.num_tasks * s.run.num_episodes * HORIZON * (s.inner.inner_steps + 1)
-        for method, s in every.items()
-    }
-    assert steps["random"] == 0
-    assert steps["maml-trpo"] == steps["pretrained"] == steps["oracle"] == 2 * 2 * 3 * 5 * 3
-    assert {s.run.seed for s in every.values()} == {7}
-    assert [method for method, s in every.items() if s.run.observe_task] == ["oracle"]
-    assert every["maml-trpo"] == SETTINGS.changed(seed=7)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_samples_as_many_environment_steps_whatever_stages_it_reads(method: str) -> None:
-    own = method_settings(SETTINGS.changed(iterations=20), method, 7)
-    assert own.algorithm == method
-    stages = own.inner.inner_steps + make_meta_algorithm(own).reads_last_stage
-    assert own.run.iterations * stages == (0 if method == "random" else 20 * 3)
-
-
-def test_the_random_policy_and_the_oracle_start_from_nothing() -> None:
-    settings = SETTINGS.changed(start_from="elsewhere")
-    assert {m: method_settings(settings, m, 0).run.start_from for m in PAPERS} == {
-        "maml-trpo": "elsewhere",
-        "pretrained": "elsewhere",
-        "random": "",
-        "oracle": "",
-    }
 
 
 def test_the_fraction_recovered_by_hand() -> None:
@@ -227,63 +188,8 @@ def forbidden(num_envs: int) -> TaskVectorEnv:
     raise AssertionError
 
 
-def test_a_finished_run_is_used_again_and_one_of_other_settings_is_refused(tmp_path: Path) -> None:
-    run = RunDirectory(tmp_path / "run")
-    first = evaluated_run(SETTINGS, make_env, run, draw_rewards, beyond=False)
-    assert gather([first]).per_task.shape == (1, 3, 3)
-    assert evaluated_run(SETTINGS, forbidden, run, draw_rewards, beyond=False) == first
-    beyond = evaluated_run(SETTINGS, make_env, run, draw_rewards, beyond=True)
-    assert beyond["tasks"] != first["tasks"]
-    assert evaluated_run(SETTINGS, forbidden, run, draw_rewards, beyond=True) == beyond
-    more = SETTINGS.changed(evaluation_tasks=4)
-    assert len(evaluated_run(more, make_env, run, draw_rewards, beyond=False)["per_task"]) == 4
-    for name, value in (("max_kl", 0.5), ("inner_step_sizes", (0.9,))):
-        with pytest.raises(UserError, match=f"--{name.replace('_', '-')} was"):
-            evaluated_run(SETTINGS.changed(**{name: value}), make_env, run, draw_rewards, beyond=False)
-
-
-def sizes_of(report: dict[str, Any]) -> list[float]:
-    """The step sizes with which a policy was evaluated."""
-    sizes: list[float] = report["config"]["settings"]["inner"]["inner_step_sizes"]
-    return sizes
-
-
-@pytest.mark.usefixtures("unchecked")
-def test_a_policy_that_was_not_meta_trained_takes_the_steps_that_validation_tasks_prefer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings, run = method_settings(SETTINGS, "pretrained", 0), RunDirectory(tmp_path)
-    (size,) = SETTINGS.inner.inner_step_sizes
-    report = evaluated_run(settings, make_env, run, draw_rewards, beyond=False)
-    finals = []
-    for factor in FINE_TUNING:
-        scaled = settings.changed(inner_step_sizes=(factor * size,))
-        trained = load_checkpoint(run.checkpoint)._replace(settings=scaled)
-        validation = evaluate_run(trained, make_env, num_tasks=3, num_episodes=2, steps=2, seed=VALIDATION_SEED)
-        finals.append(float(validation.returns[:, -1].mean()))
-    assert len(set(finals)) == len(FINE_TUNING)
-    sizes = [FINE_TUNING[int(np.argmax(finals))] * size]
-    assert sizes_of(report) == sizes
-    beyond = evaluated_run(settings, make_env, run, draw_rewards, beyond=True)
-    assert sizes_of(beyond) == sizes
-    assert evaluated_run(settings, make_env, run, draw_rewards, beyond=False) == report
-    monkeypatch.setattr("rlmaml.results.compare.FINE_TUNING", (0.5,))
-    anew = evaluated_run(settings, make_env, run, draw_rewards, beyond=False)
-    assert sizes_of(anew) == [0.5 * size]
-
-
-def test_steps_that_diverge_on_validation_tasks_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = method_settings(SETTINGS, "random", 0)
-    (size,) = SETTINGS.inner.inner_step_sizes
-    monkeypatch.setattr("rlmaml.results.compare.FINE_TUNING", (1e38, 0.5))
-    report = evaluated_run(settings, make_env, RunDirectory(tmp_path), draw_rewards, beyond=False)
-    assert sizes_of(report) == [0.5 * size]
-    options: dict[str, Any] = {"num_tasks": 3, "num_episodes": 2, "steps": 2, "seed": VALIDATION_SEED}
-    diverging = load_checkpoint(RunDirectory(tmp_path).checkpoint)._replace(
-        settings=settings.changed(inner_step_sizes=(1e38 * size,))
-    )
-    with pytest.raises(NonFiniteError):
-        evaluate_run(diverging, make_env, **options)
+def every_method(settings: Settings) -> dict[str, Settings]:
+    return {method: as_method(settings, method, settings.policy) for method in PAPERS}
 
 
 class Trainings:
@@ -317,7 +223,7 @@ class Trainings:
 def test_a_comparison_that_was_interrupted_goes_on_and_a_finished_one_is_used_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rlmaml.results.compare.FINE_TUNING", (1.0, 0.1))
+    monkeypatch.setattr("rlmaml.results.trials.FINE_TUNING", (1.0, 0.1))
     settings = SETTINGS.changed(iterations=1, inner_steps=1, stage_weights=(), evaluation_tasks=2, evaluation_steps=1)
     settings = settings.changed(evaluation_episodes=2, num_episodes=4)
     directory, told = ComparisonDirectory(tmp_path / "comparison"), list[str]()
@@ -331,7 +237,15 @@ def test_a_comparison_that_was_interrupted_goes_on_and_a_finished_one_is_used_ag
     ) -> Comparison:
         told.clear()
         return compare(
-            chosen, (3, 5), make, directory, draw_rewards, beyond=beyond, overwrite=overwrite, tell=told.append
+            chosen,
+            every_method(chosen),
+            (3, 5),
+            make,
+            directory,
+            draw_rewards,
+            beyond=beyond,
+            overwrite=overwrite,
+            tell=told.append,
         )
 
     in_its_midst = Trainings(lambda one: one.run.seed == 5 and one.inner.inner_steps == 0)
@@ -343,10 +257,11 @@ def test_a_comparison_that_was_interrupted_goes_on_and_a_finished_one_is_used_ag
     comparison = go(rest)
     assert len(rest.steps) == 2  # pretrained and oracle of the second seed
     assert list(in_its_midst.steps)[-1] in rest.steps
-    assert [line for line in told if line.startswith("maml-trpo")] == [
-        f"maml-trpo, seed {seed}: {directory.run('maml-trpo', seed).path}" for seed in (3, 5)
+    assert told[0] == f"8 runs, 1 at once, in {directory.path}"
+    assert [line for line in told if "maml-trpo" in line] == [
+        f"{done} of 8: maml-trpo, seed {seed}" for done, seed in ((1, 3), (5, 5))
     ]
-    assert sum(line.startswith("fine-tuned with step sizes [0.") for line in told) == 4
+    assert sum("fine-tuned with step sizes [0." in line for line in told) == 4
 
     assert list(comparison.results) == [IN_RANGE, BEYOND_RANGE]
     assert comparison.seeds == (3, 5)

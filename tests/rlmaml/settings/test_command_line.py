@@ -18,8 +18,9 @@ class Script:
     """Where it is kept."""
 
 
-def defaults(variant: str | None) -> Settings:
-    return configure(variant=variant or "first", max_kl=0.03 if variant == "second" else 0.02, hidden=(8,))
+def defaults(variant: str | None, method: str = "maml-trpo") -> Settings:
+    settings = configure(variant=variant or "first", max_kl=0.03 if variant == "second" else 0.02, hidden=(8,))
+    return settings.changed(iterations=7) if method == "cavia" else settings
 
 
 def parsed(*words: str) -> tuple[Script, Settings]:
@@ -33,8 +34,9 @@ def test_options_stay_flat_and_reach_their_owners() -> None:
     assert settings == expected
 
 
-def test_defaults_are_those_of_the_variant_that_is_asked_for() -> None:
+def test_defaults_are_those_of_the_variant_and_of_the_method_that_are_asked_for() -> None:
     assert parsed("--variant", "second")[1] == defaults("second")
+    assert parsed("--algorithm", "cavia")[1].run.iterations == 7
     assert parsed("--variant=second")[1].outer.max_kl == 0.03
 
 

@@ -1,0 +1,184 @@
+"""Runs of a comparison: what each method is trained with, and trained and evaluated runs, several at once."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import Any, NamedTuple, TypeAlias
+
+from rlmaml.algorithms.registry import make_meta_algorithm
+from rlmaml.base.errors import NonFiniteError
+from rlmaml.evaluation.figures import DrawEpisodes
+from rlmaml.settings.methods.registry import find_method
+from rlmaml.settings.whole import Settings, check_resumable, differences, from_plain
+from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint
+from rlmaml.storage.run_directory import RunDirectory, write_json
+from rlmaml.training.run import EVALUATION_SEED, MakeEnv, configured_evaluation, run_settings, train
+
+FINE_TUNING = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
+"""Factors on the configured inner step sizes that are tried for policies that were not meta-trained for these."""
+VALIDATION_SEED = 20_000
+IN_RANGE, BEYOND_RANGE = "in the training range", "beyond the training range"
+
+Reports: TypeAlias = dict[str, dict[str, Any]]
+"""Set of tasks -> a run's evaluation on it, as JSON."""
+
+
+class Trial(NamedTuple):
+    """One method with one seed, in a directory of its own."""
+
+    method: str
+    seed: int
+    settings: Settings
+    directory: RunDirectory
+
+
+def trial_settings(settings: Settings, own: Settings, seed: int) -> Settings:
+    """Settings of a method with as many environment steps in training as the family's default method has.
+
+    The random policy and the oracle start from nothing, whatever ``start_from`` says: the oracle's network is another.
+
+    Args:
+        settings: of the family, for its default method.
+        own: of the family, for the method.
+        seed: of the training.
+    """
+    own = own.changed(seed=seed)
+    if own.algorithm in ("random", "oracle"):
+        own = own.changed(start_from="")
+    if "iterations" in find_method(own.algorithm).stands_for:
+        return own
+    steps = settings.run.iterations * sampled_episodes(settings)
+    return own.changed(iterations=round(steps / sampled_episodes(own)))
+
+
+def sampled_episodes(settings: Settings) -> int:
+    """Episodes that a meta-iteration samples, of all tasks and stages."""
+    stages = settings.inner.inner_steps + make_meta_algorithm(settings).reads_last_stage
+    return settings.run.num_tasks * settings.run.num_episodes * stages
+
+
+def evaluated(
+    trials: Sequence[Trial],
+    places: Sequence[str],
+    make_env: Callable[[Settings], MakeEnv],
+    draw: DrawEpisodes,
+    *,
+    processes: int = 1,
+) -> Iterator[tuple[Trial, Reports]]:
+    """Every trial as it is finished, with its evaluations; what is missing of its training is done first.
+
+    Args:
+        trials: what is wanted.
+        places: sets of tasks.
+        make_env: makes what makes the environments of some settings; with several processes it can be pickled.
+        draw: draws episodes of one task; likewise.
+        processes: trials at once. With several each has a process and one thread, and shows no progress of its own.
+
+    Raises:
+        UserError: see :func:`evaluated_run`.
+    """
+    if processes == 1:
+        for trial in trials:
+            yield trial, evaluated_places(trial, places, make_env, draw)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        jobs = {pool.submit(evaluated_places, _alone(trial), places, make_env, draw, False): trial for trial in trials}
+        try:
+            for job in as_completed(jobs):
+                yield jobs[job], job.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _alone(trial: Trial) -> Trial:
+    return trial._replace(settings=trial.settings.changed(threads=1, rollout_threads=1))
+
+
+def evaluated_places(
+    trial: Trial,
+    places: Sequence[str],
+    make_env: Callable[[Settings], MakeEnv],
+    draw: DrawEpisodes,
+    progress: bool = True,
+) -> Reports:
+    """:func:`evaluated_run` on every set of tasks."""
+    settings = trial.settings
+    return {
+        place: evaluated_run(
+            settings, make_env(settings), trial.directory, draw, beyond=place == BEYOND_RANGE, progress=progress
+        )
+        for place in places
+    }
+
+
+def evaluated_run(
+    settings: Settings,
+    make_env: MakeEnv,
+    directory: RunDirectory,
+    draw: DrawEpisodes,
+    *,
+    beyond: bool,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """A run's evaluation as JSON: the one in its directory if it is of these settings, or else a new one.
+
+    What is missing of the training is done first.
+
+    Raises:
+        UserError: the directory holds a run of other settings, or see :func:`rlmaml.training.run.train`.
+    """
+    tuned = settings.inner.inner_steps == 0 < settings.run.evaluation_steps
+    tuning = list(FINE_TUNING) if tuned else None
+    path = directory.beyond if beyond else directory.fine_tuned if tuned else directory.evaluation
+    if path.exists():
+        report: dict[str, Any] = json.loads(path.read_text())
+        made = report["config"]
+        stored = from_plain(made["settings"])
+        if tuned:
+            stored = stored.changed(inner_step_sizes=settings.inner.inner_step_sizes)
+        check_resumable(stored, settings)
+        alike = (made.get("fine_tuning"), made.get("trust_region"), made.get("beyond", False)) == (tuning, None, beyond)
+        if alike and not differences(stored, settings, counted=True):
+            return report
+    if not beyond:
+        train(settings, make_env, directory.path, resume=True, draw=draw, progress=progress)
+    if beyond or tuned:
+        trained = load_checkpoint(directory.checkpoint)._replace(settings=settings)
+        if tuned and beyond:
+            chosen = from_plain(json.loads(directory.fine_tuned.read_text())["config"]["settings"])
+            trained = trained._replace(settings=settings.changed(inner_step_sizes=chosen.inner.inner_step_sizes))
+        elif tuned:
+            trained = fine_tuned(trained, make_env)
+        evaluation = configured_evaluation(trained, make_env, EVALUATION_SEED, beyond=beyond)
+        write_json(
+            path,
+            evaluation.as_json(run_settings(trained.settings) | {"beyond": beyond, "fine_tuning": tuning}),
+        )
+    done: dict[str, Any] = json.loads(path.read_text())
+    return done
+
+
+def fine_tuned(trained: Checkpoint, make_env: MakeEnv) -> Checkpoint:
+    """The policy with the inner step sizes with which it ends highest on validation tasks.
+
+    A policy that was not meta-trained has no reason to be improved by steps of the configured size: it explores
+    little in the end, and steps that suit MAML would destroy it. Fairness asks for the best of ``FINE_TUNING``.
+    """
+    settings = trained.settings
+    sizes = settings.inner.inner_step_sizes
+    candidates = [
+        trained._replace(settings=settings.changed(inner_step_sizes=tuple(factor * size for size in sizes)))
+        for factor in FINE_TUNING
+    ]
+    return max(candidates, key=lambda one: _final_return(one, make_env))
+
+
+def _final_return(checkpoint: Checkpoint, make_env: MakeEnv) -> float:
+    """Mean return on the validation tasks after the last inner step; of steps that diverge, the worst there is."""
+    try:
+        final = configured_evaluation(checkpoint, make_env, VALIDATION_SEED).returns_with_failed[:, -1].mean()
+    except NonFiniteError:
+        return -math.inf
+    return float(final) if final.isfinite() else -math.inf

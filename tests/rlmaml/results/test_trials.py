@@ -1,0 +1,152 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rlmaml.algorithms.registry import make_meta_algorithm
+from rlmaml.base.errors import NonFiniteError, UserError
+from rlmaml.evaluation.figures import draw_rewards
+from rlmaml.results.trials import (
+    BEYOND_RANGE,
+    FINE_TUNING,
+    IN_RANGE,
+    VALIDATION_SEED,
+    Trial,
+    evaluated,
+    evaluated_run,
+    sampled_episodes,
+    trial_settings,
+)
+from rlmaml.settings.methods.registry import METHODS, PAPERS
+from rlmaml.settings.whole import Settings, as_method
+from rlmaml.storage.checkpoint import load_checkpoint
+from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.training.run import MakeEnv, evaluate_run
+from tests.rlmaml.results.test_compare import HORIZON, SETTINGS, forbidden, make_env
+from tests.rlmaml.training.conftest import plain_figures
+
+__all__ = ["plain_figures"]
+
+
+def of_method(settings: Settings, method: str, seed: int) -> Settings:
+    return trial_settings(settings, as_method(settings, method, settings.policy), seed)
+
+
+def test_all_methods_sample_as_many_environment_steps_but_random_which_is_not_trained() -> None:
+    every = {method: of_method(SETTINGS, method, 7) for method in PAPERS}
+    steps = {
+        method: s.run.iterations * s.run.num_tasks * s.run.num_episodes * HORIZON * (s.inner.inner_steps + 1)
+        for method, s in every.items()
+    }
+    assert steps["random"] == 0
+    assert steps["maml-trpo"] == steps["pretrained"] == steps["oracle"] == 2 * 2 * 3 * 5 * 3
+    assert {s.run.seed for s in every.values()} == {7}
+    assert [method for method, s in every.items() if s.run.observe_task] == ["oracle"]
+    assert every["maml-trpo"] == SETTINGS.changed(seed=7)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_samples_as_many_environment_steps_whatever_stages_it_reads(method: str) -> None:
+    own = of_method(SETTINGS.changed(iterations=20), method, 7)
+    assert own.algorithm == method
+    stages = own.inner.inner_steps + make_meta_algorithm(own).reads_last_stage
+    assert own.run.iterations * stages == (0 if method == "random" else 20 * 3)
+
+
+def test_a_method_that_samples_more_episodes_has_fewer_meta_iterations() -> None:
+    larger = SETTINGS.changed(iterations=99, num_tasks=4)
+    assert sampled_episodes(larger) == 2 * sampled_episodes(SETTINGS) == 4 * 3 * 3
+    assert trial_settings(SETTINGS.changed(iterations=20), larger, 7).run.iterations == 10
+
+
+def test_the_random_policy_and_the_oracle_start_from_nothing() -> None:
+    settings = SETTINGS.changed(start_from="elsewhere")
+    assert {m: of_method(settings, m, 0).run.start_from for m in PAPERS} == {
+        "maml-trpo": "elsewhere",
+        "pretrained": "elsewhere",
+        "random": "",
+        "oracle": "",
+    }
+
+
+def test_a_finished_run_is_used_again_and_one_of_other_settings_is_refused(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    first = evaluated_run(SETTINGS, make_env, run, draw_rewards, beyond=False)
+    assert np.shape(first["per_task"]) == (3, 3)
+    assert evaluated_run(SETTINGS, forbidden, run, draw_rewards, beyond=False) == first
+    beyond = evaluated_run(SETTINGS, make_env, run, draw_rewards, beyond=True)
+    assert beyond["tasks"] != first["tasks"]
+    assert evaluated_run(SETTINGS, forbidden, run, draw_rewards, beyond=True) == beyond
+    more = SETTINGS.changed(evaluation_tasks=4)
+    assert len(evaluated_run(more, make_env, run, draw_rewards, beyond=False)["per_task"]) == 4
+    for name, value in (("max_kl", 0.5), ("inner_step_sizes", (0.9,))):
+        with pytest.raises(UserError, match=f"--{name.replace('_', '-')} was"):
+            evaluated_run(SETTINGS.changed(**{name: value}), make_env, run, draw_rewards, beyond=False)
+
+
+def sizes_of(report: dict[str, Any]) -> list[float]:
+    """The step sizes with which a policy was evaluated."""
+    sizes: list[float] = report["config"]["settings"]["inner"]["inner_step_sizes"]
+    return sizes
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_policy_that_was_not_meta_trained_takes_the_steps_that_validation_tasks_prefer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, run = of_method(SETTINGS, "pretrained", 0), RunDirectory(tmp_path)
+    (size,) = SETTINGS.inner.inner_step_sizes
+    report = evaluated_run(settings, make_env, run, draw_rewards, beyond=False)
+    finals = []
+    for factor in FINE_TUNING:
+        scaled = settings.changed(inner_step_sizes=(factor * size,))
+        trained = load_checkpoint(run.checkpoint)._replace(settings=scaled)
+        validation = evaluate_run(trained, make_env, num_tasks=3, num_episodes=2, steps=2, seed=VALIDATION_SEED)
+        finals.append(float(validation.returns[:, -1].mean()))
+    assert len(set(finals)) == len(FINE_TUNING)
+    sizes = [FINE_TUNING[int(np.argmax(finals))] * size]
+    assert sizes_of(report) == sizes
+    beyond = evaluated_run(settings, make_env, run, draw_rewards, beyond=True)
+    assert sizes_of(beyond) == sizes
+    assert evaluated_run(settings, make_env, run, draw_rewards, beyond=False) == report
+    monkeypatch.setattr("rlmaml.results.trials.FINE_TUNING", (0.5,))
+    anew = evaluated_run(settings, make_env, run, draw_rewards, beyond=False)
+    assert sizes_of(anew) == [0.5 * size]
+
+
+def test_steps_that_diverge_on_validation_tasks_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = of_method(SETTINGS, "random", 0)
+    (size,) = SETTINGS.inner.inner_step_sizes
+    monkeypatch.setattr("rlmaml.results.trials.FINE_TUNING", (1e38, 0.5))
+    report = evaluated_run(settings, make_env, RunDirectory(tmp_path), draw_rewards, beyond=False)
+    assert sizes_of(report) == [0.5 * size]
+    options: dict[str, Any] = {"num_tasks": 3, "num_episodes": 2, "steps": 2, "seed": VALIDATION_SEED}
+    diverging = load_checkpoint(RunDirectory(tmp_path).checkpoint)._replace(
+        settings=settings.changed(inner_step_sizes=(1e38 * size,))
+    )
+    with pytest.raises(NonFiniteError):
+        evaluate_run(diverging, make_env, **options)
+
+
+def make_environments(settings: Settings) -> MakeEnv:
+    return make_env
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_trials_in_several_processes_are_those_of_one_after_another(tmp_path: Path, processes: int) -> None:
+    settings = SETTINGS.changed(iterations=1, threads=2)
+    places = (IN_RANGE, BEYOND_RANGE)
+    every = [
+        Trial("maml-trpo", seed, of_method(settings, "maml-trpo", seed), RunDirectory(tmp_path / str(seed)))
+        for seed in (0, 1)
+    ]
+    found = {
+        trial.seed: reports
+        for trial, reports in evaluated(every, places, make_environments, draw_rewards, processes=processes)
+    }
+    for seed in (0, 1):
+        alone = RunDirectory(tmp_path / f"alone-{seed}")
+        for place in places:
+            own = evaluated_run(every[seed].settings, make_env, alone, draw_rewards, beyond=place == BEYOND_RANGE)
+            assert found[seed][place]["per_task"] == own["per_task"]
