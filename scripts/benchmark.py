@@ -2,7 +2,8 @@
 
 Run it on an otherwise idle machine. Times are medians over the repeats, in seconds per meta-iteration. For robots, the
 rate of environment steps is set beside that of MuJoCo's batched physics alone, which takes the same steps once more
-directly after each meta-iteration, and, with --against envpool, beside EnvPool's.
+directly after each meta-iteration, and, with --against envpool, beside EnvPool's. With --beside, meta-iterations of
+other methods are timed in turn with those of --algorithm.
 """
 
 import json
@@ -17,7 +18,8 @@ from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, write_atomically
 from rlmaml.settings.inner import InnerLoss
-from rlmaml.settings.whole import configure
+from rlmaml.settings.methods.registry import DEFAULT_METHOD, find_method
+from rlmaml.settings.whole import as_method, configure
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class Options:
     """Task family, a registered environment id."""
     variant: str | None = None
     """Which of the family's definitions to use; by default its first."""
+    algorithm: str = DEFAULT_METHOD
+    """Method whose meta-iterations are timed."""
+    beside: tuple[str, ...] = ()
+    """Other methods, with the same settings wherever they have such; then whole meta-iterations alone are timed."""
     num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 20
     """Tasks per meta-iteration."""
     num_episodes: Annotated[int, tyro.conf.arg(name="episodes")] = 20
@@ -62,9 +68,13 @@ class Options:
     """Replace a file that is already there."""
 
     def __post_init__(self) -> None:
-        """Check the one number that is not part of a run's settings."""
+        """Check what is not part of a run's settings."""
         if self.repeats < 1:
             raise UserError(f"--repeats is {self.repeats}; it must be at least 1.")
+        for name in (self.algorithm, *self.beside):
+            find_method(name)
+        if self.beside and (self.evaluation or self.against):
+            raise UserError("--beside times whole meta-iterations alone; leave --evaluation and --against out.")
 
 
 def main() -> None:
@@ -72,15 +82,29 @@ def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     check_writable(options.json)
     check_new(options.json, overwrite=options.overwrite)
-    own = ("variant", "repeats", "evaluation", "against", "json", "overwrite")
+    own = ("variant", "algorithm", "beside", "repeats", "evaluation", "against", "json", "overwrite")
     chosen = {name: value for name, value in vars(options).items() if name not in own}
-    settings = resolved(configure(**chosen, variant=options.variant or default_variant(options.env_id)))
+    chosen["variant"] = options.variant or default_variant(options.env_id)
+    names = (options.algorithm, *options.beside)
+    every = {name: as_method(resolved(configure(**chosen)), name, "gaussian") for name in names}
+    settings = every[options.algorithm]
     run = settings.run
     assert run.horizon is not None
 
     pool = check_envpool(run.env_id, run.variant) if options.against else None
 
-    from rlmaml.results.benchmark import benchmark, benchmark_evaluation
+    from rlmaml.results.benchmark import benchmark, benchmark_evaluation, in_turn
+
+    if options.beside:
+        figures = in_turn(every, environment_maker, options.repeats)
+        print("seconds per meta-iteration")
+        for name, one in figures.items():
+            print(
+                f"  {name:<12} {one['median']:.3f}  (min {one['min']:.3f}, max {one['max']:.3f})  x {one['ratio']:.2f}"
+            )
+        if options.json:
+            write_atomically(options.json, json.dumps(figures, indent=2).encode())
+        return
 
     make_env = environment_maker(settings)
     replay = physics_replay if make_env(1).has_physics else None

@@ -4,7 +4,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from tqdm import tqdm
@@ -71,6 +71,43 @@ def benchmark(
             rates.append(pool())
     beside = (beside_physics(reports, physics) if physics else {}) | (beside_pool(reports, rates) if rates else {})
     return summarise(reports, settings) | {"peak_memory_mb": peak} | ({"simulators": beside} if beside else {})
+
+
+def in_turn(methods: Mapping[str, Settings], make_env: Callable[[Settings], MakeEnv], repeats: int) -> dict[str, Any]:
+    """Time meta-iterations of several methods, one of each after one of the other: the machine's drift strikes all.
+
+    Args:
+        methods: their settings; the first is what the others are measured by.
+        make_env: makes what makes the environments of some settings.
+        repeats: meta-iterations of each that count, after two that do not.
+
+    Returns:
+        For each method the median, least and largest seconds, and the median of its ratios to the first.
+    """
+    keep_freed_memory()
+    running = {}
+    for name, settings in methods.items():
+        own = settings.changed(iterations=WARM_UP + repeats)
+        check_devices(own.run)
+        env = make_env(own)(own.run.num_tasks * own.run.num_episodes)
+        method = make_method(own, env)
+        running[name] = meta_train(env, method, begin(own, method), own)
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
+    for done in tqdm(range(WARM_UP + repeats), desc="benchmark", unit="iteration"):
+        for name, iterations in running.items():
+            _, report = next(iterations)
+            if done >= WARM_UP:
+                seconds[name].append(report.seconds["iteration"])
+    first = next(iter(seconds.values()))
+    return {
+        name: {
+            "median": statistics.median(own),
+            "min": min(own),
+            "max": max(own),
+            "ratio": _median_ratio(own, first),
+        }
+        for name, own in seconds.items()
+    }
 
 
 def summarise(reports: Sequence[IterationReport], settings: Settings) -> dict[str, Any]:

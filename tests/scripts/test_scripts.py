@@ -202,6 +202,8 @@ def test_benchmark_writes_every_figure(tmp_path: Path, run: Run) -> None:
         ("adapt.py /nowhere --trust-region inf", "(--trust-region) is inf; it is a KL in nats above 0"),
         ("benchmark.py Nowhere-v0", "Known ids: Navigation2D-v0"),
         ("benchmark.py Navigation2D-v0 --repeats 0", "--repeats is 0"),
+        ("benchmark.py Navigation2D-v0 --beside nobody", "--algorithm is 'nobody'"),
+        ("benchmark.py Navigation2D-v0 --beside promp --evaluation", "leave --evaluation"),
         ("train_locomotion.py", "Give the task family first"),
         ("train_locomotion.py --iterations 3", "Give the task family first"),
         ("train_locomotion.py Nowhere-v0", "Known ids: Navigation2D-v0, HalfCheetahVel-v0"),

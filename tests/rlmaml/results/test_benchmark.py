@@ -14,6 +14,7 @@ from rlmaml.results.benchmark import (
     benchmark_evaluation,
     beside_physics,
     beside_pool,
+    in_turn,
     parts,
     replayed,
     summarise,
@@ -80,6 +81,24 @@ def test_a_benchmark_times_the_parts_of_whatever_method_it_is_given(algorithm: s
     assert beside["envpool_steps_per_second"] == 50.0
     slowest = figures["seconds_per_iteration"]["max"]
     assert 0 < sum(figures["parts"][name] for name in own | set(PARTS) - {"environment"}) <= 2 * slowest
+
+
+def test_methods_are_timed_in_turn_and_measured_by_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    def timed(env: Any, method: Any, learned: Any, settings: Any) -> Any:
+        del env, method, learned
+        for iteration in range(settings.run.iterations):
+            order.append(settings.algorithm)
+            factor = 3.0 if settings.algorithm == "reptile" else 2.0
+            yield None, SimpleNamespace(seconds={"iteration": factor * 2.0**iteration})
+
+    monkeypatch.setattr("rlmaml.results.benchmark.meta_train", timed)
+    methods = {name: as_method(SETTINGS, name, "gaussian").changed(threads=1) for name in ("maml-trpo", "reptile")}
+    figures = in_turn(methods, lambda settings: make_env, repeats=3)
+    assert order == ["maml-trpo", "reptile"] * (WARM_UP + 3)
+    assert figures["maml-trpo"] == {"median": 16.0, "min": 8.0, "max": 32.0, "ratio": 1.0}
+    assert figures["reptile"]["ratio"] == 1.5
 
 
 def timed_reports() -> list[IterationReport]:
