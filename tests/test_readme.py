@@ -6,6 +6,7 @@ import pytest
 
 from rlmaml.deploy.adaptable import load
 from rlmaml.sampling.recorded import write_episodes
+from rlmaml.settings.methods.registry import METHODS, find_method
 from rlmaml.storage.checkpoint import save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from tests.rlmaml.deploy.trained import checkpoint, navigation
@@ -45,6 +46,17 @@ def test_the_loop_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None
 def test_every_file_and_option_the_readme_names_exists() -> None:
     for path in re.findall(r"`((?:rlmaml|envs|scripts|tests)/[\w./]*)`|\]\(([\w./]+)\)", README):
         assert (ROOT / "".join(path)).exists(), path
+
+
+def test_the_table_of_methods_has_every_one_with_its_file_and_the_lines_in_it() -> None:
+    rows = re.findall(r"^\| (`.*?) \|.*\| `(rlmaml/algorithms/\w+\.py)` \| (\d+) \|", README, re.MULTILINE)
+    named = {name for names, _, _ in rows for name in re.findall(r"`([\w+-]+)`", names)}
+    assert named == set(METHODS)
+    for names, path, lines in rows:
+        assert {find_method(name).module.replace(".", "/") + ".py" for name in re.findall(r"`([\w+-]+)`", names)} == {
+            path
+        }
+        assert len((ROOT / path).read_text().splitlines()) == int(lines), path
 
 
 def test_every_option_the_readme_names_is_explained_by_a_script(help_texts: dict[str, str]) -> None:
