@@ -19,7 +19,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, write_atomically
 from rlmaml.settings.inner import InnerLoss
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, find_method
-from rlmaml.settings.whole import as_method, configure
+from rlmaml.settings.whole import configure
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,8 @@ class Options:
             raise UserError(f"--repeats is {self.repeats}; it must be at least 1.")
         for name in (self.algorithm, *self.beside):
             find_method(name)
+        if len({self.algorithm, *self.beside}) < 1 + len(self.beside):
+            raise UserError(f"--beside is {' '.join(self.beside)}; give different names, other than --algorithm's.")
         if self.beside and (self.evaluation or self.against):
             raise UserError("--beside times whole meta-iterations alone; leave --evaluation and --against out.")
 
@@ -85,18 +87,18 @@ def main() -> None:
     own = ("variant", "algorithm", "beside", "repeats", "evaluation", "against", "json", "overwrite")
     chosen = {name: value for name, value in vars(options).items() if name not in own}
     chosen["variant"] = options.variant or default_variant(options.env_id)
-    names = (options.algorithm, *options.beside)
-    every = {name: as_method(resolved(configure(**chosen)), name, "gaussian") for name in names}
-    settings = every[options.algorithm]
-    run = settings.run
+    family = resolved(configure(**chosen))
+    run = family.run
     assert run.horizon is not None
 
     pool = check_envpool(run.env_id, run.variant) if options.against else None
 
-    from rlmaml.results.benchmark import benchmark, benchmark_evaluation, in_turn
+    from rlmaml.results.benchmark import benchmark, benchmark_evaluation, in_turn, of_method
 
+    methods = {name: of_method(family, name) for name in (options.algorithm, *options.beside)}
+    settings = methods[options.algorithm]
     if options.beside:
-        figures = in_turn(every, environment_maker, options.repeats)
+        figures = in_turn(methods, environment_maker, options.repeats)
         print("seconds per meta-iteration")
         for name, one in figures.items():
             print(

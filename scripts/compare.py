@@ -75,16 +75,17 @@ class Options:
             find_method(name)
 
     def settings_of(self, method: str) -> Settings:
-        """Of a method in this family, with what is asked for here wherever that is not the method's own."""
+        """Of a method in this family, with what is asked for here."""
+        from rlmaml.results.trials import asked_of
+
         settings = resolved(tuned(self.env_id, self.variant or default_variant(self.env_id), method))
-        asked = {
-            "iterations": self.iterations or settings.run.iterations,
-            "evaluation_tasks": self.tasks,
-            "evaluation_episodes": self.episodes,
-            "evaluation_steps": self.steps,
-        }
-        own = {*find_method(method).stands_for, *find_method(method).defaults}
-        return self.machine.applied(settings).changed(**{name: asked[name] for name in asked if name not in own})
+        return asked_of(
+            self.machine.applied(settings),
+            iterations=self.iterations or settings.run.iterations,
+            evaluation_tasks=self.tasks,
+            evaluation_episodes=self.episodes,
+            evaluation_steps=self.steps,
+        )
 
 
 def main() -> None:

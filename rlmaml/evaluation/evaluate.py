@@ -67,6 +67,7 @@ class Evaluation(NamedTuple):
             "terms": {name: finite_or_none(np.array(shares)) for name, shares in self.terms.items()},
             "unstable_episodes": self.unstable_episodes,
             "per_task": [finite_or_none(row) for row in self.returns.double().numpy()],
+            "per_task_with_failed": [finite_or_none(row) for row in self.returns_with_failed.double().numpy()],
             "tasks": {name: values.tolist() for name, values in self.tasks.items()},
             "config": dict(settings),
         }

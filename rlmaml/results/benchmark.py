@@ -9,12 +9,14 @@ from typing import Any, TypeAlias
 
 from tqdm import tqdm
 
+from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.threads import keep_freed_memory, warn_of_idle_threads
 from rlmaml.core.types import Rollout
 from rlmaml.evaluation.evaluate import evaluate
 from rlmaml.sampling.rollout import TaskEnvironment
-from rlmaml.settings.whole import Settings
+from rlmaml.settings.checks import option
+from rlmaml.settings.whole import Settings, as_method, configure
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.run import MakeEnv, check_devices, run_settings
 from rlmaml.training.train import IterationReport, meta_train
@@ -73,6 +75,22 @@ def benchmark(
     return summarise(reports, settings) | {"peak_memory_mb": peak} | ({"simulators": beside} if beside else {})
 
 
+def of_method(settings: Settings, method: str) -> Settings:
+    """The settings for another method, past its schedules, which make its first meta-iterations others.
+
+    Raises:
+        UserError: the method has another value than these settings have, where that is no default.
+    """
+    own = as_method(settings, method, settings.policy)
+    defaults, now, then = configure().flat(), settings.flat(), own.flat()
+    given = [name for name, value in defaults.items() if name != "algorithm" and now[name] != value]
+    lost = [name for name in given if name not in then or then[name] != now[name]]
+    if lost:
+        changed = ", ".join(f"{option(name)} {now[name]!r}" for name in lost)
+        raise UserError(f"{method} cannot be timed with {changed}: it has none, or one of its own.")
+    return own.changed(**{name: 0 for name in ("first_order_until", "anneal_stage_weights") if own.has(name)})
+
+
 def in_turn(methods: Mapping[str, Settings], make_env: Callable[[Settings], MakeEnv], repeats: int) -> dict[str, Any]:
     """Time meta-iterations of several methods, one of each after one of the other: the machine's drift strikes all.
 
@@ -82,9 +100,12 @@ def in_turn(methods: Mapping[str, Settings], make_env: Callable[[Settings], Make
         repeats: meta-iterations of each that count, after two that do not.
 
     Returns:
-        For each method the median, least and largest seconds, and the median of its ratios to the first.
+        For each of the ``"methods"`` the median, least and largest seconds, and the median of its ratios to the first;
+        and how they were made.
     """
+    run = next(iter(methods.values())).run
     keep_freed_memory()
+    warn_of_idle_threads(threads=run.threads, rollout_threads=run.rollout_threads)
     running = {}
     for name, settings in methods.items():
         own = settings.changed(iterations=WARM_UP + repeats)
@@ -99,7 +120,7 @@ def in_turn(methods: Mapping[str, Settings], make_env: Callable[[Settings], Make
             if done >= WARM_UP:
                 seconds[name].append(report.seconds["iteration"])
     first = next(iter(seconds.values()))
-    return {
+    figures = {
         name: {
             "median": statistics.median(own),
             "min": min(own),
@@ -108,6 +129,7 @@ def in_turn(methods: Mapping[str, Settings], make_env: Callable[[Settings], Make
         }
         for name, own in seconds.items()
     }
+    return {"methods": figures, "repeats": repeats, **run_settings(next(iter(methods.values())))}
 
 
 def summarise(reports: Sequence[IterationReport], settings: Settings) -> dict[str, Any]:

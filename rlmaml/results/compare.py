@@ -21,7 +21,16 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import write_atomically
 from rlmaml.base.intervals import finite_or_none, half_interval
 from rlmaml.evaluation.figures import DrawEpisodes
-from rlmaml.results.trials import BEYOND_RANGE, IN_RANGE, Reports, Trial, evaluated, trial_settings
+from rlmaml.results.trials import (
+    BEYOND_RANGE,
+    IN_RANGE,
+    WITH_FAILED,
+    Reports,
+    Trial,
+    check_trials,
+    evaluated,
+    trial_settings,
+)
 from rlmaml.settings.methods.registry import METHODS, PAPERS, find_method
 from rlmaml.settings.whole import Settings, differences, from_plain
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
@@ -106,11 +115,12 @@ def compare(
         for seed in seeds
         for name, own in methods.items()
     ]
+    check_trials(trials)
     tell(f"{len(trials)} runs, {min(processes, len(trials))} at once, in {directory.path}")
     reports: dict[tuple[str, int], Reports] = {}
     for done, (trial, found) in enumerate(evaluated(trials, places, make_env, draw, processes=processes), start=1):
         reports[trial.method, trial.seed] = found
-        tell(f"{done} of {len(trials)}: {trial.method}, seed {trial.seed}{_sizes(trial, found)}")
+        tell(f"{done} of {len(trials)}: {trial.method}, seed {trial.seed}{_sizes(trial, found)}{_failed(found)}")
     results = {place: {m: gather(reports[m, seed][place] for seed in seeds) for m in methods} for place in places}
     comparison = Comparison(settings.changed(seed=seeds[0]), tuple(seeds), results)
     picture = io.BytesIO()
@@ -125,6 +135,12 @@ def _sizes(trial: Trial, found: Reports) -> str:
     if not trial.settings.inner.inner_steps == 0 < trial.settings.run.evaluation_steps:
         return ""
     return f", fine-tuned with step sizes {found[IN_RANGE]['config']['settings']['inner']['inner_step_sizes']}"
+
+
+def _failed(found: Reports) -> str:
+    """In words, how many simulations failed, where any did."""
+    worst = max(max(report["returns"]["share_unstable"]) for report in found.values())
+    return f", up to {100 * worst:.1f} % of a stage's simulations failed" if worst else ""
 
 
 def read_comparison(directory: ComparisonDirectory) -> Comparison | None:
@@ -192,8 +208,8 @@ def comparison_around(run_dirs: Iterable[Path], settings: Settings) -> Compariso
 
 
 def gather(reports: Iterable[Mapping[str, Any]]) -> MethodReturns:
-    """The returns of several seeds, from their evaluations as JSON."""
-    return MethodReturns(np.array([report["per_task"] for report in reports], np.float64))
+    """The returns of several seeds, from their evaluations as JSON; a failed simulation has the worst return seen."""
+    return MethodReturns(np.array([report[WITH_FAILED] for report in reports], np.float64))
 
 
 def fraction_recovered(results: Mapping[str, MethodReturns], method: str) -> float:

@@ -15,6 +15,8 @@ from rlmaml.storage.run_directory import RunDirectory
 def summarise_seeds(run_dirs: Sequence[Path]) -> str:
     """Markdown rows: each run's mean return after every inner step, and their mean with a 95 % interval over seeds.
 
+    A failed simulation counts as the worst return seen; how many failed is said where any did.
+
     Raises:
         UserError: a directory holds no finished run, or the runs differ in more than the seed.
     """
@@ -25,7 +27,7 @@ def summarise_seeds(run_dirs: Sequence[Path]) -> str:
     compared = [{name: value for name, value in one.flat().items() if name not in free} for one in settings]
     if any(other != compared[0] for other in compared):
         raise UserError("The runs differ in more than their seed; summarise runs of one configuration.")
-    means = np.array([report["returns"]["mean"] for report in reports], np.float64)
+    means = np.array([report["returns"]["mean_with_failed"] for report in reports], np.float64)
     steps = means.shape[1]
     rows = [
         "| seed | " + " | ".join(f"after {k}" for k in range(steps)) + " | training, s |",
@@ -40,6 +42,11 @@ def summarise_seeds(run_dirs: Sequence[Path]) -> str:
     if len(means) > 1:
         half = half_interval(means)
         rows.append("| 95 % interval over seeds | " + " | ".join(f"± {value:.2f}" for value in half) + " | |")
+    failed = max(max(report["returns"]["share_unstable"]) for report in reports)
+    if failed:
+        rows.append(
+            f"\nUp to {100 * failed:.1f} % of a stage's simulations failed; they count as the worst return seen."
+        )
     return "\n".join(rows)
 
 

@@ -2,13 +2,16 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from multiprocessing import get_context
-from typing import Any, NamedTuple, TypeAlias
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from rlmaml.algorithms.registry import make_meta_algorithm
-from rlmaml.base.errors import NonFiniteError
+from rlmaml.base.command import run_command
+from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.evaluation.figures import DrawEpisodes
 from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.whole import Settings, check_resumable, differences, from_plain
@@ -20,6 +23,9 @@ FINE_TUNING = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 """Factors on the configured inner step sizes that are tried for policies that were not meta-trained for these."""
 VALIDATION_SEED = 20_000
 IN_RANGE, BEYOND_RANGE = "in the training range", "beyond the training range"
+
+WITH_FAILED = "per_task_with_failed"
+"""Where a report has what is compared: a failed simulation counts as the worst return seen."""
 
 Reports: TypeAlias = dict[str, dict[str, Any]]
 """Set of tasks -> a run's evaluation on it, as JSON."""
@@ -50,13 +56,39 @@ def trial_settings(settings: Settings, own: Settings, seed: int) -> Settings:
     if "iterations" in find_method(own.algorithm).stands_for:
         return own
     steps = settings.run.iterations * sampled_episodes(settings)
-    return own.changed(iterations=round(steps / sampled_episodes(own)))
+    return own.changed(iterations=max(1, round(steps / sampled_episodes(own))))
 
 
 def sampled_episodes(settings: Settings) -> int:
     """Episodes that a meta-iteration samples, of all tasks and stages."""
     stages = settings.inner.inner_steps + make_meta_algorithm(settings).reads_last_stage
     return settings.run.num_tasks * settings.run.num_episodes * stages
+
+
+def asked_of(settings: Settings, **asked: Any) -> Settings:
+    """A method's settings with what is asked of all methods, but for what is the method's own.
+
+    What a method stands for or begins from is: an oracle is evaluated without steps, a random policy is not trained.
+    """
+    method = find_method(settings.algorithm)
+    own = {**method.stands_for, **method.defaults}
+    return settings.changed(**{name: value for name, value in asked.items() if name not in own})
+
+
+def check_trials(trials: Iterable[Trial]) -> None:
+    """Refuse trials whose runs are there with other settings, before any is trained.
+
+    Raises:
+        UserError: names the method, the seed, and every setting that differs, with both values.
+    """
+    for trial in trials:
+        if not trial.directory.checkpoint.exists():
+            continue
+        if differing := differences(load_checkpoint(trial.directory.checkpoint).settings, trial.settings):
+            raise UserError(
+                f"{trial.directory.path} holds a run of {trial.method}, seed {trial.seed}, with another configuration: "
+                f"{'; '.join(differing)}. Choose another --output, or delete that run."
+            )
 
 
 def evaluated(
@@ -75,29 +107,55 @@ def evaluated(
         make_env: makes what makes the environments of some settings; with several processes it can be pickled.
         draw: draws episodes of one task; likewise.
         processes: trials at once. With several each has a process and one thread, and shows no progress of its own.
+            Where one fails, or the user interrupts, the others keep a checkpoint and end.
 
     Raises:
-        UserError: see :func:`evaluated_run`.
+        UserError: see :func:`evaluated_run`; or a process failed, which has said why.
     """
+    work = partial(evaluated_places, places=places, make_env=make_env, draw=draw)
     if processes == 1:
         for trial in trials:
-            yield trial, evaluated_places(trial, places, make_env, draw)
+            yield trial, work(trial)
         return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        jobs = {pool.submit(evaluated_places, _alone(trial), places, make_env, draw, False): trial for trial in trials}
-        try:
-            for job in as_completed(jobs):
-                yield jobs[job], job.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    for trial in in_processes(trials, partial(work, progress=False), processes):
+        yield trial, work(trial)
 
 
-def _alone(trial: Trial) -> Trial:
-    return trial._replace(settings=trial.settings.changed(threads=1, rollout_threads=1))
+def in_processes(trials: Sequence[Trial], work: Callable[[Trial], object], processes: int) -> Iterator[Trial]:
+    """Every trial as soon as a process of its own, with one thread, has done the work on it.
+
+    Raises:
+        UserError: a process failed.
+    """
+    context, waiting = get_context("spawn"), list(trials)
+    running: dict[int, tuple[SpawnProcess, Trial]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < processes:
+                trial = waiting.pop(0)
+                alone = trial._replace(settings=trial.settings.changed(threads=1, rollout_threads=1))
+                process = context.Process(target=run_command, args=(partial(work, alone),))
+                process.start()
+                running[process.sentinel] = process, trial
+            for sentinel in wait(list(running)):
+                process, trial = running.pop(cast("int", sentinel))
+                process.join()
+                if process.exitcode:
+                    raise UserError(
+                        f"{trial.method}, seed {trial.seed}, ended with exit code {process.exitcode}; its message is "
+                        "above. Where there is none, memory may have run out: fewer --processes need less."
+                    )
+                yield trial
+    finally:
+        for process, _ in running.values():
+            process.terminate()
+        for process, _ in running.values():
+            process.join()
 
 
 def evaluated_places(
     trial: Trial,
+    *,
     places: Sequence[str],
     make_env: Callable[[Settings], MakeEnv],
     draw: DrawEpisodes,
@@ -140,7 +198,7 @@ def evaluated_run(
             stored = stored.changed(inner_step_sizes=settings.inner.inner_step_sizes)
         check_resumable(stored, settings)
         alike = (made.get("fine_tuning"), made.get("trust_region"), made.get("beyond", False)) == (tuning, None, beyond)
-        if alike and not differences(stored, settings, counted=True):
+        if alike and WITH_FAILED in report and not differences(stored, settings, counted=True):
             return report
     if not beyond:
         train(settings, make_env, directory.path, resume=True, draw=draw, progress=progress)

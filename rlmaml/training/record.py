@@ -52,6 +52,8 @@ def scalars(policy: Policy, theta: Params, report: IterationReport) -> dict[str,
 def write_outcome(directory: RunDirectory, settings: Settings, summary: Mapping[str, Sequence[Any]]) -> None:
     """Add a finished run to TensorBoard's table of hyper-parameters, with its returns on held-out tasks.
 
+    A failed simulation counts as the worst return seen.
+
     The settings in which several runs differ, and the returns, are the first columns of the table.
 
     Raises:
@@ -64,7 +66,7 @@ def write_outcome(directory: RunDirectory, settings: Settings, summary: Mapping[
     iterations = settings.run.iterations
     with _quiet_writer(), _on_disk(directory.path), SummaryWriter(str(directory.tensorboard)) as writer:
         _add_summary(writer, hparams_pb(shown, trial_id=""), iterations)
-        for step, mean in enumerate(summary["mean"]):
+        for step, mean in enumerate(summary["mean_with_failed"]):
             if mean is not None:
                 writer.add_scalar(f"held_out_return/after_{step}_steps", mean, iterations)
 

@@ -203,6 +203,7 @@ def test_benchmark_writes_every_figure(tmp_path: Path, run: Run) -> None:
         ("benchmark.py Nowhere-v0", "Known ids: Navigation2D-v0"),
         ("benchmark.py Navigation2D-v0 --repeats 0", "--repeats is 0"),
         ("benchmark.py Navigation2D-v0 --beside nobody", "--algorithm is 'nobody'"),
+        ("benchmark.py Navigation2D-v0 --beside promp promp", "give different names"),
         ("benchmark.py Navigation2D-v0 --beside promp --evaluation", "leave --evaluation"),
         ("train_locomotion.py", "Give the task family first"),
         ("train_locomotion.py --iterations 3", "Give the task family first"),
@@ -452,10 +453,11 @@ def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = configure(num_tasks=2, num_episodes=3, horizon=5, hidden=(8,), inner_steps=2, learn_step_sizes=True)
-    monkeypatch.setattr("rlmaml.results.compare.FINE_TUNING", (1.0, 0.1))
+    monkeypatch.setattr("rlmaml.results.trials.FINE_TUNING", (1.0, 0.1))
     monkeypatch.syspath_prepend(str(SCRIPTS))
     monkeypatch.setitem(import_module("defaults").TUNED, ("Navigation2D-v0", "finn2017"), small)
     compare = ["compare.py", "--iterations", 1, "--seeds", 0, "--tasks", 2, "--episodes", 2, "--output", tmp_path]
+    compare += ["--processes", 1]
     assert run(*compare) == 0
     output = capsys.readouterr().out
     assert "beyond the training range" in output

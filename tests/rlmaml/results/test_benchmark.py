@@ -6,6 +6,7 @@ import torch
 
 from envs import make_tasks_env
 from envs.throughput import replay_seconds
+from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.types import Rollout
 from rlmaml.results.benchmark import (
@@ -15,6 +16,7 @@ from rlmaml.results.benchmark import (
     beside_physics,
     beside_pool,
     in_turn,
+    of_method,
     parts,
     replayed,
     summarise,
@@ -97,8 +99,23 @@ def test_methods_are_timed_in_turn_and_measured_by_the_first(monkeypatch: pytest
     methods = {name: as_method(SETTINGS, name, "gaussian").changed(threads=1) for name in ("maml-trpo", "reptile")}
     figures = in_turn(methods, lambda settings: make_env, repeats=3)
     assert order == ["maml-trpo", "reptile"] * (WARM_UP + 3)
-    assert figures["maml-trpo"] == {"median": 16.0, "min": 8.0, "max": 32.0, "ratio": 1.0}
-    assert figures["reptile"]["ratio"] == 1.5
+    assert figures["methods"]["maml-trpo"] == {"median": 16.0, "min": 8.0, "max": 32.0, "ratio": 1.0}
+    assert figures["methods"]["reptile"]["ratio"] == 1.5
+    assert figures["settings"]["algorithm"] == "maml-trpo"
+
+
+def test_methods_are_timed_past_their_schedules_and_with_what_was_asked_for() -> None:
+    timed = of_method(configure(), "maml++").flat()
+    assert timed["first_order_until"] == timed["anneal_stage_weights"] == 0
+    assert of_method(configure(inner_steps=3), "reptile").inner.inner_steps == 3
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"inner_loss": "dice"}, "promp"),
+        ({"inner_steps": 3}, "pretrained"),
+        ({"first_order": True}, "reptile"),
+    ]
+    for asked, method in refused:
+        with pytest.raises(UserError, match=f"{method} cannot be timed with --{next(iter(asked)).replace('_', '-')}"):
+            of_method(configure(**asked), method)
 
 
 def timed_reports() -> list[IterationReport]:

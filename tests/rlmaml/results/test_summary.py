@@ -12,10 +12,13 @@ from rlmaml.training.run import run_settings
 SETTINGS = configure(inner_steps=2, hidden=(8,))
 
 
-def finished_run(run_dir: Path, seed: int, mean: list[float], settings: Settings = SETTINGS) -> Path:
+def finished_run(
+    run_dir: Path, seed: int, mean: list[float], settings: Settings = SETTINGS, failed: float = 0.0
+) -> Path:
     directory = RunDirectory(run_dir)
     directory.make()
-    write_json(directory.evaluation, {"returns": {"mean": mean}, "config": run_settings(settings.changed(seed=seed))})
+    returns = {"mean": [0.0 for _ in mean], "mean_with_failed": mean, "share_unstable": [failed for _ in mean]}
+    write_json(directory.evaluation, {"returns": returns, "config": run_settings(settings.changed(seed=seed))})
     directory.metrics.write_text('{"seconds/iteration": 1.5}\n{"seconds/iteration": 2.5}\n')
     return run_dir
 
@@ -27,6 +30,13 @@ def test_the_mean_and_its_interval_over_seeds_are_students_t(tmp_path: Path) -> 
     assert rows[5] == ["mean of 3 seeds", "**-11.00**", "**-2.00**", "4"]
     # the standard deviation of 10, 11, 12 is 1, and 95 % of Student's t with 2 degrees of freedom lie within 4.303
     assert rows[6] == ["95 % interval over seeds", f"± {4.3027 / 3**0.5:.2f}", "± 0.00", ""]
+
+
+def test_failed_simulations_count_as_the_worst_return_and_are_told(tmp_path: Path) -> None:
+    table = summarise_seeds([finished_run(tmp_path / "0", 0, [-1.0], failed=0.125)])
+    assert "-1.00" in table
+    assert table.endswith("Up to 12.5 % of a stage's simulations failed; they count as the worst return seen.")
+    assert "failed" not in summarise_seeds([finished_run(tmp_path / "1", 0, [-1.0])])
 
 
 def test_a_single_seed_has_no_interval(tmp_path: Path) -> None:

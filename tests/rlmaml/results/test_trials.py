@@ -13,6 +13,8 @@ from rlmaml.results.trials import (
     IN_RANGE,
     VALIDATION_SEED,
     Trial,
+    asked_of,
+    check_trials,
     evaluated,
     evaluated_run,
     sampled_episodes,
@@ -129,6 +131,27 @@ def test_steps_that_diverge_on_validation_tasks_are_not_taken(tmp_path: Path, mo
         evaluate_run(diverging, make_env, **options)
 
 
+def test_what_is_the_method_s_own_is_not_asked_of_it() -> None:
+    asked = {"iterations": 3, "evaluation_steps": 5, "evaluation_tasks": 6}
+    for method, own in (("random", {"iterations": 0}), ("oracle", {"evaluation_steps": 0}), ("cavia", {})):
+        flat = asked_of(as_method(SETTINGS, method, SETTINGS.policy), **asked).flat()
+        assert {name: flat[name] for name in asked} == asked | own
+
+
+def test_a_method_of_more_episodes_than_the_family_s_is_trained_at_least_once() -> None:
+    once = SETTINGS.changed(iterations=1)
+    assert trial_settings(once, once.changed(num_tasks=100), 7).run.iterations == 1
+
+
+def test_runs_of_other_settings_are_refused_before_any_is_trained(tmp_path: Path) -> None:
+    trial = Trial("maml-trpo", 7, SETTINGS.changed(iterations=1, seed=7), RunDirectory(tmp_path))
+    check_trials([trial])
+    evaluated_run(trial.settings, make_env, trial.directory, draw_rewards, beyond=False)
+    check_trials([trial])
+    with pytest.raises(UserError, match=r"maml-trpo, seed 7.*--max-kl was .* and is now 0\.5.*--output"):
+        check_trials([trial._replace(settings=trial.settings.changed(max_kl=0.5))])
+
+
 def make_environments(settings: Settings) -> MakeEnv:
     return make_env
 
@@ -150,3 +173,24 @@ def test_trials_in_several_processes_are_those_of_one_after_another(tmp_path: Pa
         for place in places:
             own = evaluated_run(every[seed].settings, make_env, alone, draw_rewards, beyond=place == BEYOND_RANGE)
             assert found[seed][place]["per_task"] == own["per_task"]
+
+
+def fails_with_seed_0(settings: Settings) -> MakeEnv:
+    if settings.run.seed == 0:
+        raise UserError("No such environment.")
+    return make_env
+
+
+def test_where_one_process_fails_the_others_end_and_no_other_begins(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = SETTINGS.changed(iterations=100_000, checkpoint_interval=1)
+    every = [
+        Trial("maml-trpo", seed, settings.changed(seed=seed), RunDirectory(tmp_path / str(seed))) for seed in (1, 0, 2)
+    ]
+    with pytest.raises(UserError, match="maml-trpo, seed 0, ended with exit code 2; its message is above"):
+        list(evaluated(every, [IN_RANGE], fails_with_seed_0, draw_rewards, processes=2))
+    assert "error: No such environment." in capfd.readouterr().err
+    assert not every[0].directory.evaluation.exists()
+    assert not every[1].directory.path.exists()
+    assert not every[2].directory.path.exists()

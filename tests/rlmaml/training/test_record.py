@@ -122,7 +122,7 @@ def test_the_bar_shows_returns_divergence_and_the_share_that_failed(
 
 def test_a_finished_run_is_in_the_table_of_hyper_parameters_with_its_returns(tmp_path: Path) -> None:
     settings = configure(hidden=(8, 9), max_kl=0.25, iterations=7)
-    write_outcome(RunDirectory(tmp_path), settings, {"mean": [-4.0, -2.0, None]})
+    write_outcome(RunDirectory(tmp_path), settings, {"mean_with_failed": [-4.0, -2.0, None]})
     assert list(tmp_path.iterdir()) == [RunDirectory(tmp_path).tensorboard]
     shown = events(tmp_path)
     assert shown.Scalars("held_out_return/after_1_steps")[0].value == -2.0
@@ -141,7 +141,7 @@ def test_a_finished_run_is_in_the_table_of_hyper_parameters_with_its_returns(tmp
 def test_the_first_groups_of_tensorboard_are_returns(tmp_path: Path) -> None:
     with Recorder(RunDirectory(tmp_path), 0, 1, PLAIN) as recorder:
         recorder.write(POLICY, THETA, report())
-    write_outcome(RunDirectory(tmp_path), REPORTED, {"mean": [-4.0, -2.0]})
+    write_outcome(RunDirectory(tmp_path), REPORTED, {"mean_with_failed": [-4.0, -2.0]})
     tags = events(tmp_path).Tags()["scalars"]
     groups = sorted({name.partition("/")[0] for name in tags})
     assert groups[:3] == ["held_out_return", "return", "return_terms"]
