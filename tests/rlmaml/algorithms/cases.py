@@ -52,11 +52,11 @@ CASES: dict[str, Case] = {
     "maml-trpo, noise and entropy": trust_region(
         large=False, inner_steps=2, learn_step_sizes=True, parameter_noise=0.05, entropy_bonus=0.1
     ),
-    "meta-sgd": trust_region("meta-sgd", large=False, inner_steps=2),
+    "meta-sgd": trust_region("meta-sgd", inner_steps=2),
     "maml++": trust_region("maml++", large=False, inner_steps=2, first_order_until=0),
     "anil": trust_region("anil", large=False, inner_steps=2),
     "anil, with the deviation": trust_region("anil", large=False, adapt_std=True, learn_step_sizes=True),
-    "cavia": trust_region("cavia", large=False, inner_steps=2, context=3),
+    "cavia": trust_region("cavia", inner_steps=2, context=3),
     "cavia, held near theta": trust_region("cavia", large=False, inner_steps=3, context=3, inner_l2=0.3, inner_kl=0.7),
     "pretrained": trust_region("pretrained", large=False),
     "e-maml": trust_region("e-maml", inner_steps=2, stage_weights=(0.0, 1.0, 2.0), backtrack_tries=30),
