@@ -32,16 +32,16 @@ def test_a_task_whose_simulations_all_fail_leaves_the_update_of_two_processes_as
 
 def test_the_process_that_leads_evaluates_and_it_alone_writes(ranks: Ranks) -> None:
     # the other one may not write to any file, or its trainings would end with an error
-    assert ranks.said[0][:5] == ["evaluation"] * 5
-    assert ranks.said[1][:5] == ["no evaluation"] * 5
+    assert ranks.said[0][:6] == ["evaluation"] * 6
+    assert ranks.said[1][:6] == ["no evaluation"] * 6
 
 
 def test_where_the_run_cannot_be_opened_both_end(ranks: Ranks) -> None:
-    assert "already holds a run" in ranks.said[0][5]
-    assert ranks.said[1][5].startswith("RankError: The process that leads this run could not open it")
+    assert "already holds a run" in ranks.said[0][6]
+    assert ranks.said[1][6].startswith("RankError: The process that leads this run could not open it")
 
 
-@pytest.mark.parametrize(("line", "failed"), [(6, 1), (7, 0)])
+@pytest.mark.parametrize(("line", "failed"), [(7, 1), (8, 0)])
 def test_where_one_process_fails_both_end_and_the_last_checkpoint_is_intact(
     ranks: Ranks, line: int, failed: int
 ) -> None:
@@ -55,7 +55,7 @@ def test_where_one_process_fails_both_end_and_the_last_checkpoint_is_intact(
 
 
 def test_more_processes_than_tasks_are_refused(ranks: Ranks) -> None:
-    for last in (ranks.said[0][8], ranks.said[1][8]):
+    for last in (ranks.said[0][9], ranks.said[1][9]):
         assert last.startswith("UserError: There are 2 processes, but 1 tasks (--tasks)")
     assert not (ranks.runs / "too few tasks").exists()
-    assert len(ranks.said[0]) == len(ranks.said[1]) == 9
+    assert len(ranks.said[0]) == len(ranks.said[1]) == 10

@@ -51,7 +51,7 @@ def make_robot(num_envs: int) -> Any:
 
 RUNS: dict[str, tuple[Settings, MakeEnv]] = {
     "maml-trpo": (SETTINGS, make_env),
-    "a robot": (SETTINGS.changed(env_id="HalfCheetahVel-v0", iterations=2), make_robot),
+    "a robot": (SETTINGS.changed(env_id="HalfCheetahVel-v0"), make_robot),
     "a robot, with Adam": (
         as_method(SETTINGS, "reptile", "gaussian").changed(outer_step="adam", env_id="HalfCheetahVel-v0"),
         make_robot,
