@@ -110,6 +110,7 @@ METHODS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
         "cavia": {"max_kl": 0.04, "cosine_iterations": 100},
         "anil": {"max_kl": 0.04, "cosine_iterations": 100},
         "maml++": {"max_kl": 0.04, "first_order_until": 0},
+        "promp": {"outer_step_size": 3e-3, "cosine_iterations": 100},
     },
 }
 """(Environment id, variant) -> method -> what it has other than ``maml-trpo`` there, as RESULTS.md reports on.

@@ -14,8 +14,8 @@ class ClippedSettings(ObjectiveSettings):
 
     outer_step_size: float = 1e-3
     """Step size of Adam."""
-    epochs: int = 5
-    """Steps of Adam per meta-update, all on the same episodes."""
+    epochs: int = 3
+    """Steps of Adam per meta-update, all on the same episodes; arXiv 1810.06784 takes 5."""
     clip: float = 0.3
     """How far from 1 an action's probability ratio still counts."""
     kl_penalty: float = 5e-4
