@@ -97,7 +97,7 @@ TUNED: dict[tuple[str, str], Settings] = {
     ("HalfCheetahDir-v0", "rothfuss2019"): SHORT.changed(iterations=150),
     ("HalfCheetahVel-v0", "finn2017"): SPEED.changed(iterations=200),
     ("HalfCheetahVel-v0", "rothfuss2019"): SHORT.changed(advantage_scale=3.0),
-    ("HalfCheetahVel-v0", "raghu2020"): SHORT.changed(advantage_scale=3.0, iterations=40),
+    ("HalfCheetahVel-v0", "raghu2020"): SHORT.changed(advantage_scale=3.0, iterations=20),
     ("HalfCheetahChanged-v0", "damaged"): SHORT,
     ("HalfCheetahChanged-v0", "intact"): NOT_ADAPTING,
 }
