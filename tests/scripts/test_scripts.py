@@ -70,7 +70,8 @@ def test_train_evaluate_and_summarise_work_together(
     evaluate = ["evaluate.py", tmp_path / "0", "--tasks", 3, "--episodes", 4, "--steps", 2, "--seed", 5]
     assert run(*evaluate, "--json", tmp_path / "e.json") == 0
     report = json.loads((tmp_path / "e.json").read_text())
-    assert set(report) == {"returns", "terms", "unstable_episodes", "per_task", "tasks", "config"}
+    parts = {"returns", "terms", "unstable_episodes", "per_task", "per_task_with_failed", "tasks", "config"}
+    assert set(report) == parts
     assert report["returns"]["share_unstable"] == [0.0, 0.0, 0.0]
     assert report["returns"]["mean_with_failed"] == report["returns"]["mean"]
     assert len(report["returns"]["mean"]) == len(report["returns"]["std"]) == len(report["returns"]["ci95"]) == 3
