@@ -100,10 +100,9 @@ def main() -> None:
     if options.beside:
         figures = in_turn(methods, environment_maker, options.repeats)
         print("seconds per meta-iteration")
-        for name, one in figures.items():
-            print(
-                f"  {name:<12} {one['median']:.3f}  (min {one['min']:.3f}, max {one['max']:.3f})  x {one['ratio']:.2f}"
-            )
+        for name, one in figures["methods"].items():
+            between = f"min {one['min']:.3f}, max {one['max']:.3f}"
+            print(f"  {name:<12} {one['median']:.3f}  ({between})  x {one['ratio']:.2f}")
         if options.json:
             write_atomically(options.json, json.dumps(figures, indent=2).encode())
         return

@@ -183,6 +183,16 @@ def test_benchmark_writes_every_figure(tmp_path: Path, run: Run) -> None:
     assert json.loads((tmp_path / "b.json").read_text()) == figures
 
 
+def test_methods_are_timed_beside_each_other(tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--tasks", 2, "--episodes", 3, "--horizon", 5, "--hidden", 8, "--repeats", 2, "--threads", 1]
+    beside = ["--beside", "reptile", "--json", tmp_path / "b.json"]
+    assert run("benchmark.py", "Navigation2D-v0", *sizes, *beside) == 0
+    figures = json.loads((tmp_path / "b.json").read_text())
+    assert list(figures["methods"]) == ["maml-trpo", "reptile"]
+    assert figures["versions"]["torch"]
+    assert re.search(r"reptile +\d\.\d+ +\(min .*\)  x \d\.\d\d", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
