@@ -7,6 +7,7 @@ from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from rlmaml.algorithms.registry import make_meta_algorithm
@@ -117,7 +118,15 @@ def evaluated(
         for trial in trials:
             yield trial, work(trial)
         return
-    for trial in in_processes(trials, partial(work, progress=False), processes):
+    missing = [
+        trial
+        for trial in trials
+        if not all(stored_report(trial.settings, trial.directory, beyond=place == BEYOND_RANGE) for place in places)
+    ]
+    for trial in trials:
+        if trial not in missing:
+            yield trial, work(trial)
+    for trial in in_processes(missing, partial(work, progress=False), processes):
         yield trial, work(trial)
 
 
@@ -171,6 +180,35 @@ def evaluated_places(
     }
 
 
+def fine_tuning(settings: Settings) -> list[float] | None:
+    """Factors on the step sizes that are tried; None for a policy that was meta-trained for them, or takes no step."""
+    return list(FINE_TUNING) if settings.inner.inner_steps == 0 < settings.run.evaluation_steps else None
+
+
+def report_file(settings: Settings, directory: RunDirectory, *, beyond: bool) -> Path:
+    """Where a run's evaluation is."""
+    return directory.beyond if beyond else directory.fine_tuned if fine_tuning(settings) else directory.evaluation
+
+
+def stored_report(settings: Settings, directory: RunDirectory, *, beyond: bool) -> dict[str, Any] | None:
+    """The evaluation in a run's directory, or None where there is none of these settings.
+
+    Raises:
+        UserError: the directory holds a run of other settings.
+    """
+    path, tuning = report_file(settings, directory, beyond=beyond), fine_tuning(settings)
+    if not path.exists():
+        return None
+    report: dict[str, Any] = json.loads(path.read_text())
+    made = report["config"]
+    stored = from_plain(made["settings"])
+    if tuning:
+        stored = stored.changed(inner_step_sizes=settings.inner.inner_step_sizes)
+    check_resumable(stored, settings)
+    alike = (made.get("fine_tuning"), made.get("trust_region"), made.get("beyond", False)) == (tuning, None, beyond)
+    return report if alike and WITH_FAILED in report and not differences(stored, settings, counted=True) else None
+
+
 def evaluated_run(
     settings: Settings,
     make_env: MakeEnv,
@@ -187,27 +225,17 @@ def evaluated_run(
     Raises:
         UserError: the directory holds a run of other settings, or see :func:`rlmaml.training.run.train`.
     """
-    tuned = settings.inner.inner_steps == 0 < settings.run.evaluation_steps
-    tuning = list(FINE_TUNING) if tuned else None
-    path = directory.beyond if beyond else directory.fine_tuned if tuned else directory.evaluation
-    if path.exists():
-        report: dict[str, Any] = json.loads(path.read_text())
-        made = report["config"]
-        stored = from_plain(made["settings"])
-        if tuned:
-            stored = stored.changed(inner_step_sizes=settings.inner.inner_step_sizes)
-        check_resumable(stored, settings)
-        alike = (made.get("fine_tuning"), made.get("trust_region"), made.get("beyond", False)) == (tuning, None, beyond)
-        if alike and WITH_FAILED in report and not differences(stored, settings, counted=True):
-            return report
+    if report := stored_report(settings, directory, beyond=beyond):
+        return report
+    tuning, path = fine_tuning(settings), report_file(settings, directory, beyond=beyond)
     if not beyond:
         train(settings, make_env, directory.path, resume=True, draw=draw, progress=progress)
-    if beyond or tuned:
+    if beyond or tuning:
         trained = load_checkpoint(directory.checkpoint)._replace(settings=settings)
-        if tuned and beyond:
+        if tuning and beyond:
             chosen = from_plain(json.loads(directory.fine_tuned.read_text())["config"]["settings"])
             trained = trained._replace(settings=settings.changed(inner_step_sizes=chosen.inner.inner_step_sizes))
-        elif tuned:
+        elif tuning:
             trained = fine_tuned(trained, make_env)
         evaluation = configured_evaluation(trained, make_env, EVALUATION_SEED, beyond=beyond)
         write_json(

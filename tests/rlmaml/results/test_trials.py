@@ -156,6 +156,10 @@ def make_environments(settings: Settings) -> MakeEnv:
     return make_env
 
 
+def forbids(settings: Settings) -> MakeEnv:
+    return forbidden
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_trials_in_several_processes_are_those_of_one_after_another(tmp_path: Path, processes: int) -> None:
     settings = SETTINGS.changed(iterations=1, threads=2)
@@ -173,6 +177,8 @@ def test_trials_in_several_processes_are_those_of_one_after_another(tmp_path: Pa
         for place in places:
             own = evaluated_run(every[seed].settings, make_env, alone, draw_rewards, beyond=place == BEYOND_RANGE)
             assert found[seed][place]["per_task"] == own["per_task"]
+    again = {trial.seed: reports for trial, reports in evaluated(every, places, forbids, draw_rewards, processes=2)}
+    assert again == found  # nothing is missing, so no process begins
 
 
 def fails_with_seed_0(settings: Settings) -> MakeEnv:
