@@ -9,7 +9,7 @@ other methods are timed in turn with those of --algorithm.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from common import check_envpool, default_variant, environment_maker, envpool_measure, physics_replay, resolved
@@ -19,7 +19,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, write_atomically
 from rlmaml.settings.inner import InnerLoss
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, find_method
-from rlmaml.settings.whole import configure
+from rlmaml.settings.whole import Settings, configure
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,9 @@ def main() -> None:
     chosen["variant"] = options.variant or default_variant(options.env_id)
     family = resolved(configure(**chosen))
     run = family.run
-    assert run.horizon is not None
-
     pool = check_envpool(run.env_id, run.variant) if options.against else None
 
-    from rlmaml.results.benchmark import benchmark, benchmark_evaluation, in_turn, of_method
+    from rlmaml.results.benchmark import in_turn, of_method
 
     methods = {name: of_method(family, name) for name in (options.algorithm, *options.beside)}
     settings = methods[options.algorithm]
@@ -103,10 +101,18 @@ def main() -> None:
         for name, one in figures["methods"].items():
             between = f"min {one['min']:.3f}, max {one['max']:.3f}"
             print(f"  {name:<12} {one['median']:.3f}  ({between})  x {one['ratio']:.2f}")
-        if options.json:
-            write_atomically(options.json, json.dumps(figures, indent=2).encode())
-        return
+    else:
+        figures = measured_alone(options, settings, pool)
+    if options.json:
+        write_atomically(options.json, json.dumps(figures, indent=2).encode())
 
+
+def measured_alone(options: Options, settings: Settings, pool: str | None) -> dict[str, Any]:
+    """Time and print one method, part by part."""
+    from rlmaml.results.benchmark import benchmark, benchmark_evaluation
+
+    run = settings.run
+    assert run.horizon is not None
     make_env = environment_maker(settings)
     replay = physics_replay if make_env(1).has_physics else None
     measure = envpool_measure(settings, pool, run.horizon) if pool else None
@@ -121,8 +127,7 @@ def main() -> None:
     print(f"peak memory                  {figures['peak_memory_mb']:.0f} MiB")
     for name, value in (figures.get("simulators", {}) | figures.get("evaluation", {})).items():
         print(f"{name.replace('_', ' '):<28} {value:,.{0 if value > 100 else 2}f}")
-    if options.json:
-        write_atomically(options.json, json.dumps(figures, indent=2).encode())
+    return figures
 
 
 if __name__ == "__main__":

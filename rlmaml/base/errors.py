@@ -9,9 +9,4 @@ class NonFiniteError(UserError):
     """A quantity of the computation became NaN or infinite."""
 
     def __init__(self, what: str, cause: str) -> None:
-        super().__init__(what, cause)
-
-    def __str__(self) -> str:
-        """The message; what it is made of stays apart, so that it comes whole from another process."""
-        what, cause = self.args
-        return f"{what} became NaN or infinite: {cause}."
+        super().__init__(f"{what} became NaN or infinite: {cause}.")

@@ -4,7 +4,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from tqdm import tqdm
@@ -19,7 +19,7 @@ from rlmaml.settings.checks import option
 from rlmaml.settings.whole import Settings, as_method, configure
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.run import MakeEnv, check_devices, run_settings
-from rlmaml.training.train import IterationReport, meta_train
+from rlmaml.training.train import IterationReport, Learned, meta_train
 
 WARM_UP = 2
 
@@ -49,15 +49,9 @@ def benchmark(
             :func:`beside_physics`.
         pool: another simulator, measured after each of them; see :func:`beside_pool`.
     """
-    settings = settings.changed(iterations=WARM_UP + repeats)
-    run = settings.run
-    check_devices(run)
-    keep_freed_memory()
-    warn_of_idle_threads(threads=run.threads, rollout_threads=run.rollout_threads)
-    env = make_env(run.num_tasks * run.num_episodes)
-    method = make_method(settings, env)
-    iterations = meta_train(env, method, begin(settings, method), settings)
-    steps = tqdm(iterations, total=run.iterations, desc="benchmark", unit="iteration")
+    settings, run = settings.changed(iterations=WARM_UP + repeats), settings.run
+    env, iterations = fresh_run(settings, make_env)
+    steps = tqdm(iterations, total=WARM_UP + repeats, desc="benchmark", unit="iteration")
     reports: list[IterationReport] = []
     physics, rates = [], []
     peak = 0.0
@@ -73,6 +67,17 @@ def benchmark(
             rates.append(pool())
     beside = (beside_physics(reports, physics) if physics else {}) | (beside_pool(reports, rates) if rates else {})
     return summarise(reports, settings) | {"peak_memory_mb": peak} | ({"simulators": beside} if beside else {})
+
+
+def fresh_run(settings: Settings, make_env: MakeEnv) -> tuple[Any, Iterator[tuple[Learned, IterationReport]]]:
+    """An environment, and the meta-iterations of a run in it, taken one by one."""
+    run = settings.run
+    check_devices(run)
+    keep_freed_memory()
+    warn_of_idle_threads(threads=run.threads, rollout_threads=run.rollout_threads)
+    env = make_env(run.num_tasks * run.num_episodes)
+    method = make_method(settings, env)
+    return env, meta_train(env, method, begin(settings, method), settings)
 
 
 def of_method(settings: Settings, method: str) -> Settings:
@@ -103,16 +108,10 @@ def in_turn(methods: Mapping[str, Settings], make_env: Callable[[Settings], Make
         For each of the ``"methods"`` the median, least and largest seconds, and the median of its ratios to the first;
         and how they were made.
     """
-    run = next(iter(methods.values())).run
-    keep_freed_memory()
-    warn_of_idle_threads(threads=run.threads, rollout_threads=run.rollout_threads)
     running = {}
     for name, settings in methods.items():
         own = settings.changed(iterations=WARM_UP + repeats)
-        check_devices(own.run)
-        env = make_env(own)(own.run.num_tasks * own.run.num_episodes)
-        method = make_method(own, env)
-        running[name] = meta_train(env, method, begin(own, method), own)
+        _, running[name] = fresh_run(own, make_env(own))
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for done in tqdm(range(WARM_UP + repeats), desc="benchmark", unit="iteration"):
         for name, iterations in running.items():
@@ -120,16 +119,13 @@ def in_turn(methods: Mapping[str, Settings], make_env: Callable[[Settings], Make
             if done >= WARM_UP:
                 seconds[name].append(report.seconds["iteration"])
     first = next(iter(seconds.values()))
-    figures = {
-        name: {
-            "median": statistics.median(own),
-            "min": min(own),
-            "max": max(own),
-            "ratio": _median_ratio(own, first),
-        }
-        for name, own in seconds.items()
-    }
+    figures = {name: spread(own) | {"ratio": _median_ratio(own, first)} for name, own in seconds.items()}
     return {"methods": figures, "repeats": repeats, **run_settings(next(iter(methods.values())))}
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, least and largest."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def summarise(reports: Sequence[IterationReport], settings: Settings) -> dict[str, Any]:
@@ -137,11 +133,7 @@ def summarise(reports: Sequence[IterationReport], settings: Settings) -> dict[st
     totals = [report.seconds["iteration"] for report in reports]
     steps = [_valid_steps(report.rollouts) for report in reports]
     return {
-        "seconds_per_iteration": {
-            "median": statistics.median(totals),
-            "min": min(totals),
-            "max": max(totals),
-        },
+        "seconds_per_iteration": spread(totals),
         "parts": {part: statistics.median(report.seconds[part] for report in reports) for part in parts(reports)},
         "env_steps": statistics.median(steps),
         "env_steps_per_second": statistics.median(

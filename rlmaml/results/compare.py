@@ -21,6 +21,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import write_atomically
 from rlmaml.base.intervals import finite_or_none, half_interval
 from rlmaml.evaluation.figures import DrawEpisodes
+from rlmaml.results.summary import failed_in_words
 from rlmaml.results.trials import (
     BEYOND_RANGE,
     IN_RANGE,
@@ -29,6 +30,7 @@ from rlmaml.results.trials import (
     Trial,
     check_trials,
     evaluated,
+    fine_tuning,
     trial_settings,
 )
 from rlmaml.settings.methods.registry import METHODS, PAPERS, find_method
@@ -111,7 +113,7 @@ def compare(
         check_same(read_comparison(directory), settings, seeds, tuple(methods))
     places = [IN_RANGE, BEYOND_RANGE] if beyond else [IN_RANGE]
     trials = [
-        Trial(name, seed, trial_settings(settings, own, seed), directory.run(name, seed))
+        Trial(trial_settings(settings, own, seed), directory.run(name, seed))
         for seed in seeds
         for name, own in methods.items()
     ]
@@ -120,7 +122,7 @@ def compare(
     reports: dict[tuple[str, int], Reports] = {}
     for done, (trial, found) in enumerate(evaluated(trials, places, make_env, draw, processes=processes), start=1):
         reports[trial.method, trial.seed] = found
-        tell(f"{done} of {len(trials)}: {trial.method}, seed {trial.seed}{_sizes(trial, found)}{_failed(found)}")
+        tell(f"{done} of {len(trials)}: {in_words(trial, found)}")
     results = {place: {m: gather(reports[m, seed][place] for seed in seeds) for m in methods} for place in places}
     comparison = Comparison(settings.changed(seed=seeds[0]), tuple(seeds), results)
     picture = io.BytesIO()
@@ -130,17 +132,15 @@ def compare(
     return comparison
 
 
-def _sizes(trial: Trial, found: Reports) -> str:
-    """In words, with which step sizes a policy was fine-tuned."""
-    if not trial.settings.inner.inner_steps == 0 < trial.settings.run.evaluation_steps:
-        return ""
-    return f", fine-tuned with step sizes {found[IN_RANGE]['config']['settings']['inner']['inner_step_sizes']}"
-
-
-def _failed(found: Reports) -> str:
-    """In words, how many simulations failed, where any did."""
-    worst = max(max(report["returns"]["share_unstable"]) for report in found.values())
-    return f", up to {100 * worst:.1f} % of a stage's simulations failed" if worst else ""
+def in_words(trial: Trial, found: Reports) -> str:
+    """A finished trial: what it is, with which step sizes it was fine-tuned, and how many simulations failed."""
+    parts = [f"{trial.method}, seed {trial.seed}"]
+    if fine_tuning(trial.settings):
+        sizes = found[IN_RANGE]["config"]["settings"]["inner"]["inner_step_sizes"]
+        parts.append(f"fine-tuned with step sizes {sizes}")
+    if failed := failed_in_words(found.values()):
+        parts.append(failed)
+    return ", ".join(parts)
 
 
 def read_comparison(directory: ComparisonDirectory) -> Comparison | None:

@@ -1,8 +1,9 @@
 """The same experiment under several seeds, in one row."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,12 +43,15 @@ def summarise_seeds(run_dirs: Sequence[Path]) -> str:
     if len(means) > 1:
         half = half_interval(means)
         rows.append("| 95 % interval over seeds | " + " | ".join(f"± {value:.2f}" for value in half) + " | |")
-    failed = max(max(report["returns"]["share_unstable"]) for report in reports)
-    if failed:
-        rows.append(
-            f"\nUp to {100 * failed:.1f} % of a stage's simulations failed; they count as the worst return seen."
-        )
+    if failed := failed_in_words(reports):
+        rows.append(f"\n{failed.capitalize()}; they count as the worst return seen.")
     return "\n".join(rows)
+
+
+def failed_in_words(reports: Iterable[Mapping[str, Any]]) -> str:
+    """How many simulations failed in some evaluations, given as JSON; empty where none did."""
+    worst = max(max(report["returns"]["share_unstable"]) for report in reports)
+    return f"up to {100 * worst:.1f} % of a stage's simulations failed" if worst else ""
 
 
 def training_seconds(directory: RunDirectory) -> float:

@@ -35,10 +35,18 @@ Reports: TypeAlias = dict[str, dict[str, Any]]
 class Trial(NamedTuple):
     """One method with one seed, in a directory of its own."""
 
-    method: str
-    seed: int
     settings: Settings
     directory: RunDirectory
+
+    @property
+    def method(self) -> str:
+        """Its name."""
+        return self.settings.algorithm
+
+    @property
+    def seed(self) -> int:
+        """Of its training."""
+        return self.settings.run.seed
 
 
 def trial_settings(settings: Settings, own: Settings, seed: int) -> Settings:
@@ -118,14 +126,16 @@ def evaluated(
         for trial in trials:
             yield trial, work(trial)
         return
-    missing = [
-        trial
-        for trial in trials
-        if not all(stored_report(trial.settings, trial.directory, beyond=place == BEYOND_RANGE) for place in places)
-    ]
+    missing = []
     for trial in trials:
-        if trial not in missing:
-            yield trial, work(trial)
+        found = {
+            place: stored_report(trial.settings, trial.directory, beyond=place == BEYOND_RANGE) for place in places
+        }
+        reports = {place: report for place, report in found.items() if report}
+        if len(reports) == len(places):
+            yield trial, reports
+        else:
+            missing.append(trial)
     for trial in in_processes(missing, partial(work, progress=False), processes):
         yield trial, work(trial)
 

@@ -144,7 +144,7 @@ def test_a_method_of_more_episodes_than_the_family_s_is_trained_at_least_once() 
 
 
 def test_runs_of_other_settings_are_refused_before_any_is_trained(tmp_path: Path) -> None:
-    trial = Trial("maml-trpo", 7, SETTINGS.changed(iterations=1, seed=7), RunDirectory(tmp_path))
+    trial = Trial(SETTINGS.changed(iterations=1, seed=7), RunDirectory(tmp_path))
     check_trials([trial])
     evaluated_run(trial.settings, make_env, trial.directory, draw_rewards, beyond=False)
     check_trials([trial])
@@ -164,10 +164,7 @@ def forbids(settings: Settings) -> MakeEnv:
 def test_trials_in_several_processes_are_those_of_one_after_another(tmp_path: Path, processes: int) -> None:
     settings = SETTINGS.changed(iterations=1, threads=2)
     places = (IN_RANGE, BEYOND_RANGE)
-    every = [
-        Trial("maml-trpo", seed, of_method(settings, "maml-trpo", seed), RunDirectory(tmp_path / str(seed)))
-        for seed in (0, 1)
-    ]
+    every = [Trial(of_method(settings, "maml-trpo", seed), RunDirectory(tmp_path / str(seed))) for seed in (0, 1)]
     found = {
         trial.seed: reports
         for trial, reports in evaluated(every, places, make_environments, draw_rewards, processes=processes)
@@ -191,9 +188,7 @@ def test_where_one_process_fails_the_others_end_and_no_other_begins(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     settings = SETTINGS.changed(iterations=100_000, checkpoint_interval=1)
-    every = [
-        Trial("maml-trpo", seed, settings.changed(seed=seed), RunDirectory(tmp_path / str(seed))) for seed in (1, 0, 2)
-    ]
+    every = [Trial(settings.changed(seed=seed), RunDirectory(tmp_path / str(seed))) for seed in (1, 0, 2)]
     with pytest.raises(UserError, match="maml-trpo, seed 0, ended with exit code 2; its message is above"):
         list(evaluated(every, [IN_RANGE], fails_with_seed_0, draw_rewards, processes=2))
     assert "error: No such environment." in capfd.readouterr().err
