@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rlmaml.settings.methods.registry import DEFAULT_METHOD
+from rlmaml.settings.methods.registry import DEFAULT_METHOD, find_method
 from rlmaml.settings.whole import Settings, as_method, configure
 
 NAVIGATION = configure(
@@ -116,6 +116,10 @@ METHODS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     ("HalfCheetahVel-v0", "rothfuss2019"): {
         "promp": {"outer_step_size": 3e-3},
         "maml-ppo": {"outer_step_size": 3e-3},
+        "rl2": {"reward_scale": 2.0, "iterations": 300},
+    },
+    ("HalfCheetahDir-v0", "rothfuss2019"): {
+        "rl2": {"reward_scale": 4.0, "iterations": 300},
     },
     ("HalfCheetahDir-v0", "finn2017"): {
         "promp": {"outer_step_size": 3e-3},
@@ -124,7 +128,7 @@ METHODS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
 }
 """(Environment id, variant) -> method -> what it has other than ``maml-trpo`` there, as RESULTS.md reports on.
 
-Meta-iterations are not among it: a comparison gives every method as many environment steps.
+A comparison gives every method as many environment steps, whatever meta-iterations are here.
 """
 
 
@@ -132,4 +136,4 @@ def tuned(env_id: str, variant: str, method: str = DEFAULT_METHOD) -> Settings:
     """The settings of a family's variant for a method: tuned ones, where there are such, or those of every robot."""
     family = TUNED.get((env_id, variant), LOCOMOTION).changed(env_id=env_id, variant=variant)
     changes = METHODS.get((env_id, variant), {}).get(method, {})
-    return as_method(family, method, family.policy).changed(**changes)
+    return as_method(family, method, find_method(method).policy or family.policy).changed(**changes)

@@ -21,6 +21,7 @@ from rlmaml.core.task_sums import TaskMean
 from rlmaml.core.trust_region import Losses, Played
 from rlmaml.core.types import Batch
 from rlmaml.settings.methods.e_maml import EMamlSettings
+from rlmaml.settings.whole import Settings
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,6 @@ class EMaml(MamlTrpo):
         return of
 
 
-def meta_algorithm(settings: EMamlSettings, inner_steps: int) -> EMaml:  # noqa: ARG001
-    """The meta-algorithm of some settings."""
-    return EMaml(settings)
+def meta_algorithm(settings: Settings) -> EMaml:
+    """The meta-algorithm of a run."""
+    return EMaml(settings.outer)

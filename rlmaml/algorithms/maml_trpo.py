@@ -35,6 +35,7 @@ from rlmaml.core.trust_region import (
 from rlmaml.core.types import Adaptation, Batch, Meta, Params, first_episodes
 from rlmaml.rules.adapted_fisher import SeenStage, metric_of
 from rlmaml.settings.methods.maml_trpo import MamlTrpoSettings
+from rlmaml.settings.whole import Settings
 
 
 class TrustRegionReport(NamedTuple):
@@ -180,6 +181,6 @@ def centred(batch: Batch) -> Batch:
     return batch._replace(advantages=(batch.advantages - mean) * batch.valid)
 
 
-def meta_algorithm(settings: MamlTrpoSettings, inner_steps: int) -> MamlTrpo:  # noqa: ARG001
-    """The meta-algorithm of some settings."""
-    return MamlTrpo(settings)
+def meta_algorithm(settings: Settings) -> MamlTrpo:
+    """The meta-algorithm of a run."""
+    return MamlTrpo(settings.outer)

@@ -25,6 +25,7 @@ from rlmaml.core.surrogate import clipped_losses, divergences, entropies
 from rlmaml.core.task_sums import TaskMean, largest, mean_over_usable
 from rlmaml.core.types import Batch, Meta, Params
 from rlmaml.settings.methods.promp import ClippedSettings
+from rlmaml.settings.whole import Settings
 
 FACTORS = "kl_factors"
 TOLERATED = 1.5
@@ -167,6 +168,6 @@ class Promp:
         return factors * torch.tensor(changes).to(factors)
 
 
-def meta_algorithm(settings: ClippedSettings, inner_steps: int) -> Promp:
-    """The meta-algorithm of some settings."""
-    return Promp(settings, inner_steps)
+def meta_algorithm(settings: Settings) -> Promp:
+    """The meta-algorithm of a run."""
+    return Promp(settings.outer, settings.inner.inner_steps)

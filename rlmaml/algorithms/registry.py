@@ -14,5 +14,5 @@ def make_meta_algorithm(settings: Settings) -> MetaAlgorithm:
         UserError: there is no such method.
     """
     module = import_module(find_method(settings.algorithm).module)
-    algorithm: MetaAlgorithm = module.meta_algorithm(settings.outer, settings.inner.inner_steps)
+    algorithm: MetaAlgorithm = module.meta_algorithm(settings)
     return algorithm

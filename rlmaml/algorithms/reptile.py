@@ -21,6 +21,7 @@ from rlmaml.core.parameters import detached, flatten, repeated, unflatten
 from rlmaml.core.task_sums import largest, mean_over_usable
 from rlmaml.core.types import Batch, Meta, Params
 from rlmaml.settings.methods.reptile import ReptileSettings
+from rlmaml.settings.whole import Settings
 
 
 class ReptileReport(NamedTuple):
@@ -98,6 +99,6 @@ def _counted(per_task: Tensor, usable: Tensor) -> Tensor:
     return torch.where(usable.view(-1, *[1] * (per_task.dim() - 1)), per_task, 0.0)
 
 
-def meta_algorithm(settings: ReptileSettings, inner_steps: int) -> Reptile:  # noqa: ARG001
-    """The meta-algorithm of some settings."""
-    return Reptile(settings)
+def meta_algorithm(settings: Settings) -> Reptile:
+    """The meta-algorithm of a run."""
+    return Reptile(settings.outer)

@@ -26,6 +26,7 @@ class Stream(IntEnum):
     INITIAL_STATES = 2
     ACTIONS = 3
     PARAMETER_NOISE = 4
+    MINIBATCHES = 5
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class RandomStreams:
     def action_generators(self, k: int, tasks: Sequence[int]) -> list[np.random.Generator]:
         """One generator per task for the action noise of stage k; tasks are given by their indices."""
         return [self.generator(Stream.ACTIONS, k, task) for task in tasks]
+
+    def minibatch_keys(self, epoch: int) -> list[float]:
+        """One number in [0, 1) per task at hand: minibatches of an epoch take the tasks in the order of these."""
+        return [float(self.generator(Stream.MINIBATCHES, epoch, task).random()) for task in self.tasks]
 
     def parameter_noise_generators(self, k: int) -> list[np.random.Generator]:
         """One generator per task at hand, for noise on its parameters after inner step k."""

@@ -1,6 +1,5 @@
 """Several processes of one run, each with its share of the tasks; rank 0 leads."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -8,7 +7,7 @@ import torch.distributed
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
-from rlmaml.core.task_sums import ALONE, TaskSums
+from rlmaml.core.task_sums import ALONE, TaskSums, shares
 
 
 class RankError(UserError):
@@ -18,7 +17,7 @@ class RankError(UserError):
 class Ranks:
     """Several processes of a ``torch.distributed`` group, over gloo on CPUs or NCCL on GPUs.
 
-    Rank r owns consecutive tasks; the first ranks have one more where they do not divide evenly.
+    Rank r owns consecutive blocks of tasks; the first ranks have one more where they do not divide evenly.
 
     Args:
         rank: this process.
@@ -34,13 +33,24 @@ class Ranks:
         """Whether this is rank 0."""
         return self.rank == 0
 
-    def own(self, num_tasks: int) -> range:
-        """Consecutive tasks.
+    def own(self, num_tasks: int, blocks: int | None = None) -> range:
+        """Consecutive blocks of tasks.
 
         Raises:
-            UserError: there are more processes than tasks.
+            UserError: there are more processes than tasks, or than blocks.
         """
-        return self._shares(num_tasks)[self.rank]
+        if self.count > num_tasks:
+            raise UserError(
+                f"There are {self.count} processes, but {num_tasks} tasks (--tasks); each process needs one at least."
+            )
+        if blocks is not None and self.count > blocks:
+            raise UserError(
+                f"There are {self.count} processes, but {blocks} blocks of tasks (--blocks); each process needs one at "
+                "least."
+            )
+        tasks = shares(num_tasks, num_tasks if blocks is None else blocks)
+        own = shares(len(tasks), self.count)[self.rank]
+        return range(tasks[own.start].start, tasks[own.stop - 1].stop)
 
     def gather(self, per_task: Sequence[Tensor]) -> list[Tensor]:
         """Every process's tensors, in the order of the tasks; one collective for each dtype among them.
@@ -82,15 +92,6 @@ class Ranks:
         torch.distributed.all_gather(pieces, padded)
         every = torch.cat([piece[:size] for piece, size in zip(pieces, sizes, strict=True)])
         return every.to(rows.dtype)
-
-    def _shares(self, num_tasks: int) -> list[range]:
-        if self.count > num_tasks:
-            raise UserError(
-                f"There are {self.count} processes, but {num_tasks} tasks (--tasks); each process needs one at least."
-            )
-        least, more = divmod(num_tasks, self.count)
-        ends = itertools.accumulate((least + (rank < more) for rank in range(self.count)), initial=0)
-        return [range(first, last) for first, last in itertools.pairwise(ends)]
 
 
 def own_device(environment: Mapping[str, str], device: str) -> str:

@@ -1,7 +1,11 @@
-"""The terms of a meta-objective and of its trust region, for every task: surrogate loss, divergence, and its metric."""
+"""The terms of a meta-objective and of its trust region, for every task: surrogate loss, divergence, and its metric.
+
+A ``batch`` holds the actions, advantages, log-probabilities and valid steps of episodes, or of whole trials.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,36 +14,35 @@ from torch import Tensor
 from rlmaml.core.distributions import Distribution
 from rlmaml.core.losses import clipped, likelihood_ratio, mean_over_steps
 from rlmaml.core.natural_gradient import gauss_newton_product
-from rlmaml.core.types import Batch
 
 
-def surrogate_losses(new: Distribution, old: Distribution, batch: Batch) -> Float[Tensor, " task"]:
+def surrogate_losses(new: Distribution, old: Distribution, batch: Any) -> Float[Tensor, " task"]:
     """``−mean_steps(π_new/π_old · A)`` of every task (arXiv 1502.05477, equation 14)."""
     log_ratio = new.log_prob(batch.actions) - old.log_prob(batch.actions)
     losses: Tensor = torch.func.vmap(likelihood_ratio)(log_ratio, batch.advantages, batch.valid)
     return losses
 
 
-def clipped_losses(new: Distribution, old: Distribution, batch: Batch, clip: float) -> Float[Tensor, " task"]:
+def clipped_losses(new: Distribution, old: Distribution, batch: Any, clip: float) -> Float[Tensor, " task"]:
     """PPO's loss of every task; see :func:`rlmaml.core.losses.clipped`."""
     log_ratio = new.log_prob(batch.actions) - old.log_prob(batch.actions)
     losses: Tensor = torch.func.vmap(functools.partial(clipped, clip=clip))(log_ratio, batch.advantages, batch.valid)
     return losses
 
 
-def divergences(old: Distribution, new: Distribution, batch: Batch) -> Float[Tensor, " task"]:
+def divergences(old: Distribution, new: Distribution, batch: Any) -> Float[Tensor, " task"]:
     """``mean_steps KL(π_old ‖ π_new)`` of every task, in nats; exactly 0 where both are the same."""
     means: Tensor = torch.func.vmap(mean_over_steps)(old.kl(new), batch.valid)  # type: ignore[arg-type]
     return means
 
 
-def entropies(policy: Distribution, batch: Batch) -> Float[Tensor, " task"]:
+def entropies(policy: Distribution, batch: Any) -> Float[Tensor, " task"]:
     """``mean_steps H(π)`` of every task, in nats."""
     means: Tensor = torch.func.vmap(mean_over_steps)(policy.entropy(), batch.valid)
     return means
 
 
-def replay_gap(replayed: Distribution, batch: Batch) -> Float[Tensor, " task"]:
+def replay_gap(replayed: Distribution, batch: Any) -> Float[Tensor, " task"]:
     """Largest ``|log π_replayed − log π_sampled|`` over the valid steps of every task, in nats."""
     difference = (replayed.log_prob(batch.actions) - batch.log_probs).abs()
     return torch.where(batch.valid, difference, 0.0).flatten(1).amax(1)

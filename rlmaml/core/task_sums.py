@@ -1,9 +1,11 @@
 """Sums over tasks: in one process or several, the same numbers bit for bit.
 
-Every task is a block of its own. Each process works on consecutive tasks; what it found for each of them is gathered,
-and added over the task axis in one fixed order, so that no sum depends on how many processes there are.
+Tasks are in blocks: where their parameters differ, every task is one, and where one theta serves them all there are as
+many as a method says. Each process works on consecutive blocks; what it found for each of them is gathered, and added
+over the blocks in one fixed order, so that no sum depends on how many processes there are.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -20,8 +22,13 @@ class TaskSums(Protocol):
     def leads(self) -> bool:
         """Whether this process is the one that writes and shows progress."""
 
-    def own(self, num_tasks: int) -> range:
-        """The tasks that this process works on."""
+    def own(self, num_tasks: int, blocks: int | None = None) -> range:
+        """The tasks that this process works on: whole blocks of them, see :func:`shares`.
+
+        Args:
+            num_tasks: how many there are in all.
+            blocks: how many blocks they are in; None where every task is one.
+        """
 
     def gather(self, per_task: Sequence[Tensor]) -> list[Tensor]:
         """Tensors ``[own task, ...]`` of every process as ``[task, ...]``, in the order of the tasks.
@@ -39,7 +46,7 @@ class Alone:
 
     leads = True
 
-    def own(self, num_tasks: int) -> range:
+    def own(self, num_tasks: int, blocks: int | None = None) -> range:  # noqa: ARG002
         """All of them."""
         return range(num_tasks)
 
@@ -86,6 +93,13 @@ class TaskMean(NamedTuple):
         for row in rows[1:]:
             added += row
         return added
+
+
+def shares(total: int, parts: int) -> list[range]:
+    """Consecutive shares of a total, as even as can be; the first ones have one more where they do not divide."""
+    least, more = divmod(total, parts)
+    ends = itertools.accumulate((least + (part < more) for part in range(parts)), initial=0)
+    return [range(first, last) for first, last in itertools.pairwise(ends)]
 
 
 def mean_over_usable(sums: TaskSums, valid: Sequence[Bool[Tensor, "task *axes"]]) -> TaskMean:

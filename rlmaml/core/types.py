@@ -42,6 +42,8 @@ class Adaptation(NamedTuple):
     """What the policy said to the data of the step that led here, before it; None where the rule did not ask it."""
     gradients: Any = None
     """What that step went down, by entry; None for rules without gradients."""
+    memory: Carry | None = None
+    """What the policy remembers of earlier episodes where the next ones begin; None where it remembers none."""
 
 
 class Seen(NamedTuple):
@@ -95,6 +97,11 @@ class Rollout(NamedTuple):
         """Number of valid steps of each episode."""
         return self.valid.sum(-1).to(self.rewards.dtype)
 
+    @property
+    def first_steps(self) -> Bool[Tensor, "task episode time"]:
+        """Where an episode begins."""
+        return at_the_start(self.valid)
+
 
 class Batch(NamedTuple):
     """What the losses read of a rollout: steps, sampling log-probabilities, advantages, and which steps count."""
@@ -108,6 +115,11 @@ class Batch(NamedTuple):
     advantage_scale: Float[Tensor, "task episode time"]
     """What the advantages were divided by, in units of reward: one number per task."""
 
+    @property
+    def first_steps(self) -> Bool[Tensor, "task episode time"]:
+        """Where an episode begins."""
+        return at_the_start(self.valid)
+
 
 class Stage(NamedTuple):
     """The data of one stage: what the policies after k inner steps met."""
@@ -116,6 +128,13 @@ class Stage(NamedTuple):
     """What inner rule and meta-algorithm read: a :class:`Batch`, or a family's own."""
     rollout: Rollout | None = None
     """The episodes it was made of, for whoever reports on them."""
+
+
+def at_the_start(valid: Bool[Tensor, "*axes time"]) -> Bool[Tensor, "*axes time"]:
+    """The first step of every episode."""
+    first = torch.zeros_like(valid)
+    first[..., 0] = True
+    return first
 
 
 def first_episodes(batch: Batch, share: float) -> Batch:

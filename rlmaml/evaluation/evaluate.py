@@ -107,7 +107,8 @@ def evaluate(
         keep_rollouts: keep what was sampled, which takes memory with every step; returns are kept anyway.
         progress: show a progress bar.
         actions: with which actions the policies are judged: sampled ones, on the very episodes that they adapt on, or
-            the mean, the most likely ones, on others from the same initial states.
+            the mean, the most likely ones, on others from the same initial states. A memory, which needs no
+            exploration, lives through those.
 
     Raises:
         NonFiniteError: an observation, a reward or the baseline is NaN or infinite.
@@ -116,7 +117,16 @@ def evaluate(
     tasks = env.sample_tasks(num_tasks, streams.task_seeds(num_tasks), beyond=beyond)
     env.set_tasks(tasks)
     run = settings.run
-    collect = episodes_of(env, policy, settings.advantages, streams, range(num_tasks), run.rollout_device)
+    judges_others = actions == "mean" and not rule.remembers
+    collect = episodes_of(
+        env,
+        policy,
+        settings.advantages,
+        streams,
+        range(num_tasks),
+        run.rollout_device,
+        most_likely=actions == "mean" and rule.remembers,
+    )
     returns, every, terms, unstable, kept = [], [], [], [], []
 
     def judged(params: Params, k: int) -> Rollout:
@@ -134,7 +144,7 @@ def evaluate(
             num_tasks=num_tasks,
             steps=steps,
             device=run.device,
-            judged=judged if actions == "mean" else None,
+            judged=judged if judges_others else None,
         )
         bar = tqdm(stages, total=steps + 1, desc="evaluation", unit="step", leave=False, disable=not progress)
         for sampled in bar:
@@ -188,7 +198,7 @@ def adapted_in_stages(
         if judged is not None:
             yield judged(adaptation.params, k)
         if judged is None or k < steps:
-            stage = collect(adaptation.params, k)
+            stage = collect(adaptation, k)
         if judged is None:
             assert stage.rollout is not None
             yield stage.rollout

@@ -1,5 +1,6 @@
-"""A gated recurrent unit that remembers what it saw, did and earned, below a Gaussian perceptron."""
+"""A gated recurrent unit that remembers what it saw, did and earned, beside the observation, below a perceptron."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,15 +27,17 @@ from rlmaml.policies.perceptron import (
 from rlmaml.policies.sizes import Sizes, check_actions
 from rlmaml.settings.policy import RecurrentSettings
 
-INPUT, MEMORY = "memory.input", "memory.state"
+INPUT, MEMORY, VALUE = "memory.input", "memory.state", "value."
 
 
 class GruPolicy:
     """Kind ``gru``: a memory h of observation, last action, last reward and first-step flag x (arXiv 1406.1078).
 
     ``r = σ(W_r x + U_r h)``, ``z = σ(W_z x + U_z h)``, ``n = tanh(W_n x + r ⊙ (U_n h))``, ``h' = (1 − z) ⊙ n + z ⊙ h``,
-    and a Gaussian perceptron on h'. It is written from linear maps that broadcast over tasks, because torch's own GRU
-    takes no task axis. The memory is 0 where an episode or a trial begins, and it is reset nowhere else.
+    and a Gaussian perceptron on the observation and h'; where asked for, another one on the same for the value. It is
+    written from linear maps that broadcast over tasks, because torch's own GRU takes no task axis; where one theta
+    serves all tasks, torch's unrolls it. The memory is 0 where an episode or a trial begins, and it is reset nowhere
+    else.
 
     Args:
         settings: of the network.
@@ -63,8 +66,15 @@ class GruPolicy:
             f"{MEMORY}.bias": torch.zeros(3 * width),
         }
         head_seed = int(torch.randint(2**31, (), generator=generator))
-        layers = init_perceptron((width, *self.settings.hidden, self.sizes.action), head_seed)
-        return {**gates, **layers, LOG_STD: initial_log_std(self.settings.initial_std, self.sizes.action)}
+        below = (self.sizes.observation + width, *self.settings.hidden)
+        layers = init_perceptron((*below, self.sizes.action), head_seed)
+        critic = init_perceptron((*below, 1), head_seed + 1) if self.settings.value_head else {}
+        return {
+            **gates,
+            **layers,
+            LOG_STD: initial_log_std(self.settings.initial_std, self.sizes.action),
+            **{VALUE + name: tensor for name, tensor in critic.items()},
+        }
 
     def start(self, params: Params, shape: tuple[int, ...]) -> Carry:
         """A memory of 0, ``[task, episode, memory]``."""
@@ -72,27 +82,26 @@ class GruPolicy:
 
     def act(self, params: Params) -> Act:
         """The policy with these parameters."""
-        advance = self._memory(params)
-        mean_of = perceptron(params, self.settings.activation)
+        advance, mean_of = self._memory(params), self._perceptron(params)
 
         def step(seen: Seen, carry: Carry) -> tuple[Any, Carry]:
             memory = advance(self._inputs(seen), carry)
-            return gaussian(mean_of(memory), params[LOG_STD]), memory
+            return gaussian(mean_of(torch.cat([seen.observation, memory], -1)), params[LOG_STD]), memory
 
         return step
 
     def unroll(self, params: Params, batch: Any, carry: Carry | None = None) -> tuple[Outputs, Carry]:
-        """What the policy says at every step, one after another."""
+        """What the policy says at every step, one after another, and its value where it has one."""
         seen = seen_in(batch)
         start = self.start(params, seen.observation.shape[:-2]) if carry is None else carry
-        advance, inputs = self._memory(params), self._inputs(seen)
-        memory, steps = start, []
-        for t in range(inputs.shape[-2]):
-            memory = advance(inputs[..., t, :], memory)
-            steps.append(memory)
-        memories = torch.stack(steps, -2)
-        mean_of = perceptron(params, self.settings.activation)
-        return Outputs(gaussian(mean_of(memories), params[LOG_STD])), at_the_end(memories, start, batch.valid)
+        memories = self._memories(params, self._inputs(seen), start)
+        read = torch.cat([seen.observation, memories], -1)
+        value: Any = ()
+        if self.settings.value_head:
+            critic = {name.removeprefix(VALUE): params[name] for name in params if name.startswith(VALUE)}
+            value = self._perceptron(critic)(read).squeeze(-1)
+        distribution = gaussian(self._perceptron(params)(read), params[LOG_STD])
+        return Outputs(distribution, value), at_the_end(memories, start, batch.valid)
 
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Standard normal noise, one number per action dimension."""
@@ -108,7 +117,11 @@ class GruPolicy:
 
     def describe(self) -> dict[str, Any]:
         """Memory, layers and scales."""
-        return {"memory": self.settings.memory, **describe_perceptron(self.settings)}
+        return {
+            "memory": self.settings.memory,
+            "rewards_divided_by": self.settings.reward_scale,
+            **describe_perceptron(self.settings),
+        }
 
     def deterministic(self, params: Params) -> torch.nn.Module:  # noqa: ARG002
         """Refused.
@@ -122,11 +135,37 @@ class GruPolicy:
         flag = seen.first_step.to(seen.observation).unsqueeze(-1)
         return torch.cat([seen.observation, seen.last_action, seen.last_reward.unsqueeze(-1), flag], -1)
 
+    def _perceptron(self, params: Params) -> Callable[[Tensor], Tensor]:
+        """The perceptron on raw observations and memory, ``[*axes, obs + memory]``."""
+        return perceptron(for_raw_inputs(params, self.settings.observation_scales), self.settings.activation)
+
+    def _gates(self, params: Params) -> tuple[list[Tensor], list[Tensor]]:
+        """Weights and biases of the gates, for raw inputs: those on the input, and those on the memory."""
+        observation = self.settings.observation_scales or (1.0,) * self.sizes.observation
+        extended = (1.0,) * (self.sizes.observation - len(observation))
+        scales = (*observation, *extended, *(1.0,) * self.sizes.action, self.settings.reward_scale)
+        scaled = for_raw_inputs(params, scales, f"{INPUT}.weight")
+        names = (INPUT, MEMORY)
+        return [scaled[f"{name}.weight"] for name in names], [scaled[f"{name}.bias"] for name in names]
+
+    def _memories(self, params: Params, inputs: Tensor, start: Tensor) -> Float[Tensor, "*axes time memory"]:
+        """What is remembered after every step."""
+        weights, biases = self._gates(params)
+        if weights[0].dim() == 2:
+            rows = inputs.flatten(0, -3)
+            memories = torch.gru(
+                rows, start.reshape(1, len(rows), -1), (*weights, *biases), True, 1, 0.0, False, False, True
+            )[0]
+            return memories.view(*inputs.shape[:-1], -1)
+        advance, memory, steps = self._memory(params), start, []
+        for t in range(inputs.shape[-2]):
+            memory = advance(inputs[..., t, :], memory)
+            steps.append(memory)
+        return torch.stack(steps, -2)
+
     def _memory(self, params: Params) -> Any:
         """``(x, h) -> h'`` on ``[*axes, feature]``."""
-        scaled = for_raw_inputs(params, self.settings.observation_scales, f"{INPUT}.weight")
-        weights = [scaled[f"{INPUT}.weight"], scaled[f"{MEMORY}.weight"]]
-        biases = [scaled[f"{INPUT}.bias"], scaled[f"{MEMORY}.bias"]]
+        weights, biases = self._gates(params)
         if weights[0].dim() == 3:
             weights = [laid_out(weight) for weight in weights]
 
@@ -145,9 +184,14 @@ class GruPolicy:
 
 def seen_in(batch: Any) -> Seen:
     """What the policy saw at every step of whole episodes, from what it did and earned in them."""
-    valid_first = torch.zeros_like(batch.rewards, dtype=torch.bool)
-    valid_first[..., 0] = True
-    return Seen(batch.observations, delayed(batch.actions, -2), delayed(batch.rewards, -1), valid_first)
+    first = batch.first_steps
+    actions, rewards = delayed(batch.actions, -2), delayed(batch.rewards, -1)
+    return Seen(
+        batch.observations,
+        actions.masked_fill(first.unsqueeze(-1), 0.0),
+        rewards.masked_fill(first, 0.0),
+        first,
+    )
 
 
 def at_the_end(

@@ -138,7 +138,7 @@ def sample_stages(env: Any, method: MetaLearner, meta: Meta, settings: Settings,
     with torch_threads(run.threads):
         adaptation = method.rule.begin(per_task)
         for k in range(method.rule.steps + 1):
-            stages.append(collect(adaptation.params, k).data)
+            stages.append(collect(adaptation, k).data)
             if k < method.rule.steps:
                 with region("adapt"):
                     adaptation = method.rule.step(method.policy, per_task, adaptation, stages[k], k)

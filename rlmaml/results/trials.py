@@ -70,7 +70,7 @@ def trial_settings(settings: Settings, own: Settings, seed: int) -> Settings:
 
 def sampled_episodes(settings: Settings) -> int:
     """Episodes that a meta-iteration samples, of all tasks and stages."""
-    stages = settings.inner.inner_steps + make_meta_algorithm(settings).reads_last_stage
+    stages: int = settings.inner.inner_steps + make_meta_algorithm(settings).reads_last_stage
     return settings.run.num_tasks * settings.run.num_episodes * stages
 
 
@@ -192,7 +192,8 @@ def evaluated_places(
 
 def fine_tuning(settings: Settings) -> list[float] | None:
     """Factors on the step sizes that are tried; None for a policy that was meta-trained for them, or takes no step."""
-    return list(FINE_TUNING) if settings.inner.inner_steps == 0 < settings.run.evaluation_steps else None
+    takes_steps = settings.has("inner_step_sizes") and settings.inner.inner_steps == 0 < settings.run.evaluation_steps
+    return list(FINE_TUNING) if takes_steps else None
 
 
 def report_file(settings: Settings, directory: RunDirectory, *, beyond: bool) -> Path:

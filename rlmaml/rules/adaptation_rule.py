@@ -5,9 +5,18 @@ import dataclasses
 from rlmaml.core.policy import Policy
 from rlmaml.rules.gradient_rule import gradient_rule
 from rlmaml.rules.inner_rule import InnerRule
+from rlmaml.rules.memory_rule import MemoryRule
 from rlmaml.rules.trust_region_rule import TrustRegionRule
+from rlmaml.settings.inner import MemorySettings
 from rlmaml.settings.trust_region import TrustRegionSettings, check_trust_region
 from rlmaml.settings.whole import Settings
+
+
+def trained_rule(settings: Settings, policy: Policy) -> InnerRule:
+    """The inner rule of a run."""
+    if isinstance(settings.inner, MemorySettings):
+        return MemoryRule(settings.inner.inner_steps)
+    return gradient_rule(settings.inner, policy)
 
 
 def adaptation_rule(settings: Settings, policy: Policy, trust_region: float | None = None) -> InnerRule:
@@ -23,7 +32,7 @@ def adaptation_rule(settings: Settings, policy: Policy, trust_region: float | No
     """
     check_trust_region(trust_region)
     if trust_region is None:
-        return gradient_rule(settings.inner, policy)
+        return trained_rule(settings, policy)
     names = {field.name for field in dataclasses.fields(TrustRegionSettings)}
     trained = {name: value for name, value in vars(settings.outer).items() if name in names}
     return TrustRegionRule(TrustRegionSettings(**trained | {"max_kl": trust_region}))

@@ -73,6 +73,11 @@ class GradientRule:
     reset: tuple[str, ...] = ()
     towards: Towards = Towards()
 
+    @property
+    def remembers(self) -> bool:
+        """It adapts by its parameters."""
+        return False
+
     def during(self, iteration: int) -> "GradientRule":
         """First order before ``first_order_until``."""
         return dataclasses.replace(self, first_order=True) if iteration < self.first_order_until else self

@@ -31,6 +31,10 @@ class InnerRule(Protocol):
     def reset(self) -> tuple[str, ...]:
         """Names of the weights that every task begins with at 0, whatever theta says."""
 
+    @property
+    def remembers(self) -> bool:
+        """Whether it adapts by what the policy remembers: episode after episode, whatever actions were taken."""
+
     def rates(self, params: Params) -> Params:
         """What is learned besides these weights, as it starts: by the weights they belong to, or empty."""
 

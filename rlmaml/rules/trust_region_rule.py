@@ -34,6 +34,11 @@ class TrustRegionRule:
     steps: int = 1
     reset: tuple[str, ...] = ()
 
+    @property
+    def remembers(self) -> bool:
+        """It adapts by its parameters."""
+        return False
+
     def during(self, iteration: int) -> "TrustRegionRule":  # noqa: ARG002
         """Always the same."""
         return self

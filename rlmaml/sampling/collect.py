@@ -9,12 +9,12 @@ from rlmaml.base.threads import torch_threads
 from rlmaml.core.advantages import with_advantages
 from rlmaml.core.devices import move
 from rlmaml.core.policy import Policy
-from rlmaml.core.types import Batch, Params, Rollout, Stage
+from rlmaml.core.types import Adaptation, Batch, Rollout, Stage
 from rlmaml.sampling.rollout import TaskEnvironment, rollout
 from rlmaml.settings.advantages import AdvantageSettings
 
-Collect: TypeAlias = Callable[[Params, int], Stage]
-"""``collect(params, k)``: the data of stage k under its task parameters, on the CPU."""
+Collect: TypeAlias = Callable[[Adaptation, int], Stage]
+"""``collect(adaptation, k)``: the data of stage k under its task parameters and memory, on the CPU."""
 
 
 def episodes_of(
@@ -24,6 +24,8 @@ def episodes_of(
     streams: RandomStreams,
     tasks: Sequence[int],
     device: str,
+    *,
+    most_likely: bool = False,
 ) -> Collect:
     """Collects fresh episodes on the environment's current tasks, for reinforcement learning.
 
@@ -34,11 +36,15 @@ def episodes_of(
         streams: random streams of the iteration.
         tasks: indices of the tasks.
         device: where the policy acts, beside the physics.
+        most_likely: act with the most likely actions instead of sampled ones.
     """
 
-    def collect(params: Params, k: int) -> Stage:
+    def collect(adaptation: Adaptation, k: int) -> Stage:
+        params, memory = move((adaptation.params, adaptation.memory), device)
         with torch_threads(1):  # threads that wait by spinning would slow the physics
-            sampled = rollout(env, policy, move(params, device), tasks=tasks, streams=streams, k=k)
+            sampled = rollout(
+                env, policy, params, tasks=tasks, streams=streams, k=k, most_likely=most_likely, memory=memory
+            )
         with region("advantages"):
             return Stage(to_batch(sampled, advantages), sampled)
 

@@ -60,6 +60,7 @@ def rollout(
     streams: RandomStreams,
     k: int,
     most_likely: bool = False,
+    memory: Carry | None = None,
 ) -> Rollout:
     """Episodes of every task under the given parameters, from the environment's current tasks.
 
@@ -74,6 +75,7 @@ def rollout(
         streams: random streams of this iteration.
         k: the stage; distinguishes the rollouts of one iteration.
         most_likely: act with the most likely action, a Gaussian's mean, instead of a sampled one.
+        memory: what the policy remembers where the episodes begin; None where it remembers nothing yet.
 
     Raises:
         NonFiniteError: an observation, action or reward is NaN or infinite.
@@ -86,7 +88,8 @@ def rollout(
         with region("environment"):
             observation, _ = env.reset(seed=streams.initial_state_seeds(k, tasks, num_episodes))
         _check_finite("observation", observation)
-        act, carry = policy.act(params), policy.start(params, (num_tasks, num_episodes))
+        act = policy.act(params)
+        carry = policy.start(params, (num_tasks, num_episodes)) if memory is None else memory
         seen = first_seen(_as_tensor(observation, num_tasks, device), noise[0])
         later = torch.zeros_like(seen.first_step)
         running = np.ones(env.num_envs, dtype=bool)

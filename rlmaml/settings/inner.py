@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from rlmaml.settings.checks import all_finite_and_positive, require, require_finite, require_not_negative
+from rlmaml.base.errors import UserError
+from rlmaml.settings.checks import (
+    all_finite_and_positive,
+    require,
+    require_finite,
+    require_not_negative,
+    require_positive,
+)
 
 InnerLoss = Literal["log_likelihood", "likelihood_ratio", "dice"]
 Adapt = Literal["all", "head", "context"]
@@ -64,6 +71,32 @@ class InnerSettings:
             self.adapt != "context" or has_context,
             "all or head where the policy has no --context above 0; a gaussian or categorical one can have it",
         )
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """A memory that lives through the episodes of a trial, and parameters that stay."""
+
+    trial_episodes: int = 2
+    """Episodes of a trial, through which the memory lives; it is evaluated over as many as are asked for."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_positive(self, "trial_episodes")
+
+    @property
+    def inner_steps(self) -> int:
+        """Episodes after which more is remembered and another one follows."""
+        return self.trial_episodes - 1
+
+    def check_with(self, network: object) -> None:
+        """Refuse a policy without memory or without value.
+
+        Raises:
+            UserError: the policy is another.
+        """
+        if not getattr(network, "value_head", False):
+            raise UserError("A method with memory needs --policy gru with --value-head.")
 
 
 @dataclass(frozen=True)

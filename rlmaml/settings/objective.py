@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import option, require, require_finite, require_not_negative
 from rlmaml.settings.inner import InnerSettings
-
-LEAST = 0.1
-"""What is left at the end of a cosine."""
+from rlmaml.settings.schedule import ScheduleSettings
 
 
 @dataclass(frozen=True)
-class ObjectiveSettings:
+class ObjectiveSettings(ScheduleSettings):
     """A meta-objective over the stages."""
 
     stage_weights: tuple[float, ...] = ()
@@ -23,13 +21,11 @@ class ObjectiveSettings:
     MAML++)."""
     entropy_bonus: float = 0.0
     """Factor of the mean entropy of the stages' policies, in nats, in the meta-objective."""
-    cosine_iterations: int = 0
-    """Meta-iterations over which a meta-update's largest KL, or its step size, falls to a tenth along a cosine, to stay
-    there; 0: it is always the same."""
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
-        require_not_negative(self, "anneal_stage_weights entropy_bonus cosine_iterations")
+        super().__post_init__()
+        require_not_negative(self, "anneal_stage_weights entropy_bonus")
         require_finite(self, "entropy_bonus")
 
     def check_with(self, inner: InnerSettings) -> None:
@@ -56,10 +52,3 @@ class ObjectiveSettings:
             return own
         done, equal = iteration / self.anneal_stage_weights, (0.0, *[1.0 / inner_steps] * inner_steps)
         return tuple((1 - done) * first + done * last for first, last in zip(equal, own, strict=True))
-
-    def length(self, iteration: int) -> float:
-        """How far a meta-update goes, as a share of its full length; see ``cosine_iterations`` (arXiv 1608.03983)."""
-        if not self.cosine_iterations:
-            return 1.0
-        fallen = 0.5 * (1 - math.cos(math.pi * min(iteration / self.cosine_iterations, 1.0)))
-        return 1 - (1 - LEAST) * fallen

@@ -66,12 +66,17 @@ class RecurrentSettings(PerceptronSettings):
     """Initial standard deviation of the policy, in units of the normalised action."""
     memory: int = 64
     """Width of the recurrent memory."""
+    reward_scale: float = 1.0
+    """Typical size of a step's reward, in its unit; the memory reads the last reward divided by it."""
+    value_head: bool = False
+    """Also estimate the return to come, for methods that learn with it."""
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
         require_deviation(self)
-        require_positive(self, "memory")
+        require_finite(self, "reward_scale")
+        require_positive(self, "memory reward_scale")
 
 
 @dataclass(frozen=True)

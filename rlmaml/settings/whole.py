@@ -7,7 +7,6 @@ from typing import Any
 from rlmaml.base.errors import UserError
 from rlmaml.settings.advantages import AdvantageSettings
 from rlmaml.settings.checks import option
-from rlmaml.settings.inner import InnerSettings
 from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.policy import policy_settings
 from rlmaml.settings.run import RunSettings
@@ -21,7 +20,7 @@ class Settings:
     policy: str
     run: RunSettings
     advantages: AdvantageSettings
-    inner: InnerSettings
+    inner: Any
     outer: Any
     network: Any
 
@@ -40,6 +39,8 @@ class Settings:
                 )
         if hasattr(self.outer, "check_with"):
             self.outer.check_with(self.inner)
+        if hasattr(self.outer, "check_within"):
+            self.outer.check_within(self.run, self.advantages)
         self.inner.check_with(self.network)
 
     def changed(self, **options: Any) -> "Settings":
@@ -56,6 +57,11 @@ class Settings:
             owned.setdefault(owners[name], {})[name] = value
         parts = {owner: dataclasses.replace(getattr(self, owner), **values) for owner, values in owned.items()}
         return dataclasses.replace(self, **parts)
+
+    @property
+    def task_blocks(self) -> int | None:
+        """Blocks that the tasks are in for sums over them; None where every task is one."""
+        return getattr(self.outer, "blocks", None)
 
     def has(self, name: str) -> bool:
         """Whether somebody owns a field of this name."""
@@ -95,15 +101,18 @@ def owner_classes(algorithm: str, policy: str) -> dict[str, type[Any]]:
     }
 
 
-def configure(algorithm: str = "maml-trpo", policy: str = "gaussian", **options: Any) -> Settings:
+def configure(algorithm: str = "maml-trpo", policy: str | None = None, **options: Any) -> Settings:
     """The settings of a method and a policy kind, with its defaults and these changes, given by field name.
+
+    Without a kind, it is the one that the method needs, or ``gaussian``.
 
     Raises:
         UserError: there is no such method, kind or field, or a value is illegal.
     """
+    method = find_method(algorithm)
+    policy = policy or method.policy or "gaussian"
     owned: dict[str, dict[str, Any]] = {owner: {} for owner in owner_classes(algorithm, policy)}
     owners = _owners_of(algorithm, policy)
-    method = find_method(algorithm)
     begins_from = {name: value for name, value in method.defaults.items() if name in owners}
     for name, value in {**begins_from, **method.stands_for, **options}.items():
         if name not in owners:

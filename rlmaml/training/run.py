@@ -82,7 +82,7 @@ def train(
     run, directory = settings.run, RunDirectory(run_dir)
     check_devices(run)
     warn_of_idle_threads(threads=run.threads, rollout_threads=run.rollout_threads)
-    env = make_env(len(sums.own(run.num_tasks)) * run.num_episodes)
+    env = make_env(len(sums.own(run.num_tasks, settings.task_blocks)) * run.num_episodes)
     settings = settings.changed(horizon=env.horizon)
     method = make_method(settings, env, sums)
     latest = opened_together(settings, method, env, directory, resume=resume, overwrite=overwrite)

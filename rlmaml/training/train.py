@@ -72,7 +72,7 @@ def meta_iteration(
     policy, rule, algorithm, sums = method
     run = settings.run
     with listening() as seconds, region("iteration"), torch_threads(run.threads):
-        own = sums.own(run.num_tasks)
+        own = sums.own(run.num_tasks, settings.task_blocks)
         rule, streams = rule.during(iteration), RandomStreams(run.seed, iteration=iteration, tasks=own)
         tasks = env.sample_tasks(run.num_tasks, streams.task_seeds(run.num_tasks))
         env.set_tasks({name: values[own.start : own.stop] for name, values in tasks.items()})
@@ -83,7 +83,7 @@ def meta_iteration(
         adaptation = rule.begin(per_task)
         stages, data = [], []
         for k in range(rule.steps + algorithm.reads_last_stage):
-            stages.append(collect(adaptation.params, k))
+            stages.append(collect(adaptation, k))
             data.append(move(stages[k].data, run.device))
             if k < rule.steps:
                 with region("adapt"):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from rlmaml.settings.inner import InnerSettings
+from rlmaml.settings.inner import InnerSettings, MemorySettings
 
 
 class Method(NamedTuple):
@@ -14,11 +14,13 @@ class Method(NamedTuple):
     summary: str
     """What it is, with its paper."""
     module: str
-    """Where the meta-algorithm is: a module with ``meta_algorithm(settings, inner_steps)``, imported on first use."""
-    inner: type[InnerSettings]
+    """Where the meta-algorithm is: a module with ``meta_algorithm(settings)``, imported on first use."""
+    inner: type[InnerSettings] | type[MemorySettings]
     """Settings of the inner rule."""
     outer: type[Any]
     """Settings of the meta-algorithm, a frozen dataclass."""
+    policy: str | None = None
+    """The kind of policy that it needs; None where any kind will do."""
     stands_for: Mapping[str, Any] = MappingProxyType({})
     """Values that the name stands for, by field: they cannot be changed."""
     defaults: Mapping[str, Any] = MappingProxyType({})

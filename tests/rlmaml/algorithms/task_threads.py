@@ -20,7 +20,7 @@ class TaskThread:
         self.task, self.board, self.barrier = task, board, barrier
         self.leads = task == 0
 
-    def own(self, num_tasks: int) -> range:
+    def own(self, num_tasks: int, blocks: int | None = None) -> range:
         return range(self.task, self.task + 1)
 
     def gather(self, per_task: Sequence[Tensor]) -> list[Tensor]:

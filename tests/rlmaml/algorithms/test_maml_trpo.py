@@ -404,7 +404,7 @@ def navigation(**changes: Any) -> Trial:
     per_task = for_every_task(meta, run.num_tasks)
     adaptation, batches = rule.begin(per_task), []
     for k in range(rule.steps + 1):
-        batches.append(collect(adaptation.params, k).data)
+        batches.append(collect(adaptation, k).data)
         adaptation = rule.step(policy, per_task, adaptation, batches[k], k)
     return Trial(settings, learner(policy, rule), meta, batches)
 

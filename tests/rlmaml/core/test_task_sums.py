@@ -13,7 +13,7 @@ class WithOthers:
 
     leads = True
 
-    def own(self, num_tasks: int) -> range:
+    def own(self, num_tasks: int, blocks: int | None = None) -> range:
         return range(num_tasks - 1)
 
     def gather(self, per_task: Sequence[Tensor]) -> list[Tensor]:

@@ -8,7 +8,7 @@ from rlmaml.base.regions import listening
 from rlmaml.base.threads import torch_threads
 from rlmaml.core.advantages import with_advantages
 from rlmaml.core.policy import Act
-from rlmaml.core.types import Params, Stage
+from rlmaml.core.types import Adaptation, Params, Stage
 from rlmaml.sampling.collect import Collect, episodes_of, to_batch
 from rlmaml.settings.advantages import AdvantageSettings
 from tests.rlmaml.makers import gaussian_policy, random_task_params, single
@@ -40,7 +40,7 @@ def test_a_stage_is_sampled_with_the_parameters_that_are_given() -> None:
     collect = collector()
     for k in range(2):
         given = params(k)
-        sampled = collect(given, k).rollout
+        sampled = collect(Adaptation(given), k).rollout
         assert sampled is not None
         expected = POLICY.unroll(given, sampled)[0].distribution.log_prob(sampled.actions)
         torch.testing.assert_close(sampled.log_probs, expected, rtol=1e-4, atol=1e-4)
@@ -53,7 +53,7 @@ def test_a_stage_is_sampled_with_the_parameters_that_are_given() -> None:
 @pytest.mark.parametrize("scale", [None, 50.0])
 def test_the_data_are_the_rollout_with_the_advantages_of_the_settings(time_limit: Any, scale: float | None) -> None:
     settings = AdvantageSettings(0.9, 0.8, time_limit, scale)
-    data, sampled = collector(settings)(params(), 0)
+    data, sampled = collector(settings)(Adaptation(params()), 0)
     assert sampled is not None
     bootstrap = time_limit == "bootstrap"
     expected = with_advantages(sampled, discount=0.9, gae_lambda=0.8, bootstrap=bootstrap, scale=scale)
@@ -65,22 +65,22 @@ def test_the_data_are_the_rollout_with_the_advantages_of_the_settings(time_limit
 
 def test_every_stage_sees_fresh_episodes_and_the_same_stage_the_same() -> None:
     collect = collector()
-    first, again, second = (collect(params(), k) for k in (0, 0, 1))
+    first, again, second = (collect(Adaptation(params()), k) for k in (0, 0, 1))
     assert_equal(first, again)
     assert (first.data.actions != second.data.actions).all()
 
 
 def test_tasks_are_told_apart_by_their_indices() -> None:
-    every, some = collector()(params(), 0).data, collector(tasks=range(1))
-    alone = some({name: tensor[:1] for name, tensor in params().items()}, 0).data
+    every, some = collector()(Adaptation(params()), 0).data, collector(tasks=range(1))
+    alone = some(Adaptation({name: tensor[:1] for name, tensor in params().items()}), 0).data
     torch.testing.assert_close(alone.actions, every.actions[:1], rtol=1e-4, atol=1e-4)
-    others = collector(tasks=range(3, 6))(params(), 0).data
+    others = collector(tasks=range(3, 6))(Adaptation(params()), 0).data
     assert (others.actions != every.actions).all()
 
 
 def test_parameters_are_left_alone_and_no_gradient_is_recorded() -> None:
     given = {name: tensor.requires_grad_() for name, tensor in params().items()}
-    data, sampled = collector()(given, 0)
+    data, sampled = collector()(Adaptation(given), 0)
     assert sampled is not None
     assert not any(field.requires_grad for field in (*data, *sampled))
     assert all(torch.equal(tensor, params()[name]) for name, tensor in given.items())
@@ -98,7 +98,7 @@ def test_the_policy_takes_one_thread_beside_the_physics_and_both_parts_are_heard
 
     monkeypatch.setattr(POLICY, "act", counted)
     with torch_threads(2), listening() as seconds:
-        collector()(params(), 0)
+        collector()(Adaptation(params()), 0)
         assert torch.get_num_threads() == 2
     assert threads == [1]
     assert {"rollout", "environment", "advantages"} <= set(seconds)

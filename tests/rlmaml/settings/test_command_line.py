@@ -65,7 +65,7 @@ def test_a_name_that_stands_for_a_setting_sets_it() -> None:
 
 
 def test_a_switch_can_be_turned_off() -> None:
-    assert not parsed("--learn-step-sizes", "--no-learn-step-sizes")[1].inner.learn_step_sizes  # type: ignore[attr-defined]
+    assert not parsed("--learn-step-sizes", "--no-learn-step-sizes")[1].inner.learn_step_sizes
 
 
 @pytest.mark.parametrize("method", METHODS)

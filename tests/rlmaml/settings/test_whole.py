@@ -162,7 +162,7 @@ def test_the_settings_of_another_method_agree_wherever_both_have_a_field() -> No
     assert (reptile.network.hidden, reptile.network.initial_std, reptile.inner.inner_step_sizes) == ((5,), 0.2, (0.3,))
     assert reptile.advantages.gae_lambda == 0.9
     assert not reptile.has("max_kl")
-    assert as_method(start, "fomaml", "gaussian").inner.first_order  # type: ignore[attr-defined]
+    assert as_method(start, "fomaml", "gaussian").inner.first_order
     assert as_method(start, "maml-trpo", "gaussian") is start
 
 

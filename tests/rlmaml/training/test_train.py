@@ -354,7 +354,7 @@ class Company:
         self.heard: list[bool] = []
         self.well = well
 
-    def own(self, num_tasks: int) -> range:
+    def own(self, num_tasks: int, blocks: int | None = None) -> range:
         return range(num_tasks)
 
     def gather(self, per_task: Any) -> list[torch.Tensor]:

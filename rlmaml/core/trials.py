@@ -1,0 +1,47 @@
+"""Trials: consecutive episodes on one task, one after another, as a policy with memory lives through them."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Num
+from torch import Tensor
+
+
+class Trials(NamedTuple):
+    """Trials of every task: trial j holds the j-th episode of every stage. Padding comes after a trial's last step."""
+
+    observations: Float[Tensor, "task trial time obs"]
+    actions: Num[Tensor, "task trial time *action"]
+    rewards: Float[Tensor, "task trial time"]
+    log_probs: Float[Tensor, "task trial time"]
+    valid: Bool[Tensor, "task trial time"]
+    first_steps: Bool[Tensor, "task trial time"]
+    """Where an episode begins."""
+
+    def of(self, tasks: Any) -> "Trials":
+        """The trials of some tasks."""
+        return Trials(*(field[tasks] for field in self))
+
+
+def as_trials(stages: Sequence[Any]) -> Trials:
+    """The stages' episodes one after another, without the padding between them.
+
+    Args:
+        stages: a :class:`~rlmaml.core.types.Batch` or :class:`~rlmaml.core.types.Rollout` per stage, all with as many
+            episodes. An episode without a valid step is left out of its trial.
+    """
+    joined = [
+        torch.cat([getattr(stage, name) for stage in stages], 2)
+        for name in ("observations", "actions", "rewards", "log_probs", "valid", "first_steps")
+    ]
+    valid = joined[Trials._fields.index("valid")]
+    longest = int(valid.sum(-1).max())
+    order = torch.argsort((~valid).to(torch.uint8), dim=-1, stable=True)[..., : max(longest, 1)]
+    return Trials(*(_taken(values, order) for values in joined))
+
+
+def _taken(values: Tensor, order: Tensor) -> Tensor:
+    """``values[task, trial, order[task, trial, time], ...]``."""
+    index = order.view(*order.shape, *[1] * (values.dim() - 3)).expand(*order.shape, *values.shape[3:])
+    return values.gather(2, index)
