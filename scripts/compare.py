@@ -76,7 +76,7 @@ class Options:
 
     def settings_of(self, method: str) -> Settings:
         """Of a method in this family, with what is asked for here."""
-        from rlmaml.results.trials import asked_of
+        from rlmaml.results.contenders import asked_of
 
         settings = resolved(tuned(self.env_id, self.variant or default_variant(self.env_id), method))
         return asked_of(

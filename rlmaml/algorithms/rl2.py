@@ -8,12 +8,12 @@ the first one for the sake of later ones is credited. One theta serves all tasks
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rlmaml.algorithms.adam import adam, init_adam
@@ -26,8 +26,8 @@ from rlmaml.core.parameters import flatten, unflatten
 from rlmaml.core.returns import generalised_advantages
 from rlmaml.core.surrogate import clipped_losses, divergences, entropies, replay_gap
 from rlmaml.core.task_sums import TaskMean, largest, mean_over_usable, shares
-from rlmaml.core.trials import Trials, as_trials
 from rlmaml.core.types import Batch, Meta, Params
+from rlmaml.sampling.trials import Trials, as_trials
 from rlmaml.settings.advantages import AdvantageSettings
 from rlmaml.settings.methods.rl2 import Rl2Settings
 from rlmaml.settings.whole import Settings
@@ -83,8 +83,7 @@ class Lived(NamedTuple):
 
     def of(self, tasks: Tensor) -> "Lived":
         """Those of some tasks."""
-        policy = type(self.policy)(*(field[tasks] for field in self.policy))
-        return Lived(self.trials.of(tasks), policy, self.advantages[tasks], self.targets[tasks])
+        return Lived(self.trials.of(tasks), _of_tasks(self.policy, tasks), self.advantages[tasks], self.targets[tasks])
 
 
 class Sums(NamedTuple):
@@ -124,18 +123,17 @@ class Rl2:
         if not mean.num_usable:
             return meta, state, Rl2Report(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, mean.num_left_out)
 
+        blocks = own_blocks(learner, len(stages[0].valid), self.settings.blocks)
         with region("trials"):
-            lived, scale, value_error, gap = self._lived(learner, meta, state[RETURN_SCALE], stages, mean)
+            lived, scale, value_error, gap = self._lived(learner, meta, state[RETURN_SCALE], stages, mean, blocks)
         moments = {name: tensor for name, tensor in state.items() if name != RETURN_SCALE}
         rate = self.settings.outer_step_size * self.settings.length(learner.streams.iteration)
         params, epochs = meta.params, list[list[Sums]]()
         for epoch in range(self.settings.epochs):
             epochs.append([])
-            for chosen in minibatches(learner, epoch, self.settings.minibatches, self.settings.blocks):
+            for chosen in minibatches(learner, mean, epoch, self.settings.minibatches):
                 with region("gradient"):
-                    found = self._sums(learner, params, lived, mean, chosen)
-                if found is None:
-                    continue
+                    found = self._sums(learner, params, lived, mean, [own[chosen[own]] for own in blocks])
                 epochs[-1].append(found)
                 with region("outer_step"):
                     cut = min(1.0, self.settings.largest_gradient / (float(found.gradient.norm()) + 1e-12))
@@ -154,22 +152,23 @@ class Rl2:
         return Meta(params, meta.rates), moments | {RETURN_SCALE: scale}, report
 
     def _lived(
-        self, learner: Learner, meta: Meta, before: Tensor, stages: Sequence[Batch], mean: TaskMean
+        self,
+        learner: Learner,
+        meta: Meta,
+        before: Tensor,
+        stages: Sequence[Batch],
+        mean: TaskMean,
+        blocks: Sequence[Tensor],
     ) -> tuple[Lived, Tensor, float, float]:
         """Trials with their advantages and targets; the new typical return; the value's error; the replay gap."""
         trials = as_trials(stages)
+        trials = trials.until(max(1, int(largest(learner.sums, trials.valid.sum(-1).amax(-1).double()))))
         with torch.no_grad():
-            outputs, _ = learner.policy.unroll(meta.params, trials)
-        gaps = replay_gap(outputs.distribution, trials)
-        values = outputs.value * before
-        advantages = generalised_advantages(
-            trials.rewards,
-            values,
-            torch.zeros_like(values[..., 0]),
-            trials.valid,
-            self.advantages.discount,
-            self.advantages.gae_lambda,
-        )
+            judged = [self._judged(learner, meta.params, trials.of(tasks), before) for tasks in blocks]
+        order = torch.cat(list(blocks)).argsort()
+        policy = _of_tasks(_joined([said for said, _, _ in judged]), order)
+        values, advantages = (torch.cat(part)[order] for part in zip(*[rest for _, *rest in judged], strict=True))
+        gaps = replay_gap(policy, trials)
         returns = advantages + values * trials.valid
         count = mean.of(per_task(torch.ones_like(returns), trials))
         here = (mean.of(per_task(returns.square(), trials)) / count).sqrt()
@@ -178,44 +177,47 @@ class Rl2:
         centred = (advantages - mean.of(per_task(advantages, trials)) / count) * trials.valid
         spread = (mean.of(per_task(centred.square(), trials)) / count).sqrt()
         divisor = spread + 1e-8 if self.advantages.advantage_scale is None else self.advantages.advantage_scale
-        lived = Lived(trials, outputs.distribution, centred / divisor, returns / (scale + 1e-8))
+        lived = Lived(trials, policy, centred / divisor, returns / (scale + 1e-8))
         return lived, scale, float(error), largest(learner.sums, gaps)
 
-    def _sums(
-        self, learner: Learner, params: Params, lived: Lived, mean: TaskMean, chosen: list[Tensor]
-    ) -> Sums | None:
-        """Loss, divergence and gradient of a minibatch: means over its usable tasks; None where there is none.
+    def _judged(
+        self, learner: Learner, params: Params, trials: Trials, scale: Tensor
+    ) -> tuple[Distribution, Tensor, Tensor]:
+        """What theta says of the trials of a block, its values in units of reward, and their advantages."""
+        outputs, _ = learner.policy.unroll(params, trials)
+        values = outputs.value * scale
+        discount, gae_lambda = self.advantages.discount, self.advantages.gae_lambda
+        end = torch.zeros_like(values[..., 0])
+        advantages = generalised_advantages(trials.rewards, values, end, trials.valid, discount, gae_lambda)
+        return outputs.distribution, values, advantages
+
+    def _sums(self, learner: Learner, params: Params, lived: Lived, mean: TaskMean, chosen: list[Tensor]) -> Sums:
+        """Loss, divergence and gradient of a minibatch: means over its tasks.
 
         Args:
             learner: policy and sums.
             params: theta.
             lived: of all own tasks.
-            mean: which tasks are usable.
+            mean: adds over the blocks of all processes.
             chosen: this process's tasks of the minibatch, block by block.
         """
-        rows = [self._of_block(learner, params, lived, mean, tasks) for tasks in chosen]
-        every = mean.total([torch.stack(rows)])
-        counted, loss, kl, gradient = every[0], every[1], every[2], every[3:]
-        if not counted:
-            return None
+        every = mean.total([torch.stack([self._of_block(learner, params, lived, tasks) for tasks in chosen])])
         if not every.isfinite().all():
-            raise NonFiniteError("The loss or its gradient", "the advantages of the rollouts are not usable")
+            raise NonFiniteError("The loss or its gradient", "the rewards or the values of the trials are not usable")
+        counted, loss, kl, gradient = every[0], every[1], every[2], every[3:]
         return Sums(float(loss / counted), float(kl / counted), gradient / counted)
 
-    def _of_block(
-        self, learner: Learner, params: Params, lived: Lived, mean: TaskMean, tasks: Tensor
-    ) -> Float[Tensor, " 3_and_parameter"]:
-        """Number of usable tasks, sum of their losses, of their divergences, and the gradient of the losses' sum."""
-        usable = tasks[mean.usable[tasks]]
+    def _of_block(self, learner: Learner, params: Params, lived: Lived, tasks: Tensor) -> Float[Tensor, " number"]:
+        """Number of tasks, sum of their losses, of their divergences, and the gradient of the losses' sum."""
         leaves = {name: tensor.detach().requires_grad_() for name, tensor in params.items()}
-        if not len(usable):
-            return torch.zeros_like(torch.cat([flatten(params.values()), lived.targets.new_zeros(3)]))
-        own = lived.of(usable)
+        if not len(tasks):
+            return torch.zeros_like(torch.cat([lived.targets.new_zeros(3), flatten(params.values())]))
+        own = lived.of(tasks)
         outputs, _ = learner.policy.unroll(leaves, own.trials)
         losses = self._losses(outputs.distribution, outputs.value, own)
         gradient = torch.autograd.grad(losses.sum(), list(leaves.values()))
         kl = divergences(own.policy, outputs.distribution, own).detach().sum()
-        numbers = torch.stack([torch.full_like(kl, len(usable)), losses.detach().sum(), kl])
+        numbers = torch.stack([torch.full_like(kl, len(tasks)), losses.detach().sum(), kl])
         return torch.cat([numbers, flatten(gradient)])
 
     def _losses(self, new: Distribution, values: Tensor, own: Lived) -> Float[Tensor, " task"]:
@@ -226,20 +228,35 @@ class Rl2:
         return losses - settings.entropy_bonus * entropies(new, own) if settings.entropy_bonus else losses
 
 
-def minibatches(learner: Learner, epoch: int, count: int, blocks: int) -> Iterator[list[Tensor]]:
-    """This process's tasks of every minibatch of an epoch, as indices among its own, block by block.
-
-    Which tasks are together follows from random numbers of the tasks' own, so that it depends neither on how many
-    processes there are nor on the order of the tasks.
-    """
-    keys = torch.tensor(learner.streams.minibatch_keys(epoch), dtype=torch.float64)
-    (every,) = learner.sums.gather([keys])
-    place = torch.searchsorted(every.sort().values, keys)
-    minibatch = place * count // len(every)
+def own_blocks(learner: Learner, num_own: int, blocks: int) -> list[Tensor]:
+    """This process's tasks block by block, as indices among its own; see :func:`rlmaml.core.task_sums.shares`."""
+    (every,) = learner.sums.gather([torch.zeros(num_own)])
     ends = torch.tensor([block.stop for block in shares(len(every), blocks)])
     block = torch.bucketize(torch.tensor([*learner.streams.tasks]), ends, right=True)
-    for index in range(count):
-        yield [torch.nonzero((minibatch == index) & (block == own)).flatten() for own in sorted(set(block.tolist()))]
+    return [torch.nonzero(block == one).flatten() for one in sorted(set(block.tolist()))]
+
+
+def minibatches(learner: Learner, mean: TaskMean, epoch: int, most: int) -> list[Bool[Tensor, " task"]]:
+    """Which of this process's usable tasks are in every minibatch of an epoch.
+
+    Which tasks are together follows from random numbers of the tasks' own, so that it depends neither on how many
+    processes there are nor on the order of the tasks. There are no more minibatches than usable tasks.
+    """
+    keys = torch.tensor(learner.streams.minibatch_keys(epoch), dtype=torch.float64)
+    keys = torch.where(mean.usable.cpu(), keys, torch.inf)
+    (every,) = learner.sums.gather([keys])
+    count = min(most, mean.num_usable)
+    minibatch = torch.searchsorted(every.sort().values, keys) * count // mean.num_usable
+    return [minibatch == index for index in range(count)]
+
+
+def _joined(policies: Sequence[Distribution]) -> Distribution:
+    """Distributions of consecutive tasks as one."""
+    return type(policies[0])(*(torch.cat(fields) for fields in zip(*policies, strict=True)))
+
+
+def _of_tasks(policy: Distribution, tasks: Tensor) -> Distribution:
+    return type(policy)(*(field[tasks] for field in policy))
 
 
 def per_task(values: Float[Tensor, "task trial time"], trials: Trials) -> Float[Tensor, " task"]:

@@ -21,18 +21,18 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import write_atomically
 from rlmaml.base.intervals import finite_or_none, half_interval
 from rlmaml.evaluation.figures import DrawEpisodes
-from rlmaml.results.summary import failed_in_words
-from rlmaml.results.trials import (
+from rlmaml.results.contenders import (
     BEYOND_RANGE,
     IN_RANGE,
     WITH_FAILED,
+    Contender,
     Reports,
-    Trial,
-    check_trials,
+    check_contenders,
+    contender_settings,
     evaluated,
     fine_tuning,
-    trial_settings,
 )
+from rlmaml.results.summary import failed_in_words
 from rlmaml.settings.methods.registry import METHODS, PAPERS, find_method
 from rlmaml.settings.whole import Settings, differences, from_plain
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
@@ -112,17 +112,19 @@ def compare(
     if not overwrite:
         check_same(read_comparison(directory), settings, seeds, tuple(methods))
     places = [IN_RANGE, BEYOND_RANGE] if beyond else [IN_RANGE]
-    trials = [
-        Trial(trial_settings(settings, own, seed), directory.run(name, seed))
+    contenders = [
+        Contender(contender_settings(settings, own, seed), directory.run(name, seed))
         for seed in seeds
         for name, own in methods.items()
     ]
-    check_trials(trials)
-    tell(f"{len(trials)} runs, {min(processes, len(trials))} at once, in {directory.path}")
+    check_contenders(contenders)
+    tell(f"{len(contenders)} runs, {min(processes, len(contenders))} at once, in {directory.path}")
     reports: dict[tuple[str, int], Reports] = {}
-    for done, (trial, found) in enumerate(evaluated(trials, places, make_env, draw, processes=processes), start=1):
-        reports[trial.method, trial.seed] = found
-        tell(f"{done} of {len(trials)}: {in_words(trial, found)}")
+    for done, (contender, found) in enumerate(
+        evaluated(contenders, places, make_env, draw, processes=processes), start=1
+    ):
+        reports[contender.method, contender.seed] = found
+        tell(f"{done} of {len(contenders)}: {in_words(contender, found)}")
     results = {place: {m: gather(reports[m, seed][place] for seed in seeds) for m in methods} for place in places}
     comparison = Comparison(settings.changed(seed=seeds[0]), tuple(seeds), results)
     picture = io.BytesIO()
@@ -132,10 +134,10 @@ def compare(
     return comparison
 
 
-def in_words(trial: Trial, found: Reports) -> str:
-    """A finished trial: what it is, with which step sizes it was fine-tuned, and how many simulations failed."""
-    parts = [f"{trial.method}, seed {trial.seed}"]
-    if fine_tuning(trial.settings):
+def in_words(contender: Contender, found: Reports) -> str:
+    """A finished contender: what it is, with which step sizes it was fine-tuned, and how many simulations failed."""
+    parts = [f"{contender.method}, seed {contender.seed}"]
+    if fine_tuning(contender.settings):
         sizes = found[IN_RANGE]["config"]["settings"]["inner"]["inner_step_sizes"]
         parts.append(f"fine-tuned with step sizes {sizes}")
     if failed := failed_in_words(found.values()):

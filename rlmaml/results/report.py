@@ -20,7 +20,7 @@ from rlmaml.evaluation.effects import Effects, adaptation_effects
 from rlmaml.evaluation.evaluate import Evaluation
 from rlmaml.evaluation.video import MakeScene, as_video, film_progress
 from rlmaml.results.compare import Comparison, MethodReturns, colour_of, over_stages, problem
-from rlmaml.results.trials import IN_RANGE
+from rlmaml.results.contenders import IN_RANGE
 from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.whole import Settings

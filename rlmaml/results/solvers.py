@@ -76,7 +76,7 @@ def compare_solvers(
     """What each solver gains from a checkpoint, all on the same episodes.
 
     Args:
-        checkpoint: of a run with a trust region; its settings are those of the trial but for the solver.
+        checkpoint: of a run with a trust region; its settings are those it is updated with, but for the solver.
         make_env: makes the environment.
         draws: independent draws of tasks and episodes.
         solvers: what is tried.

@@ -14,7 +14,7 @@ from rlmaml.core.advantages import normalise
 from rlmaml.core.parameters import as_meta, flatten, for_every_task, meta_vector, with_task_axis
 from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, TaskSums
-from rlmaml.core.types import Batch, Meta, Params, Rollout, Seen
+from rlmaml.core.types import Batch, Carry, Meta, Params, Rollout, Seen
 from rlmaml.policies.categorical import CategoricalPolicy
 from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.gru import GruPolicy
@@ -93,7 +93,13 @@ def random_valid(shape: tuple[int, int, int], seed: int = 0) -> Tensor:
 
 
 def random_batch(
-    policy: Policy, params: Params, num_tasks: int, num_episodes: int = 5, horizon: int = 4, seed: int = 0
+    policy: Policy,
+    params: Params,
+    num_tasks: int,
+    num_episodes: int = 5,
+    horizon: int = 4,
+    seed: int = 0,
+    memory: Carry | None = None,
 ) -> Batch:
     """Steps sampled with ``params`` (theta or task parameters) at random observations, with padding."""
     generator = np.random.default_rng(seed)
@@ -103,16 +109,22 @@ def random_batch(
     valid = random_valid(shape, seed)
     advantages = normalise(torch.from_numpy(generator.standard_normal(shape) + 0.3), valid)
     rewards = torch.from_numpy(generator.standard_normal(shape)) * valid
-    actions, log_probs = sampled_steps(policy, params, observations, noise, rewards)
+    actions, log_probs = sampled_steps(policy, params, observations, noise, rewards, memory)
     scale = torch.full(shape, 2.0, dtype=torch.float64)
     return Batch(observations, actions, rewards, log_probs, advantages, valid, scale)
 
 
 def sampled_steps(
-    policy: Policy, params: Params, observations: Tensor, noise: Tensor, rewards: Tensor
+    policy: Policy,
+    params: Params,
+    observations: Tensor,
+    noise: Tensor,
+    rewards: Tensor,
+    memory: Carry | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Actions ``[task, episode, time, ...]`` that a policy samples step after step, and their log-probabilities."""
-    act, carry = policy.act(params), policy.start(params, tuple(observations.shape[:2]))
+    act = policy.act(params)
+    carry = policy.start(params, tuple(observations.shape[:2])) if memory is None else memory
     seen, actions, log_probs = first_seen(observations[:, :, 0], noise[:, :, 0].to(observations)), [], []
     with torch.no_grad():
         for t in range(observations.shape[2]):
@@ -138,7 +150,8 @@ def adapted_batches(
     per_task = for_every_task(meta, num_tasks)
     adaptation, batches = rule.begin(per_task), []
     for k in range((rule.steps if steps is None else steps) + 1):
-        batches.append(random_batch(policy, adaptation.params, num_tasks, num_episodes, seed=seed + k))
+        params, memory = adaptation.params, adaptation.memory
+        batches.append(random_batch(policy, params, num_tasks, num_episodes, seed=seed + k, memory=memory))
         adaptation = rule.step(policy, per_task, adaptation, batches[k], k, streams_of(range(num_tasks)))
     return batches
 

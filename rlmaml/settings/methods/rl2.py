@@ -67,6 +67,5 @@ RL2 = Method(
         "memory": 96,
         "value_head": True,
         "initial_std": 0.4,
-        "evaluation_steps": 2,
     },
 )

@@ -9,15 +9,16 @@ from torch import Tensor
 from rlmaml.algorithms.meta_algorithm import Learner, MetaAlgorithm, Report
 from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.core.parameters import entries
+from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Batch, Meta, Params
-from rlmaml.policies.gaussian import GaussianPolicy
-from rlmaml.rules.gradient_rule import gradient_rule
+from rlmaml.policies import kinds
+from rlmaml.policies.sizes import Sizes
+from rlmaml.rules.adaptation_rule import trained_rule
 from rlmaml.settings.whole import Settings, configure
 from tests.rlmaml.makers import (
     adapted_batches,
     batch_as,
-    gaussian_policy,
     learner,
     random_batch,
     random_theta,
@@ -77,6 +78,14 @@ CASES: dict[str, Case] = {
     "maml-ppo": Case("maml-ppo", {"stage_weights": (1.0, 2.0), "outer_step_size": 0.02}, None),
     "reptile": Case("reptile", {"inner_steps": 2, "outer_step_size": 0.5}),
     "reptile, with a context": Case("reptile", {"inner_steps": 2, "context": 2}, None),
+    "rl2": Case(
+        "rl2", {"memory": 5, "minibatches": 2, "epochs": 2, "blocks": 2, "outer_step_size": 0.02}, {"epochs": 1}
+    ),
+    "rl2, three episodes": Case(
+        "rl2",
+        {"memory": 5, "trial_episodes": 3, "minibatches": 3, "blocks": 2, "entropy_bonus": 0.1, "advantage_scale": 2.0},
+        None,
+    ),
     "reptile, adam": Case("reptile", {"inner_steps": 2, "outer_step": "adam", "outer_step_size": 0.01}),
 }
 """Name -> case. A further method inherits the whole contract by an entry here."""
@@ -115,18 +124,26 @@ class Problem(NamedTuple):
         return self._replace(meta=meta, state=state, stages=stages)
 
 
-def make_policy(settings: Settings, hidden: tuple[int, ...]) -> GaussianPolicy:
+def make_policy(settings: Settings) -> Policy:
     """For observations and actions of the makers'."""
-    return gaussian_policy(hidden=hidden, context=settings.network.context)
+    return kinds.make_policy(settings.policy, settings.network, Sizes(3, 2))
+
+
+def case_settings(name: str, hidden: tuple[int, ...], inner_step_sizes: tuple[float, ...], **options: Any) -> Settings:
+    """The settings of a case, with step sizes where it has them."""
+    case = CASES[name]
+    settings = configure(case.algorithm, **{"num_tasks": 4, **case.options, **options, "hidden": hidden})
+    given = "inner_step_sizes" in {**case.options, **options} or not settings.has("inner_step_sizes")
+    return settings if given else settings.changed(inner_step_sizes=inner_step_sizes)
 
 
 def make_problem(
     name: str, num_tasks: int = 4, dtype: torch.dtype = torch.float64, hidden: tuple[int, ...] = (4,)
 ) -> Problem:
     """A case with random weights, rates far from their start, a state that is used, and episodes of uneven length."""
-    settings = configure(CASES[name].algorithm, **{"inner_step_sizes": (0.5, 0.3), **CASES[name].options})
-    policy, algorithm = make_policy(settings, hidden), make_meta_algorithm(settings)
-    rule = gradient_rule(settings.inner, policy)
+    settings = case_settings(name, hidden, inner_step_sizes=(0.5, 0.3))
+    policy, algorithm = make_policy(settings), make_meta_algorithm(settings)
+    rule = trained_rule(settings, policy)
     theta = random_theta(policy)
     meta = Meta(theta, {entry: rate + 0.3 * noise(rate) for entry, rate in rule.rates(theta).items()})
     ours = learner(policy, rule)._replace(streams=streams_of(range(num_tasks)))
@@ -142,10 +159,9 @@ def make_problem(
 
 def make_large_problem(name: str) -> Problem:
     """A case in single precision, so large that torch shares its operations among several threads."""
-    case, hidden = CASES[name], (64, 64)
-    settings = configure(case.algorithm, **{**case.options, "inner_step_sizes": (0.05,), **(case.large or {})})
-    policy, algorithm = make_policy(settings, hidden), make_meta_algorithm(settings)
-    rule = gradient_rule(settings.inner, policy)
+    settings = case_settings(name, (64, 64), inner_step_sizes=(0.05,), **(CASES[name].large or {}))
+    policy, algorithm = make_policy(settings), make_meta_algorithm(settings)
+    rule = trained_rule(settings, policy)
     theta = policy.init(0)
     precise = {entry: tensor.double() for entry, tensor in theta.items()}
     stages = [
@@ -153,7 +169,8 @@ def make_large_problem(name: str) -> Problem:
         for k in range(rule.steps + algorithm.reads_last_stage)
     ]
     meta = Meta(theta, rule.rates(theta))
-    return Problem(settings, learner(policy, rule), algorithm, meta, algorithm.init(meta), stages)
+    ours = learner(policy, rule)._replace(streams=streams_of(range(20)))
+    return Problem(settings, ours, algorithm, meta, algorithm.init(meta), stages)
 
 
 def sampled(ours: Learner, algorithm: MetaAlgorithm, meta: Meta, num_tasks: int, seed: int) -> list[Batch]:

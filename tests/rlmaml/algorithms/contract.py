@@ -125,7 +125,8 @@ class AlgorithmContract:
     def adapted(problem: Problem) -> Params:
         points = repeated(problem.meta, len(problem.stages[0].valid))
         stages = problem.stages[: problem.learner.rule.steps]
-        return replay(problem.learner, points, stages, create_graph=False).adaptations[-1].params
+        adapted = replay(problem.learner, points, stages, create_graph=False).adaptations[-1]
+        return adapted.params if adapted.memory is None else {"memory": adapted.memory}
 
     def test_padding_changes_nothing(self, problem: Problem, updated: Updated) -> None:
         padded = problem._replace(stages=[padded_batch(batch) for batch in problem.stages])
@@ -224,11 +225,13 @@ class AlgorithmContract:
         assert all(np.isfinite(number) for number in left.report.numbers().values())
         check_replay(left.report)
 
-    def test_advantages_that_are_not_a_number_are_refused(self, problem: Problem) -> None:
-        advantages = problem.stages[0].advantages.clone()
-        advantages[1, 0, 0] = float("nan")
+    def test_rewards_and_advantages_that_are_not_a_number_are_refused(self, problem: Problem) -> None:
+        batch = problem.stages[0]
+        planted = {name: getattr(batch, name).clone() for name in ("rewards", "advantages")}
+        for values in planted.values():
+            values[1, 0, 0] = float("nan")
         with pytest.raises(NonFiniteError, match="became NaN or infinite"):
-            changed(problem, 0, problem.stages[0]._replace(advantages=advantages)).update()
+            changed(problem, 0, batch._replace(**planted)).update()
 
     def test_the_algorithm_is_a_value_and_begins_anew_every_time(self, problem: Problem) -> None:
         fresh = problem.algorithm.init(problem.meta)

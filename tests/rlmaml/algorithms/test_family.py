@@ -123,9 +123,12 @@ def test_e_maml_has_the_one_inner_loss_beside_which_its_credit_is_not_counted_tw
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_can_be_made_of_settings_without_inner_steps_and_of_every_other_method(name: str) -> None:
     alone = configure(inner_steps=0, stage_weights=(1.0,), inner_loss="likelihood_ratio", hidden=(7,))
-    own = as_method(alone, name, "gaussian")
-    assert own.network.hidden == (7,)
+    kind = METHODS[name].policy or "gaussian"
+    hidden = METHODS[name].defaults.get("hidden", (7,))
+    own = as_method(alone, name, kind)
+    assert own.network.hidden == hidden
     if own.inner.inner_steps and own.has("stage_weights"):
         assert own.outer.weights(1) == (0.0, 1.0)
     for other in METHODS:
-        assert as_method(configure(other, hidden=(7,)), name, "gaussian").network.hidden == (7,)
+        given = configure(other, hidden=(7,))
+        assert as_method(given, name, kind).network.hidden == ((7,) if other == name else hidden)

@@ -56,7 +56,7 @@ DOWNHILL = {"damping": 1e8, "max_kl": 5e3, "cg_iterations": 5, "preconditioner":
 """Damping so large that the natural gradient is the gradient, and a bound on the KL so far that a step is 0.1 long."""
 
 
-class Trial(NamedTuple):
+class Posed(NamedTuple):
     """Everything that an update is given."""
 
     settings: Settings
@@ -79,7 +79,7 @@ class Trial(NamedTuple):
         return weights
 
 
-def make_trial(policy: Policy = GAUSSIAN, **changes: Any) -> Trial:
+def make_posed(policy: Policy = GAUSSIAN, **changes: Any) -> Posed:
     """Learned rates are not where they start, so that nothing is left to chance."""
     exact = {"curvature_fraction": 1.0, "jacobian_fraction": 1.0, "preconditioner": "none"}
     options = {"damping": 0.03, "inner_step_sizes": (0.5, 0.3), "cg_iterations": 40, **exact}
@@ -87,18 +87,18 @@ def make_trial(policy: Policy = GAUSSIAN, **changes: Any) -> Trial:
     rule, theta = gradient_rule(settings.inner, policy), random_theta(policy)
     offset = torch.tensor([0.2, -0.3], dtype=torch.float64)
     meta = Meta(theta, {name: rate + offset[: len(rate)] for name, rate in rule.rates(theta).items()})
-    return Trial(settings, learner(policy, rule), meta, adapted_batches(policy, rule, meta, NUM_TASKS))
+    return Posed(settings, learner(policy, rule), meta, adapted_batches(policy, rule, meta, NUM_TASKS))
 
 
 def policies_by_hand(
-    trial: Trial, meta: Meta, task: int, data: list[Batch] | None = None, bends_on: list[Batch] | None = None
+    posed: Posed, meta: Meta, task: int, data: list[Batch] | None = None, bends_on: list[Batch] | None = None
 ) -> list[Distribution]:
     """Of every stage on one task, from formulas without a task axis.
 
     ``data`` is what the policies are asked about. With ``bends_on`` the values are as without, but the derivative of an
     inner step's direction is that of its direction on those episodes.
     """
-    inner, policy, params = trial.settings.inner, trial.learner.policy, meta.params
+    inner, policy, params = posed.settings.inner, posed.learner.policy, meta.params
     form, given = POLICY_GRADIENTS[inner.inner_loss], (*inner.inner_step_sizes, *inner.inner_step_sizes[-1:] * 3)
 
     def direction(batch: Batch) -> list[Tensor]:
@@ -108,8 +108,8 @@ def policies_by_hand(
         return list(torch.autograd.grad(loss, list(params.values()), create_graph=True))
 
     said = []
-    for k, batch in enumerate(trial.batches):
-        asked = same_task((data or trial.batches)[k], task, 1)
+    for k, batch in enumerate(posed.batches):
+        asked = same_task((data or posed.batches)[k], task, 1)
         said.append(policy.unroll(params, asked)[0].distribution)
         if k == inner.inner_steps:
             break
@@ -117,7 +117,7 @@ def policies_by_hand(
         if bends_on is not None:
             bends = direction(bends_on[k])
             gradients = [g.detach() + (b - b.detach()) for g, b in zip(gradients, bends, strict=True)]
-        if trial.settings.flat()["first_order"]:
+        if posed.settings.flat()["first_order"]:
             gradients = [gradient.detach() for gradient in gradients]
         sizes = [meta.rates[name][k].exp() if meta.rates else given[k] for name in params]
         params = {
@@ -128,19 +128,19 @@ def policies_by_hand(
 
 
 def mean_by_hand(
-    trial: Trial,
+    posed: Posed,
     meta: Meta,
     what: Callable[[Distribution, Distribution, Batch], Tensor],
     episodes: int | None = None,
     bends_on: list[Batch] | None = None,
 ) -> Tensor:
-    """``mean_i Σ_k w_k mean_steps what(new, old, batch)``; the old policies are those at the trial's own point."""
+    """``mean_i Σ_k w_k mean_steps what(new, old, batch)``; the old policies are those at the posed's own point."""
     total = torch.zeros((), dtype=torch.float64)
-    data = [Batch(*(field[:, :episodes] for field in batch)) for batch in trial.batches]
+    data = [Batch(*(field[:, :episodes] for field in batch)) for batch in posed.batches]
     for task in range(NUM_TASKS):
-        old = [detach(policy) for policy in policies_by_hand(trial, recorded(trial.meta), task, data)]
-        new = policies_by_hand(trial, meta, task, data, bends_on)
-        for weight, one, other, batch in zip(trial.weights(), new, old, data, strict=True):
+        old = [detach(policy) for policy in policies_by_hand(posed, recorded(posed.meta), task, data)]
+        new = policies_by_hand(posed, meta, task, data, bends_on)
+        for weight, one, other, batch in zip(posed.weights(), new, old, data, strict=True):
             its = same_task(batch, task, 1)
             total = total + weight * what(one, other, its)[its.valid].mean() / NUM_TASKS
     return total
@@ -158,32 +158,32 @@ def loss(new: Distribution, old: Distribution, batch: Batch) -> Tensor:
     return -(new.log_prob(batch.actions) - old.log_prob(batch.actions)).exp() * batch.advantages
 
 
-def metric(trial: Trial, episodes: int | None = None, bends_on: list[Batch] | None = None) -> Tensor:
-    """Dense Hessian of the mean KL at the trial's point, on the states of the first episodes."""
-    point = recorded(trial.meta)
+def metric(posed: Posed, episodes: int | None = None, bends_on: list[Batch] | None = None) -> Tensor:
+    """Dense Hessian of the mean KL at the posed's point, on the states of the first episodes."""
+    point = recorded(posed.meta)
     with_axis = Meta(*({name: tensor.unsqueeze(0) for name, tensor in part.items()} for part in point))
     inside = Meta(*({name: tensor[0] for name, tensor in part.items()} for part in with_axis))
-    return dense_hessian(mean_by_hand(trial, inside, kl, episodes, bends_on), entries(with_axis))
+    return dense_hessian(mean_by_hand(posed, inside, kl, episodes, bends_on), entries(with_axis))
 
 
-def numeric_gradient(trial: Trial) -> Tensor:
+def numeric_gradient(posed: Posed) -> Tensor:
     """Of the meta-objective, by finite differences; every row of points is a task of its own."""
 
     def values(rows: Tensor, task: int) -> Tensor:
-        batches = [same_task(batch, task, len(rows)) for batch in trial.batches]
-        points = rows_as_meta(rows, trial.meta)
-        outputs = replay(trial.learner, points, batches, create_graph=False).outputs
+        batches = [same_task(batch, task, len(rows)) for batch in posed.batches]
+        points = rows_as_meta(rows, posed.meta)
+        outputs = replay(posed.learner, points, batches, create_graph=False).outputs
         per_stage = [
             weight * surrogate_losses(said.distribution, constant(old, len(rows)), batch)
-            for weight, said, old, batch in zip(trial.weights(), outputs, old_of(task), batches, strict=True)
+            for weight, said, old, batch in zip(posed.weights(), outputs, old_of(task), batches, strict=True)
         ]
         return torch.stack(per_stage).sum(0)
 
     def old_of(task: int) -> list[Distribution]:
-        return [detach(each) for each in policies_by_hand(trial, recorded(trial.meta), task)]
+        return [detach(each) for each in policies_by_hand(posed, recorded(posed.meta), task)]
 
     per_task = [
-        central_differences_in_rows(functools.partial(values, task=task), vector(trial.meta))
+        central_differences_in_rows(functools.partial(values, task=task), vector(posed.meta))
         for task in range(NUM_TASKS)
     ]
     return torch.stack(per_task).mean(0)
@@ -193,9 +193,9 @@ def constant(distribution: Distribution, count: int) -> Distribution:
     return type(distribution)(*(field.expand(count, *field.shape[1:]) for field in distribution))
 
 
-def downhill(trial: Trial) -> Tensor:
+def downhill(posed: Posed) -> Tensor:
     """The meta-gradient, read off an update that follows it."""
-    step, report = trial.step(**DOWNHILL)
+    step, report = posed.step(**DOWNHILL)
     assert report.accepted
     gradient: Tensor = -step / step.norm() * report.gradient_norm
     return gradient
@@ -203,49 +203,49 @@ def downhill(trial: Trial) -> Tensor:
 
 @EVERY_CASE
 def test_the_replayed_policies_are_those_that_sampled_with_and_without_a_graph(name: str) -> None:
-    trial = make_trial(**CASES[name])
-    points = repeated(trial.meta, NUM_TASKS)
+    posed = make_posed(**CASES[name])
+    points = repeated(posed.meta, NUM_TASKS)
     for create_graph in (True, False):
-        outputs = replay(trial.learner, points, trial.batches, create_graph=create_graph).outputs
-        for said, batch in zip(outputs, trial.batches, strict=True):
+        outputs = replay(posed.learner, points, posed.batches, create_graph=create_graph).outputs
+        for said, batch in zip(outputs, posed.batches, strict=True):
             assert torch.equal(said.distribution.log_prob(batch.actions), batch.log_probs)
-    assert trial.update()[1].replay_gap == 0.0
+    assert posed.update()[1].replay_gap == 0.0
 
 
 def test_the_loss_before_the_step_sees_advantages_that_do_not_average_to_zero() -> None:
-    trial = make_trial(inner_steps=2, stage_weights=(1.0, 0.0, 3.0))
-    shifted = [b._replace(advantages=b.advantages + 1.0 + k) for k, b in enumerate(trial.batches)]
+    posed = make_posed(inner_steps=2, stage_weights=(1.0, 0.0, 3.0))
+    shifted = [b._replace(advantages=b.advantages + 1.0 + k) for k, b in enumerate(posed.batches)]
     # stage 0 has mean advantage 1 and weight 1/4, stage 2 has mean 3 and weight 3/4
-    report = trial._replace(batches=shifted).update()[1]
+    report = posed._replace(batches=shifted).update()[1]
     assert report.loss_before == pytest.approx(-(1 / 4 + 3 * 3 / 4), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "first order"])
 def test_the_meta_gradient_is_that_of_finite_differences(name: str) -> None:
-    trial = make_trial(**CASES[name])
-    numeric = numeric_gradient(trial)
-    assert_same(downhill(trial), numeric, rtol=1e-5, atol=1e-6 * float(numeric.norm()))
+    posed = make_posed(**CASES[name])
+    numeric = numeric_gradient(posed)
+    assert_same(downhill(posed), numeric, rtol=1e-5, atol=1e-6 * float(numeric.norm()))
     assert numeric.norm() > 1e-2
 
 
 @EVERY_CASE
 def test_the_meta_gradient_is_that_of_formulas_without_a_task_axis(name: str) -> None:
-    trial = make_trial(**CASES[name])
-    point = recorded(trial.meta)
-    gradient = torch.autograd.grad(mean_by_hand(trial, point, loss), entries(point))
+    posed = make_posed(**CASES[name])
+    point = recorded(posed.meta)
+    gradient = torch.autograd.grad(mean_by_hand(posed, point, loss), entries(point))
     expected = torch.cat([entry.reshape(-1) for entry in gradient])
-    assert_same(downhill(trial), expected, rtol=1e-5, atol=1e-6 * float(expected.norm()))
+    assert_same(downhill(posed), expected, rtol=1e-5, atol=1e-6 * float(expected.norm()))
 
 
 def test_the_first_order_meta_gradient_is_the_gradient_at_the_adapted_parameters() -> None:
-    trial, whole = make_trial(first_order=True), make_trial()
-    points = repeated(trial.meta, NUM_TASKS)
-    adapted = replay(trial.learner, points, trial.batches[:-1], create_graph=False).adaptations[-1].params
+    posed, whole = make_posed(first_order=True), make_posed()
+    points = repeated(posed.meta, NUM_TASKS)
+    adapted = replay(posed.learner, points, posed.batches[:-1], create_graph=False).adaptations[-1].params
     leaves = {name: tensor.requires_grad_() for name, tensor in detached(adapted).items()}
-    said = trial.learner.policy.unroll(leaves, trial.batches[-1])[0].distribution
-    total = surrogate_losses(said, detach(said), trial.batches[-1]).mean()
+    said = posed.learner.policy.unroll(leaves, posed.batches[-1])[0].distribution
+    total = surrogate_losses(said, detach(said), posed.batches[-1]).mean()
     expected = torch.cat([g.sum(0).reshape(-1) for g in torch.autograd.grad(total, list(leaves.values()))])
-    assert_same(downhill(trial), expected, rtol=1e-5, atol=1e-6 * float(expected.norm()))
+    assert_same(downhill(posed), expected, rtol=1e-5, atol=1e-6 * float(expected.norm()))
     assert (downhill(whole) - expected).norm() > 0.1 * expected.norm()
 
 
@@ -288,11 +288,11 @@ def test_on_an_enumerated_process_the_meta_gradient_is_exact_but_for_the_known_t
     assert report.replay_gap < 1e-12
 
 
-def check_natural(trial: Trial, curvature: Tensor) -> Any:
+def check_natural(posed: Posed, curvature: Tensor) -> Any:
     """The update solves ``(curvature + damping) s = −gradient``, up to a factor."""
-    gradient = downhill(trial)
-    step, report = trial.step()
-    damped = curvature + trial.settings.outer.damping * torch.eye(len(gradient), dtype=torch.float64)
+    gradient = downhill(posed)
+    step, report = posed.step()
+    damped = curvature + posed.settings.outer.damping * torch.eye(len(gradient), dtype=torch.float64)
     natural = torch.linalg.solve(damped, -gradient)
     assert_same(step / step.norm(), natural / natural.norm(), rtol=0, atol=1e-5)
     assert float(torch.cosine_similarity(step, -gradient, dim=0)) < 0.95
@@ -307,17 +307,17 @@ def check_natural(trial: Trial, curvature: Tensor) -> Any:
     ("name", "kind"), [*((name, "gaussian") for name in CASES), ("one step", "categorical"), ("dice", "categorical")]
 )
 def test_an_update_is_a_natural_gradient_step(name: str, kind: str) -> None:
-    trial = make_trial(POLICIES[kind], **CASES[name])
-    check_natural(trial, metric(trial))
+    posed = make_posed(POLICIES[kind], **CASES[name])
+    check_natural(posed, metric(posed))
 
 
 @pytest.mark.parametrize(("fraction", "num_episodes"), [(0.4, 2), (0.5, 3), (0.01, 1), (1.0, 5)])
 def test_the_metric_is_that_of_fully_adapted_policies_on_the_states_of_the_first_episodes(
     fraction: float, num_episodes: int
 ) -> None:
-    trial = make_trial(curvature_fraction=fraction, damping=0.25)
-    whole = make_trial(damping=0.25)
-    natural = check_natural(trial, metric(trial, num_episodes))
+    posed = make_posed(curvature_fraction=fraction, damping=0.25)
+    whole = make_posed(damping=0.25)
+    natural = check_natural(posed, metric(posed, num_episodes))
     if fraction < 1:
         ours, others = (torch.nn.functional.normalize(each, dim=0) for each in (natural, whole.step()[0]))
         assert float((ours - others).norm()) > 0.01
@@ -325,42 +325,42 @@ def test_the_metric_is_that_of_fully_adapted_policies_on_the_states_of_the_first
 
 @pytest.mark.parametrize("name", ["one step", "learned step sizes"])
 def test_the_metrics_jacobians_see_how_steps_bend_on_the_first_episodes_with_centred_advantages(name: str) -> None:
-    trial, exact = (make_trial(**CASES[name], jacobian_fraction=fraction, damping=0.25) for fraction in (0.3, 1.0))
+    posed, exact = (make_posed(**CASES[name], jacobian_fraction=fraction, damping=0.25) for fraction in (0.3, 1.0))
     few = []
-    for batch in trial.batches:
+    for batch in posed.batches:
         first = Batch(*(field[:, :2] for field in batch))
         means = torch.stack([a[v].mean() for a, v in zip(first.advantages, first.valid, strict=True)])
         few.append(first._replace(advantages=first.advantages - means.view(-1, 1, 1)))
-    natural = check_natural(trial, metric(trial, bends_on=few))
+    natural = check_natural(posed, metric(posed, bends_on=few))
     ours, others = (torch.nn.functional.normalize(each, dim=0) for each in (natural, exact.step()[0]))
     assert float((ours - others).norm()) > 0.01
 
 
 @pytest.mark.parametrize("name", ["two steps", "learned step sizes"])
 def test_without_a_part_for_the_jacobians_the_metric_takes_steps_for_the_identity(name: str) -> None:
-    trial, first_order = make_trial(**CASES[name], jacobian_fraction=0.0), make_trial(**CASES[name], first_order=True)
-    check_natural(trial, metric(first_order))
+    posed, first_order = make_posed(**CASES[name], jacobian_fraction=0.0), make_posed(**CASES[name], first_order=True)
+    check_natural(posed, metric(first_order))
 
 
 @pytest.mark.parametrize("name", ["one step", "stage weights", "learned step sizes"])
 def test_the_preconditioner_changes_how_fast_the_natural_gradient_is_found_and_not_which(name: str) -> None:
-    trial = make_trial(**CASES[name])
-    step, report = trial.step(preconditioner="kronecker")
-    plain, _ = trial.step()
+    posed = make_posed(**CASES[name])
+    step, report = posed.step(preconditioner="kronecker")
+    plain, _ = posed.step()
     assert report.cg_residual < 1e-4
     assert_same(step / step.norm(), plain / plain.norm(), rtol=0, atol=1e-3)
-    early = [trial.step(preconditioner=kind, cg_iterations=3)[1].cg_residual for kind in ("kronecker", "none")]
+    early = [posed.step(preconditioner=kind, cg_iterations=3)[1].cg_residual for kind in ("kronecker", "none")]
     assert early[0] < early[1]
 
 
 @EVERY_CASE
 def test_accepted_steps_respect_max_kl_and_lower_the_loss(name: str) -> None:
-    trial = make_trial(**CASES[name])
+    posed = make_posed(**CASES[name])
     for max_kl in (0.1, 1e-3) if name == "one step" else (0.01,):
-        new, report = trial.update(max_kl=max_kl, damping=1e-5, cg_iterations=20)
+        new, report = posed.update(max_kl=max_kl, damping=1e-5, cg_iterations=20)
         assert report.accepted
         after = recorded(new)
-        expected = [float(mean_by_hand(trial, after, what).detach()) for what in (kl, loss)]
+        expected = [float(mean_by_hand(posed, after, what).detach()) for what in (kl, loss)]
         assert (report.kl, report.loss_after) == pytest.approx(expected, rel=1e-9)
         assert 0 < report.kl <= max_kl
         assert report.loss_after < report.loss_before - 1e-3
@@ -368,29 +368,29 @@ def test_accepted_steps_respect_max_kl_and_lower_the_loss(name: str) -> None:
 
 
 def test_without_an_admissible_step_meta_is_handed_back_itself() -> None:
-    trial = make_trial()
-    indifferent = [batch._replace(advantages=torch.zeros_like(batch.advantages)) for batch in trial.batches]
-    new, report = trial._replace(batches=indifferent).update()
-    assert new is trial.meta
+    posed = make_posed()
+    indifferent = [batch._replace(advantages=torch.zeros_like(batch.advantages)) for batch in posed.batches]
+    new, report = posed._replace(batches=indifferent).update()
+    assert new is posed.meta
     assert not report.accepted
     assert (report.step_norm, report.kl, report.gradient_norm, report.cg_residual) == (0.0, 0.0, 0.0, 0.0)
     # one try, under a bound on the KL that is below what rounding leaves of any step
-    new, report = trial.update(max_kl=1e-40, backtrack_tries=1)
-    assert new is trial.meta
+    new, report = posed.update(max_kl=1e-40, backtrack_tries=1)
+    assert new is posed.meta
     assert report.gradient_norm > 1e-3
     assert (report.accepted, report.line_search_tries, report.loss_after) == (False, 1, report.loss_before)
 
 
 def test_every_stage_is_checked_for_its_replay_gap_also_where_its_weight_is_zero() -> None:
-    trial = make_trial(inner_steps=2, stage_weights=(1.0, 0.0, 0.0))
-    for k, batch in enumerate(trial.batches):
+    posed = make_posed(inner_steps=2, stage_weights=(1.0, 0.0, 0.0))
+    for k, batch in enumerate(posed.batches):
         log_probs = batch.log_probs.clone()
         log_probs[2, 0, 1] += 0.125
-        batches = [*trial.batches[:k], batch._replace(log_probs=log_probs), *trial.batches[k + 1 :]]
-        assert trial._replace(batches=batches).update()[1].replay_gap == pytest.approx(0.125, rel=1e-12)
+        batches = [*posed.batches[:k], batch._replace(log_probs=log_probs), *posed.batches[k + 1 :]]
+        assert posed._replace(batches=batches).update()[1].replay_gap == pytest.approx(0.125, rel=1e-12)
 
 
-def navigation(**changes: Any) -> Trial:
+def navigation(**changes: Any) -> Posed:
     """Single precision, as in a run."""
     options = {"num_tasks": 6, "num_episodes": 8, "horizon": 30, "hidden": (16, 16)}
     settings = configure("maml-trpo", **{**options, **changes})
@@ -406,23 +406,23 @@ def navigation(**changes: Any) -> Trial:
     for k in range(rule.steps + 1):
         batches.append(collect(adaptation, k).data)
         adaptation = rule.step(policy, per_task, adaptation, batches[k], k)
-    return Trial(settings, learner(policy, rule), meta, batches)
+    return Posed(settings, learner(policy, rule), meta, batches)
 
 
 @pytest.mark.parametrize("changes", [{}, {"inner_steps": 2}, {"learn_step_sizes": True}, {"first_order": True}])
 def test_an_update_on_navigation_improves_the_adapted_policies(changes: dict[str, Any]) -> None:
-    trial = navigation(**changes)
-    _, report = trial.update()
+    posed = navigation(**changes)
+    _, report = posed.update()
     assert report.accepted
-    assert 0 < report.kl <= trial.settings.outer.max_kl
+    assert 0 < report.kl <= posed.settings.outer.max_kl
     assert report.loss_after < report.loss_before - 1e-3
     assert abs(report.loss_before) < 1e-6  # normalised advantages, ratio 1
     assert report.replay_gap < 1e-5
 
 
-def in_double_precision(trial: Trial) -> Trial:
-    precise = Meta(*({name: tensor.double() for name, tensor in part.items()} for part in trial.meta))
-    return trial._replace(meta=precise, batches=[double_batch(batch) for batch in trial.batches])
+def in_double_precision(posed: Posed) -> Posed:
+    precise = Meta(*({name: tensor.double() for name, tensor in part.items()} for part in posed.meta))
+    return posed._replace(meta=precise, batches=[double_batch(batch) for batch in posed.batches])
 
 
 def test_the_meta_gradient_in_single_precision_is_that_of_double_precision_to_rounding() -> None:

@@ -36,8 +36,9 @@ def updates(sums: TaskSums) -> dict[str, Any]:
     results = {}
     for name in CASES:
         for problem, sizes in PROBLEMS.items():
-            own = [*sums.own(sizes["num_tasks"])]
-            results[key(name, problem)] = as_plain(make_problem(name, **sizes).of_tasks(own, sums).update())
+            whole = make_problem(name, **sizes)
+            own = [*sums.own(sizes["num_tasks"], whole.settings.task_blocks)]
+            results[key(name, problem)] = as_plain(whole.of_tasks(own, sums).update())
     return results
 
 

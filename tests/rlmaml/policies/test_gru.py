@@ -10,6 +10,7 @@ from rlmaml.policies.gru import GruPolicy
 from tests.rlmaml.makers import assert_same, gru_policy, random_batch, random_task_params, random_theta
 
 SCALES = (0.5, 4.0, 2.0)
+REWARD_SCALE = 3.0
 
 
 def gru_cell(params: Params, inputs: int, width: int) -> nn.GRUCell:
@@ -21,6 +22,15 @@ def gru_cell(params: Params, inputs: int, width: int) -> nn.GRUCell:
     return cell
 
 
+def plain_network(params: Params, prefix: str, hidden: tuple[int, ...], size: int) -> nn.Sequential:
+    """Torch's own layers with the weights of these names, on observation and memory."""
+    network = nn.Sequential()
+    for index, (a, b) in enumerate(itertools.pairwise((3 + 6, *hidden, size))):
+        network.extend([nn.Tanh()] * (index > 0) + [nn.Linear(a, b, dtype=torch.float64)])
+        network[-1].load_state_dict({kind: params[f"{prefix}layer{index}.{kind}"] for kind in ("weight", "bias")})
+    return network
+
+
 def plain_memories(params: Params, batch: Batch, scales: tuple[float, ...], width: int) -> Tensor:
     """What torch's cell remembers after every step, of what the batch says was seen, done and earned."""
     cell, memories = gru_cell(params, 3 + 2 + 1 + 1, width), []
@@ -30,7 +40,7 @@ def plain_memories(params: Params, batch: Batch, scales: tuple[float, ...], widt
         action, reward = torch.zeros_like(batch.actions[:, :, t]), torch.zeros_like(batch.rewards[:, :, :1])
         if t:
             action, reward = batch.actions[:, :, t - 1], batch.rewards[:, :, t - 1 : t]
-        inputs = torch.cat([seen, action, reward, torch.full_like(reward, float(t == 0))], -1)
+        inputs = torch.cat([seen, action, reward / REWARD_SCALE, torch.full_like(reward, float(t == 0))], -1)
         memory = cell(inputs.flatten(0, 1), memory.flatten(0, 1)).view_as(memory)
         memories.append(memory)
     return torch.stack(memories, 2)
@@ -38,19 +48,20 @@ def plain_memories(params: Params, batch: Batch, scales: tuple[float, ...], widt
 
 @pytest.mark.parametrize("scales", [(), SCALES])
 @pytest.mark.parametrize("hidden", [(), (4,)])
-def test_it_is_torchs_cell_below_a_plain_network(hidden: tuple[int, ...], scales: tuple[float, ...]) -> None:
-    policy = gru_policy(hidden=hidden, memory=6, observation_scales=scales)
+def test_it_is_torchs_cell_beside_the_observation_below_plain_networks(
+    hidden: tuple[int, ...], scales: tuple[float, ...]
+) -> None:
+    policy = gru_policy(hidden=hidden, memory=6, observation_scales=scales, reward_scale=REWARD_SCALE, value_head=True)
     params = random_task_params(policy, 2)
     batch = random_batch(policy, params, num_tasks=2, num_episodes=3, horizon=7)
     outputs, carry = policy.unroll(params, batch)
     for task in range(2):
         own, alone = {name: tensor[task] for name, tensor in params.items()}, slice(task, task + 1)
         memories = plain_memories(own, Batch(*(field[alone] for field in batch)), scales or (1.0, 1.0, 1.0), 6)
-        network = nn.Sequential()
-        for index, (a, b) in enumerate(itertools.pairwise((6, *hidden, 2))):
-            network.extend([nn.Tanh()] * (index > 0) + [nn.Linear(a, b, dtype=torch.float64)])
-            network[-1].load_state_dict({kind: own[f"layer{index}.{kind}"] for kind in ("weight", "bias")})
-        assert_same(outputs.distribution.mean[alone], network(memories), rtol=1e-6, atol=1e-6)
+        seen = torch.cat([batch.observations[alone] / torch.tensor(scales or (1.0, 1.0, 1.0)), memories], -1)
+        mean, value = (plain_network(own, prefix, hidden, size)(seen) for prefix, size in (("", 2), ("value.", 1)))
+        assert_same(outputs.distribution.mean[alone], mean, rtol=1e-6, atol=1e-6)
+        assert_same(outputs.value[alone], value.squeeze(-1), rtol=1e-6, atol=1e-6)
         lengths = batch.valid[task].sum(-1)
         left = torch.stack([memories[0, episode, length - 1] for episode, length in enumerate(lengths)])
         assert_same(carry[task], left, rtol=1e-6, atol=1e-6)
@@ -119,3 +130,22 @@ def test_a_meta_gradient_passes_through_the_memory_as_through_the_loop_over_task
         alone = gradient(leaves, Batch(*(field[task : task + 1] for field in batch)))
         for every, own in zip(together, alone, strict=True):
             assert_same(every[task], own)
+
+
+def test_one_theta_for_all_tasks_says_the_same_as_a_copy_for_each_of_them() -> None:
+    policy = gru_policy(value_head=True)
+    theta = random_theta(policy)
+    batch = random_batch(policy, theta, num_tasks=3)
+    start = torch.randn(3, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    shared, after = policy.unroll(theta, batch, start)
+    copied, expected = policy.unroll(with_task_axis(theta, 3), batch, start)
+    assert_same(shared.distribution.mean, copied.distribution.mean)
+    assert_same(shared.value, copied.value)
+    assert_same(after, expected)
+
+
+def test_without_a_value_head_there_is_neither_a_value_nor_a_weight_of_it() -> None:
+    policy = gru_policy()
+    theta = random_theta(policy)
+    assert policy.unroll(theta, random_batch(policy, theta, num_tasks=1))[0].value == ()
+    assert not [name for name in theta if "value" in name]

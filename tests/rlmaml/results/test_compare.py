@@ -24,7 +24,7 @@ from rlmaml.results.compare import (
     fractions_recovered,
     read_comparison,
 )
-from rlmaml.results.trials import BEYOND_RANGE, IN_RANGE
+from rlmaml.results.contenders import BEYOND_RANGE, IN_RANGE
 from rlmaml.settings.methods.registry import METHODS, PAPERS
 from rlmaml.settings.whole import Settings, as_method, configure
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
@@ -223,7 +223,7 @@ class Trainings:
 def test_a_comparison_that_was_interrupted_goes_on_and_a_finished_one_is_used_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rlmaml.results.trials.FINE_TUNING", (1.0, 0.1))
+    monkeypatch.setattr("rlmaml.results.contenders.FINE_TUNING", (1.0, 0.1))
     settings = SETTINGS.changed(iterations=1, inner_steps=1, stage_weights=(), evaluation_tasks=2, evaluation_steps=1)
     settings = settings.changed(evaluation_episodes=2, num_episodes=4)
     directory, told = ComparisonDirectory(tmp_path / "comparison"), list[str]()

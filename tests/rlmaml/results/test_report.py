@@ -10,8 +10,8 @@ from rlmaml.base.errors import UserError
 from rlmaml.evaluation.effects import adaptation_effects
 from rlmaml.evaluation.evaluate import evaluate
 from rlmaml.results.compare import Comparison
+from rlmaml.results.contenders import IN_RANGE
 from rlmaml.results.report import EvaluationSizes, ReportedRun, read_runs, report_page, reported
-from rlmaml.results.trials import IN_RANGE
 from rlmaml.settings.methods.registry import METHODS
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint

@@ -7,18 +7,18 @@ import pytest
 from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.evaluation.figures import draw_rewards
-from rlmaml.results.trials import (
+from rlmaml.results.contenders import (
     BEYOND_RANGE,
     FINE_TUNING,
     IN_RANGE,
     VALIDATION_SEED,
-    Trial,
+    Contender,
     asked_of,
-    check_trials,
+    check_contenders,
+    contender_settings,
     evaluated,
     evaluated_run,
     sampled_episodes,
-    trial_settings,
 )
 from rlmaml.settings.methods.registry import METHODS, PAPERS
 from rlmaml.settings.whole import Settings, as_method
@@ -32,7 +32,7 @@ __all__ = ["plain_figures"]
 
 
 def of_method(settings: Settings, method: str, seed: int) -> Settings:
-    return trial_settings(settings, as_method(settings, method, settings.policy), seed)
+    return contender_settings(settings, as_method(settings, method, settings.policy), seed)
 
 
 def test_all_methods_sample_as_many_environment_steps_but_random_which_is_not_trained() -> None:
@@ -59,7 +59,7 @@ def test_every_method_samples_as_many_environment_steps_whatever_stages_it_reads
 def test_a_method_that_samples_more_episodes_has_fewer_meta_iterations() -> None:
     larger = SETTINGS.changed(iterations=99, num_tasks=4)
     assert sampled_episodes(larger) == 2 * sampled_episodes(SETTINGS) == 4 * 3 * 3
-    assert trial_settings(SETTINGS.changed(iterations=20), larger, 7).run.iterations == 10
+    assert contender_settings(SETTINGS.changed(iterations=20), larger, 7).run.iterations == 10
 
 
 def test_the_random_policy_and_the_oracle_start_from_nothing() -> None:
@@ -112,7 +112,7 @@ def test_a_policy_that_was_not_meta_trained_takes_the_steps_that_validation_task
     beyond = evaluated_run(settings, make_env, run, draw_rewards, beyond=True)
     assert sizes_of(beyond) == sizes
     assert evaluated_run(settings, make_env, run, draw_rewards, beyond=False) == report
-    monkeypatch.setattr("rlmaml.results.trials.FINE_TUNING", (0.5,))
+    monkeypatch.setattr("rlmaml.results.contenders.FINE_TUNING", (0.5,))
     anew = evaluated_run(settings, make_env, run, draw_rewards, beyond=False)
     assert sizes_of(anew) == [0.5 * size]
 
@@ -120,7 +120,7 @@ def test_a_policy_that_was_not_meta_trained_takes_the_steps_that_validation_task
 def test_steps_that_diverge_on_validation_tasks_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = of_method(SETTINGS, "random", 0)
     (size,) = SETTINGS.inner.inner_step_sizes
-    monkeypatch.setattr("rlmaml.results.trials.FINE_TUNING", (1e38, 0.5))
+    monkeypatch.setattr("rlmaml.results.contenders.FINE_TUNING", (1e38, 0.5))
     report = evaluated_run(settings, make_env, RunDirectory(tmp_path), draw_rewards, beyond=False)
     assert sizes_of(report) == [0.5 * size]
     options: dict[str, Any] = {"num_tasks": 3, "num_episodes": 2, "steps": 2, "seed": VALIDATION_SEED}
@@ -140,16 +140,16 @@ def test_what_is_the_method_s_own_is_not_asked_of_it() -> None:
 
 def test_a_method_of_more_episodes_than_the_family_s_is_trained_at_least_once() -> None:
     once = SETTINGS.changed(iterations=1)
-    assert trial_settings(once, once.changed(num_tasks=100), 7).run.iterations == 1
+    assert contender_settings(once, once.changed(num_tasks=100), 7).run.iterations == 1
 
 
 def test_runs_of_other_settings_are_refused_before_any_is_trained(tmp_path: Path) -> None:
-    trial = Trial(SETTINGS.changed(iterations=1, seed=7), RunDirectory(tmp_path))
-    check_trials([trial])
-    evaluated_run(trial.settings, make_env, trial.directory, draw_rewards, beyond=False)
-    check_trials([trial])
+    contender = Contender(SETTINGS.changed(iterations=1, seed=7), RunDirectory(tmp_path))
+    check_contenders([contender])
+    evaluated_run(contender.settings, make_env, contender.directory, draw_rewards, beyond=False)
+    check_contenders([contender])
     with pytest.raises(UserError, match=r"maml-trpo, seed 7.*--max-kl was .* and is now 0\.5.*--output"):
-        check_trials([trial._replace(settings=trial.settings.changed(max_kl=0.5))])
+        check_contenders([contender._replace(settings=contender.settings.changed(max_kl=0.5))])
 
 
 def make_environments(settings: Settings) -> MakeEnv:
@@ -161,20 +161,22 @@ def forbids(settings: Settings) -> MakeEnv:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_trials_in_several_processes_are_those_of_one_after_another(tmp_path: Path, processes: int) -> None:
+def test_contenders_in_several_processes_are_those_of_one_after_another(tmp_path: Path, processes: int) -> None:
     settings = SETTINGS.changed(iterations=1, threads=2)
     places = (IN_RANGE, BEYOND_RANGE)
-    every = [Trial(of_method(settings, "maml-trpo", seed), RunDirectory(tmp_path / str(seed))) for seed in (0, 1)]
+    every = [Contender(of_method(settings, "maml-trpo", seed), RunDirectory(tmp_path / str(seed))) for seed in (0, 1)]
     found = {
-        trial.seed: reports
-        for trial, reports in evaluated(every, places, make_environments, draw_rewards, processes=processes)
+        contender.seed: reports
+        for contender, reports in evaluated(every, places, make_environments, draw_rewards, processes=processes)
     }
     for seed in (0, 1):
         alone = RunDirectory(tmp_path / f"alone-{seed}")
         for place in places:
             own = evaluated_run(every[seed].settings, make_env, alone, draw_rewards, beyond=place == BEYOND_RANGE)
             assert found[seed][place]["per_task"] == own["per_task"]
-    again = {trial.seed: reports for trial, reports in evaluated(every, places, forbids, draw_rewards, processes=2)}
+    again = {
+        contender.seed: reports for contender, reports in evaluated(every, places, forbids, draw_rewards, processes=2)
+    }
     assert again == found  # nothing is missing, so no process begins
 
 
@@ -188,7 +190,7 @@ def test_where_one_process_fails_the_others_end_and_no_other_begins(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     settings = SETTINGS.changed(iterations=100_000, checkpoint_interval=1)
-    every = [Trial(settings.changed(seed=seed), RunDirectory(tmp_path / str(seed))) for seed in (1, 0, 2)]
+    every = [Contender(settings.changed(seed=seed), RunDirectory(tmp_path / str(seed))) for seed in (1, 0, 2)]
     with pytest.raises(UserError, match="maml-trpo, seed 0, ended with exit code 2; its message is above"):
         list(evaluated(every, [IN_RANGE], fails_with_seed_0, draw_rewards, processes=2))
     assert "error: No such environment." in capfd.readouterr().err

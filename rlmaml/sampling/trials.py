@@ -23,9 +23,13 @@ class Trials(NamedTuple):
         """The trials of some tasks."""
         return Trials(*(field[tasks] for field in self))
 
+    def until(self, longest: int) -> "Trials":
+        """The first steps of every trial."""
+        return Trials(*(field[:, :, :longest] for field in self))
+
 
 def as_trials(stages: Sequence[Any]) -> Trials:
-    """The stages' episodes one after another, without the padding between them.
+    """The stages' episodes one after another, without the padding between them, and with all of it at the end.
 
     Args:
         stages: a :class:`~rlmaml.core.types.Batch` or :class:`~rlmaml.core.types.Rollout` per stage, all with as many
@@ -36,8 +40,9 @@ def as_trials(stages: Sequence[Any]) -> Trials:
         for name in ("observations", "actions", "rewards", "log_probs", "valid", "first_steps")
     ]
     valid = joined[Trials._fields.index("valid")]
-    longest = int(valid.sum(-1).max())
-    order = torch.argsort((~valid).to(torch.uint8), dim=-1, stable=True)[..., : max(longest, 1)]
+    if valid.all():
+        return Trials(*joined)
+    order = torch.argsort((~valid).to(torch.uint8), dim=-1, stable=True)
     return Trials(*(_taken(values, order) for values in joined))
 
 

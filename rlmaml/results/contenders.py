@@ -32,7 +32,7 @@ Reports: TypeAlias = dict[str, dict[str, Any]]
 """Set of tasks -> a run's evaluation on it, as JSON."""
 
 
-class Trial(NamedTuple):
+class Contender(NamedTuple):
     """One method with one seed, in a directory of its own."""
 
     settings: Settings
@@ -49,7 +49,7 @@ class Trial(NamedTuple):
         return self.settings.run.seed
 
 
-def trial_settings(settings: Settings, own: Settings, seed: int) -> Settings:
+def contender_settings(settings: Settings, own: Settings, seed: int) -> Settings:
     """Settings of a method with as many environment steps in training as the family's default method has.
 
     The random policy and the oracle start from nothing, whatever ``start_from`` says: the oracle's network is another.
@@ -84,38 +84,38 @@ def asked_of(settings: Settings, **asked: Any) -> Settings:
     return settings.changed(**{name: value for name, value in asked.items() if name not in own})
 
 
-def check_trials(trials: Iterable[Trial]) -> None:
-    """Refuse trials whose runs are there with other settings, before any is trained.
+def check_contenders(contenders: Iterable[Contender]) -> None:
+    """Refuse contenders whose runs are there with other settings, before any is trained.
 
     Raises:
         UserError: names the method, the seed, and every setting that differs, with both values.
     """
-    for trial in trials:
-        if not trial.directory.checkpoint.exists():
+    for contender in contenders:
+        if not contender.directory.checkpoint.exists():
             continue
-        if differing := differences(load_checkpoint(trial.directory.checkpoint).settings, trial.settings):
+        if differing := differences(load_checkpoint(contender.directory.checkpoint).settings, contender.settings):
             raise UserError(
-                f"{trial.directory.path} holds a run of {trial.method}, seed {trial.seed}, with another configuration: "
-                f"{'; '.join(differing)}. Choose another --output, or delete that run."
+                f"{contender.directory.path} holds a run of {contender.method}, seed {contender.seed}, with another "
+                f"configuration: {'; '.join(differing)}. Choose another --output, or delete that run."
             )
 
 
 def evaluated(
-    trials: Sequence[Trial],
+    contenders: Sequence[Contender],
     places: Sequence[str],
     make_env: Callable[[Settings], MakeEnv],
     draw: DrawEpisodes,
     *,
     processes: int = 1,
-) -> Iterator[tuple[Trial, Reports]]:
-    """Every trial as it is finished, with its evaluations; what is missing of its training is done first.
+) -> Iterator[tuple[Contender, Reports]]:
+    """Every contender as it is finished, with its evaluations; what is missing of its training is done first.
 
     Args:
-        trials: what is wanted.
+        contenders: what is wanted.
         places: sets of tasks.
         make_env: makes what makes the environments of some settings; with several processes it can be pickled.
         draw: draws episodes of one task; likewise.
-        processes: trials at once. With several each has a process and one thread, and shows no progress of its own.
+        processes: contenders at once. With several each has a process and one thread, and shows no progress of its own.
             Where one fails, or the user interrupts, the others keep a checkpoint and end.
 
     Raises:
@@ -123,48 +123,51 @@ def evaluated(
     """
     work = partial(evaluated_places, places=places, make_env=make_env, draw=draw)
     if processes == 1:
-        for trial in trials:
-            yield trial, work(trial)
+        for contender in contenders:
+            yield contender, work(contender)
         return
     missing = []
-    for trial in trials:
+    for contender in contenders:
         found = {
-            place: stored_report(trial.settings, trial.directory, beyond=place == BEYOND_RANGE) for place in places
+            place: stored_report(contender.settings, contender.directory, beyond=place == BEYOND_RANGE)
+            for place in places
         }
         reports = {place: report for place, report in found.items() if report}
         if len(reports) == len(places):
-            yield trial, reports
+            yield contender, reports
         else:
-            missing.append(trial)
-    for trial in in_processes(missing, partial(work, progress=False), processes):
-        yield trial, work(trial)
+            missing.append(contender)
+    for contender in in_processes(missing, partial(work, progress=False), processes):
+        yield contender, work(contender)
 
 
-def in_processes(trials: Sequence[Trial], work: Callable[[Trial], object], processes: int) -> Iterator[Trial]:
-    """Every trial as soon as a process of its own, with one thread, has done the work on it.
+def in_processes(
+    contenders: Sequence[Contender], work: Callable[[Contender], object], processes: int
+) -> Iterator[Contender]:
+    """Every contender as soon as a process of its own, with one thread, has done the work on it.
 
     Raises:
         UserError: a process failed.
     """
-    context, waiting = get_context("spawn"), list(trials)
-    running: dict[int, tuple[SpawnProcess, Trial]] = {}
+    context, waiting = get_context("spawn"), list(contenders)
+    running: dict[int, tuple[SpawnProcess, Contender]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < processes:
-                trial = waiting.pop(0)
-                alone = trial._replace(settings=trial.settings.changed(threads=1, rollout_threads=1))
+                contender = waiting.pop(0)
+                alone = contender._replace(settings=contender.settings.changed(threads=1, rollout_threads=1))
                 process = context.Process(target=run_command, args=(partial(work, alone),))
                 process.start()
-                running[process.sentinel] = process, trial
+                running[process.sentinel] = process, contender
             for sentinel in wait(list(running)):
-                process, trial = running.pop(cast("int", sentinel))
+                process, contender = running.pop(cast("int", sentinel))
                 process.join()
                 if process.exitcode:
                     raise UserError(
-                        f"{trial.method}, seed {trial.seed}, ended with exit code {process.exitcode}; its message is "
-                        "above. Where there is none, memory may have run out: fewer --processes need less."
+                        f"{contender.method}, seed {contender.seed}, ended with exit code {process.exitcode}; its "
+                        "message is above. Where there is none, memory may have run out: fewer --processes need less."
                     )
-                yield trial
+                yield contender
     finally:
         for process, _ in running.values():
             process.terminate()
@@ -173,7 +176,7 @@ def in_processes(trials: Sequence[Trial], work: Callable[[Trial], object], proce
 
 
 def evaluated_places(
-    trial: Trial,
+    contender: Contender,
     *,
     places: Sequence[str],
     make_env: Callable[[Settings], MakeEnv],
@@ -181,10 +184,10 @@ def evaluated_places(
     progress: bool = True,
 ) -> Reports:
     """:func:`evaluated_run` on every set of tasks."""
-    settings = trial.settings
+    settings = contender.settings
     return {
         place: evaluated_run(
-            settings, make_env(settings), trial.directory, draw, beyond=place == BEYOND_RANGE, progress=progress
+            settings, make_env(settings), contender.directory, draw, beyond=place == BEYOND_RANGE, progress=progress
         )
         for place in places
     }
