@@ -69,8 +69,8 @@ def one_change_variants(
 ) -> dict[str, LocomotionVariant]:
     """``any``; each kind alone; ``unchanged``; and ``any_but_KIND`` for every kind. They differ in their task spaces.
 
-    A task draws one of the free kinds, each as likely as the others, then the change. All else is legal, too, and
-    beyond the training range. Actions pass through the permutation first, then through the gains.
+    A task draws one of the free kinds, each as likely as the others, then the change. Tasks of the other kinds are
+    legal, too, and beyond the training range. Actions pass through the permutation first, then through the gains.
 
     Args:
         base: the problem without changes.
@@ -100,11 +100,11 @@ def one_change_variants(
             task_parameters={**base.task_parameters, **in_training},
             wide_task_parameters={**base.wide_task_parameters, **{k.parameter: k.space for k in kinds.values()}},
             task_units={**base.task_units, **{k.parameter: k.unit for k in kinds.values()}},
-            task_labels={"dead_joint": ("intact", *joints)},
+            task_labels={**base.task_labels, "dead_joint": ("intact", *joints)},
             sample_task=sample_task,
-            changes={"dead_joint": damaged_actuator(joints)},
-            commands={"motor_permutation": permuted, "motor_gain": multiplied},
-            readings={"encoder_offset": shifted(angles)},
+            changes={**base.changes, "dead_joint": damaged_actuator(joints)},
+            commands={**base.commands, "motor_permutation": permuted, "motor_gain": multiplied},
+            readings={**base.readings, "encoder_offset": shifted(angles)},
             marks=marks,
             published={},
         )

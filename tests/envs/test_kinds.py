@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from envs import ant, half_cheetah, make_tasks_env
-from envs.kinds import LARGEST_OFFSET, marks_of_change, variant_without
+from envs.kinds import LARGEST_OFFSET, variant_without
 from envs.locomotion import Locomotion
 from envs.physics import indices
 from envs.tasks import Task, stack_tasks
@@ -98,11 +98,12 @@ def test_actions_are_permuted_before_they_meet_the_motors_gains(robot: ModuleTyp
 
 
 @ROBOTS
-def test_control_costs_what_the_policy_commands_also_of_a_dead_motor(robot: ModuleType) -> None:
-    actions = random_actions(robot, 1)
-    world = world_of(robot, intact(robot, dead_joint=2), intact(robot))
-    terms = world.step(np.repeat(actions, 2, axis=0), np.ones(2, np.bool_)).terms
-    assert terms["control_cost"][0] == terms["control_cost"][1] < 0
+def test_control_costs_what_the_policy_commands_and_not_what_the_motors_get(robot: ModuleType) -> None:
+    actions = np.repeat(random_actions(robot, 1), 3, axis=0)
+    halved = intact(robot, motor_gain=np.full(actions.shape[1], 0.5))
+    world = world_of(robot, intact(robot, dead_joint=2), halved, intact(robot))
+    cost = world.step(actions, np.ones(3, np.bool_)).terms["control_cost"]
+    assert cost[0] == cost[1] == cost[2] < 0
 
 
 @ROBOTS
@@ -206,7 +207,7 @@ def test_a_policy_that_is_told_its_task_is_told_it_alike_in_all_these_variants(r
 
 def test_pictures_say_what_has_changed_and_colour_the_limbs() -> None:
     def of(robot: ModuleType, **changes: Any) -> tuple[str, tuple[str, ...]]:
-        marks = marks_of_change(intact(robot, **changes), robot.JOINTS, robot.MOTORS)
+        marks = robot.CHANGED.variants["any"].marks(intact(robot, **changes))
         return marks.text, marks.damaged
 
     assert of(half_cheetah) == ("intact", ())
