@@ -9,7 +9,7 @@ Observation (float64)
     ``rothfuss2019``, 113: positions (15), velocities (14), clipped contact forces on all bodies (84).
     ``gymnasium``, 105: positions without x and y (13), velocities (14), clipped contact forces on
     all bodies but the world (78).
-    The policy never sees the target, the direction, the goal or the damage.
+    The policy never sees the target, the direction, the goal or the change.
 
 Action (float32, 8; clipped to [-1, 1])
     Torques of hip_4 ankle_4 hip_1 ankle_1 hip_2 ankle_2 hip_3 ankle_3, in units of 150 N m.
@@ -48,6 +48,10 @@ AntChanged-v0: ``gymnasium``'s forward problem with a robot that is not what it 
     wide as before; ``payload`` ~ U[0, 0.5] kg at the torso, wide [0, 0.75] (the ant weighs 0.91 kg);
     ``friction`` ~ U[0.4, 1.6] times all sliding friction, wide [0.2, 2]; ``combined``: damage, payload and
     friction; each with ``_velocity``: ``gymnasium``'s AntVel.
+    ``any``, ``dead``, ``inverted``, ``swapped``, ``offset``, ``unchanged``, ``any_but_dead``, ``any_but_inverted``,
+    ``any_but_swapped``, ``any_but_offset``: as those of HalfCheetahChanged (``half_cheetah.py``), with ``dead_joint``
+    ~ U{1, ..., 8} and ``encoder_offset`` (8) in the order of the joints above, and ``motor_gain`` (8) and
+    ``motor_permutation`` (8 x 8) in the order of the action.
 
 Horizon: 200 steps.
 
@@ -75,6 +79,7 @@ from envs.bodies import (
 )
 from envs.changes import changed_variants
 from envs.family import Bools, Floats
+from envs.kinds import one_change_variants
 from envs.locomotion import Body, LocomotionFamily, Motion, RewardTerm
 from envs.physics import Physics, Simulation
 from envs.problems import along_direction, at_goal, at_speed, control, forwards, forwards_or_backwards, survive
@@ -84,6 +89,8 @@ from envs.simulator import mujoco
 from envs.tasks import Task
 
 JOINTS = ("hip_1", "ankle_1", "hip_2", "ankle_2", "hip_3", "ankle_3", "hip_4", "ankle_4")
+MOTORS = ("hip_4", "ankle_4", "hip_1", "ankle_1", "hip_2", "ankle_2", "hip_3", "ankle_3")
+"""The joint that each action drives."""
 HEALTHY_HEIGHT = (0.2, 1.0)
 """Metres."""
 CONTACT_WEIGHT = 5e-4
@@ -244,12 +251,12 @@ GOAL = LocomotionFamily(
     {"rothfuss2019": at_goal(ROTHFUSS2019, {"control_cost": control(0.1), "contact_cost": _contact}, 3.0, 4.5)},
 )
 
+FORWARDS = forwards(GYMNASIUM, GYMNASIUM_TERMS)
+
 CHANGED = LocomotionFamily(
     "AntChanged",
-    changed_variants(
-        forwards(GYMNASIUM, GYMNASIUM_TERMS),
-        at_speed(GYMNASIUM, GYMNASIUM_TERMS, 3.0, 4.0),
-        joints=JOINTS,
-        heaviest=0.5,
-    ),
+    {
+        **changed_variants(FORWARDS, VELOCITY.variants["gymnasium"], joints=JOINTS, heaviest=0.5),
+        **one_change_variants(FORWARDS, joints=JOINTS, motors=MOTORS, angles=slice(5, 13)),
+    },
 )

@@ -1,6 +1,8 @@
 """What a task changes in a robot: functions that write its parameters into the model fields of some copies.
 
-Every change starts from the model as it was built, so that a task never leaves a trace in the next one.
+Every change starts from the model as it was built, so that a task never leaves a trace in the next one. What is between
+the policy and the model changes by ``multiplied``, ``permuted`` and ``shifted``: signals on their way to the actuators,
+or from the sensors.
 """
 
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from gymnasium import spaces
 
 from envs.bodies import factor_box, scalar_box
 from envs.family import Copies, Floats
-from envs.locomotion import ApplyChange, LocomotionVariant
+from envs.locomotion import ApplyChange, ChangeSignal, LocomotionVariant
 from envs.physics import Physics, indices
 from envs.robot_drawing import Marks
 from envs.tasks import Task, describe_task, sample_uniform_task
@@ -100,6 +102,27 @@ def placed(field: str, kind: str, names: Sequence[str], columns: slice = slice(N
 
     def change(physics: Physics, copies: Copies, values: Floats) -> None:
         _rows(physics, field)[copies[:, None], indices(physics.model, kind, names), columns] = values
+
+    return change
+
+
+def multiplied(signal: Floats, factors: Floats) -> Floats:
+    """``f s``: each number (copy, n) of a signal times its own factor, (copy, n): -1 where a motor is inverted."""
+    return signal * factors
+
+
+def permuted(signal: Floats, matrices: Floats) -> Floats:
+    """``P s``: each copy's signal (copy, n) through its own permutation matrix, (copy, n, n): swapped motors."""
+    return np.asarray((matrices @ signal[..., None])[..., 0])
+
+
+def shifted(columns: slice) -> ChangeSignal:
+    """``s + o`` in some columns of a signal, with an offset (copy, columns) in their unit: encoders that are off."""
+
+    def change(signal: Floats, offsets: Floats) -> Floats:
+        arriving = signal.copy()
+        arriving[:, columns] += offsets
+        return arriving
 
     return change
 

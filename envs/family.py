@@ -142,6 +142,10 @@ class TaskFamily(ABC):
             Reward terms and ends of episodes; the caller overrules the entries of copies that are not running.
         """
 
+    def controls(self, actions: Floats) -> Floats:
+        """What actions (num_copies, action) in [-1, 1] make of the actuators' inputs, (num_copies, control)."""
+        return self.control_range * actions
+
     @abstractmethod
     def observe(self) -> Floats:
         """The observations of all copies as a new array, (num_copies, observation)."""

@@ -14,7 +14,7 @@ Observation (float64)
     11-16     hinge rates                            rad/s          bthigh bshin bfoot fthigh fshin ffoot
     17-19     centre of mass of the whole robot      m              (``finn2017`` only)
     ========  =====================================  =============  ====================
-    The policy never sees the target, the direction, the damage, the payload or the friction.
+    The policy never sees the target, the direction, the change, the payload or the friction.
 
 Action (float32, 6; clipped to [-1, 1])
     Torque of bthigh bshin bfoot fthigh fshin ffoot, in units of 120, 90, 60, 120, 60, 30 N m.
@@ -46,6 +46,18 @@ HalfCheetahChanged-v0: run forwards with a robot that is not what it was
     ``combined``: damage, payload and friction.
     Each of these with ``_velocity`` after its name: the same with
         HalfCheetahVel's reward and ``velocity`` ~ U[0, 3] m/s, wide [0, 4].
+    ``any``: one change of one of four kinds, each as likely. A task has the parameter of every kind; the others are
+        as in the intact robot: 0, 1, the identity, 0.
+        ``dead``: ``dead_joint`` ~ U{1, ..., 6}, as above. ``inverted``: ``motor_gain`` (6, in the order of the
+        action) is -1 for one or two motors, and 1 for the others; legal in [-1, 1]. ``swapped``:
+        ``motor_permutation`` (6 x 6, in that order) swaps two motors; any other permutation is legal. ``offset``:
+        ``encoder_offset`` (6, in the order of the hinges) ~ U[-0.3, 0.3] rad, added to the observed angles alone.
+    ``dead``, ``inverted``, ``swapped``, ``offset``: that kind alone; ``unchanged``: the intact robot.
+    ``any_but_dead``, ``any_but_inverted``, ``any_but_swapped``, ``any_but_offset``: any kind but one. For these and the
+        five before, wide: all tasks of ``any``, so that beyond the training range of ``any_but_dead`` motors are dead.
+    The actuators get the actions permuted, then times the gains; ``control_cost`` is of the actions as commanded.
+    What a change costs is a policy's return in ``intact`` (one that is told the task: in ``unchanged``) less its return
+        under the change before it adapts: column 0 of ``evaluate.py RUN_DIR --variant NAME`` for each of the two.
 
 Horizon: 200 steps of 0.01 s for ``finn2017``, of 0.05 s for ``raghu2020``; 100 of 0.05 s for ``rothfuss2019`` and
 HalfCheetahChanged.
@@ -77,12 +89,14 @@ from envs.bodies import (
 )
 from envs.changes import changed_variants
 from envs.family import Floats
+from envs.kinds import one_change_variants
 from envs.locomotion import Body, LocomotionFamily, RewardTerm
 from envs.physics import Physics, Simulation
 from envs.problems import at_speed, control, forwards, forwards_or_backwards
 from envs.simulator import mujoco
 
-JOINTS = ("bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
+JOINTS = MOTORS = ("bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
+"""The hinges, and the one that each action drives."""
 TOTAL_MASS = 14.0
 """kg."""
 
@@ -159,12 +173,12 @@ DIRECTION = LocomotionFamily(
     },
 )
 
+FORWARDS = replace(forwards(GYMNASIUM, TERMS), horizon=100)
+
 CHANGED = LocomotionFamily(
     "HalfCheetahChanged",
-    changed_variants(
-        replace(forwards(GYMNASIUM, TERMS), horizon=100),
-        VELOCITY.variants["rothfuss2019"],
-        joints=JOINTS,
-        heaviest=6.0,
-    ),
+    {
+        **changed_variants(FORWARDS, VELOCITY.variants["rothfuss2019"], joints=JOINTS, heaviest=6.0),
+        **one_change_variants(FORWARDS, joints=JOINTS, motors=MOTORS, angles=slice(2, 8)),
+    },
 )

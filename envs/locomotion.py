@@ -41,7 +41,7 @@ class Motion(NamedTuple):
     position: Floats
     """Where the robot is after the step, (copy, 2) m."""
     actions: Floats
-    """Normalised actions, (copy, action)."""
+    """Normalised actions as the policy commands them, (copy, action)."""
     healthy: Bools
     """Whether the robot stands after the step, (copy,)."""
     physics: Physics
@@ -78,6 +78,9 @@ RewardTerm: TypeAlias = Callable[[Motion, Task], Floats]
 ApplyChange: TypeAlias = Callable[[Physics, Copies, npt.NDArray[Any]], None]
 """Writes the values (n, ...) of a task parameter into the model fields of the listed copies."""
 
+ChangeSignal: TypeAlias = Callable[[Floats, npt.NDArray[Any]], Floats]
+"""A signal of all copies, (copy, n), and the values (copy, ...) of a task parameter -> the signal as it arrives."""
+
 
 @dataclass(frozen=True)
 class LocomotionVariant:
@@ -98,6 +101,11 @@ class LocomotionVariant:
     """Draws one task of a space."""
     changes: Mapping[str, ApplyChange] = field(default_factory=dict)
     """Task parameter -> what it changes in the robot."""
+    commands: Mapping[str, ChangeSignal] = field(default_factory=dict)
+    """Task parameter -> what it does to the normalised actions on their way to the actuators, one after the other. The
+    reward terms see the actions as the policy commands them."""
+    readings: Mapping[str, ChangeSignal] = field(default_factory=dict)
+    """Task parameter -> what it does to the observations on their way to the policy, one after the other."""
     task_labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Task parameter that is an index -> what its values 0, 1, ... mean."""
     marks: Callable[[Task], Marks] = lambda task: Marks()
@@ -176,7 +184,7 @@ class Locomotion(TaskFamily):
         """Step the physics, and judge where it led."""
         body, physics = self._body, self.physics
         before = body.position(physics)
-        instability = physics.step(self.control_range * actions, running)
+        instability = physics.step(self.controls(actions), running)
         after = body.position(physics)
         motion = Motion(
             velocity=(after - before) / physics.duration if body.velocity is None else body.velocity(physics),
@@ -188,9 +196,13 @@ class Locomotion(TaskFamily):
         terms = {name: term(motion, self._tasks) for name, term in self._variant.reward_terms.items()}
         return Outcome(terms, ~motion.healthy, instability)
 
+    def controls(self, actions: Floats) -> Floats:
+        """The actions, through what the tasks do to commands, in the units of the actuators."""
+        return self.control_range * self._arriving(actions, self._variant.commands)
+
     def observe(self) -> Floats:
-        """The observations of all copies."""
-        return self._body.observe(self.physics)
+        """The observations of all copies, through what the tasks do to readings."""
+        return self._arriving(self._body.observe(self.physics), self._variant.readings)
 
     def render(self, copy: int) -> npt.NDArray[np.uint8]:
         """The robot, followed by the camera, with what its task asks of it."""
@@ -198,3 +210,8 @@ class Locomotion(TaskFamily):
             self._pictures = RobotPictures(self.physics.model, self._body.camera)
         task = {name: values[copy] for name, values in self._tasks.items()}
         return self._pictures.draw(self.physics.data_of(copy), self._variant.marks(task))
+
+    def _arriving(self, signal: Floats, path: Mapping[str, ChangeSignal]) -> Floats:
+        for name, change in path.items():
+            signal = change(signal, self._tasks[name])
+        return signal

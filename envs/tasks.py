@@ -5,6 +5,7 @@ parameter, ``{"goal": (num_tasks, 2)}``. A family states the legal tasks as a ``
 entries are ``Box`` or ``Discrete``, and the unit of each parameter ("" for dimensionless ones).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
@@ -14,6 +15,17 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 Task: TypeAlias = dict[str, npt.NDArray[Any]]
+
+
+class Permutations(spaces.Box):
+    """Permutation matrices, (size, size): a single 1 in each row and in each column, 0 elsewhere."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(0.0, 1.0, (size, size), np.float64)
+
+    def contains(self, x: Any) -> bool:
+        """Whether a matrix is one."""
+        return super().contains(x) and bool(_are_permutations(x))
 
 
 def validate_tasks(tasks: Any, space: spaces.Dict, units: Mapping[str, str], owner: str) -> Task:
@@ -53,6 +65,8 @@ def parse_task(
 ) -> Task:
     """One task from ``name=value`` words, several numbers separated by commas: ``["goal=0.3,-0.1", "gain=0.8"]``.
 
+    The numbers of a matrix are given row by row.
+
     Args:
         words: the task.
         space: the legal values of one task.
@@ -80,17 +94,20 @@ def parse_task(
             raise ValueError(f"{expects}; got {word!r}. Write each parameter once, as name=value.")
         is_whole = isinstance(space.spaces.get(name), spaces.Discrete) and all(n.is_integer() for n in numbers)
         array = np.array(numbers, np.int64 if is_whole else np.float64)
-        task[name] = array[0] if len(numbers) == 1 and not getattr(space.spaces.get(name), "shape", ()) else array
+        shape = getattr(space.spaces.get(name), "shape", None) or ()
+        task[name] = array.reshape(shape) if array.size == math.prod(shape) else array
     return validate_task(task, space, units, owner)
 
 
 def sample_uniform_task(space: spaces.Dict, generator: np.random.Generator) -> Task:
-    """One task with every parameter drawn uniformly over its bounds, in the order of the space."""
+    """One task with every parameter drawn uniformly over its legal values, in the order of the space."""
     task: Task = {}
     for name, parameter in space.items():
         low, high, shape, dtype = _bounds(parameter)
         if isinstance(parameter, spaces.Discrete):
             task[name] = np.asarray(generator.integers(low, high, endpoint=True), dtype)
+        elif isinstance(parameter, Permutations):
+            task[name] = generator.permutation(np.eye(shape[0]))
         else:
             task[name] = np.asarray(generator.uniform(low, high, shape), dtype)
     return task
@@ -158,6 +175,7 @@ def _legal(space: spaces.Dict, units: Mapping[str, str], axes: tuple[str, ...]) 
         axis_names = (*axes, *map(str, shape))
         shape_text = f"({axis_names[0]},)" if len(axis_names) == 1 else f"({', '.join(axis_names)})"
         kind = "integers in" if isinstance(parameter, spaces.Discrete) else "in"
+        kind = "permutation matrices in" if isinstance(parameter, Permutations) else kind
         interval = f"[{_bound_text(low)}, {_bound_text(high)}]"
         parameters.append(f'"{name}": {shape_text} {kind} {interval} {units[name]}'.rstrip())
     return "{" + ", ".join(parameters) + "}"
@@ -194,7 +212,15 @@ def _parameter(name: str, value: Any, parameter: spaces.Space[Any], expects: str
         where = tuple(int(index) for index in np.argwhere(illegal)[0])
         place = f'tasks["{name}"][{", ".join(map(str, where))}]' if num_axes else f'"{name}"'
         raise ValueError(f"{expects}; got {place} = {array[where]}. Keep it finite and within the bounds.")
+    if isinstance(parameter, Permutations) and not _are_permutations(array).all():
+        raise ValueError(f'{expects}; got a "{name}" that is none. Give each row and each column a single 1, else 0.')
     return array.astype(dtype)
+
+
+def _are_permutations(matrices: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which matrices (..., n, n) are permutation matrices, (...)."""
+    rows, columns = (matrices.sum(axis=axis) == 1 for axis in (-1, -2))
+    return np.asarray(np.isin(matrices, (0, 1)).all(axis=(-1, -2)) & rows.all(axis=-1) & columns.all(axis=-1))
 
 
 def _shape_cure(name: str, array: npt.NDArray[Any], shape: tuple[int, ...], num_axes: int) -> str:

@@ -41,8 +41,8 @@ def replay_seconds(env: TaskVectorEnv, actions: Floats, running: Bools) -> float
             "This environment is not simulated by MuJoCo; there are no steps of its physics to time. "
             "Ask has_physics of the environment first."
         )
-    controls = worlds.control_range * np.clip(np.asarray(actions, np.float64), -1.0, 1.0).swapaxes(0, 1)
-    controls, moving = np.ascontiguousarray(controls), np.ascontiguousarray(running.swapaxes(0, 1))
+    clipped = np.clip(np.asarray(actions, np.float64), -1.0, 1.0).swapaxes(0, 1)
+    controls, moving = [worlds.controls(action) for action in clipped], np.ascontiguousarray(running.swapaxes(0, 1))
     start = time.perf_counter()
     for control, copies in zip(controls, moving, strict=True):
         worlds.physics.advance(control, copies)

@@ -1,6 +1,7 @@
 """What the scripts share: they introduce the environments of ``envs`` to ``rlmaml``, and train."""
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from defaults import tuned
 
 from rlmaml.base.errors import UserError
-from rlmaml.settings.command_line import parse
+from rlmaml.settings.command_line import chosen, parse
 from rlmaml.settings.methods.registry import DEFAULT_METHOD
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.whole import Settings
@@ -33,6 +34,9 @@ class TrainOptions:
     """Continue the run in the run directory, or begin it if there is none."""
     overwrite: bool = False
     """Delete the run in the run directory and begin anew."""
+    hold_out: str | None = None
+    """Train on any change of the robot but this kind: short for --variant any_but_KIND. evaluate.py --beyond tests on
+    it."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +81,11 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
     Raises:
         UserError: see :func:`rlmaml.training.run.train`.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    held_out = chosen(arguments, "hold_out", "") or None
     options, settings = parse(
         TrainOptions(),
-        lambda variant, method: tuned(env_id, variant or default_variant(env_id), method),
+        lambda variant, method: tuned(env_id, chosen_variant(env_id, variant, held_out), method),
         description,
         arguments,
     )
@@ -218,6 +224,25 @@ def make_task_environment(
 def in_variant(settings: Settings, variant: str | None) -> Settings:
     """The settings of a run for another variant of its family, as long as the run's; None for the run's own."""
     return settings.changed(variant=variant) if variant else settings
+
+
+def chosen_variant(env_id: str, variant: str | None, hold_out: str | None) -> str:
+    """The variant that ``--variant`` names or ``--hold-out`` stands for; without both, the first of the family.
+
+    Raises:
+        UserError: both are given, the id is unknown, or the family has no such kind of change.
+    """
+    if hold_out is None:
+        return variant or default_variant(env_id)
+    if variant is not None:
+        raise UserError(f"--hold-out {hold_out} names a variant, and so does --variant {variant}. Give one of them.")
+    try:
+        from envs.kinds import variant_without
+        from envs.registry import load_family
+
+        return variant_without(env_id, load_family(env_id).variants, hold_out)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"--hold-out: {error}") from error
 
 
 def default_variant(env_id: str) -> str:

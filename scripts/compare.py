@@ -12,7 +12,7 @@ import tyro
 from common import (
     Machine,
     check_least,
-    default_variant,
+    chosen_variant,
     environment_maker,
     episode_drawing,
     has_tasks_beyond,
@@ -35,6 +35,9 @@ class Options:
     """Task family."""
     variant: str | None = None
     """Which of its definitions; by default the first."""
+    hold_out: str | None = None
+    """Train on any change of the robot but this kind, which then is beyond the training range: short for --variant
+    any_but_KIND."""
     algorithms: tuple[str, ...] = PAPERS
     """Names that --algorithm takes. Further ones may join a comparison that is there."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -78,7 +81,8 @@ class Options:
         """Of a method in this family, with what is asked for here."""
         from rlmaml.results.contenders import asked_of
 
-        settings = resolved(tuned(self.env_id, self.variant or default_variant(self.env_id), method))
+        variant = chosen_variant(self.env_id, self.variant, self.hold_out)
+        settings = resolved(tuned(self.env_id, variant, method))
         return asked_of(
             self.machine.applied(settings),
             iterations=self.iterations or settings.run.iterations,

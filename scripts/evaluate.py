@@ -33,7 +33,8 @@ class Options:
     actions: Literal["sampled", "mean"] = "sampled"
     """With which actions the policies are judged: sampled, as they adapt, or the mean, the most likely ones."""
     beyond: bool = False
-    """Draw the tasks outside of the training range, where the family has such tasks."""
+    """Draw the tasks outside of the training range, where the family has such tasks: after a training with --hold-out
+    KIND, those of that kind."""
     policy: str | None = None
     """Let this torch module of your own, FILE.py:NAME, be run; needed where the run's policy is one."""
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)

@@ -224,7 +224,9 @@ class EnvironmentContract:
             env.set_tasks({name: np.concatenate([array[:2], other[name], array[3:]]) for name, array in tasks.items()})
             after = roll_out(env, actions)
             assert_same(take(after, [0, 1, 3]), take(before, [0, 1, 3]))
-            if has_changed := not np.array_equal(after.reward[:, 2], before.reward[:, 2]):
+            now, then = take(after, 2), take(before, 2)
+            has_changed = bool((now.reward != then.reward).any() or (now.observation != then.observation).any())
+            if has_changed:
                 break
         assert has_changed
 
@@ -238,8 +240,10 @@ class EnvironmentContract:
         assert_same(roll_out(env, actions), first)
         env.reset(seed=SEED)
         env.set_tasks(other)
-        for action, reward in zip(actions, first.reward, strict=True):
-            np.testing.assert_array_equal(env.step(action)[1], reward)
+        for step, action in enumerate(actions):
+            observation, reward, *_ = env.step(action)
+            np.testing.assert_array_equal(observation, first.observation[step + 1])
+            np.testing.assert_array_equal(reward, first.reward[step])
 
     def test_consecutive_copies_share_a_task(self, env: TaskVectorEnv) -> None:
         tasks = env.sample_tasks(2, seeds=[1, 2])

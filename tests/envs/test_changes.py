@@ -6,7 +6,17 @@ from gymnasium import spaces
 
 from envs import ant, half_cheetah, hopper, walker2d
 from envs.bodies import factor_box, scalar_box
-from envs.changes import changed_variants, damaged_actuator, placed, random_parameters, sample_factors, scaled
+from envs.changes import (
+    changed_variants,
+    damaged_actuator,
+    multiplied,
+    permuted,
+    placed,
+    random_parameters,
+    sample_factors,
+    scaled,
+    shifted,
+)
 from envs.locomotion import LocomotionFamily
 from envs.physics import Physics, Simulation, indices
 
@@ -122,6 +132,19 @@ def test_named_objects_are_scaled_and_placed_in_their_copies_alone(field: str, c
     placed(field, "body", names, columns)(physics, np.array([1]), values)
     after = physics.field(field).reshape(3, physics.model.nbody, -1)
     np.testing.assert_array_equal(after[1][bodies][:, columns], values[0])
+
+
+def test_signals_are_multiplied_permuted_and_shifted_copy_by_copy() -> None:
+    signal = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
+    given = signal.copy()
+    factors = np.array([[1.0, -1.0, 0.0], [-1.0, 1.0, 1.0]])
+    np.testing.assert_array_equal(multiplied(signal, factors), [[0.1, -0.2, 0.0], [-0.4, 0.5, 0.6]])
+    matrices = np.array([[[0, 1, 0], [0, 0, 1], [1, 0, 0]], np.eye(3)])
+    np.testing.assert_array_equal(permuted(signal, matrices), [[0.2, 0.3, 0.1], [0.4, 0.5, 0.6]])
+    offsets = np.array([[0.5, 0.25], [0.0, -0.5]])
+    arriving = shifted(slice(1, 3))(signal, offsets)
+    np.testing.assert_array_equal(arriving, [[0.1, 0.2 + 0.5, 0.3 + 0.25], [0.4, 0.5, 0.6 - 0.5]])
+    np.testing.assert_array_equal(signal, given)
 
 
 def test_what_was_published_of_a_robot_says_nothing_of_one_that_is_changed() -> None:

@@ -10,7 +10,7 @@ from envs import KNOWN_IDS, horizon_of, make_tasks_env, published_returns
 from envs.locomotion import LocomotionFamily, Motion
 from envs.registry import load_family
 
-Ranges = dict[str, tuple[float, float, float, float]]
+Ranges = dict[str, tuple[Any, Any, Any, Any]]
 """Task parameter -> least and largest value in training, and beyond it."""
 
 
@@ -26,7 +26,32 @@ def changed(last_joint: int, heaviest: float) -> dict[str, Ranges]:
         "friction": {"friction": (0.4, 1.6, 0.2, 2.0)},
     }
     ranges["combined"] = ranges["damaged"] | ranges["payload"] | ranges["friction"]
-    return ranges | {f"{name}_velocity": {**own, "velocity": (0, 3, 0, 4)} for name, own in ranges.items()}
+    ranges |= {f"{name}_velocity": {**own, "velocity": (0, 3, 0, 4)} for name, own in ranges.items()}
+    return ranges | {name: one_change(last_joint, kinds) for name, kinds in KINDS.items()}
+
+
+KINDS = {
+    "any": "dead inverted swapped offset",
+    "dead": "dead",
+    "inverted": "inverted",
+    "swapped": "swapped",
+    "offset": "offset",
+    "unchanged": "",
+    "any_but_dead": "inverted swapped offset",
+    "any_but_inverted": "dead swapped offset",
+    "any_but_swapped": "dead inverted offset",
+    "any_but_offset": "dead inverted swapped",
+}
+
+
+def one_change(joints: int, kinds: str) -> Ranges:
+    identity = np.eye(joints)
+    return {
+        "dead_joint": (0, joints if "dead" in kinds else 0, 0, joints),
+        "motor_gain": (-1, 1, -1, 1) if "inverted" in kinds else (1, 1, -1, 1),
+        "motor_permutation": (0, 1, 0, 1) if "swapped" in kinds else (identity, identity, 0, 1),
+        "encoder_offset": (-0.3, 0.3, -0.3, 0.3) if "offset" in kinds else (0, 0, -0.3, 0.3),
+    }
 
 
 EITHER_WAY: Ranges = {"backward": (0, 1, 0, 1)}

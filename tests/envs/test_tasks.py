@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from envs.tasks import (
+    Permutations,
     describe_task,
     parse_task,
     repeat_tasks,
@@ -168,6 +169,46 @@ def test_a_task_in_words_is_parsed() -> None:
     task = parse_task(["velocity=0.5", "goal=0.3,-0.2", "corner=2"], SPACE, UNITS, "Robot-v0")
     assert (float(task["velocity"]), int(task["corner"])) == (0.5, 2)
     np.testing.assert_array_equal(task["goal"], [0.3, -0.2])
+
+
+def test_a_matrix_in_words_is_given_row_by_row() -> None:
+    space, units = spaces.Dict({"places": spaces.Box(-1.0, 1.0, (3, 2), np.float64)}), {"places": "m"}
+    task = parse_task(["places=0,0.1,0.2,0.3,0.4,0.5"], space, units, "Robot-v0")
+    np.testing.assert_array_equal(task["places"], [[0, 0.1], [0.2, 0.3], [0.4, 0.5]])
+    with pytest.raises(ValueError, match=r"got shape \(5,\)"):
+        parse_task(["places=0,0.1,0.2,0.3,0.4"], space, units, "Robot-v0")
+
+
+WIRING = spaces.Dict({"wiring": Permutations(3)})
+
+
+def test_drawn_permutations_are_uniform_over_all_of_them() -> None:
+    generator = np.random.default_rng(0)
+    drawn = [sample_uniform_task(WIRING, generator) for _ in range(3000)]
+    assert all(WIRING.contains(task) for task in drawn)
+    orders, counts = np.unique([task["wiring"].argmax(axis=1) for task in drawn], axis=0, return_counts=True)
+    assert len(orders) == 6
+    # A count of 3000 draws with probability 1/6 has standard deviation sqrt(3000 * 5 / 36) = 20.4.
+    assert (abs(counts - 500) < 4 * 20.4).all()
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        np.zeros((3, 3)),
+        np.ones((3, 3)),
+        np.full((3, 3), 1 / 3),
+        [[1, 0, 0], [1, 0, 0], [0, 0, 1]],
+        [[1, 0, 0], [0, 0.5, 0.5], [0, 0.5, 0.5]],
+    ],
+)
+def test_a_matrix_that_is_no_permutation_is_refused_and_not_in_the_space(matrix: Any) -> None:
+    assert not WIRING.contains({"wiring": np.array(matrix, np.float64)})
+    tasks = {"wiring": [np.eye(3)[[2, 0, 1]], matrix]}
+    with pytest.raises(ValueError, match=r"permutation matrices in \[0, 1\].*none. Give each row and each column"):
+        validate_tasks(tasks, WIRING, {"wiring": ""}, "Robot-v0")
+    checked = validate_tasks({"wiring": [np.eye(3)[[2, 0, 1]]]}, WIRING, {"wiring": ""}, "Robot-v0")
+    np.testing.assert_array_equal(checked["wiring"], [[[0, 0, 1], [1, 0, 0], [0, 1, 0]]])
 
 
 def test_a_value_may_be_given_by_its_name_and_a_wrong_name_lists_them() -> None:

@@ -42,6 +42,19 @@ def test_physics_are_timed_where_there_are_some() -> None:
     assert (env.worlds.observe() != before).any()
 
 
+def test_a_replay_goes_through_the_states_of_the_steps_also_where_motors_are_swapped() -> None:
+    env = make_tasks_env("HalfCheetahChanged-v0", 2, 5, variant="swapped")
+    env.set_tasks(env.sample_tasks(2, seeds=[1, 2]))
+    env.reset(seed=0)
+    actions = np.random.default_rng(0).uniform(-1, 1, (2, 5, 6))
+    for time in range(5):
+        env.step(actions[:, time])
+    stepped = env.worlds.observe()
+    env.reset(seed=0)
+    replay_seconds(env, actions, np.ones((2, 5), np.bool_))
+    np.testing.assert_array_equal(env.worlds.observe(), stepped)
+
+
 @pytest.mark.parametrize(
     ("env_id", "variant", "alike"),
     [

@@ -148,6 +148,27 @@ def test_a_family_without_tasks_beyond_the_training_range_says_so(
     assert "every legal task of HalfCheetahDir-v0, finn2017, is in the training range" in capsys.readouterr().err
 
 
+def test_a_kind_of_change_is_held_out_of_a_training_that_goes_on_and_is_what_is_beyond(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = ["train_locomotion.py", "HalfCheetahChanged-v0", *TINY, "--algorithm", "oracle", "--run-dir", tmp_path]
+    assert run(*train, "--hold-out", "dead") == 0
+    assert run(*train, "--hold-out", "dead", "--resume", "--iterations", 3) == 0
+    settings = json.loads((tmp_path / "run.json").read_text())["settings"]["run"]
+    assert (settings["variant"], settings["iterations"]) == ("any_but_dead", 3)
+    capsys.readouterr()
+    assert run(*train, "--hold-out", "offset", "--resume") == 2
+    assert "--variant" in capsys.readouterr().err
+    evaluate = ["evaluate.py", tmp_path, "--tasks", 4, "--episodes", 1, "--steps", 0, "--json", tmp_path / "e.json"]
+    for options, is_dead in (([], False), (["--beyond"], True), (["--variant", "dead"], True)):
+        assert run(*evaluate, *options, "--overwrite") == 0
+        tasks = json.loads((tmp_path / "e.json").read_text())["tasks"]
+        assert [joint > 0 for joint in tasks["dead_joint"]] == [is_dead] * 4
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    compared = import_module("compare").Options("HalfCheetahChanged-v0", hold_out="dead").settings_of("maml-trpo")
+    assert compared.run.variant == "any_but_dead"
+
+
 def test_benchmark_writes_every_figure(tmp_path: Path, run: Run) -> None:
     sizes = [
         "--tasks",
@@ -221,6 +242,13 @@ def test_methods_are_timed_beside_each_other(tmp_path: Path, run: Run, capsys: p
         ("train_locomotion.py Nowhere-v0", "Known ids: Navigation2D-v0, HalfCheetahVel-v0"),
         ("train_locomotion.py Navigation2D-v0", "train it with scripts/train_nav.py"),
         ("train_locomotion.py AntVel-v0 --variant nobody2050", "Choose one of: finn2017, gymnasium"),
+        ("train_locomotion.py AntVel-v0 --hold-out dead", 'cannot hold out "dead". Its kinds of change: none.'),
+        (
+            "train_locomotion.py AntChanged-v0 --hold-out payload",
+            "Its kinds of change: dead, inverted, swapped, offset.",
+        ),
+        ("train_locomotion.py AntChanged-v0 --hold-out dead --variant any", "Give one of them"),
+        ("compare.py AntChanged-v0 --hold-out=damaged", "Its kinds of change: dead, inverted, swapped, offset."),
         ("benchmark.py Navigation2D-v0 --against envpool", "EnvPool has no body like that"),
         ("summarise.py /nowhere", "There is no evaluation in /nowhere"),
     ],
