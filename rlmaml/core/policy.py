@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rlmaml.core.distributions import Distribution
 from rlmaml.core.kronecker import FisherBlocks
-from rlmaml.core.types import Carry, Outputs, Params, Seen
+from rlmaml.core.types import Carry, Memory, Outputs, Params, Seen
 
 Act: TypeAlias = Callable[[Seen, Carry], tuple[Distribution, Carry]]
 """From what is seen in one step, and what was remembered, to the actions' distribution and what is remembered now."""
@@ -47,14 +47,18 @@ class Policy(Protocol):
     def act(self, params: Params) -> Act:
         """The policy with these parameters: what depends on them alone is computed once, for many steps."""
 
-    def unroll(self, params: Params, batch: Any, carry: Carry | None = None) -> tuple[Outputs, Carry]:
+    def unroll(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Outputs, Memory | None]:
         """What the policy says at every step of whole episodes, ``[task, episode, time]``; the same as stepping.
 
         Args:
             params: theta or task parameters.
             batch: holds ``observations`` and, for kinds that remember, ``actions``, ``rewards`` and ``valid``: an
                 episode that is over keeps what it remembers.
-            carry: what is remembered before the first step; None where an episode or a trial begins there.
+            memory: what is remembered before the first step; None where a trial begins there.
+
+        Returns:
+            What the policy says, and what it remembers after every episode's last valid step; a kind that remembers
+            nothing gives back what it was given.
         """
 
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

@@ -31,6 +31,17 @@ class Meta(NamedTuple):
     """Learned inner rates by the weights they belong to; empty where none are learned."""
 
 
+class Memory(NamedTuple):
+    """What a policy that remembers begins an episode of a trial with, other than the first one."""
+
+    carry: Carry
+    """What it remembers."""
+    last_action: Num[Tensor, "*axes action"]
+    """The last one of the episodes before; 0 where there was none."""
+    last_reward: Float[Tensor, "*axes"]
+    """What that earned."""
+
+
 class Adaptation(NamedTuple):
     """Where every task's adaptation stands."""
 
@@ -42,7 +53,7 @@ class Adaptation(NamedTuple):
     """What the policy said to the data of the step that led here, before it; None where the rule did not ask it."""
     gradients: Any = None
     """What that step went down, by entry; None for rules without gradients."""
-    memory: Carry | None = None
+    memory: Memory | None = None
     """What the policy remembers of earlier episodes where the next ones begin; None where it remembers none."""
 
 
@@ -51,9 +62,9 @@ class Seen(NamedTuple):
 
     observation: Float[Tensor, "*axes obs"]
     last_action: Num[Tensor, "*axes action"]
-    """0 before the first step."""
+    """Also of the episode before, in a trial; 0 before the very first step."""
     last_reward: Float[Tensor, "*axes"]
-    """0 before the first step."""
+    """As the last action."""
     first_step: Bool[Tensor, "*axes"]
     """Whether an episode begins here."""
 
@@ -135,6 +146,14 @@ def at_the_start(valid: Bool[Tensor, "*axes time"]) -> Bool[Tensor, "*axes time"
     first = torch.zeros_like(valid)
     first[..., 0] = True
     return first
+
+
+def last_valid(values: Tensor, valid: Bool[Tensor, "*axes time"], before: Tensor) -> Tensor:
+    """Each episode's last valid value along the axis of time, ``values[*axes, time, ...]``; without one, ``before``."""
+    index = (valid.sum(-1).clamp(min=1) - 1).view(*valid.shape[:-1], 1, *[1] * (values.dim() - valid.dim()))
+    last = values.gather(valid.dim() - 1, index.expand(*valid.shape[:-1], 1, *values.shape[valid.dim() :]))
+    any_valid = valid.any(-1).view(*valid.shape[:-1], *[1] * (values.dim() - valid.dim()))
+    return torch.where(any_valid, last.squeeze(valid.dim() - 1), before)
 
 
 def first_episodes(batch: Batch, share: float) -> Batch:

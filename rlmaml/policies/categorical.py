@@ -11,7 +11,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.core.distributions import Categorical
 from rlmaml.core.kronecker import FisherBlocks
 from rlmaml.core.policy import Act
-from rlmaml.core.types import Carry, Outputs, Params
+from rlmaml.core.types import Carry, Memory, Outputs, Params
 from rlmaml.policies.gaussian import describe_perceptron
 from rlmaml.policies.perceptron import (
     CONTEXT,
@@ -60,10 +60,10 @@ class CategoricalPolicy:
         logits_of = policy_perceptron(params, self.settings)
         return lambda seen, carry: (Categorical(logits_of(seen.observation)), carry)
 
-    def unroll(self, params: Params, batch: Any, carry: Carry | None = None) -> tuple[Outputs, Carry]:
+    def unroll(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Outputs, Memory | None]:
         """What the policy says at every step: it reads ``batch.observations`` alone."""
         logits_of = policy_perceptron(params, self.settings)
-        return Outputs(Categorical(logits_of(batch.observations))), () if carry is None else carry
+        return Outputs(Categorical(logits_of(batch.observations))), memory
 
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Uniform noise in [0, 1), one number per action."""

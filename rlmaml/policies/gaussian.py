@@ -12,7 +12,7 @@ from torch import Tensor
 from rlmaml.core.distributions import Gaussian
 from rlmaml.core.kronecker import FisherBlocks
 from rlmaml.core.policy import Act
-from rlmaml.core.types import Carry, Outputs, Params
+from rlmaml.core.types import Carry, Memory, Outputs, Params
 from rlmaml.policies.perceptron import (
     CONTEXT,
     Perceptron,
@@ -66,10 +66,10 @@ class GaussianPolicy:
         mean_of = policy_perceptron(params, self.settings)
         return lambda seen, carry: (gaussian(mean_of(seen.observation), params[LOG_STD]), carry)
 
-    def unroll(self, params: Params, batch: Any, carry: Carry | None = None) -> tuple[Outputs, Carry]:
+    def unroll(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Outputs, Memory | None]:
         """What the policy says at every step: it reads ``batch.observations`` alone."""
         mean_of = policy_perceptron(params, self.settings)
-        return Outputs(gaussian(mean_of(batch.observations), params[LOG_STD])), () if carry is None else carry
+        return Outputs(gaussian(mean_of(batch.observations), params[LOG_STD])), memory
 
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Standard normal noise, one number per action dimension."""

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
 from rlmaml.core.kronecker import FisherBlocks
 from rlmaml.core.policy import Act
-from rlmaml.core.types import Carry, Outputs, Params, Seen
+from rlmaml.core.types import Carry, Memory, Outputs, Params, Seen, last_valid
 from rlmaml.policies.gaussian import LOG_STD, describe_perceptron, gaussian, initial_log_std, mean_std
 from rlmaml.policies.perceptron import (
     check_scales,
@@ -36,8 +36,7 @@ class GruPolicy:
     ``r = σ(W_r x + U_r h)``, ``z = σ(W_z x + U_z h)``, ``n = tanh(W_n x + r ⊙ (U_n h))``, ``h' = (1 − z) ⊙ n + z ⊙ h``,
     and a Gaussian perceptron on the observation and h'; where asked for, another one on the same for the value. It is
     written from linear maps that broadcast over tasks, because torch's own GRU takes no task axis; where one theta
-    serves all tasks, torch's unrolls it. The memory is 0 where an episode or a trial begins, and it is reset nowhere
-    else.
+    serves all tasks, torch's unrolls it. The memory is 0 where a trial begins, and it is reset nowhere else.
 
     Args:
         settings: of the network.
@@ -90,10 +89,10 @@ class GruPolicy:
 
         return step
 
-    def unroll(self, params: Params, batch: Any, carry: Carry | None = None) -> tuple[Outputs, Carry]:
+    def unroll(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Outputs, Memory | None]:
         """What the policy says at every step, one after another, and its value where it has one."""
-        seen = seen_in(batch)
-        start = self.start(params, seen.observation.shape[:-2]) if carry is None else carry
+        seen = seen_in(batch, memory)
+        start = self.start(params, seen.observation.shape[:-2]) if memory is None else memory.carry
         memories = self._memories(params, self._inputs(seen), start)
         read = torch.cat([seen.observation, memories], -1)
         value: Any = ()
@@ -101,7 +100,12 @@ class GruPolicy:
             critic = {name.removeprefix(VALUE): params[name] for name in params if name.startswith(VALUE)}
             value = self._perceptron(critic)(read).squeeze(-1)
         distribution = gaussian(self._perceptron(params)(read), params[LOG_STD])
-        return Outputs(distribution, value), at_the_end(memories, start, batch.valid)
+        after = Memory(
+            last_valid(memories, batch.valid, start),
+            last_valid(batch.actions, batch.valid, seen.last_action[..., 0, :]),
+            last_valid(batch.rewards, batch.valid, seen.last_reward[..., 0]),
+        )
+        return Outputs(distribution, value), after
 
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Standard normal noise, one number per action dimension."""
@@ -182,27 +186,13 @@ class GruPolicy:
         return advance
 
 
-def seen_in(batch: Any) -> Seen:
-    """What the policy saw at every step of whole episodes, from what it did and earned in them."""
-    first = batch.first_steps
+def seen_in(batch: Any, memory: Memory | None = None) -> Seen:
+    """What the policy saw at every step of whole episodes or trials, from what it did and earned in them."""
     actions, rewards = delayed(batch.actions, -2), delayed(batch.rewards, -1)
-    return Seen(
-        batch.observations,
-        actions.masked_fill(first.unsqueeze(-1), 0.0),
-        rewards.masked_fill(first, 0.0),
-        first,
-    )
-
-
-def at_the_end(
-    memories: Float[Tensor, "*axes time memory"],
-    start: Float[Tensor, "*axes memory"],
-    valid: Bool[Tensor, "*axes time"],
-) -> Float[Tensor, "*axes memory"]:
-    """What is remembered after each episode's last valid step; what was before it where there is none."""
-    last = (valid.sum(-1).clamp(min=1) - 1).view(*valid.shape[:-1], 1, 1)
-    left = memories.gather(-2, last.expand(*valid.shape[:-1], 1, memories.shape[-1])).squeeze(-2)
-    return torch.where(valid.any(-1, keepdim=True), left, start)
+    if memory is not None:
+        actions = torch.cat([memory.last_action.unsqueeze(-2), actions[..., 1:, :]], -2)
+        rewards = torch.cat([memory.last_reward.unsqueeze(-1), rewards[..., 1:]], -1)
+    return Seen(batch.observations, actions, rewards, batch.first_steps)
 
 
 def delayed(values: Tensor, time: int) -> Tensor:

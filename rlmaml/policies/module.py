@@ -14,7 +14,7 @@ from torch import Tensor
 from rlmaml.base.errors import UserError
 from rlmaml.core.kronecker import FisherBlocks
 from rlmaml.core.policy import Act
-from rlmaml.core.types import Carry, Outputs, Params
+from rlmaml.core.types import Carry, Memory, Outputs, Params
 from rlmaml.policies.gaussian import LOG_STD, gaussian, initial_log_std, mean_std
 from rlmaml.policies.sizes import Sizes, check_actions
 from rlmaml.settings.policy import ModuleSettings
@@ -73,9 +73,9 @@ class ModulePolicy:
         """The policy with these parameters."""
         return lambda seen, carry: (self._distribution(params, seen.observation), carry)
 
-    def unroll(self, params: Params, batch: Any, carry: Carry | None = None) -> tuple[Outputs, Carry]:
+    def unroll(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Outputs, Memory | None]:
         """What the policy says at every step: it reads ``batch.observations`` alone."""
-        return Outputs(self._distribution(params, batch.observations)), () if carry is None else carry
+        return Outputs(self._distribution(params, batch.observations)), memory
 
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Standard normal noise, one number per action dimension."""

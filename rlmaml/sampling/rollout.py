@@ -13,7 +13,7 @@ from rlmaml.base.random_streams import RandomStreams
 from rlmaml.base.regions import region
 from rlmaml.core.devices import move
 from rlmaml.core.policy import Policy
-from rlmaml.core.types import Carry, Params, Rollout, Seen, Tasks
+from rlmaml.core.types import Carry, Memory, Params, Rollout, Seen, Tasks
 
 
 @runtime_checkable
@@ -60,7 +60,7 @@ def rollout(
     streams: RandomStreams,
     k: int,
     most_likely: bool = False,
-    memory: Carry | None = None,
+    memory: Memory | None = None,
 ) -> Rollout:
     """Episodes of every task under the given parameters, from the environment's current tasks.
 
@@ -89,8 +89,10 @@ def rollout(
             observation, _ = env.reset(seed=streams.initial_state_seeds(k, tasks, num_episodes))
         _check_finite("observation", observation)
         act = policy.act(params)
-        carry = policy.start(params, (num_tasks, num_episodes)) if memory is None else memory
+        carry = policy.start(params, (num_tasks, num_episodes)) if memory is None else memory.carry
         seen = first_seen(_as_tensor(observation, num_tasks, device), noise[0])
+        if memory is not None:
+            seen = seen._replace(last_action=memory.last_action, last_reward=memory.last_reward)
         later = torch.zeros_like(seen.first_step)
         running = np.ones(env.num_envs, dtype=bool)
         unstable = np.zeros(env.num_envs, dtype=bool)
@@ -141,7 +143,7 @@ def rollout(
 
 
 def first_seen(observation: Tensor, noise: Tensor) -> Seen:
-    """What is seen where an episode begins: no action was taken and nothing earned.
+    """What is seen where a trial begins: no action was taken and nothing earned.
 
     Args:
         observation: ``[task, episode, obs]``.

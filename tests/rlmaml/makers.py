@@ -14,7 +14,7 @@ from rlmaml.core.advantages import normalise
 from rlmaml.core.parameters import as_meta, flatten, for_every_task, meta_vector, with_task_axis
 from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, TaskSums
-from rlmaml.core.types import Batch, Carry, Meta, Params, Rollout, Seen
+from rlmaml.core.types import Batch, Memory, Meta, Params, Rollout, Seen
 from rlmaml.policies.categorical import CategoricalPolicy
 from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.gru import GruPolicy
@@ -99,7 +99,7 @@ def random_batch(
     num_episodes: int = 5,
     horizon: int = 4,
     seed: int = 0,
-    memory: Carry | None = None,
+    memory: Memory | None = None,
 ) -> Batch:
     """Steps sampled with ``params`` (theta or task parameters) at random observations, with padding."""
     generator = np.random.default_rng(seed)
@@ -120,12 +120,14 @@ def sampled_steps(
     observations: Tensor,
     noise: Tensor,
     rewards: Tensor,
-    memory: Carry | None = None,
+    memory: Memory | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Actions ``[task, episode, time, ...]`` that a policy samples step after step, and their log-probabilities."""
     act = policy.act(params)
-    carry = policy.start(params, tuple(observations.shape[:2])) if memory is None else memory
+    carry = policy.start(params, tuple(observations.shape[:2])) if memory is None else memory.carry
     seen, actions, log_probs = first_seen(observations[:, :, 0], noise[:, :, 0].to(observations)), [], []
+    if memory is not None:
+        seen = seen._replace(last_action=memory.last_action, last_reward=memory.last_reward)
     with torch.no_grad():
         for t in range(observations.shape[2]):
             seen = seen._replace(observation=observations[:, :, t])

@@ -16,7 +16,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.parameters import with_task_axis
 from rlmaml.core.policy import Policy
-from rlmaml.core.types import Batch, Carry, Meta, Params, Seen
+from rlmaml.core.types import Batch, Carry, Memory, Meta, Params, Seen
 from rlmaml.policies.kinds import KINDS, make_policy, register_module
 from rlmaml.policies.module import MakeModule
 from rlmaml.policies.sizes import Sizes
@@ -77,20 +77,23 @@ def seen_at(batch: Batch, t: int) -> Seen:
     )
 
 
-def step_through(policy: Policy, params: Params, batch: Batch, carry: Carry | None = None) -> Stepped:
+def step_through(policy: Policy, params: Params, batch: Batch, memory: Memory | None = None) -> Stepped:
     """The policy at every step of a batch; episodes that are over go on in its padding."""
     act = policy.act(params)
-    carry = policy.start(params, tuple(batch.valid.shape[:2])) if carry is None else carry
+    carry = policy.start(params, tuple(batch.valid.shape[:2])) if memory is None else memory.carry
     said = []
     for t in range(batch.valid.shape[2]):
-        distribution, carry = act(seen_at(batch, t), carry)
+        seen = seen_at(batch, t)
+        if t == 0 and memory is not None:
+            seen = seen._replace(last_action=memory.last_action, last_reward=memory.last_reward)
+        distribution, carry = act(seen, carry)
         said.append(distribution)
     return Stepped([torch.stack(fields, 2) for fields in zip(*said, strict=True)], carry)
 
 
-def unrolled(policy: Policy, params: Params, batch: Batch, carry: Carry | None = None) -> Stepped:
-    outputs, after = policy.unroll(params, batch, carry)
-    return Stepped(list(outputs.distribution), after)
+def unrolled(policy: Policy, params: Params, batch: Batch, memory: Memory | None = None) -> Stepped:
+    outputs, after = policy.unroll(params, batch, memory)
+    return Stepped(list(outputs.distribution), () if after is None else after.carry)
 
 
 def tensors_in(carry: Carry) -> list[Tensor]:
@@ -208,13 +211,16 @@ class PolicyContract:
         # a trial of two episodes: the second one goes on with what the first one left
         second = random_batch(policy, params, NUM_TASKS, seed=1)
         for episodes in (batch, complete(batch)):
-            between = unrolled(policy, params, episodes).carry
+            between = policy.unroll(params, episodes)[1]
             trial = unrolled(policy, params, complete(second), between)
             assert_agree(trial, step_through(policy, params, second, between))
         start = policy.start(params, tuple(batch.valid.shape[:2]))
         fresh = unrolled(policy, params, second)
-        assert_agree(unrolled(policy, params, second, start), fresh)
-        remembers = any((left != begun).any() for left, begun in zip(*map(tensors_in, (between, start)), strict=True))
+        nothing = Memory(start, torch.zeros_like(batch.actions[:, :, 0]), torch.zeros_like(batch.rewards[:, :, 0]))
+        assert_agree(unrolled(policy, params, second, nothing), fresh)
+        remembers = between is not None and all(
+            (left != begun).any() for left, begun in zip(tensors_in(between), tensors_in(nothing), strict=True)
+        )
         assert remembers == bool(tensors_in(start))
         assert remembers == (not torch.allclose(trial.fields[0], fresh.fields[0]))
 
@@ -237,7 +243,7 @@ class PolicyContract:
         self, policy: Policy, params: Params, batch: Batch
     ) -> None:
         before = pickle.dumps(vars(policy))
-        carry = policy.unroll(params, batch)[1]
+        carry = unrolled(policy, params, batch).carry
         given = copy.deepcopy((params, carry))
         act, other = policy.act(params), policy.act(random_task_params(policy, NUM_TASKS, 5))
         first, after = act(seen_at(batch, 0), carry)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from rlmaml.core.parameters import with_task_axis
-from rlmaml.core.types import Batch, Params
+from rlmaml.core.types import Batch, Memory, Params
 from rlmaml.policies.gru import GruPolicy
 from tests.rlmaml.makers import assert_same, gru_policy, random_batch, random_task_params, random_theta
 
@@ -54,7 +54,8 @@ def test_it_is_torchs_cell_beside_the_observation_below_plain_networks(
     policy = gru_policy(hidden=hidden, memory=6, observation_scales=scales, reward_scale=REWARD_SCALE, value_head=True)
     params = random_task_params(policy, 2)
     batch = random_batch(policy, params, num_tasks=2, num_episodes=3, horizon=7)
-    outputs, carry = policy.unroll(params, batch)
+    outputs, after = policy.unroll(params, batch)
+    assert after is not None
     for task in range(2):
         own, alone = {name: tensor[task] for name, tensor in params.items()}, slice(task, task + 1)
         memories = plain_memories(own, Batch(*(field[alone] for field in batch)), scales or (1.0, 1.0, 1.0), 6)
@@ -64,7 +65,7 @@ def test_it_is_torchs_cell_beside_the_observation_below_plain_networks(
         assert_same(outputs.value[alone], value.squeeze(-1), rtol=1e-6, atol=1e-6)
         lengths = batch.valid[task].sum(-1)
         left = torch.stack([memories[0, episode, length - 1] for episode, length in enumerate(lengths)])
-        assert_same(carry[task], left, rtol=1e-6, atol=1e-6)
+        assert_same(after.carry[task], left, rtol=1e-6, atol=1e-6)
         assert memories.std() > 0.1
 
 
@@ -88,9 +89,12 @@ def test_an_episode_without_a_valid_step_remembers_what_it_began_with() -> None:
     valid = batch.valid.clone()
     valid[1, 2] = False
     start = torch.randn(2, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    _, carry = policy.unroll(theta, batch._replace(valid=valid), start)
-    assert torch.equal(carry[1, 2], start[1, 2])
-    assert (carry[1, 3] != start[1, 3]).all()
+    begun = Memory(start, torch.full_like(batch.actions[:, :, 0], 7.0), torch.full_like(batch.rewards[:, :, 0], 8.0))
+    _, after = policy.unroll(theta, batch._replace(valid=valid), begun)
+    assert after is not None
+    for left, before in zip(after, begun, strict=True):
+        assert torch.equal(left[1, 2], before[1, 2])
+        assert (left[1, 3] != before[1, 3]).all()
 
 
 def test_what_is_remembered_first_is_zero() -> None:
@@ -137,11 +141,15 @@ def test_one_theta_for_all_tasks_says_the_same_as_a_copy_for_each_of_them() -> N
     theta = random_theta(policy)
     batch = random_batch(policy, theta, num_tasks=3)
     start = torch.randn(3, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    shared, after = policy.unroll(theta, batch, start)
-    copied, expected = policy.unroll(with_task_axis(theta, 3), batch, start)
+    begun = Memory(start, torch.ones_like(batch.actions[:, :, 0]), torch.ones_like(batch.rewards[:, :, 0]))
+    shared, after = policy.unroll(theta, batch, begun)
+    copied, expected = policy.unroll(with_task_axis(theta, 3), batch, begun)
     assert_same(shared.distribution.mean, copied.distribution.mean)
     assert_same(shared.value, copied.value)
-    assert_same(after, expected)
+    assert after is not None
+    assert expected is not None
+    for ours, theirs in zip(after, expected, strict=True):
+        assert_same(ours, theirs)
 
 
 def test_without_a_value_head_there_is_neither_a_value_nor_a_weight_of_it() -> None:

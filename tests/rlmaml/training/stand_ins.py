@@ -9,7 +9,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from envs import make_tasks_env
-from rlmaml.core.types import Carry, Outputs, Params
+from rlmaml.core.types import Memory, Outputs, Params
 from rlmaml.policies.kinds import register_module
 from rlmaml.settings.whole import configure
 from rlmaml.training.begin import begin, make_method
@@ -109,10 +109,10 @@ class DriftingPolicy:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.policy, name)
 
-    def unroll(self, params: Params, batch: Any, carry: Carry | None = None) -> tuple[Outputs, Carry]:
-        outputs, carry = self.policy.unroll(params, batch, carry)
+    def unroll(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Outputs, Memory | None]:
+        outputs, memory = self.policy.unroll(params, batch, memory)
         said = outputs.distribution
-        return Outputs(said._replace(mean=said.mean + self.drift)), carry
+        return Outputs(said._replace(mean=said.mean + self.drift)), memory
 
 
 class Corridor:
