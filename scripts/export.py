@@ -66,7 +66,7 @@ def main() -> None:
     policy = load(options.run_dir)
     settings = policy.settings.changed(threads=1, rollout_threads=1)
     env, task = make_task_environment(settings, 20, options.task, options.seed)
-    size, control_range = policy.sizes.observation, env.control_range
+    control_range = env.control_range
     actor = export.Actor(policy, control_range)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def main() -> None:
         raise unwritable(folder, error) from error
 
     program = export.export_program(actor)
-    export.write_onnx(program, files["onnx"])
+    export.write_onnx(program, files["onnx"], remembers=policy.remembers)
     torch.export.save(program, files["pt2"])
     policy.save(files["safetensors"])
     made_with = {
@@ -91,14 +91,16 @@ def main() -> None:
         difference = export.largest_difference(controls, policy, control_range, options.seed)
         if difference > export.LARGEST_DIFFERENCE:
             raise UserError(f"{files[suffix]} differs from the Python policy by {difference:.2g}; do not use it.")
-        report(files[suffix], export.latency(controls, size), difference)
+        report(files[suffix], export.latency(controls, actor), difference)
     if options.int8:
         export.write_int8(files["onnx"], files["int8.onnx"])
         small = export.load_onnx(files["int8.onnx"])
         difference = export.largest_difference(small, policy, control_range, options.seed)
-        report(files["int8.onnx"], export.latency(small, size), difference)
+        report(files["int8.onnx"], export.latency(small, actor), difference)
         exact, rounded = (
-            export.mean_return(env, controls, control_range, env.horizon, options.seed)
+            export.mean_return(
+                env, export.driven(controls, policy, env.num_envs), control_range, env.horizon, options.seed
+            )
             for controls in (export.load_onnx(files["onnx"]), small)
         )
         print(f"\nReturn on {task}: {exact:.2f} exact, {rounded:.2f} with 8-bit weights (20 episodes each).")

@@ -82,6 +82,9 @@ class Policy(Protocol):
     def deterministic(self, params: Params) -> torch.nn.Module:
         """The most likely action, before any clipping, as a module of observations ``[batch, obs]``, to be exported.
 
+        A kind that remembers makes one of observation, last reward ``[batch]`` and state ``[batch, state]``, with an
+        attribute ``state_size``; it returns the next state, too, and a state of 0 remembers nothing.
+
         Raises:
-            UserError: this kind cannot be a function of observations alone.
+            UserError: this kind's actions are no vectors.
         """

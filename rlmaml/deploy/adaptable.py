@@ -19,10 +19,11 @@ from rlmaml.core.devices import move
 from rlmaml.core.distributions import Distribution, Gaussian
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
-from rlmaml.core.types import Adaptation, Carry, Meta, Params, Seen
+from rlmaml.core.types import Adaptation, Carry, Memory, Meta, Params, Rollout, Seen
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.rules.adaptation_rule import adaptation_rule
+from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import to_batch
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout, check_episodes, from_rollout
 from rlmaml.sampling.rollout import TaskEnvironment, first_seen, rollout
@@ -53,7 +54,8 @@ class AdaptablePolicy:
         meta: its weights, without a task axis, and the learned inner rates where there are any.
         settings: of the run that trained it.
         iteration: meta-iterations it was trained for.
-        steps_taken: steps taken since, inner ones or within a trust region.
+        steps_taken: steps taken since, inner ones or within a trust region; or episodes lived through.
+        memory: what it remembers of these, with axes for one task and one trial; None where it remembers nothing.
     """
 
     network: Policy
@@ -62,6 +64,7 @@ class AdaptablePolicy:
     settings: Settings
     iteration: int
     steps_taken: int = 0
+    memory: Memory | None = None
 
     @property
     def weights(self) -> Params:
@@ -124,6 +127,9 @@ class AdaptablePolicy:
     ) -> "AdaptablePolicy":
         """The policy after one more step, on episodes sampled with this one.
 
+        A policy whose method adapts by memory lives through the episodes, one after another: its parameters stay, it
+        remembers, and who acted in them does not matter.
+
         Args:
             episodes: several episodes on the robot's task; see :mod:`rlmaml.sampling.recorded`.
             trust_region: take a trust-region step of at most this KL, in nats, instead of the trained inner step.
@@ -139,6 +145,9 @@ class AdaptablePolicy:
                 it is a further one of a rule that holds it near where adaptation began.
         """
         check_trust_region(trust_region)
+        rule = adaptation_rule(self.settings, self.network, trust_region)
+        if rule.remembers:
+            return self._having_lived_through(check_fit(self, episodes), rule)
         held = self.settings.inner.inner_l2 or self.settings.inner.inner_kl
         if held and self.steps_taken and trust_region is None:
             raise UserError(
@@ -149,7 +158,6 @@ class AdaptablePolicy:
         episodes = check_fit(self, episodes)
         if reason := off_policy_reason(self, episodes):
             warnings.warn(f"The episodes were not produced by this policy: {reason}", stacklevel=2)
-        rule = adaptation_rule(self.settings, self.network, trust_region)
         per_task = for_every_task(self.meta, 1)
         before = rule.begin(per_task) if not self.steps_taken else Adaptation(per_task.params)
         sampled = as_rollout(episodes)
@@ -178,7 +186,15 @@ class AdaptablePolicy:
         streams = RandomStreams(seed, Phase.EVALUATION)
         weights = move(self.weights, self.settings.run.rollout_device)
         with torch_threads(1):
-            sampled = rollout(env, self.network, weights, tasks=[0], streams=streams, k=self.steps_taken)
+            sampled = rollout(
+                env,
+                self.network,
+                weights,
+                tasks=[0],
+                streams=streams,
+                k=self.steps_taken,
+                memory=None if self.memory is None else in_copies(self.memory, env.num_envs),
+            )
         return from_rollout(sampled)
 
     def save(self, path: Path) -> None:
@@ -188,8 +204,26 @@ class AdaptablePolicy:
             UserError: the file cannot be written.
         """
         save_checkpoint(
-            path, Checkpoint(self.meta, self.iteration, self.settings, self.sizes, steps_taken=self.steps_taken)
+            path,
+            Checkpoint(
+                self.meta,
+                self.iteration,
+                self.settings,
+                self.sizes,
+                steps_taken=self.steps_taken,
+                memory={} if self.memory is None else self.memory._asdict(),
+            ),
         )
+
+    def _having_lived_through(self, episodes: RecordedEpisodes, rule: InnerRule) -> "AdaptablePolicy":
+        """The policy that remembers these episodes, too."""
+        per_task = for_every_task(self.meta, 1)
+        lived = rule.begin(per_task)._replace(memory=self.memory)
+        sampled = as_rollout(episodes)
+        for episode in range(sampled.valid.shape[1]):
+            alone = Rollout(*(field[:, episode : episode + 1] for field in sampled))
+            lived = rule.step(self.network, per_task, lived, alone, self.steps_taken + episode)
+        return replace(self, memory=lived.memory, steps_taken=self.steps_taken + sampled.valid.shape[1])
 
     def _distribution(self, seen: npt.NDArray[np.float32]) -> Distribution:
         if self.remembers:
@@ -223,8 +257,11 @@ class Driver:
         self.begin()
 
     def begin(self) -> None:
-        """An episode begins in every copy; nothing is remembered of the last one."""
-        self._carry: Carry = self._policy.network.start(self._policy.weights, (1, self._copies))
+        """An episode begins in every copy, with what the policy remembers and nothing of the last one."""
+        remembered = self._policy.memory
+        self._memory = None if remembered is None else in_copies(remembered, self._copies)
+        start = self._policy.network.start(self._policy.weights, (1, self._copies))
+        self._carry: Carry = start if self._memory is None else self._memory.carry
         self._last: torch.Tensor | None = None
 
     def act(self, observation: npt.ArrayLike, reward: npt.ArrayLike = 0.0) -> Actions:
@@ -242,6 +279,8 @@ class Driver:
         discrete = self._policy.sizes.discrete
         nothing = torch.zeros((1, self._copies) if discrete else (1, self._copies, self._policy.sizes.action))
         now = first_seen(seen, nothing)
+        if self._memory is not None:
+            now = now._replace(last_action=self._memory.last_action, last_reward=self._memory.last_reward)
         if self._last is not None:
             now = Seen(seen, self._last, earned, torch.zeros_like(now.first_step))
         with torch.no_grad():
@@ -275,7 +314,13 @@ def as_policy(checkpoint: Checkpoint) -> AdaptablePolicy:
         checkpoint.settings.changed(device="cpu", rollout_device="cpu"),
         checkpoint.iteration,
         checkpoint.steps_taken,
+        Memory(**checkpoint.memory) if checkpoint.memory else None,
     )
+
+
+def in_copies(memory: Memory, copies: int) -> Memory:
+    """What one trial remembers, in each of several copies of its task."""
+    return Memory(*(tensor.expand(1, copies, *tensor.shape[2:]) for tensor in memory))
 
 
 def check_fit(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> RecordedEpisodes:

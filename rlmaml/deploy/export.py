@@ -1,8 +1,9 @@
 """A policy as files that run on a robot: a ``torch.export`` program, ONNX, ONNX with 8-bit weights, and its weights.
 
 All of them map observations (batch, obs) to the robot's controls (batch, action): the most likely action, clipped to
-[-1, 1] and multiplied by the control range. The batch size is free. On the robot, ONNX needs onnxruntime alone, and the
-program torch alone. The program's graph is a function of its weights and the observations::
+[-1, 1] and multiplied by the control range. A policy with a memory also takes the last reward (batch,) and a state
+(batch, state), and gives the next state, with which the next step is called. The batch size is free. On the robot, ONNX
+needs onnxruntime alone, and the program torch alone. The program's graph is a function of its weights and its inputs::
 
     program = torch.export.load("policy.pt2")
     weights = tuple(program.parameters())
@@ -14,7 +15,7 @@ program torch alone. The program's graph is a function of its weights and the ob
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -26,11 +27,16 @@ import torch
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
-from rlmaml.deploy.adaptable import AdaptablePolicy
+from rlmaml.deploy.adaptable import AdaptablePolicy, Driver
 from rlmaml.sampling.rollout import TaskEnvironment
 
-Controls: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
-"""Observations (batch, obs) to controls (batch, action)."""
+Controls: TypeAlias = Callable[..., Any]
+"""Observations (batch, obs) to controls (batch, action); with a memory, also last rewards and states, to controls and
+states."""
+Drive: TypeAlias = Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+"""Observations and last rewards of copies to their controls, step after step of an episode."""
+STEPS_COMPARED = 30
+"""Of an episode, for policies that remember."""
 
 LARGEST_DIFFERENCE = 1e-5
 """Between an exported policy's actions and the Python policy's, in normalised units."""
@@ -44,30 +50,46 @@ class Actor(torch.nn.Module):
         control_range: control of a full action, in the units of the robot's actuators.
 
     Raises:
-        UserError: the policy's kind cannot be a function of observations alone.
+        UserError: the policy's actions are no vectors.
     """
 
     def __init__(self, policy: AdaptablePolicy, control_range: float) -> None:
         super().__init__()
         self.network = policy.network.deterministic(policy.weights)
         self.observation_size = policy.sizes.observation
+        self.state_size = int(getattr(self.network, "state_size", 0))
         self.control_range = control_range
         self.requires_grad_(False)
 
-    def forward(self, observation: Tensor) -> Tensor:
-        """Controls at each row of observations."""
-        controls: Tensor = self.control_range * self.network(observation).clamp(-1.0, 1.0)
-        return controls
+    def forward(self, observation: Tensor, *remembered: Tensor) -> Any:
+        """Controls at each row of observations; given last rewards and states, the next states as well."""
+        if not remembered:
+            return self._controls(self.network(observation))
+        actions, state = self.network(observation, *remembered)
+        return self._controls(actions), state
+
+    def inputs(self, batch: int) -> dict[str, Tensor]:
+        """Inputs by name, all 0: those of the first step of a trial."""
+        named = {"observation": torch.zeros(batch, self.observation_size)}
+        if self.state_size:
+            named |= {"reward": torch.zeros(batch), "state": torch.zeros(batch, self.state_size)}
+        return named
+
+    def _controls(self, actions: Tensor) -> Tensor:
+        return self.control_range * actions.clamp(-1.0, 1.0)
 
 
 def export_program(actor: Actor) -> torch.export.ExportedProgram:
     """The actor as a program that needs none of this package, for any batch size."""
-    example = torch.zeros(2, actor.observation_size)
-    return torch.export.export(actor, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    example, batch = tuple(actor.inputs(2).values()), torch.export.Dim("batch")
+    first, *rest = ({0: batch} for _ in example)
+    return torch.export.export(actor, example, dynamic_shapes=(first, tuple(rest)) if rest else (first,))
 
 
-def write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
+def write_onnx(program: torch.export.ExportedProgram, path: Path, *, remembers: bool = False) -> None:
     """Write the program as one ONNX file with the input ``observation`` and the output ``control``.
+
+    Where it remembers, ``reward`` and ``state`` are inputs, and ``next_state`` is an output, too.
 
     Raises:
         UserError: the packages for ONNX are not installed.
@@ -80,8 +102,8 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path) -> None:
             dynamo=True,
             external_data=False,
             verbose=False,
-            input_names=["observation"],
-            output_names=["control"],
+            input_names=["observation", *["reward", "state"] * remembers],
+            output_names=["control", *["next_state"] * remembers],
         )
 
 
@@ -107,9 +129,10 @@ def load_onnx(path: Path) -> Controls:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-    def controls(observations: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        (output,) = session.run(None, {"observation": observations})
-        return np.asarray(output)
+    names = [one.name for one in session.get_inputs()]
+
+    def controls(*inputs: npt.NDArray[np.float32]) -> Any:
+        return _one_or_all(session.run(None, dict(zip(names, inputs, strict=True))))
 
     return controls
 
@@ -119,41 +142,75 @@ def load_program(path: Path) -> Controls:
     program = torch.export.load(path)
     graph, weights = program.graph_module, tuple(program.parameters())
 
-    def controls(observations: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def controls(*inputs: npt.NDArray[np.float32]) -> Any:
         with torch.no_grad():
-            (output,) = graph(*weights, torch.from_numpy(observations))
-        return np.asarray(output)
+            return _one_or_all(graph(*weights, *map(torch.from_numpy, inputs)))
 
     return controls
 
 
+def state_at_start(policy: AdaptablePolicy) -> npt.NDArray[np.float32]:
+    """The state with which an episode of a policy that remembers begins, (state,); empty for one that does not."""
+    if not policy.remembers:
+        return np.zeros(0, np.float32)
+    size = policy.network.start(policy.weights, (1, 1)).shape[-1]
+    lived = policy.memory
+    parts = [torch.zeros(size), torch.zeros(policy.sizes.action)] if lived is None else [lived.carry, lived.last_action]
+    return np.concatenate([*(part.reshape(-1).numpy() for part in parts), [0.0]]).astype(np.float32)
+
+
+def driven(controls: Controls, policy: AdaptablePolicy, copies: int) -> Drive:
+    """An exported policy through an episode of several copies, carrying its state where it has one."""
+    if not policy.remembers:
+        return lambda observations, rewards: np.asarray(controls(observations))  # noqa: ARG005
+    state = np.tile(state_at_start(policy), (copies, 1))
+    lived, begun = policy.memory, False
+
+    def drive(observations: npt.NDArray[np.float32], rewards: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        nonlocal state, begun
+        earned = np.full_like(rewards, float(lived.last_reward)) if lived is not None and not begun else rewards
+        commanded, state = controls(observations, earned, state)
+        begun = True
+        return np.asarray(commanded)
+
+    return drive
+
+
 def largest_difference(controls: Controls, policy: AdaptablePolicy, control_range: float, seed: int = 0) -> float:
-    """Between an exported policy and the Python one, in normalised units, on random observations of several scales."""
+    """Between an exported policy and the Python one, in normalised units, on random observations of several scales.
+
+    A policy that remembers is followed through episodes.
+    """
     generator = np.random.default_rng(seed)
     worst = 0.0
-    for batch, scale in ((1, 1.0), (7, 0.1), (256, 1.0), (256, 10.0)):
-        seen = scale * generator.standard_normal((batch, policy.sizes.observation), dtype=np.float32)
-        worst = max(worst, float(np.abs(controls(seen) / control_range - policy.act(seen)).max()))
+    for copies, scale in ((1, 1.0), (7, 0.1), (256, 1.0), (256, 10.0)):
+        ours, theirs = driven(controls, policy, copies), Driver(policy, copies)
+        rewards = np.zeros(copies, np.float32)
+        for _ in range(STEPS_COMPARED if policy.remembers else 1):
+            seen = scale * generator.standard_normal((copies, policy.sizes.observation), dtype=np.float32)
+            difference = ours(seen, rewards) / control_range - theirs.act(seen, rewards)
+            worst = max(worst, float(np.abs(difference).max()))
+            rewards = generator.standard_normal(copies, dtype=np.float32)
     return worst
 
 
-def latency(controls: Controls, observation_size: int, repeats: int = 2000) -> float:
+def latency(controls: Controls, actor: Actor, repeats: int = 2000) -> float:
     """Median seconds per action for a single observation, after a tenth as many calls that do not count."""
-    seen = np.zeros((1, observation_size), np.float32)
+    inputs = [tensor.numpy() for tensor in actor.inputs(1).values()]
     times = []
     for _ in range(repeats + repeats // 10):
         start = time.perf_counter()
-        controls(seen)
+        controls(*inputs)
         times.append(time.perf_counter() - start)
     return float(np.median(times[repeats // 10 :]))
 
 
-def mean_return(env: TaskEnvironment, controls: Controls, control_range: float, horizon: int, seed: int) -> float:
+def mean_return(env: TaskEnvironment, drive: Drive, control_range: float, horizon: int, seed: int) -> float:
     """Mean return of an exported policy over one episode in each copy of an environment."""
     observation, _ = env.reset(seed=[seed + copy for copy in range(env.num_envs)])
-    returns = np.zeros(env.num_envs)
+    returns, reward = np.zeros(env.num_envs), np.zeros(env.num_envs)
     for _ in range(horizon):
-        actions = controls(np.asarray(observation, np.float32)) / control_range
+        actions = drive(np.asarray(observation, np.float32), reward.astype(np.float32)) / control_range
         observation, reward, terminated, truncated, _ = env.step(actions)
         returns += reward
         if (terminated | truncated).all():
@@ -176,6 +233,7 @@ def card(policy: AdaptablePolicy, control_range: float, task_units: dict[str, st
             "meaning": "most likely action, clipped to [-1, 1], times the control range",
         },
         "network": {"kind": policy.settings.policy, **policy.network.describe()},
+        **({"state": _how_to_carry(policy)} if policy.remembers else {}),
         "training": {
             "algorithm": policy.settings.algorithm,
             "meta_iterations": policy.iteration,
@@ -187,6 +245,26 @@ def card(policy: AdaptablePolicy, control_range: float, task_units: dict[str, st
         "steps_taken": policy.steps_taken,
         **made_with,
     }
+
+
+def _how_to_carry(policy: AdaptablePolicy) -> dict[str, Any]:
+    """What a user of files with a memory must know of their state."""
+    start, lived = state_at_start(policy), policy.memory
+    return {
+        "size": len(start),
+        "holds": "memory, last action, and 1 after the first step of an episode",
+        "at_the_start": start.tolist(),
+        "reward_at_the_start": 0.0 if lived is None else float(lived.last_reward),
+        "each_step": "give the last reward and the state; keep next_state for the next step",
+        "next_episode_on_the_same_robot": "keep the state, and set its last number to 0",
+        "on_another_robot": "begin with the state of a policy that has not adapted",
+    }
+
+
+def _one_or_all(outputs: Sequence[Any]) -> Any:
+    """Outputs as arrays; a single one by itself."""
+    arrays = [np.asarray(output) for output in outputs]
+    return arrays[0] if len(arrays) == 1 else tuple(arrays)
 
 
 def _onnx_module(name: str) -> Any:

@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rlmaml.base.errors import UserError
 from rlmaml.core.kronecker import FisherBlocks
 from rlmaml.core.policy import Act
 from rlmaml.core.types import Carry, Memory, Outputs, Params, Seen, last_valid
@@ -81,25 +80,39 @@ class GruPolicy:
 
     def act(self, params: Params) -> Act:
         """The policy with these parameters."""
-        advance, mean_of = self._memory(params), self._perceptron(params)
+        mean_step = self.mean_step(self.raw(params))
 
         def step(seen: Seen, carry: Carry) -> tuple[Any, Carry]:
+            mean, memory = mean_step(seen, carry)
+            return gaussian(mean, params[LOG_STD]), memory
+
+        return step
+
+    def mean_step(self, raw: Params) -> Callable[[Seen, Carry], tuple[Tensor, Carry]]:
+        """From what is seen and remembered to the mean of the actions and what is remembered now.
+
+        Args:
+            raw: parameters as :meth:`raw` makes them.
+        """
+        advance, mean_of = self._memory(raw), perceptron(raw, self.settings.activation)
+
+        def step(seen: Seen, carry: Carry) -> tuple[Tensor, Carry]:
             memory = advance(self._inputs(seen), carry)
-            return gaussian(mean_of(torch.cat([seen.observation, memory], -1)), params[LOG_STD]), memory
+            return mean_of(torch.cat([seen.observation, memory], -1)), memory
 
         return step
 
     def unroll(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Outputs, Memory | None]:
         """What the policy says at every step, one after another, and its value where it has one."""
-        seen = seen_in(batch, memory)
+        seen, raw = seen_in(batch, memory), self.raw(params)
         start = self.start(params, seen.observation.shape[:-2]) if memory is None else memory.carry
-        memories = self._memories(params, self._inputs(seen), start)
+        memories = self._memories(raw, self._inputs(seen), start)
         read = torch.cat([seen.observation, memories], -1)
         value: Any = ()
         if self.settings.value_head:
-            critic = {name.removeprefix(VALUE): params[name] for name in params if name.startswith(VALUE)}
-            value = self._perceptron(critic)(read).squeeze(-1)
-        distribution = gaussian(self._perceptron(params)(read), params[LOG_STD])
+            critic = {name.removeprefix(VALUE): raw[name] for name in raw if name.startswith(VALUE)}
+            value = perceptron(critic, self.settings.activation)(read).squeeze(-1)
+        distribution = gaussian(perceptron(raw, self.settings.activation)(read), params[LOG_STD])
         after = Memory(
             last_valid(memories, batch.valid, start),
             last_valid(batch.actions, batch.valid, seen.last_action[..., 0, :]),
@@ -127,49 +140,40 @@ class GruPolicy:
             **describe_perceptron(self.settings),
         }
 
-    def deterministic(self, params: Params) -> torch.nn.Module:  # noqa: ARG002
-        """Refused.
-
-        Raises:
-            UserError: always; its actions depend on more than the observation.
-        """
-        raise UserError("A policy with a memory cannot be exported yet: its action is no function of one observation.")
+    def deterministic(self, params: Params) -> torch.nn.Module:
+        """The mean as a module of observation, last reward and state; see :class:`RememberingMean`."""
+        return RememberingMean(self, params)
 
     def _inputs(self, seen: Seen) -> Float[Tensor, "*axes input"]:
         flag = seen.first_step.to(seen.observation).unsqueeze(-1)
         return torch.cat([seen.observation, seen.last_action, seen.last_reward.unsqueeze(-1), flag], -1)
 
-    def _perceptron(self, params: Params) -> Callable[[Tensor], Tensor]:
-        """The perceptron on raw observations and memory, ``[*axes, obs + memory]``."""
-        return perceptron(for_raw_inputs(params, self.settings.observation_scales), self.settings.activation)
+    def raw(self, params: Params) -> Params:
+        """Parameters that compute on observations and rewards as they come what the given ones do on scaled ones."""
+        observation = self.settings.observation_scales
+        unscaled = (1.0,) * (self.sizes.observation - len(observation) + self.sizes.action)
+        gates = for_raw_inputs(params, (*observation, *unscaled, self.settings.reward_scale), f"{INPUT}.weight")
+        heads = [f"{prefix}layer0.weight" for prefix in ("", VALUE) if f"{prefix}layer0.weight" in params]
+        return gates | {name: for_raw_inputs(params, observation, name)[name] for name in heads}
 
-    def _gates(self, params: Params) -> tuple[list[Tensor], list[Tensor]]:
-        """Weights and biases of the gates, for raw inputs: those on the input, and those on the memory."""
-        observation = self.settings.observation_scales or (1.0,) * self.sizes.observation
-        extended = (1.0,) * (self.sizes.observation - len(observation))
-        scales = (*observation, *extended, *(1.0,) * self.sizes.action, self.settings.reward_scale)
-        scaled = for_raw_inputs(params, scales, f"{INPUT}.weight")
-        names = (INPUT, MEMORY)
-        return [scaled[f"{name}.weight"] for name in names], [scaled[f"{name}.bias"] for name in names]
-
-    def _memories(self, params: Params, inputs: Tensor, start: Tensor) -> Float[Tensor, "*axes time memory"]:
+    def _memories(self, raw: Params, inputs: Tensor, start: Tensor) -> Float[Tensor, "*axes time memory"]:
         """What is remembered after every step."""
-        weights, biases = self._gates(params)
+        weights, biases = _gates(raw)
         if weights[0].dim() == 2:
             rows = inputs.flatten(0, -3)
             memories = torch.gru(
                 rows, start.reshape(1, len(rows), -1), (*weights, *biases), True, 1, 0.0, False, False, True
             )[0]
             return memories.view(*inputs.shape[:-1], -1)
-        advance, memory, steps = self._memory(params), start, []
+        advance, memory, steps = self._memory(raw), start, []
         for t in range(inputs.shape[-2]):
             memory = advance(inputs[..., t, :], memory)
             steps.append(memory)
         return torch.stack(steps, -2)
 
-    def _memory(self, params: Params) -> Any:
+    def _memory(self, raw: Params) -> Any:
         """``(x, h) -> h'`` on ``[*axes, feature]``."""
-        weights, biases = self._gates(params)
+        weights, biases = _gates(raw)
         if weights[0].dim() == 3:
             weights = [laid_out(weight) for weight in weights]
 
@@ -184,6 +188,47 @@ class GruPolicy:
             return ((1 - update) * new + update * rows[1]).view(memory.shape)
 
         return advance
+
+
+def _gates(params: Params) -> tuple[list[Tensor], list[Tensor]]:
+    """Weights and biases of the gates: those on the input, and those on the memory."""
+    names = (INPUT, MEMORY)
+    return [params[f"{name}.weight"] for name in names], [params[f"{name}.bias"] for name in names]
+
+
+class RememberingMean(torch.nn.Module):
+    """The mean action as a function of what is seen and of a state, which comes out as a value.
+
+    The state ``[batch, memory + action + 1]`` holds the memory, the last action, and whether the episode has begun: 0
+    before its first step. All of it is 0 where a trial begins; where a further episode of it does, only the last.
+
+    Args:
+        policy: the kind.
+        params: its weights.
+    """
+
+    def __init__(self, policy: GruPolicy, params: Params) -> None:
+        super().__init__()
+        self.policy = policy
+        raw = policy.raw(params)
+        used = {name: tensor for name, tensor in raw.items() if name != LOG_STD and not name.startswith(VALUE)}
+        self.names = list(used)
+        self.weights = torch.nn.ParameterList([torch.nn.Parameter(tensor.clone()) for tensor in used.values()])
+        self.state_size = policy.settings.memory + policy.sizes.action + 1
+
+    def forward(self, observation: Tensor, reward: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean at each row, before any clipping, and the state with which the next step is called.
+
+        Args:
+            observation: ``[batch, obs]``.
+            reward: ``[batch]``, earned by the last action; 0 before the first one of a trial.
+            state: ``[batch, state]``.
+        """
+        step = self.policy.mean_step(dict(zip(self.names, self.weights, strict=True)))
+        sizes = [self.policy.settings.memory, self.policy.sizes.action, 1]
+        memory, last_action, begun = torch.split(state, sizes, -1)
+        mean, memory = step(Seen(observation, last_action, reward, 1 - begun.squeeze(-1)), memory)
+        return mean, torch.cat([memory, mean.clamp(-1.0, 1.0), torch.ones_like(begun)], -1)
 
 
 def seen_in(batch: Any, memory: Memory | None = None) -> Seen:

@@ -26,7 +26,7 @@ from rlmaml.settings.whole import Settings, from_plain
 FORMAT = "rlmaml-checkpoint-2"
 HEADER = "rlmaml"
 """The one key of the file's metadata."""
-PARAMS, RATES, STATE = "params", "rates", "state"
+PARAMS, RATES, STATE, MEMORY = "params", "rates", "state", "memory"
 
 
 class Checkpoint(NamedTuple):
@@ -39,6 +39,8 @@ class Checkpoint(NamedTuple):
     state: Params = {}  # noqa: RUF012 (never written to)
     """The meta-algorithm's, by name."""
     steps_taken: int = 0
+    memory: Params = {}  # noqa: RUF012 (never written to)
+    """What a policy that remembers has lived through on one task, by the fields of a memory; empty for nothing."""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -52,7 +54,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 def checkpoint_bytes(checkpoint: Checkpoint) -> bytes:
     """The file's content; the same checkpoint gives the same bytes."""
-    sections = {PARAMS: checkpoint.meta.params, RATES: checkpoint.meta.rates, STATE: checkpoint.state}
+    sections = {
+        PARAMS: checkpoint.meta.params,
+        RATES: checkpoint.meta.rates,
+        STATE: checkpoint.state,
+        MEMORY: checkpoint.memory,
+    }
     tensors = {
         f"{section}/{name}": tensor.detach().cpu().contiguous().clone()
         for section, entries in sections.items()
@@ -106,6 +113,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             sizes=Sizes(**text["sizes"]),
             state=sections.get(STATE, {}),
             steps_taken=text["steps_taken"],
+            memory=sections.get(MEMORY, {}),
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error

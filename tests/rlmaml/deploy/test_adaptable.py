@@ -10,7 +10,7 @@ import torch
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.core.types import Meta, Outputs, Params, Rollout
-from rlmaml.deploy.adaptable import AdaptablePolicy, Driver, as_policy, load, off_policy_reason
+from rlmaml.deploy.adaptable import AdaptablePolicy, Driver, as_policy, in_copies, load, off_policy_reason
 from rlmaml.evaluation.evaluate import adapted_in_stages
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
@@ -21,7 +21,7 @@ from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
-from tests.rlmaml.deploy.trained import LEARNED, PLAIN, REMEMBERS, checkpoint, navigation, trained_policy
+from tests.rlmaml.deploy.trained import LEARNED, LIVES, PLAIN, REMEMBERS, checkpoint, navigation, trained_policy
 from tests.rlmaml.makers import vector
 
 
@@ -315,3 +315,61 @@ def test_a_further_step_of_a_rule_that_holds_it_where_adaptation_began_is_refuse
     with pytest.raises(UserError, match="no longer knows where that was"):
         adapted.adapt(again)
     assert adapted.adapt(again, trust_region=0.05).steps_taken == 2
+
+
+@pytest.fixture(scope="module")
+def living() -> AdaptablePolicy:
+    """A policy whose method adapts by memory alone."""
+    return moving(LIVES)
+
+
+def test_a_policy_that_adapts_by_memory_lives_through_the_episodes_one_after_another(living: AdaptablePolicy) -> None:
+    episodes = living.record(navigation(), 0)
+    adapted = living.adapt(episodes)
+    assert all(torch.equal(tensor, living.weights[name]) for name, tensor in adapted.weights.items())
+    assert (adapted.steps_taken, living.memory) == (6, None)
+    sampled, memory = as_rollout(episodes), None
+    for episode in range(6):
+        alone = Rollout(*(field[:, episode : episode + 1] for field in sampled))
+        _, memory = living.network.unroll(living.weights, alone, memory)
+    assert adapted.memory is not None
+    assert memory is not None
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(adapted.memory, memory, strict=True))
+    again = living.adapt(episodes.first(2)).adapt(episodes.first(2))
+    assert again.steps_taken == 4
+    assert again.memory is not None
+    assert not torch.equal(again.memory.carry, adapted.memory.carry)
+
+
+def test_whose_actions_it_lives_through_does_not_matter(living: AdaptablePolicy) -> None:
+    episodes = living.record(navigation(), 0)
+    strange = episodes._replace(actions=np.clip(9 * episodes.actions, -1, 1), log_probs=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert living.adapt(strange).memory is not None
+
+
+def test_what_it_remembers_is_saved_and_goes_into_every_copy_it_drives(living: AdaptablePolicy, tmp_path: Path) -> None:
+    adapted = living.adapt(living.record(navigation(), 0))
+    adapted.save(tmp_path / "adapted.safetensors")
+    loaded = load(tmp_path / "adapted.safetensors")
+    assert adapted.memory is not None
+    assert loaded.memory is not None
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(loaded.memory, adapted.memory, strict=True))
+    seen = np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)
+    driver, fresh = Driver(loaded, copies=3), Driver(living, copies=3)
+    first = driver.act(seen)
+    assert np.abs(first - fresh.act(seen)).max() > 1e-3
+    driver.act(seen, np.ones(3))
+    driver.begin()
+    np.testing.assert_array_equal(driver.act(seen), first)
+
+
+def test_it_explores_from_what_it_remembers(living: AdaptablePolicy) -> None:
+    adapted = living.adapt(living.record(navigation(), 0))
+    again = adapted.record(navigation(), 1)
+    sampled, memory = as_rollout(again), adapted.memory
+    assert memory is not None
+    distribution = living.network.unroll(living.weights, sampled, in_copies(memory, 6))[0].distribution
+    replayed, valid = distribution.log_prob(sampled.actions), sampled.valid
+    torch.testing.assert_close(replayed[valid], sampled.log_probs[valid], rtol=1e-4, atol=1e-5)

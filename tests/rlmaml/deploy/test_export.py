@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from rlmaml.base.errors import UserError
-from rlmaml.deploy.adaptable import AdaptablePolicy
+from rlmaml.core.types import Meta
+from rlmaml.deploy.adaptable import AdaptablePolicy, Driver, as_policy
 from rlmaml.deploy.export import (
     LARGEST_DIFFERENCE,
     Actor,
     card,
+    driven,
     export_program,
     largest_difference,
     latency,
@@ -23,7 +25,11 @@ from rlmaml.deploy.export import (
     write_int8,
     write_onnx,
 )
-from tests.rlmaml.deploy.trained import HORIZON, LEARNED, REMEMBERS, navigation, trained_policy
+from rlmaml.policies.kinds import make_policy
+from rlmaml.policies.sizes import Sizes
+from rlmaml.settings.whole import configure
+from rlmaml.storage.checkpoint import Checkpoint
+from tests.rlmaml.deploy.trained import HORIZON, LEARNED, LIVES, navigation, trained_policy
 
 CONTROL_RANGE = 0.4
 
@@ -52,7 +58,7 @@ def test_the_files_do_what_the_policy_does_at_any_batch_size(tmp_path: Path, pol
     assert [path.name for path in tmp_path.glob("policy.onnx*")] == ["policy.onnx"]
     for controls in (load_onnx(tmp_path / "policy.onnx"), load_program(tmp_path / "policy.pt2")):
         assert largest_difference(controls, policy, CONTROL_RANGE) < LARGEST_DIFFERENCE
-        assert latency(controls, 2, repeats=20) > 0
+        assert latency(controls, Actor(policy, CONTROL_RANGE), repeats=20) > 0
         assert controls(np.zeros((3, 2), np.float32)).shape == (3, 2)
     write_int8(tmp_path / "policy.onnx", tmp_path / "policy.int8.onnx")
     rounded = largest_difference(load_onnx(tmp_path / "policy.int8.onnx"), policy, CONTROL_RANGE)
@@ -81,7 +87,7 @@ def test_a_wrong_file_is_seen(policy: AdaptablePolicy) -> None:
 def test_the_return_of_a_file_is_that_of_the_policy(policy: AdaptablePolicy) -> None:
     env = navigation()
     actor = Actor(policy, 1.0)
-    controls = lambda observations: actor(torch.from_numpy(observations)).numpy()
+    controls = lambda observations, rewards: actor(torch.from_numpy(observations)).numpy()
     expected = 0.0
     observation, _ = env.reset(seed=[3, 4, 5, 6, 7, 8])
     for _ in range(HORIZON):
@@ -90,9 +96,60 @@ def test_the_return_of_a_file_is_that_of_the_policy(policy: AdaptablePolicy) -> 
     assert mean_return(env, controls, 1.0, HORIZON, 3) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_policy_that_remembers_is_refused() -> None:
-    with pytest.raises(UserError, match="cannot be exported yet"):
-        Actor(trained_policy(REMEMBERS), CONTROL_RANGE)
+@pytest.fixture(scope="module", params=["fresh", "having lived through episodes"])
+def remembering(request: pytest.FixtureRequest) -> AdaptablePolicy:
+    """A policy with a memory, with weights far from their initial values."""
+    policy = trained_policy(LIVES)
+    generator = torch.Generator().manual_seed(0)
+    moved = {n: tensor + 0.3 * torch.randn(tensor.shape, generator=generator) for n, tensor in policy.weights.items()}
+    policy = dataclasses.replace(policy, meta=policy.meta._replace(params=moved))
+    return policy if request.param == "fresh" else policy.adapt(policy.record(navigation(), 0))
+
+
+def test_files_of_a_policy_that_remembers_do_what_it_does_through_episodes(
+    tmp_path: Path, remembering: AdaptablePolicy
+) -> None:
+    actor = Actor(remembering, CONTROL_RANGE)
+    program = export_program(actor)
+    write_onnx(program, tmp_path / "policy.onnx", remembers=True)
+    torch.export.save(program, tmp_path / "policy.pt2")
+    for controls in (load_onnx(tmp_path / "policy.onnx"), load_program(tmp_path / "policy.pt2")):
+        assert largest_difference(controls, remembering, CONTROL_RANGE) < LARGEST_DIFFERENCE
+        assert latency(controls, actor, repeats=20) > 0
+    forgets = lambda *inputs: controls(inputs[0], inputs[1], np.zeros_like(inputs[2]))
+    assert largest_difference(forgets, remembering, CONTROL_RANGE) > 0.01
+    unpaid = lambda *inputs: controls(inputs[0], np.zeros_like(inputs[1]), inputs[2])
+    assert largest_difference(unpaid, remembering, CONTROL_RANGE) > 0.01
+
+
+def test_the_card_says_how_a_memory_is_carried(remembering: AdaptablePolicy) -> None:
+    state = json.loads(json.dumps(card(remembering, CONTROL_RANGE, {}, {})))["state"]
+    assert state["size"] == len(state["at_the_start"]) == Actor(remembering, 1.0).state_size == 4 + 2 + 1
+    lived = remembering.memory
+    assert any(state["at_the_start"]) == (lived is not None)
+    if lived is not None:
+        assert state["at_the_start"][:4] == pytest.approx(lived.carry.flatten().tolist())
+        assert state["at_the_start"][4:] == pytest.approx([*lived.last_action.flatten().tolist(), 0.0])
+        assert state["reward_at_the_start"] == pytest.approx(float(lived.last_reward))
+
+
+def test_a_policy_that_remembers_earns_by_its_file_what_it_earns_in_person(remembering: AdaptablePolicy) -> None:
+    env, actor, driver = navigation(), Actor(remembering, 1.0), Driver(remembering, 6)
+    controls = lambda *inputs: [output.numpy() for output in actor(*map(torch.from_numpy, inputs))]
+    observation, _ = env.reset(seed=[3, 4, 5, 6, 7, 8])
+    expected, reward = 0.0, np.zeros(6)
+    for _ in range(HORIZON):
+        observation, reward, *_ = env.step(driver.act(observation, reward).astype(np.float64))
+        expected += float(reward.mean())
+    by_file = mean_return(env, driven(controls, remembering, 6), 1.0, HORIZON, 3)
+    assert by_file == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_policy_that_chooses_is_refused() -> None:
+    settings, sizes = configure(policy="categorical", hidden=(4,)), Sizes(2, 3, discrete=True)
+    params = make_policy("categorical", settings.network, sizes).init(0)
+    with pytest.raises(UserError, match="export"):
+        Actor(as_policy(Checkpoint(Meta(params, {}), 0, settings, sizes)), CONTROL_RANGE)
 
 
 def test_the_card_is_plain_data_with_units(policy: AdaptablePolicy) -> None:

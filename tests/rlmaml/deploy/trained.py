@@ -27,6 +27,9 @@ REMEMBERS = configure(
     policy="gru", num_tasks=1, num_episodes=6, horizon=HORIZON, hidden=(8,), memory=4, threads=1, inner_steps=2
 )
 
+LIVES = configure("rl2", num_tasks=4, num_episodes=6, horizon=HORIZON, hidden=(8,), memory=4, threads=1)
+"""Adapts by memory alone."""
+
 
 def navigation(num_envs: int = 6, horizon: int = HORIZON, render_mode: str | None = None) -> TaskVectorEnv:
     """A robot whose copies share one task."""

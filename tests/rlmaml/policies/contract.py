@@ -358,10 +358,31 @@ class PolicyContract:
                 policy.deterministic(theta)
             return
         module = policy.deterministic(theta)
+        if tensors_in(policy.start(theta, (1, 1))):
+            self.follow(policy, theta, module, batch_as(batch, torch.float32))
+            return
         distribution, _ = policy.act(theta)(first_seen(observations, torch.zeros(len(observations), 2)), ())
         actions = module(observations).detach()
         assert_same(actions.clamp(-1.0, 1.0), distribution.most_likely, rtol=1e-5, atol=1e-6)
         assert_same(module(observations[:1]).detach(), actions[:1], rtol=1e-5, atol=1e-6)
+
+    @staticmethod
+    def follow(policy: Policy, theta: Params, module: Any, batch: Batch) -> None:
+        """The module through episodes whose actions are the most likely ones, and into a second one of the trial."""
+        act, carry = policy.act(theta), policy.start(theta, tuple(batch.valid.shape[:2]))
+        rows = batch.valid[..., 0].numel()
+        state, last = torch.zeros(rows, module.state_size), torch.zeros_like(batch.actions[:, :, 0])
+        reward = torch.zeros_like(batch.rewards[:, :, 0])
+        for t in [*range(batch.valid.shape[2])] * 2:
+            begins = torch.full_like(batch.valid[:, :, 0], t == 0)
+            seen = Seen(batch.observations[:, :, t], last, reward, begins)
+            distribution, carry = act(seen, carry)
+            if t == 0:
+                state[:, -1] = 0.0
+            means, state = module(seen.observation.flatten(0, 1), reward.flatten(), state)
+            last, reward = distribution.most_likely, batch.rewards[:, :, t]
+            assert_same(means.detach().clamp(-1.0, 1.0), last.flatten(0, 1), rtol=1e-5, atol=1e-6)
+            state = state.detach()
 
     def test_actions_of_the_other_sort_are_refused(self, policy: Policy, kind: Kind) -> None:
         with pytest.raises(UserError, match="Choose another kind"):

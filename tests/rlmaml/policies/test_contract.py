@@ -25,8 +25,15 @@ KINDS: dict[str, Kind] = {
     "gaussian, context": kind("gaussian", exportable=True, hidden=(4,), context=2, observation_scales=(0.5, 4.0, 2.0)),
     "categorical, context": kind("categorical", 4, exportable=False, hidden=(4,), context=3),
     "categorical": kind("categorical", 4, exportable=False, hidden=(4,)),
-    "gru": kind("gru", exportable=False, hidden=(4,), memory=5),
-    "gru, scaled": kind("gru", exportable=False, hidden=(), memory=3, observation_scales=(0.5, 4.0, 2.0)),
+    "gru": kind("gru", exportable=True, hidden=(4,), memory=5),
+    "gru, scaled": kind(
+        "gru",
+        exportable=True,
+        hidden=(),
+        memory=3,
+        observation_scales=(0.5, 4.0, 2.0),
+        reward_scale=3.0,
+    ),
     "module": kind("network.py:OwnNetwork", exportable=True, module=OwnNetwork),
 }
 """Every kind, in the forms that compute differently."""
