@@ -2,8 +2,9 @@
 
 In simulation: adapt.py RUN_DIR --task velocity=1.3. From recorded episodes, without a simulator: adapt.py RUN_DIR
 --episodes FILE. On and on, within a trust region and with bad steps undone, in simulation: adapt.py RUN_DIR --task
-velocity=1.3 --online --trust-region 0.05 --steps 50; rlmaml.deploy.online does the same on a robot. RUN_DIR may
-also be a policy that this script wrote, which is then adapted further.
+velocity=1.3 --online --trust-region 0.05 --steps 50; rlmaml.deploy.online does the same on a robot. By trying contexts
+within a budget of episodes: adapt.py RUN_DIR --task velocity=1.3 --online --search cmaes --search-episodes 20. RUN_DIR
+may also be a policy that this script wrote, which is then adapted further, but for a search.
 """
 
 from dataclasses import dataclass, field
@@ -11,15 +12,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from common import Machine, allow_policy, check_least, in_variant, make_task_environment
+from common import (
+    Machine,
+    allow_policy,
+    check_budget_alone,
+    check_least,
+    in_variant,
+    make_task_environment,
+    trained_search,
+)
 
 from rlmaml.base.command import lasting_imports, run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
+from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import check_trust_region
 
 if TYPE_CHECKING:
     from rlmaml.deploy.adaptable import AdaptablePolicy
+    from rlmaml.sampling.recorded import RecordedEpisodes
+
+DEFAULT_EPISODES = 20
 
 
 @dataclass(frozen=True)
@@ -33,12 +46,13 @@ class Options:
     episodes: Path | None = None
     """Adapt from these recorded episodes instead: an .npz file (rlmaml/sampling/recorded.py) or a Minari dataset."""
     online: bool = False
-    """Go on adapting; undo a step after which the return is significantly worse."""
+    """Go on adapting; undo a step after which the return is significantly worse. A search keeps the best it met."""
     trust_region: float | None = None
     """Take trust-region steps of at most this KL, in nats, instead of the trained inner steps: 0.05, say. On tasks like
     those of the training an inner step goes much further; these are for a robot that goes on working on something
     else, where they improve the policy over tens of steps."""
-    num_episodes: Annotated[int, tyro.conf.arg(name="episodes-per-step")] = 20
+    search: tyro.conf.OmitArgPrefixes[SearchSettings] = field(default_factory=SearchSettings)
+    num_episodes: Annotated[int, tyro.conf.arg(name="episodes-per-step")] = DEFAULT_EPISODES
     """Episodes per step in simulation."""
     steps: int = 1
     """Steps in simulation, or attempts with --online; beyond the trained inner steps, the last size is used again."""
@@ -64,6 +78,10 @@ class Options:
             ("--seed", self.seed, 0),
         )
         check_trust_region(self.trust_region)
+        if self.search.search:
+            if not self.online:
+                raise UserError("--search tries one context after another on the task; add --online.")
+            check_budget_alone(self.trust_region, self.steps != 1, self.num_episodes != DEFAULT_EPISODES)
         if self.episodes and (self.online or self.record or self.variant or self.task != ("random",)):
             raise UserError("--episodes needs no simulator; it excludes --task, --variant, --online and --record.")
         if self.episodes and self.steps != 1:
@@ -101,18 +119,25 @@ def main() -> None:
 
 def adapt_in_simulation(options: Options, policy: "AdaptablePolicy", target: Path) -> "AdaptablePolicy":
     """Adapt to the chosen task, and print the return after each step."""
-    from rlmaml.deploy.online import adapt_in_steps, adapt_online, return_interval
+    from rlmaml.deploy.online import adapt_in_steps, adapt_online, return_interval, search_online
     from rlmaml.sampling.recorded import write_episodes
 
     settings = options.machine.applied(in_variant(policy.settings, options.variant))
-    env, description = make_task_environment(settings, options.num_episodes, options.task, options.seed)
-    print(f"Task: {description}\n\nsteps    return  95 % interval")
-    steps = (adapt_online if options.online else adapt_in_steps)(
-        policy,
-        lambda current, visit: current.record(env, options.seed + visit),
-        options.steps,
-        trust_region=options.trust_region,
-    )
+    searches = options.search.search is not None
+    num_episodes = options.search.search_average if searches else options.num_episodes
+    env, description = make_task_environment(settings, num_episodes, options.task, options.seed)
+
+    def collect(current: "AdaptablePolicy", visit: int) -> "RecordedEpisodes":
+        return current.record(env, options.seed + visit)
+
+    if searches:
+        search = trained_search(options.search, options.run_dir, options.machine)
+        steps = search_online(policy, collect, search, seed=options.seed)
+        print(f"{options.search.attempts} attempts, {num_episodes} episodes each.")
+    else:
+        adapt = adapt_online if options.online else adapt_in_steps
+        steps = adapt(policy, collect, options.steps, trust_region=options.trust_region)
+    print(f"Task: {description}\n\n{'tries' if searches else 'steps'}    return  95 % interval")
     for number, step in enumerate(steps):
         low, high = return_interval(step.returns)
         undone = "  undone" if step.undone else ""

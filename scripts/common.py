@@ -15,12 +15,14 @@ from rlmaml.base.errors import UserError
 from rlmaml.settings.command_line import chosen, parse
 from rlmaml.settings.methods.registry import DEFAULT_METHOD
 from rlmaml.settings.run import RunSettings
+from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings
 
 if TYPE_CHECKING:
     from envs import TaskVectorEnv
     from rlmaml.core.types import Rollout, Tasks
     from rlmaml.evaluation.figures import DrawEpisodes
+    from rlmaml.rules.search_rule import Search
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,37 @@ def check_least(*options: tuple[str, int, int]) -> None:
     for name, value, least in options:
         if value < least:
             raise UserError(f"{name} is {value}; it must be at least {least}.")
+
+
+def check_budget_alone(trust_region: float | None, steps: bool, episodes: bool) -> None:
+    """Refuse what says in another way how a search goes: a trust region, a number of steps, or episodes per step.
+
+    Raises:
+        UserError: names the options.
+    """
+    if trust_region is not None or steps or episodes:
+        raise UserError(
+            "--search takes as many steps as --search-episodes and --search-average say; it excludes --trust-region, "
+            "--steps and --episodes-per-step."
+        )
+
+
+def trained_search(settings: SearchSettings, run_dir: Path, machine: Machine) -> "Search":
+    """A search within the range of a run's contexts, which is measured in the variant of its training if need be.
+
+    Raises:
+        UserError: see :func:`rlmaml.training.run.trained_context_range`.
+    """
+    from rlmaml.rules.search_rule import Search
+    from rlmaml.storage.checkpoint import load_checkpoint
+    from rlmaml.storage.run_directory import beside
+    from rlmaml.training.run import trained_context_range
+
+    directory = beside(run_dir)
+    checkpoint = load_checkpoint(directory.checkpoint)
+    trained = machine.applied(checkpoint.settings)
+    limits = trained_context_range(checkpoint._replace(settings=trained), environment_maker(trained), directory)
+    return Search(settings, limits)
 
 
 def environment_maker(settings: Settings, render_mode: str | None = None) -> Callable[[int], "TaskVectorEnv"]:

@@ -2,7 +2,8 @@
 
 Each method is trained with the family's settings and the same number of environment steps, for several seeds, and then
 adapted to the same held-out tasks, in the training range and, where the family has such tasks, beyond it. Finished
-runs and evaluations are kept and used again, so an interrupted comparison goes on where it was.
+runs and evaluations are kept and used again, so an interrupted comparison goes on where it was. With --search, methods
+with a context (cavia) adapt by it instead of by their inner steps, and --steps is for the others.
 """
 
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from rlmaml.base.command import run_command
 from rlmaml.base.cores import num_cores
 from rlmaml.base.errors import UserError
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, PAPERS, find_method
+from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings
 
 
@@ -50,6 +52,7 @@ class Options:
     """Episodes per task and inner step in the evaluation."""
     steps: int = 3
     """Inner steps in the evaluation."""
+    search: tyro.conf.OmitArgPrefixes[SearchSettings] = field(default_factory=SearchSettings)
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
     processes: int = field(default_factory=num_cores)
     """Runs at once, by default as many as there are cores. With several each has one thread, whatever --threads says,
@@ -63,7 +66,7 @@ class Options:
         """Check the numbers before anything is loaded."""
         check_least(
             ("--tasks", self.tasks, 1),
-            ("--episodes", self.episodes, 1),
+            ("--episodes", self.episodes, self.search.search_average),
             ("--steps", self.steps, 1),
             ("--processes", self.processes, 1),
             *([("--iterations", self.iterations, 1)] if self.iterations is not None else []),
@@ -112,12 +115,15 @@ def main() -> None:
         beyond=has_tasks_beyond(settings),
         processes=options.processes,
         overwrite=options.overwrite,
+        search=options.search if options.search.search else None,
         tell=lambda text: print(text, flush=True),
     )
     for place, methods in comparison.results.items():
         print(f"\n{options.tasks} held-out tasks {place}, {options.episodes} episodes each:\n")
-        print(comparison_table(methods))
-        recovered = {m: share for m, share in fractions_recovered(methods).items() if m != "oracle"}
+        print(comparison_table(methods, comparison.searched))
+        recovered = {
+            m: share for m, share in fractions_recovered(methods, comparison.searched).items() if m != "oracle"
+        }
         if recovered:
             shares = ", ".join(f"{method} {100 * share:.0f} %" for method, share in recovered.items())
             print(f"Of what knowing the task is worth, one step recovers: {shares}.")

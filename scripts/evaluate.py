@@ -1,14 +1,25 @@
 """Adapt a trained policy to held-out tasks and print the mean return after every step."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from common import Machine, allow_policy, check_beyond, check_least, environment_maker, in_variant, published
+from common import (
+    Machine,
+    allow_policy,
+    check_beyond,
+    check_budget_alone,
+    check_least,
+    environment_maker,
+    in_variant,
+    published,
+    trained_search,
+)
 
 from rlmaml.base.command import run_command
 from rlmaml.base.files import check_new, check_writable
+from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import check_trust_region
 
 
@@ -22,10 +33,12 @@ class Options:
     """Held-out tasks, drawn for evaluation alone."""
     num_episodes: Annotated[int, tyro.conf.arg(name="episodes")] = 40
     """Episodes per task and step."""
-    steps: int = 3
-    """Steps of adaptation; beyond the trained inner steps, the last size is used again."""
+    steps: int | None = None
+    """Steps of adaptation, 3 by default; beyond the trained inner steps, the last size is used again. A search takes as
+    many as its budget has attempts: before the last step, what is reported are the contexts that it tries."""
     trust_region: float | None = None
     """Adapt by trust-region steps of at most this KL, in nats, instead of inner steps; 0.05, say."""
+    search: tyro.conf.OmitArgPrefixes[SearchSettings] = field(default_factory=SearchSettings)
     seed: int = 10_000
     """Seed of the held-out tasks and of the episodes."""
     variant: str | None = None
@@ -48,10 +61,20 @@ class Options:
         check_least(
             ("--tasks", self.num_tasks, 1),
             ("--episodes", self.num_episodes, 1),
-            ("--steps", self.steps, 0),
+            ("--steps", self.num_steps, 0),
             ("--seed", self.seed, 0),
         )
         check_trust_region(self.trust_region)
+        if self.search.search:
+            check_budget_alone(self.trust_region, steps=self.steps is not None, episodes=False)
+            check_least(("--episodes", self.num_episodes, self.search.search_average))
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of adaptation, or attempts."""
+        if self.search.search:
+            return self.search.attempts
+        return 3 if self.steps is None else self.steps
 
 
 def main() -> None:
@@ -71,7 +94,7 @@ def main() -> None:
     settings = in_variant(options.machine.applied(checkpoint.settings), options.variant).changed(
         evaluation_tasks=options.num_tasks,
         evaluation_episodes=options.num_episodes,
-        evaluation_steps=options.steps,
+        evaluation_steps=options.num_steps,
     )
     warn_of_idle_threads(threads=options.machine.threads)
     if options.beyond:
@@ -81,10 +104,11 @@ def main() -> None:
         environment_maker(settings),
         num_tasks=options.num_tasks,
         num_episodes=options.num_episodes,
-        steps=options.steps,
+        steps=options.num_steps,
         seed=options.seed,
         beyond=options.beyond,
         trust_region=options.trust_region,
+        search=trained_search(options.search, options.run_dir, options.machine) if options.search.search else None,
         keep_rollouts=False,
         progress=True,
         actions=options.actions,
@@ -92,11 +116,13 @@ def main() -> None:
     place = " beyond the training range" if options.beyond else ""
     judged = f"{options.num_episodes} episodes each, {options.actions} actions"
     print(f"Mean return on {options.num_tasks} held-out tasks{place}, {judged}:\n")
-    comparable = not options.beyond and options.trust_region is None and options.actions == "sampled"
+    inner_steps = options.trust_region is None and options.search.search is None
+    comparable = not options.beyond and inner_steps and options.actions == "sampled"
     print(evaluation_table(evaluation.summary(), evaluation.terms, published(settings) if comparable else {}))
     if options.json:
         written = run_settings(settings) | {"iterations_done": checkpoint.iteration, "evaluation_seed": options.seed}
         written |= {"beyond": options.beyond, "trust_region": options.trust_region, "actions": options.actions}
+        written |= {"search": asdict(options.search) if options.search.search else None}
         write_json(options.json, evaluation.as_json(written))
 
 

@@ -27,6 +27,7 @@ class Stream(IntEnum):
     ACTIONS = 3
     PARAMETER_NOISE = 4
     MINIBATCHES = 5
+    SEARCH = 6
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,10 @@ class RandomStreams:
     def parameter_noise_generators(self, k: int) -> list[np.random.Generator]:
         """One generator per task at hand, for noise on its parameters after inner step k."""
         return [self.generator(Stream.PARAMETER_NOISE, k, task) for task in self.tasks]
+
+    def search_generators(self, k: int) -> list[np.random.Generator]:
+        """One generator per task at hand, for what a search tries after stage k."""
+        return [self.generator(Stream.SEARCH, k, task) for task in self.tasks]
 
 
 def _integers(generator: np.random.Generator, count: int) -> list[int]:

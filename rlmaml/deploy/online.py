@@ -1,14 +1,20 @@
 """Adaptation with the robot in the loop: collect episodes, take a step, collect again."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from rlmaml.base.errors import UserError
 from rlmaml.base.intervals import half_interval
+from rlmaml.base.random_streams import Phase, RandomStreams
+from rlmaml.core.parameters import for_every_task
+from rlmaml.core.types import Adaptation, Meta
 from rlmaml.deploy.adaptable import AdaptablePolicy
-from rlmaml.sampling.recorded import RecordedEpisodes
+from rlmaml.rules.search_rule import Search, search_rule
+from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
 from rlmaml.settings.trust_region import check_trust_region
 
 Collect: TypeAlias = Callable[[AdaptablePolicy, int], RecordedEpisodes]
@@ -19,7 +25,8 @@ class Attempt(NamedTuple):
     """What one round of adaptation led to."""
 
     policy: AdaptablePolicy
-    """The policy to go on with: the new one, or the previous one where the step was undone."""
+    """The policy to go on with: the new one, or the previous one where the step was undone; the best so far of a
+    search."""
     episodes: RecordedEpisodes
     """What the attempted policy did."""
     undone: bool = False
@@ -98,3 +105,45 @@ def adapt_online(
         else:
             policy, episodes, returns, scale = candidate, attempt.episodes, attempt.returns, 1.0
             yield attempt
+
+
+def search_online(policy: AdaptablePolicy, collect: Collect, search: Search, *, seed: int) -> Iterator[Attempt]:
+    """One attempt of a search in the context after another, each with the best policy that has been measured so far.
+
+    They spend the search's budget exactly: ``collect`` is called once for every attempt. An attempt counts as undone
+    where the best so far is another.
+
+    Args:
+        policy: as it was meta-trained, with a context.
+        collect: collects as many episodes as an attempt is averaged over.
+        search: how, within which range, and how long; the range is in :mod:`rlmaml.storage.range_file`.
+        seed: of what is tried.
+
+    Raises:
+        UserError: the policy has adapted already or has no context (see :func:`rlmaml.rules.search_rule.search_rule`),
+            or ``collect`` gave another number of episodes, or returns that are not finite.
+    """
+    rule = search_rule(search, policy.network)
+    if policy.steps_taken:
+        raise UserError(
+            f"A search starts from a policy as it was trained; this one has taken {policy.steps_taken} steps since."
+        )
+    streams, meta = RandomStreams(seed, Phase.EVALUATION, tasks=[0]), for_every_task(policy.meta, 1)
+    adaptation = rule.begin(meta)
+
+    def with_context(found: Adaptation, attempts: int) -> AdaptablePolicy:
+        params = {name: tensor[0] for name, tensor in found.params.items()}
+        return replace(policy, meta=Meta(params, policy.meta.rates), steps_taken=attempts)
+
+    for attempt in range(rule.steps):
+        candidate = adaptation.state.candidate
+        episodes = collect(with_context(adaptation, attempt), attempt)
+        if len(episodes.returns) != rule.average or not np.isfinite(episodes.returns).all():
+            raise UserError(
+                f"Attempt {attempt} of the search returned {episodes.returns}; it needs {rule.average} episodes "
+                "(--search-average) with finite returns."
+            )
+        adaptation = rule.step(policy.network, meta, adaptation, as_rollout(episodes), attempt, streams)
+        best = rule.best(adaptation)
+        undone = not bool((best.state.candidate == candidate).all())
+        yield Attempt(with_context(best, attempt + 1), episodes, undone)

@@ -113,7 +113,7 @@ def evaluate(
     Raises:
         NonFiniteError: an observation, a reward or the baseline is NaN or infinite.
     """
-    streams = RandomStreams(seed, Phase.EVALUATION)
+    streams = RandomStreams(seed, Phase.EVALUATION, tasks=range(num_tasks))
     tasks = env.sample_tasks(num_tasks, streams.task_seeds(num_tasks), beyond=beyond)
     env.set_tasks(tasks)
     run = settings.run

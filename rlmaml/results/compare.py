@@ -9,7 +9,7 @@ they end highest on validation tasks.
 
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -34,6 +34,7 @@ from rlmaml.results.contenders import (
 )
 from rlmaml.results.summary import failed_in_words
 from rlmaml.settings.methods.registry import METHODS, PAPERS, find_method
+from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, differences, from_plain
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
 from rlmaml.training.run import MakeEnv, run_settings
@@ -77,6 +78,8 @@ class Comparison(NamedTuple):
     settings: Settings
     seeds: tuple[int, ...]
     results: Mapping[str, Mapping[str, MethodReturns]]
+    searched: Mapping[str, str] = {}
+    """Methods that adapt by a search, and by which; a step of theirs is an attempt, after the last is the best."""
 
 
 def compare(
@@ -90,6 +93,7 @@ def compare(
     beyond: bool,
     processes: int = 1,
     overwrite: bool = False,
+    search: SearchSettings | None = None,
     tell: Callable[[str], object] = print,
 ) -> Comparison:
     """Train and evaluate what is missing, and write table's and figure's data and the figure into the directory.
@@ -104,16 +108,21 @@ def compare(
         beyond: also compare beyond the training range.
         processes: runs at once; with several, ``make_env`` and ``draw`` can be pickled.
         overwrite: replace a comparison of other settings that is there.
+        search: how methods with a context adapt instead of by their trained rule; None for that.
         tell: what is done with a line about what is going on.
 
     Raises:
-        UserError: the directory holds a comparison of other settings, or see :func:`rlmaml.training.run.train`.
+        UserError: the directory holds a comparison of other settings, a search is asked for and no method has a
+            context, or see :func:`rlmaml.training.run.train`.
     """
+    searched = searched_methods(methods, search)
     if not overwrite:
-        check_same(read_comparison(directory), settings, seeds, tuple(methods))
+        check_same(read_comparison(directory), settings, seeds, tuple(methods), searched)
     places = [IN_RANGE, BEYOND_RANGE] if beyond else [IN_RANGE]
     contenders = [
-        Contender(contender_settings(settings, own, seed), directory.run(name, seed))
+        Contender(
+            contender_settings(settings, own, seed), directory.run(name, seed), search if name in searched else None
+        )
         for seed in seeds
         for name, own in methods.items()
     ]
@@ -126,12 +135,27 @@ def compare(
         reports[contender.method, contender.seed] = found
         tell(f"{done} of {len(contenders)}: {in_words(contender, found)}")
     results = {place: {m: gather(reports[m, seed][place] for seed in seeds) for m in methods} for place in places}
-    comparison = Comparison(settings.changed(seed=seeds[0]), tuple(seeds), results)
+    comparison = Comparison(settings.changed(seed=seeds[0]), tuple(seeds), results, searched)
     picture = io.BytesIO()
-    comparison_figure(results).savefig(picture, dpi=150)
+    comparison_figure(results, searched).savefig(picture, dpi=150)
     write_atomically(directory.figure, picture.getvalue())
     write_json(directory.results, as_plain(comparison))
     return comparison
+
+
+def searched_methods(methods: Mapping[str, Settings], search: SearchSettings | None) -> dict[str, str]:
+    """Methods that a search is for, those with a context, and the search in words.
+
+    Raises:
+        UserError: there is a search, and no such method.
+    """
+    if search is None:
+        return {}
+    found = [name for name, own in methods.items() if getattr(own.network, "context", 0) > 0]
+    if not found:
+        raise UserError(f"--search tries contexts, and none of {', '.join(methods)} has one; add --algorithms cavia.")
+    average = f", {search.search_average} per attempt" if search.search_average > 1 else ""
+    return dict.fromkeys(found, f"{search.search}, {search.search_episodes} episodes{average}")
 
 
 def in_words(contender: Contender, found: Reports) -> str:
@@ -166,13 +190,17 @@ def read_comparison(directory: ComparisonDirectory) -> Comparison | None:
         for method in next(iter(results.values()), {}):
             find_method(method)
         settings = from_plain(stored["config"]["settings"])
-        return Comparison(settings, tuple(stored["config"]["seeds"]), results)
+        return Comparison(settings, tuple(stored["config"]["seeds"]), results, stored["config"].get("searched", {}))
     except (KeyError, OSError, TypeError, ValueError, UserError) as error:
         raise UserError(f"{path} is not of this version. Repeat compare.py with --overwrite; runs are kept.") from error
 
 
 def check_same(
-    stored: Comparison | None, settings: Settings, seeds: Sequence[int], methods: Sequence[str] = PAPERS
+    stored: Comparison | None,
+    settings: Settings,
+    seeds: Sequence[int],
+    methods: Sequence[str] = PAPERS,
+    searched: Mapping[str, str] = {},
 ) -> None:
     """Refuse to replace a comparison by one of other settings, or without some of its methods.
 
@@ -188,6 +216,10 @@ def check_same(
     there = tuple(next(iter(stored.results.values()), {}))
     if not set(there) <= set(methods):
         differing.append(f"--algorithms was {' '.join(there)} and is now {' '.join(methods)}")
+    for name in there:
+        before, now = (of.get(name, "none") for of in (stored.searched, searched))
+        if before != now:
+            differing.append(f"--search of {name} was {before} and is now {now}")
     if differing:
         raise UserError(
             f"The comparison there has other settings: {'; '.join(differing)}. Choose another --output; --overwrite "
@@ -220,15 +252,23 @@ def fraction_recovered(results: Mapping[str, MethodReturns], method: str) -> flo
     return float((reached[min(1, len(reached) - 1)] - start) / (best - start))
 
 
-def fractions_recovered(results: Mapping[str, MethodReturns]) -> dict[str, float]:
-    """:func:`fraction_recovered` of every method; empty without a random policy and an oracle to measure by."""
+def fractions_recovered(results: Mapping[str, MethodReturns], searched: Container[str] = ()) -> dict[str, float]:
+    """:func:`fraction_recovered` of every method but those that search, of which a step is a single attempt.
+
+    Empty without a random policy and an oracle to measure by.
+    """
     if not {"random", "oracle"} <= results.keys():
         return {}
-    return {method: fraction_recovered(results, method) for method in results}
+    return {method: fraction_recovered(results, method) for method in results if method not in searched}
 
 
-def comparison_table(results: Mapping[str, MethodReturns]) -> str:
-    """Markdown: mean return of each method after each inner step, with intervals over seeds and over tasks."""
+def comparison_table(results: Mapping[str, MethodReturns], searched: Mapping[str, str] = {}) -> str:
+    """Markdown: mean return of each method after each inner step, with intervals over seeds and over tasks.
+
+    A search has a column for where it starts, and the last one, for the best that it measured; what it tried is in the
+    comparison's data and figure.
+    """
+    results = {name: _ends(found) if name in searched else found for name, found in results.items()}
     stages = max(len(returns.mean) for returns in results.values())
     seeds, tasks, _ = next(iter(results.values())).per_task.shape
     lines = [
@@ -238,12 +278,17 @@ def comparison_table(results: Mapping[str, MethodReturns]) -> str:
     for method, returns in results.items():
         triples = zip(returns.mean, returns.over_seeds, returns.over_tasks, strict=True)
         cells = [f"{mean:.2f} ({_plus_minus(seed)}, {_plus_minus(task)})" for mean, seed, task in triples]
-        lines.append(f"| {method} | " + " | ".join(cells + [""] * (stages - len(cells))) + " |")
+        if method in searched:
+            cells[1:1] = [""] * (stages - len(cells))
+        label = f"{method} ({searched[method]})" if method in searched else method
+        lines.append(f"| {label} | " + " | ".join(cells + [""] * (stages - len(cells))) + " |")
+    if searched:
+        lines.append("\nA search has its first and its last return: at the context 0, and at the best it measured.")
     lines.append(f"\nIn brackets: 95 % intervals over {seeds} seeds, and over {tasks} tasks.")
     return "\n".join(lines)
 
 
-def comparison_figure(results: Mapping[str, Mapping[str, MethodReturns]]) -> Figure:
+def comparison_figure(results: Mapping[str, Mapping[str, MethodReturns]], searched: Mapping[str, str] = {}) -> Figure:
     """Return over inner steps, a panel for each set of tasks: bars are intervals over seeds, bands over tasks."""
     figure = Figure(figsize=(5.4 * len(results), 4.2), layout="constrained")
     for axes, (place, methods) in zip(figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True):
@@ -252,11 +297,13 @@ def comparison_figure(results: Mapping[str, Mapping[str, MethodReturns]]) -> Fig
             mean, bars, band = (
                 over_stages(values, stages) for values in (returns.mean, returns.over_seeds, returns.over_tasks)
             )
-            steps, colour = np.arange(stages), colour_of(method)
+            steps, colour = np.arange(len(mean)), colour_of(method)
             axes.fill_between(steps, mean - band, mean + band, color=colour, alpha=0.12, linewidth=0)
+            label = f"{method} ({searched[method]})" if method in searched else method
             style = "--" if method == "oracle" else "o-"
-            axes.errorbar(steps, mean, np.nan_to_num(bars), fmt=style, color=colour, capsize=3, label=method)
-        axes.set(title=place, xlabel="inner steps", ylabel="mean return", xticks=range(stages))
+            axes.errorbar(steps, mean, np.nan_to_num(bars), fmt=style, color=colour, capsize=3, label=label)
+        axes.set(title=place, xlabel="inner steps", ylabel="mean return")
+        axes.set_xticks(range(0, stages, 1 + stages // 15))
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
     return figure
@@ -264,7 +311,10 @@ def comparison_figure(results: Mapping[str, Mapping[str, MethodReturns]]) -> Fig
 
 def as_plain(comparison: Comparison) -> dict[str, Any]:
     """Everything in the table and the figure, and how it was made, as plain data."""
-    written = run_settings(comparison.settings) | {"seeds": list(comparison.seeds)}
+    written = run_settings(comparison.settings) | {
+        "seeds": list(comparison.seeds),
+        "searched": dict(comparison.searched),
+    }
     results = {
         place: {
             "methods": {
@@ -276,7 +326,7 @@ def as_plain(comparison: Comparison) -> dict[str, Any]:
                 }
                 for method, returns in methods.items()
             },
-            "fraction_recovered": fractions_recovered(methods),
+            "fraction_recovered": fractions_recovered(methods, comparison.searched),
         }
         for place, methods in comparison.results.items()
     }
@@ -291,6 +341,11 @@ def problem(settings: Settings) -> tuple[str, str, int | None]:
 def over_stages(values: Floats, stages: int) -> Floats:
     """One value per stage: a single one, as of an oracle, serves all of them."""
     return np.broadcast_to(values, (stages,)) if len(values) == 1 else values
+
+
+def _ends(returns: MethodReturns) -> MethodReturns:
+    """The first and the last stage alone."""
+    return MethodReturns(returns.per_task[:, :, [0, -1]])
 
 
 def _plus_minus(half: float) -> str:

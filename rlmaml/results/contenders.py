@@ -1,5 +1,6 @@
 """Runs of a comparison: what each method is trained with, and trained and evaluated runs, several at once."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,11 +15,20 @@ from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.evaluation.figures import DrawEpisodes
+from rlmaml.rules.search_rule import Search
 from rlmaml.settings.methods.registry import find_method
+from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, check_resumable, differences, from_plain
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory, write_json
-from rlmaml.training.run import EVALUATION_SEED, MakeEnv, configured_evaluation, run_settings, train
+from rlmaml.training.run import (
+    EVALUATION_SEED,
+    MakeEnv,
+    configured_evaluation,
+    run_settings,
+    train,
+    trained_context_range,
+)
 
 FINE_TUNING = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 """Factors on the configured inner step sizes that are tried for policies that were not meta-trained for these."""
@@ -37,6 +47,8 @@ class Contender(NamedTuple):
 
     settings: Settings
     directory: RunDirectory
+    search: SearchSettings | None = None
+    """How it adapts in its evaluations; None for the trained rule."""
 
     @property
     def method(self) -> str:
@@ -129,7 +141,9 @@ def evaluated(
     missing = []
     for contender in contenders:
         found = {
-            place: stored_report(contender.settings, contender.directory, beyond=place == BEYOND_RANGE)
+            place: stored_report(
+                contender.settings, contender.directory, beyond=place == BEYOND_RANGE, search=contender.search
+            )
             for place in places
         }
         reports = {place: report for place, report in found.items() if report}
@@ -187,7 +201,13 @@ def evaluated_places(
     settings = contender.settings
     return {
         place: evaluated_run(
-            settings, make_env(settings), contender.directory, draw, beyond=place == BEYOND_RANGE, progress=progress
+            settings,
+            make_env(settings),
+            contender.directory,
+            draw,
+            beyond=place == BEYOND_RANGE,
+            search=contender.search,
+            progress=progress,
         )
         for place in places
     }
@@ -199,18 +219,24 @@ def fine_tuning(settings: Settings) -> list[float] | None:
     return list(FINE_TUNING) if takes_steps else None
 
 
-def report_file(settings: Settings, directory: RunDirectory, *, beyond: bool) -> Path:
+def report_file(
+    settings: Settings, directory: RunDirectory, *, beyond: bool, search: SearchSettings | None = None
+) -> Path:
     """Where a run's evaluation is."""
+    if search:
+        return directory.searched_beyond if beyond else directory.searched
     return directory.beyond if beyond else directory.fine_tuned if fine_tuning(settings) else directory.evaluation
 
 
-def stored_report(settings: Settings, directory: RunDirectory, *, beyond: bool) -> dict[str, Any] | None:
+def stored_report(
+    settings: Settings, directory: RunDirectory, *, beyond: bool, search: SearchSettings | None = None
+) -> dict[str, Any] | None:
     """The evaluation in a run's directory, or None where there is none of these settings.
 
     Raises:
         UserError: the directory holds a run of other settings.
     """
-    path, tuning = report_file(settings, directory, beyond=beyond), fine_tuning(settings)
+    path, tuning = report_file(settings, directory, beyond=beyond, search=search), fine_tuning(settings)
     if not path.exists():
         return None
     report: dict[str, Any] = json.loads(path.read_text())
@@ -219,7 +245,8 @@ def stored_report(settings: Settings, directory: RunDirectory, *, beyond: bool) 
     if tuning:
         stored = stored.changed(inner_step_sizes=settings.inner.inner_step_sizes)
     check_resumable(stored, settings)
-    alike = (made.get("fine_tuning"), made.get("trust_region"), made.get("beyond", False)) == (tuning, None, beyond)
+    how = tuple(made.get(name) for name in ("fine_tuning", "trust_region", "search"))
+    alike = how == (tuning, None, as_plain_search(search)) and made.get("beyond", False) == beyond
     return report if alike and WITH_FAILED in report and not differences(stored, settings, counted=True) else None
 
 
@@ -230,6 +257,7 @@ def evaluated_run(
     draw: DrawEpisodes,
     *,
     beyond: bool,
+    search: SearchSettings | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """A run's evaluation as JSON: the one in its directory if it is of these settings, or else a new one.
@@ -239,25 +267,29 @@ def evaluated_run(
     Raises:
         UserError: the directory holds a run of other settings, or see :func:`rlmaml.training.run.train`.
     """
-    if report := stored_report(settings, directory, beyond=beyond):
+    if report := stored_report(settings, directory, beyond=beyond, search=search):
         return report
-    tuning, path = fine_tuning(settings), report_file(settings, directory, beyond=beyond)
+    tuning, path = fine_tuning(settings), report_file(settings, directory, beyond=beyond, search=search)
     if not beyond:
         train(settings, make_env, directory.path, resume=True, draw=draw, progress=progress)
-    if beyond or tuning:
+    if beyond or tuning or search:
         trained = load_checkpoint(directory.checkpoint)._replace(settings=settings)
         if tuning and beyond:
             chosen = from_plain(json.loads(directory.fine_tuned.read_text())["config"]["settings"])
             trained = trained._replace(settings=settings.changed(inner_step_sizes=chosen.inner.inner_step_sizes))
         elif tuning:
             trained = fine_tuned(trained, make_env)
-        evaluation = configured_evaluation(trained, make_env, EVALUATION_SEED, beyond=beyond)
-        write_json(
-            path,
-            evaluation.as_json(run_settings(trained.settings) | {"beyond": beyond, "fine_tuning": tuning}),
-        )
+        within = Search(search, trained_context_range(trained, make_env, directory)) if search else None
+        evaluation = configured_evaluation(trained, make_env, EVALUATION_SEED, beyond=beyond, search=within)
+        how = {"beyond": beyond, "fine_tuning": tuning, "search": as_plain_search(search)}
+        write_json(path, evaluation.as_json(run_settings(trained.settings) | how))
     done: dict[str, Any] = json.loads(path.read_text())
     return done
+
+
+def as_plain_search(search: SearchSettings | None) -> dict[str, Any] | None:
+    """How a search is written beside a result; None for none."""
+    return None if search is None else dataclasses.asdict(search)
 
 
 def fine_tuned(trained: Checkpoint, make_env: MakeEnv) -> Checkpoint:

@@ -214,7 +214,8 @@ def _returns(
     runs: Sequence[ReportedRun], published: Mapping[str, Sequence[float]], comparison: Comparison | None
 ) -> str:
     shown = [MethodReturns(run.evaluation.returns.double().numpy()[None]) for run in runs]
-    methods = comparison.results[IN_RANGE] if comparison else {}
+    compared = comparison.results[IN_RANGE].items() if comparison else ()
+    methods = {name: found for name, found in compared if comparison and name not in comparison.searched}
     stages = max(len(returns.mean) for returns in (*shown, *methods.values()))
     figure, axes = _axes()
     rows = []

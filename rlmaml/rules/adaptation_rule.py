@@ -1,11 +1,13 @@
-"""By which rule a trained policy adapts to a task of its own: the trained one, or within a trust region."""
+"""How a trained policy adapts to a task of its own: by the trained rule, within a trust region, or by a search."""
 
 import dataclasses
 
+from rlmaml.base.errors import UserError
 from rlmaml.core.policy import Policy
 from rlmaml.rules.gradient_rule import gradient_rule
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.rules.memory_rule import MemoryRule
+from rlmaml.rules.search_rule import Search, search_rule
 from rlmaml.rules.trust_region_rule import TrustRegionRule
 from rlmaml.settings.inner import MemorySettings
 from rlmaml.settings.trust_region import TrustRegionSettings, check_trust_region
@@ -19,18 +21,26 @@ def trained_rule(settings: Settings, policy: Policy) -> InnerRule:
     return gradient_rule(settings.inner, policy)
 
 
-def adaptation_rule(settings: Settings, policy: Policy, trust_region: float | None = None) -> InnerRule:
-    """The inner rule of a run, or trust-region steps of at most some KL, otherwise as the run's meta-updates.
+def adaptation_rule(
+    settings: Settings, policy: Policy, trust_region: float | None = None, search: Search | None = None
+) -> InnerRule:
+    """The inner rule of a run, or trust-region steps, otherwise as the run's meta-updates, or a search in the context.
 
     Args:
         settings: of the run.
         policy: the policy.
-        trust_region: largest KL in nats of a step; None for the trained rule.
+        trust_region: largest KL in nats of a step; None for none.
+        search: the search and its range; None for none.
 
     Raises:
-        UserError: the trust region is no finite number above 0.
+        UserError: the trust region is no finite number above 0, both are asked for, or see
+            :func:`rlmaml.rules.search_rule.search_rule`.
     """
     check_trust_region(trust_region)
+    if search is not None:
+        if trust_region is not None:
+            raise UserError("--search and --trust-region exclude each other; give one of them.")
+        return search_rule(search, policy)
     if trust_region is None:
         return trained_rule(settings, policy)
     names = {field.name for field in dataclasses.fields(TrustRegionSettings)}

@@ -15,6 +15,7 @@ _FILES = {
     "settings": "run.json",
     "evaluation": "evaluation.json",
     "figure": "adaptation.png",
+    "context_range": "context_range.json",
 }
 _TENSORBOARD = "tensorboard"
 
@@ -34,6 +35,8 @@ class RunDirectory:
         self.evaluation = self.path / _FILES["evaluation"]
         self.figure = self.path / _FILES["figure"]
         """Episodes before and after adaptation, a PNG."""
+        self.context_range = self.path / _FILES["context_range"]
+        """Where contexts are on tasks of the training, of a search."""
         self.tensorboard = self.path / _TENSORBOARD
         self.adapted = self.path / "adapted.safetensors"
         self.exported = self.path / "export"
@@ -44,6 +47,10 @@ class RunDirectory:
         """Evaluation beyond the training range, of a comparison."""
         self.fine_tuned = self.path / "fine_tuned.json"
         """Evaluation with step sizes chosen on validation tasks, of a comparison."""
+        self.searched = self.path / "searched.json"
+        """Evaluation by a search in the context, of a comparison."""
+        self.searched_beyond = self.path / "searched_beyond.json"
+        """The same beyond the training range."""
 
     def found(self) -> list[str]:
         """Names of a training's files that are there."""

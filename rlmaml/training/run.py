@@ -19,16 +19,19 @@ from rlmaml.core.ranks import RankError
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Tasks
 from rlmaml.deploy.adaptable import as_policy
+from rlmaml.evaluation.context_range import context_range
 from rlmaml.evaluation.evaluate import Evaluation, evaluate
 from rlmaml.evaluation.figures import DrawEpisodes, adaptation_figure, draw_rewards
 from rlmaml.evaluation.video import MakeScene, as_video, film_progress
 from rlmaml.policies.kinds import make_policy
-from rlmaml.rules.adaptation_rule import adaptation_rule
+from rlmaml.rules.adaptation_rule import adaptation_rule, trained_rule
+from rlmaml.rules.search_rule import ContextRange, Search
 from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.checks import option
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.whole import Settings, check_resumable
 from rlmaml.storage.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
+from rlmaml.storage.range_file import StoredRange, read_context_range, write_context_range
 from rlmaml.storage.run_directory import RunDirectory, write_json
 from rlmaml.training.begin import begin, make_method, sizes_in
 from rlmaml.training.record import Recorder, write_outcome
@@ -258,6 +261,7 @@ def evaluate_run(
     num_tasks: int,
     num_episodes: int,
     trust_region: float | None = None,
+    search: Search | None = None,
     **options: Any,
 ) -> Evaluation:
     """Evaluate a checkpoint on ``num_tasks`` held-out tasks with ``num_episodes`` each.
@@ -268,10 +272,12 @@ def evaluate_run(
         num_tasks: held-out tasks.
         num_episodes: episodes per task and stage.
         trust_region: adapt by trust-region steps of at most this KL instead of inner steps.
+        search: adapt by this search in the context instead of inner steps; ``steps`` are its attempts.
         options: ``steps`` and ``seed`` among them, those of :func:`rlmaml.evaluation.evaluate.evaluate`.
 
     Raises:
-        UserError: the environment has other observations or actions than the training's, or a device is not there.
+        UserError: the environment has other observations or actions than the training's, a device is not there, or see
+            :func:`rlmaml.rules.adaptation_rule.adaptation_rule`.
     """
     settings = checkpoint.settings
     check_devices(settings.run)
@@ -279,21 +285,55 @@ def evaluate_run(
     env = make_env(num_tasks * num_episodes)
     policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
     check_fits(checkpoint, policy.init(0), f"{settings.run.env_id}, {settings.run.variant}")
-    rule = adaptation_rule(settings, policy, trust_region)
+    rule = adaptation_rule(settings, policy, trust_region, search)
     return evaluate(env, policy, rule, checkpoint.meta, settings, num_tasks=num_tasks, **options)
 
 
-def configured_evaluation(checkpoint: Checkpoint, make_env: MakeEnv, seed: int, *, beyond: bool = False) -> Evaluation:
-    """:func:`evaluate_run` with as many tasks, episodes and steps as the checkpoint's settings say."""
+def trained_context_range(checkpoint: Checkpoint, make_env: MakeEnv, directory: RunDirectory) -> ContextRange:
+    """Where a run's contexts are: as its directory says, or else measured once, and written there.
+
+    It is measured on as many tasks and episodes as a meta-iteration of the training has; see
+    :func:`rlmaml.evaluation.context_range.context_range`.
+
+    Args:
+        checkpoint: of the run, with the settings of its training.
+        make_env: makes the environment of the training.
+        directory: of the run.
+
+    Raises:
+        UserError: the policy has no context, the file cannot be read or written, or as :func:`evaluate_run`.
+    """
+    stored = read_context_range(directory.context_range)
+    if stored is not None and stored.iteration == checkpoint.iteration:
+        return stored.limits
+    settings, run = checkpoint.settings, checkpoint.settings.run
+    check_devices(run)
+    env = make_env(run.num_tasks * run.num_episodes)
+    policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
+    check_fits(checkpoint, policy.init(0), f"{run.env_id}, {run.variant}")
+    rule = trained_rule(settings, policy)
+    limits = context_range(env, policy, rule, checkpoint.meta, settings, num_tasks=run.num_tasks)
+    write_context_range(directory.context_range, StoredRange(checkpoint.iteration, limits))
+    return limits
+
+
+def configured_evaluation(
+    checkpoint: Checkpoint, make_env: MakeEnv, seed: int, *, beyond: bool = False, search: Search | None = None
+) -> Evaluation:
+    """:func:`evaluate_run` with as many tasks, episodes and steps as the checkpoint's settings say.
+
+    A search takes as many steps as it has attempts.
+    """
     run = checkpoint.settings.run
     return evaluate_run(
         checkpoint,
         make_env,
         num_tasks=run.evaluation_tasks,
         num_episodes=run.evaluation_episodes,
-        steps=run.evaluation_steps,
+        steps=search.settings.attempts if search else run.evaluation_steps,
         seed=seed,
         beyond=beyond,
+        search=search,
     )
 
 

@@ -232,6 +232,16 @@ def test_methods_are_timed_beside_each_other(tmp_path: Path, run: Run, capsys: p
         ("evaluate.py /nowhere --tasks 0", "--tasks is 0; it must be at least 1."),
         ("evaluate.py /nowhere --trust-region 0", "(--trust-region) is 0.0; it is a KL in nats above 0"),
         ("adapt.py /nowhere --trust-region inf", "(--trust-region) is inf; it is a KL in nats above 0"),
+        ("evaluate.py /nowhere --search cmaes --steps 3", "--search takes as many steps as --search-episodes"),
+        ("evaluate.py /nowhere --search cmaes --trust-region 0.1", "it excludes --trust-region"),
+        ("evaluate.py /nowhere --search-episodes 5", "--search-episodes is 5; it must be left out without --search"),
+        (
+            "evaluate.py /nowhere --search cmaes --episodes 1 --search-average 2",
+            "--episodes is 1; it must be at least 2",
+        ),
+        ("adapt.py /nowhere --search cmaes", "add --online"),
+        ("adapt.py /nowhere --online --search cmaes --episodes-per-step 2", "it excludes --trust-region, --steps"),
+        ("compare.py --search cmaes", "none of maml-trpo, pretrained, random, oracle has one; add --algorithms cavia"),
         ("benchmark.py Nowhere-v0", "Known ids: Navigation2D-v0"),
         ("benchmark.py Navigation2D-v0 --repeats 0", "--repeats is 0"),
         ("benchmark.py Navigation2D-v0 --beside nobody", "--algorithm is 'nobody'"),
@@ -395,6 +405,38 @@ def test_a_policy_is_adapted_in_simulation_from_recorded_episodes_and_online(
     assert within.splitlines()[4] != plain.splitlines()[4]
     assert run("adapt.py", trained, "--task", "goal=0.6,0.2", "--output", tmp_path / "c.safetensors") == 0
     assert "(outside of the training range)" in capsys.readouterr().out
+
+
+def test_a_context_is_searched_for_by_every_script_that_adapts(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare = ["compare.py", "--algorithms", "cavia", "random", "--iterations", 1, "--seeds", 0, "--tasks", 2]
+    compare += ["--episodes", 2, "--processes", 1, "--output", tmp_path]
+    search = ["--search", "cmaes", "--search-episodes", 8, "--search-average", 2]
+    assert run(*compare, *search) == 0
+    table = capsys.readouterr().out
+    assert re.search(
+        r"^\| cavia \(cmaes, 8 episodes, 2 per attempt\) \| -\d+.*\|  \|  \| -\d+.*\|$", table, re.MULTILINE
+    )
+    trained = tmp_path / "cavia-seed0"
+    tried = json.loads((trained / "searched.json").read_text())
+    assert len(tried["returns"]["mean"]) == 5
+    assert run(*compare) == 2
+    assert "--search of cavia was cmaes, 8 episodes, 2 per attempt and is now none" in capsys.readouterr().err
+
+    evaluate = ["evaluate.py", trained, "--tasks", 2, "--episodes", 2, *search, "--json", tmp_path / "e.json"]
+    assert run(*evaluate) == 0
+    report = json.loads((tmp_path / "e.json").read_text())
+    assert report["per_task"] == tried["per_task"]
+    assert report["config"]["search"] == {"search": "cmaes", "search_episodes": 8, "search_average": 2}
+    capsys.readouterr()
+    climb = ["--online", "--search", "hill-climbing", "--search-episodes", 6, "--seed", 1]
+    assert run("adapt.py", trained, "--task", "goal=0.3,-0.2", *climb, "--output", tmp_path / "a.safetensors") == 0
+    assert len(re.findall(r"^    \d +-\d", capsys.readouterr().out, re.MULTILINE)) == 6
+    low, high = (json.loads((trained / "context_range.json").read_text())[side]["context"] for side in ("low", "high"))
+    found = load(tmp_path / "a.safetensors").weights["context"]
+    assert all(least <= value <= most for least, value, most in zip(low, found.tolist(), high, strict=True))
+    assert run("adapt.py", tmp_path / "a.safetensors", *climb, "--output", tmp_path / "b.safetensors") == 2
 
 
 def test_adaptation_from_recorded_episodes_imports_neither_simulators_nor_compilers(tmp_path: Path) -> None:

@@ -23,9 +23,11 @@ from rlmaml.results.compare import (
     fraction_recovered,
     fractions_recovered,
     read_comparison,
+    searched_methods,
 )
 from rlmaml.results.contenders import BEYOND_RANGE, IN_RANGE
 from rlmaml.settings.methods.registry import METHODS, PAPERS
+from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, as_method, configure
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
 from rlmaml.training.run import InterruptedRunError, MakeEnv
@@ -104,6 +106,51 @@ def test_the_figure_has_a_panel_for_each_set_of_tasks_and_a_line_for_each_method
 def test_without_a_random_policy_and_an_oracle_nothing_is_said_of_what_was_recovered() -> None:
     assert fractions_recovered({"maml-trpo": RESULTS["maml-trpo"], "oracle": RESULTS["oracle"]}) == {}
     assert fractions_recovered(RESULTS) == {method: fraction_recovered(RESULTS, method) for method in RESULTS}
+
+
+SEARCHED = RESULTS | {"cavia": returns(-41.0, -50.0, -60.0, -45.0, -12.0)}
+BY = {"cavia": "cmaes, 4 episodes"}
+
+
+def test_a_search_is_for_methods_with_a_context_and_for_nothing_without_one() -> None:
+    methods = {name: as_method(SETTINGS, name, SETTINGS.policy) for name in ("maml-trpo", "cavia")}
+    assert searched_methods(methods, None) == {}
+    assert searched_methods(methods, SearchSettings("cmaes", 4)) == BY
+    found = searched_methods(methods, SearchSettings("hill-climbing", 10, 2))
+    assert found == {"cavia": "hill-climbing, 10 episodes, 2 per attempt"}
+    with pytest.raises(UserError, match="none of maml-trpo has one; add --algorithms cavia"):
+        searched_methods({"maml-trpo": SETTINGS}, SearchSettings("cmaes"))
+
+
+def test_of_a_search_the_table_shows_where_it_starts_and_its_best_and_the_figure_every_attempt() -> None:
+    lines = comparison_table(SEARCHED, BY).splitlines()
+    assert lines[0] == "| method | after 0 | after 1 |"
+    assert lines[6] == "| cavia (cmaes, 4 episodes) | -41.00 (± 0.00, ± 0.00) | -12.00 (± 0.00, ± 0.00) |"
+    assert "the best it measured" in lines[8]
+    assert "the best it measured" not in comparison_table(RESULTS)
+    (axes,) = comparison_figure({"in range": SEARCHED}, BY).axes
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]  # type: ignore[union-attr]
+    assert labels == [*PAPERS, "cavia (cmaes, 4 episodes)"]
+    drawn = [np.asarray(line.get_ydata()).tolist() for line in axes.get_lines()]
+    assert [-41.0, -50.0, -60.0, -45.0, -12.0] in drawn
+
+
+def test_a_single_attempt_of_a_search_is_no_step_that_recovers_something() -> None:
+    assert set(fractions_recovered(SEARCHED, BY)) == set(PAPERS)
+    stored = as_plain(Comparison(SETTINGS, (0, 1), {"in range": SEARCHED}, BY))
+    assert set(stored["results"]["in range"]["fraction_recovered"]) == set(PAPERS)
+
+
+def test_a_comparison_by_another_search_is_not_replaced(tmp_path: Path) -> None:
+    directory = ComparisonDirectory(tmp_path)
+    write_json(directory.results, as_plain(Comparison(SETTINGS, (0, 1), {"in range": SEARCHED}, BY)))
+    stored, methods = read_comparison(directory), [*PAPERS, "cavia"]
+    assert stored is not None
+    assert stored.searched == BY
+    check_same(stored, SETTINGS, (0, 1), methods, BY)
+    for now in ({}, {"cavia": "cmaes, 8 episodes"}):
+        with pytest.raises(UserError, match="--search of cavia was cmaes, 4 episodes and is now"):
+            check_same(stored, SETTINGS, (0, 1), methods, now)
 
 
 def test_methods_may_join_a_comparison_that_is_there_and_none_may_leave_it() -> None:

@@ -21,6 +21,7 @@ from rlmaml.results.contenders import (
     sampled_episodes,
 )
 from rlmaml.settings.methods.registry import METHODS, PAPERS
+from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, as_method
 from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
@@ -85,6 +86,26 @@ def test_a_finished_run_is_used_again_and_one_of_other_settings_is_refused(tmp_p
     for name, value in (("max_kl", 0.5), ("inner_step_sizes", (0.9,))):
         with pytest.raises(UserError, match=f"--{name.replace('_', '-')} was"):
             evaluated_run(SETTINGS.changed(**{name: value}), make_env, run, draw_rewards, beyond=False)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_search_has_an_evaluation_of_its_own_beside_that_of_the_trained_rule(tmp_path: Path) -> None:
+    run, search = RunDirectory(tmp_path / "run"), SearchSettings("hill-climbing", 6, 2)
+    settings = of_method(SETTINGS, "cavia", 0).changed(inner_step_sizes=(2.0,))
+
+    def evaluation(make: Any, search: SearchSettings | None = None, *, beyond: bool = False) -> dict[str, Any]:
+        return evaluated_run(settings, make, run, draw_rewards, beyond=beyond, search=search)
+
+    found = evaluation(make_env, search)
+    assert np.shape(found["per_task"]) == (3, 3 + 1)
+    assert evaluation(forbidden, search) == found
+    trained = evaluation(forbidden)
+    assert np.shape(trained["per_task"]) == (3, 2 + 1)
+    assert [task[0] for task in trained["per_task"]] == [task[0] for task in found["per_task"]]
+    beyond = evaluation(make_env, search, beyond=True)
+    assert beyond["tasks"] != found["tasks"]
+    assert evaluation(forbidden, search, beyond=True) == beyond
+    assert np.shape(evaluation(make_env, SearchSettings("cmaes", 6, 1))["per_task"]) == (3, 6 + 1)
 
 
 def sizes_of(report: dict[str, Any]) -> list[float]:

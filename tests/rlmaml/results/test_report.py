@@ -127,6 +127,13 @@ def test_baselines_that_were_run_are_drawn_and_tabulated_with_what_they_are() ->
     assert "oracle, 2 seeds" not in a_page()
 
 
+def test_a_method_that_searched_is_not_among_inner_steps() -> None:
+    comparison = compared(8, 2)
+    page = report_page([a_run()], PUBLISHED, comparison._replace(searched={"pretrained": "cmaes, 4 episodes"}))
+    assert "oracle, 2 seeds" in page
+    assert "pretrained, 2 seeds" not in page
+
+
 def test_a_comparison_on_other_episodes_says_so_and_how_to_evaluate_alike() -> None:
     page = report_page([a_run()], {}, compared(8, 40))
     assert "8 held-out tasks, 2 episodes each" in page

@@ -1,11 +1,15 @@
 import dataclasses
 
 import pytest
+import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.rules.gradient_rule import gradient_rule
+from rlmaml.rules.search_rule import ContextRange, Search, SearchRule
+from rlmaml.rules.searches import SEARCHES
 from rlmaml.rules.trust_region_rule import TrustRegionRule
+from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import TrustRegionSettings
 from rlmaml.settings.whole import configure
 from tests.rlmaml.makers import gaussian_policy
@@ -39,3 +43,12 @@ def test_where_the_meta_updates_have_no_trust_region_it_is_the_default_one() -> 
 def test_an_illegal_trust_region_is_refused(illegal: float) -> None:
     with pytest.raises(UserError, match="a KL in nats above 0"):
         adaptation_rule(configure(), POLICY, illegal)
+
+
+def test_a_search_takes_the_place_of_the_trained_rule_and_excludes_a_trust_region() -> None:
+    settings, policy = configure("cavia", context=2), gaussian_policy(context=2)
+    limits = ContextRange({"context": -torch.ones(2)}, {"context": torch.ones(2)})
+    search = Search(SearchSettings("hill-climbing", 10, 2), limits)
+    assert adaptation_rule(settings, policy, search=search) == SearchRule(SEARCHES["hill-climbing"], 5, 2, limits)
+    with pytest.raises(UserError, match="--search and --trust-region exclude each other"):
+        adaptation_rule(settings, policy, 0.02, search)

@@ -20,6 +20,7 @@ def test_the_names_of_a_run(run: RunDirectory) -> None:
         "run.json": run.settings,
         "evaluation.json": run.evaluation,
         "adaptation.png": run.figure,
+        "context_range.json": run.context_range,
         "tensorboard": run.tensorboard,
         "adapted.safetensors": run.adapted,
         "adaptation.mp4": run.videos[0],
@@ -41,7 +42,7 @@ def test_clearing_makes_the_directory_and_spares_what_is_not_the_trainings(run: 
     assert run.found() == []
     run.clear()
     assert run.path.is_dir()
-    for path in (run.checkpoint, run.metrics, run.settings, run.evaluation, run.figure):
+    for path in (run.checkpoint, run.metrics, run.settings, run.evaluation, run.figure, run.context_range):
         path.write_text("old")
     run.tensorboard.mkdir()
     (run.tensorboard / "events").write_text("old")
@@ -53,6 +54,7 @@ def test_clearing_makes_the_directory_and_spares_what_is_not_the_trainings(run: 
         "run.json",
         "evaluation.json",
         "adaptation.png",
+        "context_range.json",
         "tensorboard",
     }
     run.clear()

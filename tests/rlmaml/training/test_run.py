@@ -19,11 +19,22 @@ from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import load
 from rlmaml.evaluation.evaluate import Evaluation
+from rlmaml.rules.search_rule import Search
+from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, as_method, configure
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.begin import make_method
-from rlmaml.training.run import InterruptedRunError, MakeEnv, check_devices, evaluate_run, open_run, train
+from rlmaml.training.run import (
+    InterruptedRunError,
+    MakeEnv,
+    check_devices,
+    configured_evaluation,
+    evaluate_run,
+    open_run,
+    train,
+    trained_context_range,
+)
 from rlmaml.training.train import MetaLearner
 from tests.rlmaml.shapes import shapes_checked
 from tests.rlmaml.training.stand_ins import (
@@ -443,7 +454,7 @@ def test_a_checkpoint_of_another_variant_s_size_is_refused(uninterrupted: tuple[
 
 
 def test_a_run_may_be_evaluated_by_steps_within_a_trust_region(uninterrupted: tuple[Path, Evaluation]) -> None:
-    options = {"num_tasks": 2, "num_episodes": 3, "steps": 1, "seed": 10_000}
+    options: dict[str, Any] = {"num_tasks": 2, "num_episodes": 3, "steps": 1, "seed": 10_000}
     within = evaluate_run(stored(uninterrupted[0]), make_env, trust_region=0.05, **options)
     assert torch.equal(within.rollouts[0].actions, uninterrupted[1].rollouts[0].actions)
     assert not torch.equal(within.rollouts[1].actions, uninterrupted[1].rollouts[1].actions)
@@ -496,3 +507,26 @@ def test_a_resumed_run_remembers_the_commits_that_it_was_trained_at(copied: Path
     train(SETTINGS, make_env, copied, resume=True)
     train(SETTINGS, make_env, copied, resume=True)
     assert written(copied)["earlier_commits"] == 2 * [began["commit"]]
+
+
+def test_a_run_with_a_context_is_searched_within_a_range_that_is_measured_once_and_kept_beside_it(
+    tmp_path: Path,
+) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    settings = as_method(SETTINGS, "cavia", SETTINGS.policy).changed(context=2, iterations=1, inner_step_sizes=(2.0,))
+    train(settings, make_env, directory.path)
+    checkpoint = load_checkpoint(directory.checkpoint)
+    limits = trained_context_range(checkpoint, make_env, directory)
+    assert float((limits.high["context"] - limits.low["context"]).min()) > 0
+    again = trained_context_range(checkpoint, forbidden, directory)
+    assert all(torch.equal(one["context"], other["context"]) for one, other in zip(limits, again, strict=True))
+    search = Search(SearchSettings("cmaes", 6, 2), limits)
+    found = configured_evaluation(checkpoint, make_env, 10_000, search=search)
+    assert found.returns.shape == (SETTINGS.run.evaluation_tasks, 3 + 1)
+    train(settings.changed(iterations=2), make_env, directory.path, resume=True)
+    further = load_checkpoint(directory.checkpoint)
+    assert not torch.equal(trained_context_range(further, make_env, directory).low["context"], limits.low["context"])
+
+
+def forbidden(num_envs: int) -> Any:
+    raise AssertionError("nothing needs to be measured")

@@ -1,0 +1,112 @@
+"""What a search tries next, of one task, from what it has measured: functions of their arguments and one generator.
+
+Points are in the box [-1, 1]ⁿ. The first one is where the search starts.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from rlmaml.settings.search import SearchKind
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+SPREAD = 0.5
+"""Standard deviation of a search's first steps: a quarter of the box."""
+
+
+class Measured(NamedTuple):
+    """Different points in the order in which they were first tried."""
+
+    points: Floats
+    """(point, entry)"""
+    means: Floats
+    """(point,), of all returns that were measured there; -inf where one of them is not known."""
+    counts: npt.NDArray[np.int64]
+    """(point,), how often each was measured."""
+
+    @property
+    def leader(self) -> int:
+        """Which has the best mean, the earliest of equals."""
+        return int(self.means.argmax())
+
+
+Propose: TypeAlias = Callable[[Measured, np.random.Generator, int], Floats]
+"""``propose(measured, generator, attempts)``: the next new point (entry,), of as many attempts in all."""
+
+
+def measured(points: Floats, returns: Floats) -> Measured:
+    """What is known of every point: returns of the same one are averaged.
+
+    Args:
+        points: (attempt, entry), one or more.
+        returns: (attempt,), NaN where no episode could be used.
+    """
+    found: dict[bytes, list[int]] = {}
+    for attempt, point in enumerate(points):
+        found.setdefault(point.tobytes(), []).append(attempt)
+    known = np.where(np.isnan(returns), -np.inf, returns)
+    return Measured(
+        points[[attempts[0] for attempts in found.values()]],
+        np.array([known[attempts].mean() for attempts in found.values()]),
+        np.array([len(attempts) for attempts in found.values()]),
+    )
+
+
+def next_point(
+    propose: Propose, known: Measured, generator: np.random.Generator, *, tried: int, attempts: int
+) -> Floats:
+    """What is tried after ``tried`` of all attempts: the leader once there are none left, or else something new.
+
+    A new leader may owe its place to luck, so that it is measured again before anything else is tried.
+    """
+    lucky = known.leader > 0 and known.counts[known.leader] == 1
+    if tried >= attempts or lucky:
+        return np.array(known.points[known.leader])
+    return propose(known, generator, attempts)
+
+
+def hill_climbing(known: Measured, generator: np.random.Generator, attempts: int) -> Floats:  # noqa: ARG001
+    """A normal step from the leader, larger after successes: ``σ ← σ exp((success − 1/5) / √(n + 1))``.
+
+    The one-fifth rule of (1 + 1) evolution strategies (Rechenberg, 1973). What leaves the box is put on its edge.
+    """
+    entries = known.points.shape[1]
+    successes = known.means[1:] > np.maximum.accumulate(known.means)[:-1]
+    sigma = SPREAD * math.exp(float((successes - 0.2).sum()) / math.sqrt(entries + 1))
+    step = sigma * generator.standard_normal(entries)
+    return np.array(np.clip(known.points[known.leader] + step, -1.0, 1.0))
+
+
+def cma_es(known: Measured, generator: np.random.Generator, attempts: int) -> Floats:
+    """A draw of CMA-ES (arXiv 1604.00772), which is told again of all whole generations: nothing else is remembered.
+
+    The point where the search starts is the first of the first generation.
+    """
+    from cmaes import CMA  # takes seconds, and who does not search can do without
+
+    entries = known.points.shape[1]
+    strategy = CMA(
+        mean=known.points[0],
+        sigma=SPREAD,
+        bounds=np.array([[-1.0, 1.0]] * entries),
+        seed=int(generator.integers(2**31)),
+        population_size=population(entries, attempts),
+    )
+    size = strategy.population_size
+    for first in range(0, len(known.points) - size + 1, size):
+        told = range(first, first + size)
+        strategy.tell([(known.points[i], -float(known.means[i])) for i in told])
+    point: Floats = strategy.ask()
+    return point
+
+
+def population(entries: int, attempts: int) -> int:
+    """Points of a generation: ``4 + ⌊3 ln n⌋`` (arXiv 1604.00772), or fewer for a short search, so that it learns."""
+    return max(4, min(4 + math.floor(3 * math.log(entries)), attempts // 4))
+
+
+SEARCHES: Mapping[SearchKind, Propose] = {"cmaes": cma_es, "hill-climbing": hill_climbing}

@@ -1,0 +1,37 @@
+"""Settings of a search in the context of a policy, on one task, by the returns of whole episodes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rlmaml.settings.checks import require, require_positive
+
+SearchKind = Literal["cmaes", "hill-climbing"]
+DEFAULT_EPISODES = 20
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How a context is searched for, and how many episodes of the task that may take."""
+
+    search: SearchKind | None = None
+    """Adapt by a search in the context (a policy with --context numbers) instead of inner steps: cmaes, or
+    hill-climbing. It needs returns alone, stays within the range that contexts had in the training, and ends with the
+    best one that it measured."""
+    search_episodes: int = DEFAULT_EPISODES
+    """Budget of the search in episodes on the task: 5, 10, 20 or 50, say. It is spent exactly."""
+    search_average: int = 1
+    """Episodes over which the return of one attempt is averaged; each of them counts."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_positive(self, "search_episodes search_average")
+        whole = self.search_episodes % self.search_average == 0
+        require(self, "search_episodes", whole, f"a multiple of --search-average, {self.search_average}")
+        if self.search is None:
+            require(self, "search_episodes", self.search_episodes == DEFAULT_EPISODES, "left out without --search")
+            require(self, "search_average", self.search_average == 1, "left out without --search")
+
+    @property
+    def attempts(self) -> int:
+        """Contexts that are tried, the first one and repeated ones among them."""
+        return self.search_episodes // self.search_average

@@ -1,0 +1,242 @@
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from rlmaml.base.errors import UserError
+from rlmaml.core.types import Adaptation, Meta
+from rlmaml.rules.inner_rule import InnerRule
+from rlmaml.rules.search_rule import ContextRange, Search, SearchRule, attempt_returns, search_rule
+from rlmaml.rules.searches import SEARCHES, Floats, Measured
+from rlmaml.settings.search import SearchKind, SearchSettings
+from tests.rlmaml.makers import gaussian_policy, random_task_params, single, streams_of, vector
+
+POLICY = gaussian_policy(context=2)
+LOW, HIGH = torch.tensor([-2.0, -1.0]), torch.tensor([4.0, 3.0])
+LIMITS = ContextRange({"context": LOW}, {"context": HIGH})
+OPTIMA = torch.tensor([[2.5, 1.0], [-1.0, 2.0], [3.0, -0.5]])
+KINDS: tuple[SearchKind, ...] = ("cmaes", "hill-climbing")
+
+
+class Episodes(NamedTuple):
+    rewards: Tensor
+    valid: Tensor
+
+
+class Life(NamedTuple):
+    """What a search did: the task parameters of every stage, the last adaptation, and how many episodes it lived."""
+
+    contexts: Tensor
+    returns: Tensor
+    last: Adaptation
+    episodes: int
+
+
+def rule_of(kind: SearchKind = "cmaes", episodes: int = 50, average: int = 1, limits: ContextRange = LIMITS) -> Any:
+    return search_rule(Search(SearchSettings(kind, episodes, average), limits), POLICY)
+
+
+def quadratic(contexts: Tensor, optima: Tensor) -> Tensor:
+    """Return of every task: 0 at its optimum, and steeper along one axis."""
+    return -(((contexts - optima) * torch.tensor([1.0, 2.0])) ** 2).sum(-1)
+
+
+def blindly(known: Measured, generator: np.random.Generator, attempts: int) -> Floats:
+    """Uniform draws."""
+    return np.array(generator.uniform(-1, 1, known.points.shape[1]))
+
+
+def meta_of(num_tasks: int) -> Meta:
+    return Meta(single(random_task_params(POLICY, num_tasks)), {})
+
+
+def searched(
+    rule: SearchRule, tasks: Sequence[int] = (0, 1, 2), noise: float = 0.0, steps: int | None = None, seed: int = 0
+) -> Life:
+    optima, meta = OPTIMA[[task % 3 for task in tasks]], meta_of(len(tasks))
+    streams = dataclasses.replace(streams_of(list(tasks)), seed=seed)
+    luck = torch.Generator().manual_seed(seed)
+    adaptation, contexts, returns, lived = rule.begin(meta), [], [], 0
+    for k in range(rule.steps if steps is None else steps):
+        contexts.append(adaptation.params["context"])
+        mean = quadratic(contexts[-1], optima)
+        rewards = mean[:, None, None] / 2 + noise * torch.randn(len(tasks), rule.average, 2, generator=luck)
+        data = Episodes(rewards, torch.ones_like(rewards, dtype=torch.bool))
+        lived += rule.average
+        returns.append(mean)
+        adaptation = rule.step(POLICY, meta, adaptation, data, k, streams)
+    return Life(torch.stack(contexts, 1), torch.stack(returns, 1), adaptation, lived)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_optimum_of_a_quadratic_is_found_within_the_budget_as_no_blind_search_would(kind: SearchKind) -> None:
+    blind = SearchRule(blindly, 100, 1, LIMITS)
+    lived = [[searched(rule, seed=seed) for seed in range(2)] for rule in (rule_of(kind, 100), blind)]
+    left = [
+        float(torch.stack([quadratic(one.last.params["context"], OPTIMA) / one.returns[:, 0] for one in lives]).mean())
+        for lives in lived
+    ]
+    assert left[0] < 2e-3
+    assert left[1] > 5e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("episodes", "average"), [(5, 1), (10, 2), (20, 1), (50, 5)])
+def test_exactly_the_budget_is_spent_and_the_best_measured_is_kept(
+    kind: SearchKind, episodes: int, average: int
+) -> None:
+    rule = rule_of(kind, episodes, average)
+    life = searched(rule)
+    assert life.episodes == episodes == rule.steps * average
+    assert life.last.state.returns.shape == (3, episodes // average)
+    torch.testing.assert_close(life.last.state.returns.float(), life.returns)
+    best = life.returns.argmax(1)
+    assert torch.equal(life.last.params["context"], life.contexts[range(3), best])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_beyond_its_budget_it_stays_with_the_best_and_measures_it_again(kind: SearchKind) -> None:
+    rule = rule_of(kind, 8)
+    short, longer = searched(rule), searched(rule, steps=11)
+    assert torch.equal(longer.contexts[:, :8], short.contexts)
+    for k in range(8, 11):
+        assert torch.equal(longer.contexts[:, k], short.last.params["context"])
+    assert torch.equal(longer.last.params["context"], short.last.params["context"])
+
+
+def test_what_was_lucky_once_loses_its_place_when_it_is_measured_again() -> None:
+    rule, meta, streams = rule_of("hill-climbing", 3), meta_of(1), streams_of([0])
+    adaptation, contexts = rule.begin(meta), []
+    for k, earned in enumerate([1.0, 5.0, -9.0]):
+        contexts.append(adaptation.params["context"])
+        data = Episodes(torch.full((1, 1, 1), earned), torch.ones(1, 1, 1, dtype=torch.bool))
+        adaptation = rule.step(POLICY, meta, adaptation, data, k, streams)
+        if k == 1:
+            assert torch.equal(rule.best(adaptation).params["context"], contexts[1])
+    assert torch.equal(contexts[1], contexts[2])
+    assert not torch.equal(contexts[0], contexts[1])
+    assert torch.equal(adaptation.params["context"], contexts[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_best_so_far_is_never_worse_than_before(kind: SearchKind) -> None:
+    rule, meta, streams = rule_of(kind, 20), meta_of(3), streams_of([0, 1, 2])
+    adaptation = rule.begin(meta)
+    assert rule.best(adaptation) == adaptation
+    before = torch.full((3,), -torch.inf)
+    for k in range(20):
+        rewards = quadratic(adaptation.params["context"], OPTIMA)[:, None, None]
+        data = Episodes(rewards, torch.ones_like(rewards, dtype=torch.bool))
+        adaptation = rule.step(POLICY, meta, adaptation, data, k, streams)
+        now = quadratic(rule.best(adaptation).params["context"], OPTIMA)
+        assert (now >= before).all()
+        before = now
+    assert torch.equal(rule.best(adaptation).params["context"], adaptation.params["context"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_attempt_leaves_the_range_of_the_training_and_the_first_is_at_zero(kind: SearchKind) -> None:
+    for seed in range(5):
+        life = searched(rule_of(kind), noise=30.0, seed=seed)
+        assert torch.equal(life.contexts[:, 0], torch.zeros(3, 2))
+        assert (life.contexts >= LOW).all()
+        assert (life.contexts <= HIGH).all()
+        assert float(life.contexts.std(1).min()) > 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_entry_that_the_training_never_moved_stays(kind: SearchKind) -> None:
+    limits = ContextRange({"context": LOW * torch.tensor([1.0, 0.0])}, {"context": HIGH * torch.tensor([1.0, 0.0])})
+    life = searched(rule_of(kind, 20, limits=limits))
+    assert (life.contexts[..., 1] == 0).all()
+    assert float(life.contexts[..., 0].std()) > 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_permuting_the_tasks_permutes_and_a_task_alone_is_searched_as_among_others(kind: SearchKind) -> None:
+    rule = rule_of(kind, 20)
+    every, permuted, alone = searched(rule), searched(rule, (2, 0, 1)), searched(rule, (1,))
+    assert torch.equal(permuted.contexts, every.contexts[[2, 0, 1]])
+    assert torch.equal(permuted.last.params["context"], every.last.params["context"][[2, 0, 1]])
+    assert torch.equal(alone.contexts[0], every.contexts[1])
+    same_optimum = searched(rule, (0, 3))
+    assert not torch.equal(same_optimum.contexts[0], same_optimum.contexts[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_tried_next_follows_from_the_state_alone(kind: SearchKind) -> None:
+    rule, meta, streams = rule_of(kind, 20), meta_of(3), streams_of([0, 1, 2])
+    half = searched(rule, steps=10).last
+    kept = half.state._replace(**{name: tensor.clone() for name, tensor in half.state._asdict().items()})
+    rewards = torch.full((3, 1, 1), -3.0)
+    data = Episodes(rewards, torch.ones_like(rewards, dtype=torch.bool))
+    torch.manual_seed(5)
+    first = rule.step(POLICY, meta, half, data, 10, streams)
+    torch.manual_seed(6)
+    again = rule.step(POLICY, meta, Adaptation(half.params, kept), data, 10, streams)
+    assert torch.equal(vector(first.params), vector(again.params))
+    assert torch.equal(half.state.points, kept.points)
+    other = rule.step(POLICY, meta, half, data, 11, streams)
+    assert not torch.equal(vector(first.params), vector(other.params))
+
+
+def test_only_the_context_changes_and_nothing_is_learned() -> None:
+    rule, meta = rule_of(episodes=5), meta_of(3)
+    life = searched(rule)
+    assert {name for name, tensor in meta.params.items() if not torch.equal(tensor, life.last.params[name])} == {
+        "context"
+    }
+    assert isinstance(rule, InnerRule)
+    assert rule.reset == ("context",)
+    assert rule.rates(meta.params) == {}
+    assert rule.during(3) is rule
+    assert not rule.remembers
+
+
+def test_an_attempt_s_return_by_hand() -> None:
+    rewards = torch.tensor([[[1.0, 2.0, 9.0], [3.0, 4.0, 5.0], [100.0, 0.0, 0.0]], [[1.0, 1.0, 1.0]] * 3])
+    valid = torch.tensor([[[1, 1, 0], [1, 1, 1], [1, 1, 1]], [[0, 0, 0], [1, 1, 0], [1, 1, 1]]]).bool()
+    # task 0: 3, 12; task 1: its first episode failed, 2
+    assert attempt_returns(Episodes(rewards, valid), 2).tolist() == [7.5, 2.0]
+    failed = attempt_returns(Episodes(rewards, valid & torch.tensor([[[1]], [[0]]]).bool()), 3)
+    assert failed[0] == 115 / 3
+    assert failed[1].isnan()
+    with pytest.raises(ValueError, match="averaged over 4 episodes; the data has 3"):
+        attempt_returns(Episodes(rewards, valid), 4)
+
+
+def test_a_context_whose_simulation_failed_is_not_kept() -> None:
+    rule, meta, streams = rule_of("cmaes", 6), meta_of(1), streams_of([0])
+    adaptation = rule.begin(meta)
+    for k in range(6):
+        rewards = torch.full((1, 1, 2), 50.0 if k else -50.0)
+        data = Episodes(rewards, torch.full_like(rewards, float(k == 0)).bool())
+        adaptation = rule.step(POLICY, meta, adaptation, data, k, streams)
+    assert torch.equal(adaptation.params["context"], torch.zeros(1, 2))
+
+
+def test_a_derivative_and_streams_without_tasks_are_refused() -> None:
+    rule, meta = rule_of(), meta_of(1)
+    data = Episodes(torch.ones(1, 1, 1), torch.ones(1, 1, 1, dtype=torch.bool))
+    start = rule.begin(meta)
+    with pytest.raises(NotImplementedError, match="No derivative"):
+        rule.step(POLICY, meta, start, data, 0, streams_of([0]), create_graph=True)
+    with pytest.raises(NotImplementedError):
+        rule.jacobian(POLICY, meta, start, start, 0, bends_on=None)
+    for streams in (None, streams_of([])):
+        with pytest.raises(ValueError, match="streams of its tasks"):
+            rule.step(POLICY, meta, start, data, 0, streams)
+
+
+def test_a_policy_without_context_or_with_one_that_never_moved_is_refused() -> None:
+    search = Search(SearchSettings("cmaes"), LIMITS)
+    with pytest.raises(UserError, match="this policy has none; train with --algorithm cavia"):
+        search_rule(search, gaussian_policy())
+    still = ContextRange({"context": torch.zeros(2)}, {"context": torch.zeros(2)})
+    with pytest.raises(UserError, match="no context was ever other than 0"):
+        search_rule(search._replace(limits=still), POLICY)
+    assert set(SEARCHES) == set(KINDS)

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+
+from rlmaml.rules.searches import (
+    SEARCHES,
+    SPREAD,
+    Floats,
+    Measured,
+    Propose,
+    cma_es,
+    hill_climbing,
+    measured,
+    next_point,
+    population,
+)
+
+A, B, C = (np.array(point) for point in ([0.0, 0.0], [0.5, -0.5], [0.25, 1.0]))
+
+
+def generator(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def known(points: list[Floats], returns: list[float]) -> Measured:
+    return measured(np.stack(points), np.array(returns))
+
+
+def test_returns_of_a_point_that_was_tried_again_are_averaged() -> None:
+    # A: (1 + 4)/2 = 2.5, B: 3 once, C: (9 − 5 − 1)/3 = 1
+    found = known([A, C, B, A, C, C], [1.0, 9.0, 3.0, 4.0, -5.0, -1.0])
+    assert found.points.tolist() == [A.tolist(), C.tolist(), B.tolist()]
+    assert found.means.tolist() == [2.5, 1.0, 3.0]
+    assert found.counts.tolist() == [2, 3, 1]
+    assert found.leader == 2
+
+
+def test_a_point_of_which_an_attempt_failed_never_leads_and_the_earliest_of_equals_does() -> None:
+    assert known([A, B, B, C], [-9.0, 5.0, np.nan, -9.0]).leader == 0
+    assert known([A, B], [np.nan, np.nan]).leader == 0
+
+
+def recorded_proposal(known: Measured, generator: np.random.Generator, attempts: int) -> Floats:
+    return C
+
+
+def test_a_new_leader_is_measured_again_before_anything_else_is_tried() -> None:
+    def following(points: list[Floats], returns: list[float], attempts: int = 9) -> list[float]:
+        found = known(points, returns)
+        chosen = next_point(recorded_proposal, found, generator(), tried=len(points), attempts=attempts)
+        return [float(value) for value in chosen]
+
+    assert following([A], [1.0]) == C.tolist()
+    assert following([A, B], [1.0, 2.0]) == B.tolist()
+    assert following([A, B, B], [1.0, 2.0, 1.5]) == C.tolist()
+    assert following([A, B, B], [1.0, 2.0, -1.0]) == C.tolist()
+    assert following([A, B], [1.0, 0.0]) == C.tolist()
+
+
+def test_after_the_last_attempt_it_is_the_best() -> None:
+    found = known([A, B, B], [1.0, 2.0, -1.0])
+    assert next_point(recorded_proposal, found, generator(), tried=3, attempts=3).tolist() == A.tolist()
+    assert next_point(recorded_proposal, found, generator(), tried=4, attempts=3).tolist() == A.tolist()
+
+
+def test_a_climber_steps_from_the_leader_by_the_one_fifth_rule_and_stays_in_the_box() -> None:
+    # two entries; B succeeded, C failed: σ = ½ exp((0.8 − 0.2)/√3)
+    found = known([A, B, C], [0.0, 2.0, 1.0])
+    step = generator(4).standard_normal(2) * SPREAD * np.exp(0.6 / np.sqrt(3))
+    assert np.allclose(hill_climbing(found, generator(4), 9), np.clip(B + step, -1, 1), rtol=0, atol=1e-15)
+    every = np.stack([hill_climbing(found, generator(seed), 9) for seed in range(200)])
+    assert np.abs(every).max() == 1.0
+
+
+def test_cma_es_is_told_of_whole_generations_alone() -> None:
+    points = [A, *np.random.default_rng(7).uniform(-1, 1, (6, 2))]
+    returns = [0.0, 3.0, -1.0, 2.0, 8.0, 5.0, -4.0]
+    first = cma_es(known(points[:4], returns[:4]), generator(), 16)
+    assert population(2, 16) == 4
+    within = [cma_es(known(points[:n], [*returns[:4], *([99.0] * (n - 4))]), generator(), 16) for n in (5, 6, 7)]
+    assert all(np.array_equal(point, first) for point in within)
+    assert not np.array_equal(first, cma_es(known(points[:3], returns[:3]), generator(), 16))
+    assert not np.array_equal(first, cma_es(known(points[:4], returns[3::-1]), generator(), 16))
+
+
+@pytest.mark.parametrize(("entries", "attempts", "size"), [(5, 5, 4), (5, 20, 5), (5, 50, 8), (1, 50, 4), (20, 80, 12)])
+def test_generations_of_a_short_search_are_small(entries: int, attempts: int, size: int) -> None:
+    assert population(entries, attempts) == size
+
+
+@pytest.mark.parametrize("propose", SEARCHES.values(), ids=SEARCHES)
+def test_a_proposal_follows_from_its_arguments_alone(propose: Propose) -> None:
+    found = known([A, B, C, A + 0.1, B + 0.1, C - 0.1], [1.0, 3.0, 2.0, -1.0, 0.0, 0.5])
+    before = [array.copy() for array in found]
+    np.random.seed(3)  # noqa: NPY002 (what must not matter)
+    first, other = propose(found, generator(1), 16), propose(found, generator(2), 16)
+    np.random.seed(4)  # noqa: NPY002
+    assert np.array_equal(first, propose(found, generator(1), 16))
+    assert not np.array_equal(first, other)
+    assert all(np.array_equal(*pair) for pair in zip(before, found, strict=True))
+    assert np.abs(first).max() <= 1.0

@@ -1,0 +1,26 @@
+from typing import Any
+
+import pytest
+
+from rlmaml.base.errors import UserError
+from rlmaml.settings.search import SearchSettings
+
+
+def test_a_budget_is_spent_by_attempts_of_as_many_episodes_as_are_averaged() -> None:
+    assert SearchSettings("cmaes").attempts == 20
+    assert SearchSettings("hill-climbing", 50, 5).attempts == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"search_episodes": 0}, "--search-episodes is 0; it must be a number above 0"),
+        ({"search_average": 0}, "--search-average is 0; it must be a number above 0"),
+        ({"search_episodes": 10, "search_average": 3}, "--search-episodes is 10; it must be a multiple of"),
+        ({"search": None, "search_episodes": 10}, "--search-episodes is 10; it must be left out without --search"),
+        ({"search": None, "search_average": 2}, "--search-average is 2; it must be left out without --search"),
+    ],
+)
+def test_an_illegal_search_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        SearchSettings(**{"search": "cmaes"} | options)
