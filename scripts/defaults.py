@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rlmaml.settings.methods.registry import DEFAULT_METHOD, find_method
+from rlmaml.settings.methods.registry import DEFAULT_METHOD
 from rlmaml.settings.whole import Settings, as_method, configure
 
 NAVIGATION = configure(
@@ -136,4 +136,4 @@ def tuned(env_id: str, variant: str, method: str = DEFAULT_METHOD) -> Settings:
     """The settings of a family's variant for a method: tuned ones, where there are such, or those of every robot."""
     family = TUNED.get((env_id, variant), LOCOMOTION).changed(env_id=env_id, variant=variant)
     changes = METHODS.get((env_id, variant), {}).get(method, {})
-    return as_method(family, method, find_method(method).policy or family.policy).changed(**changes)
+    return as_method(family, method).changed(**changes)

@@ -86,7 +86,7 @@ def of_method(settings: Settings, method: str) -> Settings:
     Raises:
         UserError: the method has another value than these settings have, where that is no default.
     """
-    own = as_method(settings, method, settings.policy)
+    own = as_method(settings, method)
     defaults, now, then = configure().flat(), settings.flat(), own.flat()
     given = [name for name, value in defaults.items() if name != "algorithm" and now[name] != value]
     lost = [name for name in given if name not in then or then[name] != now[name]]

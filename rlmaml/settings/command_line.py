@@ -10,7 +10,7 @@ import tyro
 
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import SPELLING, option
-from rlmaml.settings.methods.registry import DEFAULT_METHOD, METHODS
+from rlmaml.settings.methods.registry import DEFAULT_METHOD, METHODS, find_method
 from rlmaml.settings.whole import Settings, as_method, owner_classes
 
 ScriptT = TypeVar("ScriptT")
@@ -54,7 +54,7 @@ def parse(
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     algorithm = chosen(arguments, "algorithm", DEFAULT_METHOD)
     start = defaults(chosen(arguments, "variant", "") or None, algorithm)
-    choice = Choice(algorithm, chosen(arguments, "policy", start.policy))
+    choice = Choice(algorithm, chosen(arguments, "policy", find_method(algorithm).policy or start.policy))
     start = as_method(start, algorithm, choice.policy)
     owners = owner_classes(choice.algorithm, choice.policy)
     check_known(arguments, choice, [type(script), Choice, *owners.values()])

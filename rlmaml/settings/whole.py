@@ -122,8 +122,10 @@ def configure(algorithm: str = "maml-trpo", policy: str | None = None, **options
     return Settings(algorithm, policy, **parts)
 
 
-def as_method(settings: Settings, algorithm: str, policy: str) -> Settings:
+def as_method(settings: Settings, algorithm: str, policy: str | None = None) -> Settings:
     """The settings of another method or policy kind that agree with these wherever both have a field.
+
+    Without a kind, it is the one that the method needs, or that of these settings.
 
     What a method stands for and begins from is its own; and where these have no inner steps, or others than it can
     take, so are its steps, what adapts in them, and the stages' weights.
@@ -131,6 +133,7 @@ def as_method(settings: Settings, algorithm: str, policy: str) -> Settings:
     Raises:
         UserError: there is no such method or kind.
     """
+    policy = policy or find_method(algorithm).policy or settings.policy
     if (algorithm, policy) == (settings.algorithm, settings.policy):
         return settings
     names = {field.name for kind in owner_classes(algorithm, policy).values() for field in dataclasses.fields(kind)}
