@@ -4,7 +4,7 @@ The batch holds every copy's state in C++ and steps the copies on native threads
 simulation after the other. Model fields that a task changes are kept per copy.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,23 +178,3 @@ def _quiet_mujoco() -> Iterator[None]:
 
 def _ignore(message: str) -> None:
     """What is done with a warning."""
-
-
-def indices(model: mujoco.MjModel, kind: str, names: Sequence[str]) -> npt.NDArray[np.intp]:
-    """The ids of named objects in a model.
-
-    Args:
-        model: the model.
-        kind: ``"joint"``, ``"body"``, ``"geom"`` or ``"actuator"``.
-        names: their names in the MJCF file.
-
-    Raises:
-        ValueError: an unknown name; the message lists the model's own.
-    """
-    counts = {"joint": model.njnt, "body": model.nbody, "geom": model.ngeom, "actuator": model.nu}
-    objects = [getattr(model, kind)(index) for index in range(counts[kind])]
-    known = {entry.name: entry.id for entry in objects if entry.name}
-    for name in names:
-        if name not in known:
-            raise ValueError(f'The model has no {kind} "{name}". It has: {", ".join(known)}.')
-    return np.array([known[name] for name in names], np.intp)

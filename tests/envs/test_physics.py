@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from envs.bodies import load_model
-from envs.physics import FASTEST, Physics, Simulation, indices
+from envs.physics import FASTEST, Physics, Simulation
 
 NUM_COPIES = 5
 ALL = np.arange(NUM_COPIES)
@@ -183,10 +183,7 @@ def test_outputs_are_those_of_the_new_state_where_they_are_fresh() -> None:
         assert np.abs(stale.outputs["subtree_com"][copy] - data.subtree_com).max() > 1e-6
 
 
-def test_an_unknown_name_is_refused_with_the_models_own() -> None:
-    np.testing.assert_array_equal(indices(walker(), "joint", ["foot_joint", "thigh_joint"]), [5, 3])
-    with pytest.raises(ValueError, match=r'no joint "knee".*thigh_joint.*foot_left_joint'):
-        indices(walker(), "joint", ["knee"])
+def test_an_unknown_field_is_refused() -> None:
     with pytest.raises(ValueError, match="BatchNope"):
         started().field("BatchNope")
 
