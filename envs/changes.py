@@ -51,9 +51,8 @@ def _moved(model: mujoco.MjModel, joint: int) -> npt.NDArray[np.bool_]:
     Raises:
         ValueError: none does.
     """
-    of_joints = np.isin(
-        model.actuator_trntype, (mujoco.mjtTrn.mjTRN_JOINT.value, mujoco.mjtTrn.mjTRN_JOINTINPARENT.value)
-    )
+    kinds, trn = model.actuator_trntype, mujoco.mjtTrn
+    of_joints = (kinds == trn.mjTRN_JOINT.value) | (kinds == trn.mjTRN_JOINTINPARENT.value)
     moves = of_joints & (model.actuator_trnid[:, 0] == joint)
     if not moves.any():
         raise ValueError(f'No actuator moves the joint "{model.joint(joint).name}"; list joints that have a motor.')

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.family import Bools, Copies, FamilyMaker, Floats, finite_box
-from envs.tasks import Task, repeat_tasks, stack_tasks, task_features, validate_tasks
+from envs.tasks import Task, describe_task, repeat_tasks, stack_tasks, task_features, validate_tasks
+from envs.trial import NUM_COPIES, try_out
 
 
 class Transition(NamedTuple):
@@ -24,6 +25,21 @@ class Transition(NamedTuple):
     info: dict[str, npt.NDArray[Any]]
     """The reward terms by name and, in a step in which a simulation went unstable, ``"instability"``: the cause
     of each copy, ``""`` for the sound ones."""
+
+
+def tried_out(family_id: str, make_family: FamilyMaker, *counts: Any, **options: Any) -> "Episodes":
+    """:class:`Episodes` of a family that was tried out on a few copies; arguments, errors and attributes as there.
+
+    Raises:
+        ValueError: also what :func:`envs.trial.try_out` finds.
+
+    Warns:
+        As it does.
+    """
+    episodes = Episodes(family_id, make_family, *counts, **options)
+    own = {name: value for name, value in options.items() if name != "observe_task"}
+    try_out(family_id, episodes.family.few(NUM_COPIES) or make_family(NUM_COPIES, **own))
+    return episodes
 
 
 class Episodes:
@@ -129,6 +145,7 @@ class Episodes:
         Raises:
             RuntimeError: a copy was never reset.
             ValueError: actions of the wrong shape, or not finite.
+            FloatingPointError: a reward term or an observation is not finite; the message names term and copy.
         """
         actions = self._legal_actions(actions)
         running = ~(self._terminated | self._truncated)
@@ -142,7 +159,24 @@ class Episodes:
         self._truncated |= (self._elapsed >= self._horizon) & running & ~terminated
         reward = sum((terms[name] for name in self.family.reward_terms), start=np.zeros(self.num_copies))
         info: dict[str, npt.NDArray[Any]] = dict(terms) if instability is None else terms | {"instability": instability}
-        return Transition(self._observe(), reward, self._terminated.copy(), self._truncated.copy(), info)
+        observation = self._observe()
+        if not (np.isfinite(reward).all() and np.isfinite(observation).all()):
+            raise FloatingPointError(self._not_finite(terms, observation))
+        return Transition(observation, reward, self._terminated.copy(), self._truncated.copy(), info)
+
+    def _not_finite(self, terms: Mapping[str, Floats], observation: Floats) -> str:
+        """Which number of which copy is not finite, in words."""
+        columns = {
+            f"number {column} of the observation": observation[:, column] for column in range(observation.shape[1])
+        }
+        named = {f'the reward term "{name}"': values for name, values in terms.items()} | columns
+        what, values = next(((what, values) for what, values in named.items() if not np.isfinite(values).all()))
+        copy = int(np.flatnonzero(~np.isfinite(values))[0])
+        task = describe_task({name: values[copy] for name, values in self._tasks.items()}, self.family.task_units)
+        return (
+            f"{self.family_id}: {what} of copy {copy} is {values[copy]} in step {self._elapsed[copy]} of its episode, "
+            f"with the task {task}"
+        )
 
     def _observe(self) -> Floats:
         observation = self.family.observe()

@@ -100,6 +100,10 @@ class TaskFamily(ABC):
     def __init__(self, num_copies: int, **options: Any) -> None:
         """Build the worlds. Options of every family are ``variant`` and ``threads``, those that step physics."""
 
+    def few(self, num_copies: int) -> "TaskFamily | None":
+        """Other worlds like these, on which the family is tried out; None where they are made as these were."""
+        return None
+
     @abstractmethod
     def sample_task(self, generator: np.random.Generator, *, wide: bool = False) -> Task:
         """Draw one task (no leading axis), from ``generator`` alone.
@@ -141,6 +145,10 @@ class TaskFamily(ABC):
         Returns:
             Reward terms and ends of episodes; the caller overrules the entries of copies that are not running.
         """
+
+    def changed_fields(self) -> Mapping[str, npt.NDArray[Any]]:
+        """What tasks have changed in the models of the copies, (num_copies, ...) by name; empty for none."""
+        return {}
 
     @abstractmethod
     def observe(self) -> Floats:

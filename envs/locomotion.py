@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from envs.checks import check_names, check_numbers
 from envs.family import (
     Bools,
     Copies,
@@ -58,7 +59,7 @@ class Body:
     initial_state: Callable[[mujoco.MjModel, np.random.Generator], State]
     """Draws the state in which an episode starts."""
     observe: Callable[[Physics], Floats]
-    """The observations of all copies, (copy, observation), as a new array."""
+    """The observations of all copies, (copy, observation)."""
     position: Callable[[Physics], Floats]
     """Where the robot is, (copy, 2) m."""
     velocity: Callable[[Physics], Floats] | None = None
@@ -127,19 +128,49 @@ class LocomotionFamily:
         return Locomotion(num_copies, chosen, threads)
 
 
+def check_body(body: Body, physics: Physics) -> None:
+    """Refuse a robot whose functions do not give what :class:`Body` says, at the state that its model is built in.
+
+    Raises:
+        ValueError: names the function, what it gave and what is legal; or the model has no actuators.
+    """
+    model, copies = physics.model, len(physics.qpos)
+    if not model.nu:
+        raise ValueError("The model has no actuators, so that nothing can be learned; add some to the MJCF file.")
+    built = model.qpos0.copy()
+    state = body.initial_state(model, np.random.default_rng(0))
+    if not isinstance(state, tuple) or len(state) != 2:
+        raise ValueError(f"initial_state must give (positions, velocities); got {type(state).__name__}.")
+    if not np.array_equal(built, model.qpos0):
+        raise ValueError("initial_state wrote into the model; let it change a copy, model.qpos0.copy().")
+    check_numbers("The positions of initial_state", state[0], (model.nq,), "(nq,)")
+    check_numbers("The velocities of initial_state", state[1], (model.nv,), "(nv,)")
+    check_numbers("What observe gives", body.observe(physics), (copies, None), "(copy, observation)")
+    check_numbers("What position gives", body.position(physics), (copies, 2), "(copy, 2)")
+    if body.velocity is not None:
+        check_numbers("What velocity gives", body.velocity(physics), (copies, 2), "(copy, 2)")
+    if body.is_healthy is not None:
+        check_numbers("What is_healthy gives", body.is_healthy(physics), (copies,), "(copy,)", kinds="b")
+
+
 @final
 class Locomotion(TaskFamily):
     """``num_copies`` robots of one variant, stepped on ``threads`` threads."""
 
     physics: Physics
 
-    def __init__(self, num_copies: int, variant: LocomotionVariant, threads: int) -> None:
+    def __init__(
+        self, num_copies: int, variant: LocomotionVariant, threads: int, model: mujoco.MjModel | None = None
+    ) -> None:
         self._variant = variant
         self._body = variant.body
         self._pictures: RobotPictures | None = None
-        model = self._body.build()
+        check_names("changes", variant.changes, variant.task_parameters)
+        check_names("wide_task_parameters", variant.wide_task_parameters, variant.task_parameters)
+        model = self._body.build() if model is None else model
         self.physics = Physics(model, num_copies, self._body.simulation, threads)
-        self.frames_per_second = round(1 / self.physics.duration)
+        check_body(self._body, self.physics)
+        self.frames_per_second = max(1, round(1 / self.physics.duration))
         self.observation_space = finite_box(self._body.observe(self.physics).shape[1])
         self.action_space = normalised_box(model.nu)
         self.control_range = self._body.control_range
@@ -152,6 +183,14 @@ class Locomotion(TaskFamily):
         self._tasks: Task = {
             name: np.zeros((num_copies, *(space.shape or ())), space.dtype) for name, space in parameters.items()
         }
+
+    def few(self, num_copies: int) -> "Locomotion":
+        """Robots of the same model."""
+        return Locomotion(num_copies, self._variant, 1, self.physics.model)
+
+    def changed_fields(self) -> Mapping[str, npt.NDArray[Any]]:
+        """The model fields that tasks change, by name."""
+        return self.physics.fields
 
     def sample_task(self, generator: np.random.Generator, *, wide: bool = False) -> Task:
         """Draw from the variant's distribution over its task space, or over the wide one."""
@@ -175,7 +214,7 @@ class Locomotion(TaskFamily):
     def step(self, actions: Floats, running: Bools) -> Outcome:
         """Step the physics, and judge where it led."""
         body, physics = self._body, self.physics
-        before = body.position(physics)
+        before = np.array(body.position(physics))
         instability = physics.step(self.control_range * actions, running)
         after = body.position(physics)
         motion = Motion(
@@ -190,7 +229,7 @@ class Locomotion(TaskFamily):
 
     def observe(self) -> Floats:
         """The observations of all copies."""
-        return self._body.observe(self.physics)
+        return np.array(self._body.observe(self.physics), np.float64)
 
     def render(self, copy: int) -> npt.NDArray[np.uint8]:
         """The robot, followed by the camera, with what its task asks of it."""

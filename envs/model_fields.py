@@ -89,14 +89,17 @@ def indices(model: mujoco.MjModel, kind: str, names: Sequence[str]) -> npt.NDArr
     """
     if kind not in _COUNTS:
         raise ValueError(f'There is no kind "{kind}" of named objects. Choose one of: {", ".join(_COUNTS)}.')
-    objects = [getattr(model, kind)(index) for index in range(len(getattr(model, _COUNTS[kind])))]
-    known = {entry.name: entry.id for entry in objects if entry.name}
-    for position, name in enumerate(names):
-        if name not in known:
-            raise ValueError(f'The model has no {kind} "{name}". It has: {", ".join(known) or "none with a name"}.')
-        if name in names[:position]:
+    found, view = [], getattr(model, kind)
+    for name in names:
+        try:
+            found.append(view(name).id)
+        except KeyError as error:
+            all_names = [view(index).name for index in range(len(getattr(model, _COUNTS[kind])))]
+            own = ", ".join(filter(None, all_names)) or "none with a name"
+            raise ValueError(f'The model has no {kind} "{name}". It has: {own}.') from error
+        if found[-1] in found[:-1]:
             raise ValueError(f'The {kind} "{name}" is listed twice; list it once.')
-    return np.array([known[name] for name in names], np.intp)
+    return np.array(found, np.intp)
 
 
 def places(

@@ -65,7 +65,7 @@ class Physics:
     """``num_copies`` simulations of one robot.
 
     Args:
-        model: the robot. It must be the caller's last use of it.
+        model: the robot, which nobody may write to from now on.
         num_copies: how many.
         simulation: how it is stepped.
         threads: native threads, the caller's included. They change no bit of any result.
@@ -73,6 +73,7 @@ class Physics:
     Attributes:
         qpos, qvel: live arrays (num_copies, nq) and (num_copies, nv). Read only.
         outputs: field name -> live array (num_copies, ...), read only.
+        fields: model field -> live array (num_copies, ...), of those that were asked for.
         duration: seconds per control step.
     """
 
@@ -85,6 +86,7 @@ class Physics:
         self.qpos: Floats = self._batch.bind("qpos")
         self.qvel: Floats = self._batch.bind("qvel")
         self.outputs: dict[str, Floats] = {name: self._batch.bind(name) for name in simulation.outputs}
+        self.fields: dict[str, npt.NDArray[Any]] = {}
         self._controls = self._batch.bind("ctrl")
         self._before = self._batch.state.copy()
 
@@ -136,8 +138,9 @@ class Physics:
         Raises:
             ValueError: there is no such field, or it cannot differ between copies.
         """
-        values: npt.NDArray[Any] = self._batch.expand(name)
-        return values
+        if name not in self.fields:
+            self.fields[name] = self._batch.expand(name)
+        return self.fields[name]
 
     def settle(self, copies: Copies) -> None:
         """Recompute, for the listed copies, what MuJoCo derives from model fields. Call it after writing them."""

@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.episodes import Episodes
+from envs.episodes import tried_out
 from envs.family import Bools, Copies, Floats, TaskFamily
 from envs.generators import CopyGenerators, copy_seeds
 from envs.registry import horizon_of, load_family
@@ -58,7 +58,7 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f'{family}: render_mode must be None or "rgb_array"; got {render_mode!r}.')
         steps = horizon_of(family, family_options.get("variant")) if max_episode_steps is None else max_episode_steps
-        self._episodes = Episodes(family, load_family(family), num_envs, steps, **family_options)
+        self._episodes = tried_out(family, load_family(family), num_envs, steps, **family_options)
         self._generators = CopyGenerators(num_envs)
         world = self._episodes.family
         self.num_envs = num_envs
@@ -166,6 +166,7 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         Raises:
             RuntimeError: before the first reset.
             ValueError: actions of the wrong shape, or not finite.
+            FloatingPointError: a reward term or an observation is not finite; the message names term and copy.
         """
         return self._episodes.step(actions)
 

@@ -103,7 +103,10 @@ def rollout(
             commands = actions.flatten(0, 1).cpu().numpy()
             _check_finite("action", commands)
             with region("environment"):
-                observation, reward, terminated, truncated, info = env.step(commands)
+                try:
+                    observation, reward, terminated, truncated, info = env.step(commands)
+                except FloatingPointError as error:
+                    raise NonFiniteError("A number of the environment", str(error)) from error
             _check_finite("observation", observation)
             _check_finite("reward", reward)
             rewards.append(_as_tensor(reward, num_tasks, device))

@@ -314,3 +314,12 @@ def test_a_policy_that_diverged_is_named_before_the_environment_sees_its_actions
     with pytest.raises(NonFiniteError, match="The action in a rollout became NaN or infinite"):
         sample(env, theta)
     assert not env.actions
+
+
+def test_an_environment_that_names_what_is_not_finite_is_quoted() -> None:
+    class Naming(ScriptedEnvironment):
+        def step(self, actions: Any) -> Any:
+            raise FloatingPointError('the reward term "own_reward" of copy 1 is nan')
+
+    with pytest.raises(NonFiniteError, match=r'"own_reward" of copy 1 is nan'):
+        sample(Naming(6))
