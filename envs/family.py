@@ -72,9 +72,6 @@ class TaskFamily(ABC):
     action_space: spaces.Box
     """One copy's action: normalised, [-1, 1] in every dimension, float32."""
 
-    control_range: float = 1.0
-    """What a full action commands, in the units of the robot's actuators."""
-
     task_space: spaces.Dict
     """The tasks of training: named ``Box`` and ``Discrete`` parameters."""
 
@@ -99,6 +96,11 @@ class TaskFamily(ABC):
     @abstractmethod
     def __init__(self, num_copies: int, **options: Any) -> None:
         """Build the worlds. Options of every family are ``variant`` and ``threads``, those that step physics."""
+
+    @property
+    def control_range(self) -> Floats:
+        """What the actions -1 and 1 command, (action, 2), in the units of the robot's actuators."""
+        return np.tile((-1.0, 1.0), (*self.action_space.shape, 1))
 
     def few(self, num_copies: int) -> "TaskFamily | None":
         """Other worlds like these, on which the family is tried out; None where they are made as these were."""

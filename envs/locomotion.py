@@ -14,6 +14,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from envs.checks import check_names, check_numbers
+from envs.controls import control_ranges, to_controls
 from envs.family import (
     Bools,
     Copies,
@@ -66,8 +67,9 @@ class Body:
     """Its speed over the ground, (copy, 2) m/s; None for the change of ``position`` in a control step."""
     is_healthy: Callable[[Physics], Bools] | None = None
     """Whether the robot stands, (copy,); an episode in which it does not is terminated. None: always."""
-    control_range: float = 1.0
-    """Control of a full action, in the model's units."""
+    control_range: float | npt.ArrayLike | None = None
+    """What a full action commands, in the model's units and within each actuator's own ``ctrlrange``: one number, one
+    per actuator, (control,), or lowest and highest, (control, 2); None for the whole of each actuator's own range."""
     gymnasium_id: str | None = None
     """Gymnasium's environment with this robot, e.g. ``"Ant-v5"``, whose control step may be another; None for none."""
     camera: RobotCamera = field(default_factory=RobotCamera)
@@ -173,7 +175,7 @@ class Locomotion(TaskFamily):
         self.frames_per_second = max(1, round(1 / self.physics.duration))
         self.observation_space = finite_box(self._body.observe(self.physics).shape[1])
         self.action_space = normalised_box(model.nu)
-        self.control_range = self._body.control_range
+        self._control_range = control_ranges(model, self._body.control_range)
         parameters = variant.task_parameters
         self.task_space = spaces.Dict(deepcopy(dict(parameters)))
         self.wide_task_space = spaces.Dict(deepcopy({**parameters, **variant.wide_task_parameters}))
@@ -183,6 +185,11 @@ class Locomotion(TaskFamily):
         self._tasks: Task = {
             name: np.zeros((num_copies, *(space.shape or ())), space.dtype) for name, space in parameters.items()
         }
+
+    @property
+    def control_range(self) -> Floats:
+        """Lowest and highest control of each actuator, (action, 2), in the model's units."""
+        return self._control_range.copy()
 
     def few(self, num_copies: int) -> "Locomotion":
         """Robots of the same model."""
@@ -215,7 +222,7 @@ class Locomotion(TaskFamily):
         """Step the physics, and judge where it led."""
         body, physics = self._body, self.physics
         before = np.array(body.position(physics))
-        instability = physics.step(self.control_range * actions, running)
+        instability = physics.step(to_controls(actions, self._control_range), running)
         after = body.position(physics)
         motion = Motion(
             velocity=(after - before) / physics.duration if body.velocity is None else body.velocity(physics),

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from envs.controls import to_controls
 from envs.family import Bools, Floats, select_variant
 from envs.locomotion import Body, LocomotionVariant
 from envs.registry import load_family
@@ -41,7 +42,8 @@ def replay_seconds(env: TaskVectorEnv, actions: Floats, running: Bools) -> float
             "This environment is not simulated by MuJoCo; there are no steps of its physics to time. "
             "Ask has_physics of the environment first."
         )
-    controls = worlds.control_range * np.clip(np.asarray(actions, np.float64), -1.0, 1.0).swapaxes(0, 1)
+    clipped = np.clip(np.asarray(actions, np.float64), -1.0, 1.0).swapaxes(0, 1)
+    controls = to_controls(clipped, worlds.control_range)
     controls, moving = np.ascontiguousarray(controls), np.ascontiguousarray(running.swapaxes(0, 1))
     start = time.perf_counter()
     for control, copies in zip(controls, moving, strict=True):

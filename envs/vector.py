@@ -34,6 +34,7 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
             that end in the task's parameters, scaled: what an oracle sees.
 
     Attributes:
+        control_range: what the actions -1 and 1 command, (action, 2), in the units of the robot's actuators.
         has_physics: whether the copies are moved by physics that can be timed by itself, ``worlds.physics``.
         horizon: the largest number of control steps of an episode, ``max_episode_steps``.
 

@@ -1,8 +1,8 @@
 """A policy as files that run on a robot: a ``torch.export`` program, ONNX, ONNX with 8-bit weights, and its weights.
 
 All of them map observations (batch, obs) to the robot's controls (batch, action): the most likely action, clipped to
-[-1, 1] and multiplied by the control range. The batch size is free. On the robot, ONNX needs onnxruntime alone, and the
-program torch alone. The program's graph is a function of its weights and the observations::
+[-1, 1] and stretched to the range of each actuator. The batch size is free. On the robot, ONNX needs onnxruntime alone,
+and the program torch alone. The program's graph is a function of its weights and the observations::
 
     program = torch.export.load("policy.pt2")
     weights = tuple(program.parameters())
@@ -29,6 +29,9 @@ from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import AdaptablePolicy
 from rlmaml.sampling.rollout import TaskEnvironment
 
+ControlRange: TypeAlias = npt.NDArray[np.float64]
+"""What the actions -1 and 1 command, (action, 2), in the units of the robot's actuators."""
+
 Controls: TypeAlias = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """Observations (batch, obs) to controls (batch, action)."""
 
@@ -41,23 +44,36 @@ class Actor(torch.nn.Module):
 
     Args:
         policy: whose weights are taken.
-        control_range: control of a full action, in the units of the robot's actuators.
+        control_range: of each actuator.
 
     Raises:
         UserError: the policy's kind cannot be a function of observations alone.
     """
 
-    def __init__(self, policy: AdaptablePolicy, control_range: float) -> None:
+    def __init__(self, policy: AdaptablePolicy, control_range: ControlRange) -> None:
         super().__init__()
         self.network = policy.network.deterministic(policy.weights)
         self.observation_size = policy.sizes.observation
-        self.control_range = control_range
+        middle, half = (torch.tensor(numbers, dtype=torch.float32) for numbers in middle_and_half(control_range))
+        self.middle, self.half_width = torch.nn.Parameter(middle), torch.nn.Parameter(half)
         self.requires_grad_(False)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Controls at each row of observations."""
-        controls: Tensor = self.control_range * self.network(observation).clamp(-1.0, 1.0)
+        controls: Tensor = self.middle + self.half_width * self.network(observation).clamp(-1.0, 1.0)
         return controls
+
+
+def middle_and_half(control_range: ControlRange) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """What no action commands, and how much more a full one does, (action,) each."""
+    low, high = np.asarray(control_range, np.float64).T
+    return (high + low) / 2, (high - low) / 2
+
+
+def to_actions(controls: npt.NDArray[np.float32], control_range: ControlRange) -> npt.NDArray[np.float64]:
+    """The actions that command some controls, (batch, action) both."""
+    middle, half = middle_and_half(control_range)
+    return np.asarray((controls - middle) / half)
 
 
 def export_program(actor: Actor) -> torch.export.ExportedProgram:
@@ -127,13 +143,15 @@ def load_program(path: Path) -> Controls:
     return controls
 
 
-def largest_difference(controls: Controls, policy: AdaptablePolicy, control_range: float, seed: int = 0) -> float:
+def largest_difference(
+    controls: Controls, policy: AdaptablePolicy, control_range: ControlRange, seed: int = 0
+) -> float:
     """Between an exported policy and the Python one, in normalised units, on random observations of several scales."""
     generator = np.random.default_rng(seed)
     worst = 0.0
     for batch, scale in ((1, 1.0), (7, 0.1), (256, 1.0), (256, 10.0)):
         seen = scale * generator.standard_normal((batch, policy.sizes.observation), dtype=np.float32)
-        worst = max(worst, float(np.abs(controls(seen) / control_range - policy.act(seen)).max()))
+        worst = max(worst, float(np.abs(to_actions(controls(seen), control_range) - policy.act(seen)).max()))
     return worst
 
 
@@ -148,12 +166,14 @@ def latency(controls: Controls, observation_size: int, repeats: int = 2000) -> f
     return float(np.median(times[repeats // 10 :]))
 
 
-def mean_return(env: TaskEnvironment, controls: Controls, control_range: float, horizon: int, seed: int) -> float:
+def mean_return(
+    env: TaskEnvironment, controls: Controls, control_range: ControlRange, horizon: int, seed: int
+) -> float:
     """Mean return of an exported policy over one episode in each copy of an environment."""
     observation, _ = env.reset(seed=[seed + copy for copy in range(env.num_envs)])
     returns = np.zeros(env.num_envs)
     for _ in range(horizon):
-        actions = controls(np.asarray(observation, np.float32)) / control_range
+        actions = to_actions(controls(np.asarray(observation, np.float32)), control_range)
         observation, reward, terminated, truncated, _ = env.step(actions)
         returns += reward
         if (terminated | truncated).all():
@@ -161,7 +181,9 @@ def mean_return(env: TaskEnvironment, controls: Controls, control_range: float, 
     return float(returns.mean())
 
 
-def card(policy: AdaptablePolicy, control_range: float, task_units: dict[str, str], made_with: dict[str, Any]) -> Any:
+def card(
+    policy: AdaptablePolicy, control_range: ControlRange, task_units: dict[str, str], made_with: dict[str, Any]
+) -> Any:
     """What a user of the files must know, as plain data."""
     run = policy.settings.run
     return {
@@ -171,9 +193,9 @@ def card(policy: AdaptablePolicy, control_range: float, task_units: dict[str, st
         "observation": {"size": policy.sizes.observation, "units": "as in the data sheet"},
         "control": {
             "size": policy.sizes.action,
-            "range": [-control_range, control_range],
+            "range": control_range.tolist(),
             "units": "as in the data sheet",
-            "meaning": "most likely action, clipped to [-1, 1], times the control range",
+            "meaning": "most likely action, clipped to [-1, 1], of which -1 and 1 are the ends of each control's range",
         },
         "network": {"kind": policy.settings.policy, **policy.network.describe()},
         "training": {
