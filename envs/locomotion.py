@@ -27,7 +27,7 @@ from envs.family import (
     select_variant,
 )
 from envs.physics import Physics, Simulation
-from envs.robot_drawing import Marks, RobotCamera, RobotPictures
+from envs.robot_drawing import Marks, RobotCamera, RobotPictures, robot_body
 from envs.simulator import mujoco
 from envs.tasks import Task, sample_uniform_task
 
@@ -134,11 +134,13 @@ def check_body(body: Body, physics: Physics) -> None:
     """Refuse a robot whose functions do not give what :class:`Body` says, at the state that its model is built in.
 
     Raises:
-        ValueError: names the function, what it gave and what is legal; or the model has no actuators.
+        ValueError: names the function, what it gave and what is legal; or the model has no actuators, or not the body
+            that the camera follows.
     """
     model, copies = physics.model, len(physics.qpos)
     if not model.nu:
         raise ValueError("The model has no actuators, so that nothing can be learned; add some to the MJCF file.")
+    robot_body(model, body.camera.body)
     built = model.qpos0.copy()
     state = body.initial_state(model, np.random.default_rng(0))
     if not isinstance(state, tuple) or len(state) != 2:
