@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.family import Bools, Copies, FamilyMaker, Floats, finite_box
+from envs.registry import load_family
 from envs.tasks import Task, describe_task, repeat_tasks, stack_tasks, task_features, validate_tasks
 from envs.trial import NUM_COPIES, try_out
 
@@ -75,6 +76,7 @@ class Episodes:
             _require_positive(f"{family_id}: max_episode_steps", max_episode_steps)
         self.family_id = family_id
         self.family = make_family(num_copies, **family_options)
+        self._options = family_options
         self.num_copies = num_copies
         self._horizon = np.inf if max_episode_steps is None else max_episode_steps
         self._assigned: Task | None = None
@@ -93,6 +95,20 @@ class Episodes:
             size = self.observation_space.shape[0] + task_features(self._tasks, self.family.wide_task_space).shape[1]
             self.observation_space = finite_box(size)
         self._actions_shape = (num_copies, *self.family.action_space.shape)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: the worlds as a snapshot, from which the table's family goes on."""
+        return {**vars(self), "family": self.family.snapshot()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the worlds anew, and let them go on as those that were copied.
+
+        Raises:
+            ValueError: the family is not known in this process; register it before.
+        """
+        vars(self).update(state)
+        self.family = load_family(self.family_id)(self.num_copies, **self._options)
+        self.family.restore(state["family"])
 
     @property
     def tasks(self) -> Task:

@@ -152,6 +152,14 @@ class TaskFamily(ABC):
         """What tasks have changed in the models of the copies, (num_copies, ...) by name; empty for none."""
         return {}
 
+    def snapshot(self) -> dict[str, Any]:
+        """All that changes, for :meth:`restore` of as many worlds that were made alike: by default every attribute."""
+        return dict(vars(self))
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on, bit for bit, as the worlds of a snapshot do."""
+        vars(self).update(snapshot)
+
     @abstractmethod
     def observe(self) -> Floats:
         """The observations of all copies as a new array, (num_copies, observation)."""

@@ -236,6 +236,15 @@ class Locomotion(TaskFamily):
         terms = {name: term(motion, self._tasks) for name, term in self._variant.reward_terms.items()}
         return Outcome(terms, ~motion.healthy, instability)
 
+    def snapshot(self) -> dict[str, Any]:
+        """The tasks, and the state of the physics."""
+        return {"tasks": {name: values.copy() for name, values in self._tasks.items()}} | self.physics.snapshot()
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on as the robots of a snapshot do."""
+        self._tasks = snapshot["tasks"]
+        self.physics.restore(snapshot)
+
     def observe(self) -> Floats:
         """The observations of all copies."""
         return np.array(self._body.observe(self.physics), np.float64)

@@ -4,6 +4,8 @@ The batch holds every copy's state in C++ and steps the copies on native threads
 simulation after the other. Model fields that a task changes are kept per copy.
 """
 
+import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,6 +80,7 @@ class Physics:
     """
 
     def __init__(self, model: mujoco.MjModel, num_copies: int, simulation: Simulation, threads: int) -> None:
+        self._process = os.getpid()
         self.model = model
         self.duration = simulation.duration(model)
         self._simulation = simulation
@@ -90,8 +93,36 @@ class Physics:
         self._controls = self._batch.bind("ctrl")
         self._before = self._batch.state.copy()
 
+    def __del__(self) -> None:
+        """In a forked process the batch is left alone: it would wait for threads that did not come along."""
+        if self._process != os.getpid():
+            _leave_alone(self._batch)
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that changes, as new arrays, for :meth:`restore`."""
+        fields = {name: values.copy() for name, values in self.fields.items()}
+        outputs = {name: values.copy() for name, values in self.outputs.items()}
+        return {"state": self._batch.state.copy(), "fields": fields, "outputs": outputs}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on, bit for bit, as the simulations of a snapshot do; they are as many, of the same robot."""
+        everybody = np.arange(len(self.qpos))
+        for name, values in snapshot["fields"].items():
+            self.field(name)[:] = values
+        if snapshot["fields"]:
+            self.settle(everybody)
+        self._batch.state[:] = snapshot["state"]
+        self._batch.forward(ids=everybody)
+        self._batch.state[:] = snapshot["state"]
+        for name, values in snapshot["outputs"].items():
+            live = self.outputs[name]
+            assert isinstance(live.base, np.ndarray)
+            live.base.view(live.dtype).reshape(live.shape)[:] = values
+
     def reset(self, copies: Copies, qpos: Floats, qvel: Floats) -> None:
         """Start the listed copies at rest in everything but ``qpos`` (n, nq) and ``qvel`` (n, nv)."""
+        if self._process != os.getpid():
+            self._renew()
         self._batch.reset(ids=copies, stage=_STAGES["nothing"].value)
         self.qpos[copies], self.qvel[copies] = qpos, qvel
         self._batch.forward(ids=copies)
@@ -156,6 +187,13 @@ class Physics:
         mujoco.mj_forward(self.model_of(copy), data)
         return data
 
+    def _renew(self) -> None:
+        """In a forked process, where the batch has no threads any more: another batch in the same state."""
+        snapshot, old = self.snapshot(), self._batch
+        _leave_alone(old)
+        Physics.__init__(self, self.model, len(self.qpos), self._simulation, old.nthread)
+        self.restore(snapshot)
+
     def _all_sound(self) -> bool:
         """Whether no copy at all is in trouble; nearly always true, and cheaper than to look at each."""
         calm = np.isfinite(self.qpos).all() and (np.abs(self.qvel) <= FASTEST).all()
@@ -166,6 +204,11 @@ class Physics:
         return (
             "; ".join(CAUSES.get(warning, f"MuJoCo warning {warning}") for warning in warnings) or "velocity diverged"
         )
+
+
+def _leave_alone(batch: Batch) -> None:
+    """Never take a batch down: its destructor would wait for threads that a fork did not bring along."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(batch._b))
 
 
 @contextmanager

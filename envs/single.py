@@ -54,7 +54,7 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
         self.action_space = world.action_space
         self.task_space = world.task_space
         self.wide_task_space = world.wide_task_space
-        self.task_units = world.task_units
+        self.task_units = dict(world.task_units)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Floats, dict[str, Any]]:
         """Start an episode and return its first observation and ``{"task": its task}``.

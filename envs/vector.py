@@ -73,8 +73,8 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.action_space = batch_space(world.action_space, num_envs)
         self.task_space = world.task_space
         self.wide_task_space = world.wide_task_space
-        self.task_units = world.task_units
-        self.task_labels = world.task_labels
+        self.task_units = dict(world.task_units)
+        self.task_labels = dict(world.task_labels)
         self.reward_terms = world.reward_terms
         self.has_physics = world.physics is not None
 

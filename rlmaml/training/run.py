@@ -14,7 +14,7 @@ from rlmaml.algorithms.meta_algorithm import ReplayError
 from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.files import write_atomically
 from rlmaml.base.provenance import provenance
-from rlmaml.base.threads import keep_freed_memory, warn_of_idle_threads
+from rlmaml.base.threads import keep_freed_memory, warn_of_fork, warn_of_idle_threads
 from rlmaml.core.ranks import RankError
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Tasks
@@ -82,6 +82,7 @@ def train(
     run, directory = settings.run, RunDirectory(run_dir)
     check_devices(run)
     warn_of_idle_threads(threads=run.threads, rollout_threads=run.rollout_threads)
+    warn_of_fork(run.threads)
     env = make_env(len(sums.own(run.num_tasks)) * run.num_episodes)
     settings = settings.changed(horizon=env.horizon)
     method = make_method(settings, env, sums)

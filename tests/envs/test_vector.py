@@ -1,3 +1,5 @@
+import copy
+import pickle
 import re
 from typing import Any
 
@@ -196,3 +198,21 @@ def test_gymnasiums_vector_statistics_wrapper_works() -> None:
     for _ in range(3):
         *_, info = env.step(np.zeros((2, 2)))
     np.testing.assert_allclose(info["episode"]["r"], [-0.9, -1.2])
+
+
+@pytest.mark.parametrize("env_id", ["Navigation2D-v0", "HalfCheetahChanged-v0", "AntGoal-v0", "RoverGoal-v0"])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+@pytest.mark.parametrize("make", [gymnasium.make, gymnasium.make_vec])
+def test_a_copy_goes_on_alike_and_leaves_the_original_alone(env_id: str, copied: Any, make: Any) -> None:
+    env: Any = make(env_id)
+    env.reset(seed=3)
+    generator = np.random.default_rng(0)
+    actions = generator.uniform(-1, 1, (8, *env.action_space.shape)).astype(np.float32)
+    for action in actions[:3]:
+        env.step(action)
+    other = copied(env)
+    theirs = [other.step(action) for action in actions[3:]] + [other.reset()]
+    ours = [env.step(action) for action in actions[3:]] + [env.reset()]
+    for one, two in zip(ours, theirs, strict=True):
+        for mine, yours in zip(one, two, strict=True):
+            np.testing.assert_equal(yours, mine)
