@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from envs.family import Bools, Copies, Floats
 from envs.simulator import Batch, SimulationError, mujoco
+from envs.speed_limits import speed_limits
 
 GYMNASIUM_MODELS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 """Where Gymnasium keeps the robots' MJCF files."""
@@ -32,9 +33,6 @@ CAUSES = {
     int(mujoco.mjtWarning.mjWARN_BADCTRL): "control diverged",
 }
 """MuJoCo's warnings, and what an episode that ends by one says of it."""
-
-FASTEST = 1e3
-"""A simulation with a velocity above this, m/s or rad/s, has gone unstable; robots under extreme actions reach 110."""
 
 Fresh = Literal["nothing", "velocities", "forces"]
 _STAGES = {
@@ -55,8 +53,22 @@ class Simulation:
     fresh: Fresh = "nothing"
     """What is computed anew at the state after a step. With ``"nothing"``, outputs belong to the last evaluation
     inside the last physics step, as after ``mj_step``."""
+    fastest: float | None = None
+    """The speed, m/s or rad/s, above which a simulation has gone unstable; None for what follows from the robot, see
+    :func:`envs.speed_limits.speed_limits`."""
     persistent: bool = False
     """Whether each copy keeps its own MjData: ``fresh="velocities"`` then costs next to nothing, and memory more."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the model.
+
+        Raises:
+            ValueError: ``substeps`` is not a positive integer, or there is no such ``fresh``.
+        """
+        if not isinstance(self.substeps, int) or isinstance(self.substeps, bool) or self.substeps < 1:
+            raise ValueError(f"substeps must be a positive integer; got {self.substeps!r}.")
+        if self.fresh not in _STAGES:
+            raise ValueError(f"fresh must be one of {', '.join(_STAGES)}; got {self.fresh!r}.")
 
     def duration(self, model: mujoco.MjModel) -> float:
         """Seconds of a control step."""
@@ -84,6 +96,7 @@ class Physics:
         self.model = model
         self.duration = simulation.duration(model)
         self._simulation = simulation
+        self._fastest = speed_limits(model, simulation.fastest)
         self._stage = _STAGES[simulation.fresh].value
         self._batch = Batch(model, num_copies, threads, simulation.persistent)
         self.qpos: Floats = self._batch.bind("qpos")
@@ -143,7 +156,7 @@ class Physics:
         if not causes and self._all_sound():
             return None
         warned = self._batch.warning[:, :, 1].any(axis=1)
-        sound = np.isfinite(self.qpos).all(axis=1) & (np.abs(self.qvel) <= FASTEST).all(axis=1)
+        sound = np.isfinite(self.qpos).all(axis=1) & (np.abs(self.qvel) <= self._fastest).all(axis=1)
         for copy in np.flatnonzero((warned | ~sound) & running).tolist():
             causes.setdefault(copy, self._cause(copy))
         if not causes:
@@ -196,7 +209,7 @@ class Physics:
 
     def _all_sound(self) -> bool:
         """Whether no copy at all is in trouble; nearly always true, and cheaper than to look at each."""
-        calm = np.isfinite(self.qpos).all() and (np.abs(self.qvel) <= FASTEST).all()
+        calm = np.isfinite(self.qpos).all() and (np.abs(self.qvel) <= self._fastest).all()
         return bool(calm and not self._batch.warning[:, :, 1].any())
 
     def _cause(self, copy: int) -> str:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from envs.bodies import load_model
-from envs.physics import FASTEST, Physics, Simulation
+from envs.physics import Physics, Simulation
+from envs.speed_limits import FASTEST
 
 NUM_COPIES = 5
 ALL = np.arange(NUM_COPIES)
@@ -256,3 +257,9 @@ def test_in_a_forked_process_physics_with_threads_neither_hang_nor_abort(what: s
         [sys.executable, "-c", FORKED.format(what=what)], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout) == (0, "sound True\n"), done.stderr
+
+
+@pytest.mark.parametrize("wrong", [{"substeps": 0}, {"substeps": 2.0}, {"substeps": True}, {"fresh": "everything"}])
+def test_a_simulation_that_cannot_be_stepped_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+        Simulation(**{"substeps": 1} | wrong)
