@@ -115,6 +115,11 @@ class Episodes:
         """The tasks of the current episodes, one per copy, as new arrays."""
         return {name: array.copy() for name, array in self._tasks.items()}
 
+    @property
+    def over(self) -> Bools:
+        """Which copies' episodes are over, as a new array."""
+        return self._terminated | self._truncated
+
     def assign(self, tasks: Any) -> None:
         """Assign tasks, one to each block of ``num_copies // num_tasks`` copies, from their next reset on.
 

@@ -1,12 +1,13 @@
 from typing import Any, NamedTuple
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from envs import make_tasks_env
-from rlmaml.base.errors import NonFiniteError
+from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.base.regions import listening
 from rlmaml.core.advantages import with_advantages
@@ -323,3 +324,12 @@ def test_an_environment_that_names_what_is_not_finite_is_quoted() -> None:
 
     with pytest.raises(NonFiniteError, match=r'"own_reward" of copy 1 is nan'):
         sample(Naming(6))
+
+
+def test_an_environment_that_resets_itself_is_refused_with_the_cure() -> None:
+    policy = gaussian_policy(observation_size=2)
+    made: Any = gymnasium.make_vec("Navigation2D-v0", num_envs=6)
+    with pytest.raises(UserError, match=r"autoreset_mode NEXT_STEP.*make_tasks_env"):
+        sample(made, policy=policy)
+    resting: Any = gymnasium.make_vec("Navigation2D-v0", num_envs=6, autoreset_mode="rest")
+    sample(resting, single(random_theta(policy)), policy=policy)
