@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.family import Bools, Copies, FamilyMaker, Floats, finite_box
-from envs.registry import load_family
+from envs.registry import FAMILIES, load_family
 from envs.tasks import Task, describe_task, repeat_tasks, stack_tasks, task_features, validate_tasks
 from envs.trial import NUM_COPIES, try_out
 
@@ -31,6 +31,8 @@ class Transition(NamedTuple):
 def tried_out(family_id: str, make_family: FamilyMaker, *counts: Any, **options: Any) -> "Episodes":
     """:class:`Episodes` of a family that was tried out on a few copies; arguments, errors and attributes as there.
 
+    A family of the table is tried out once in a process with the same options.
+
     Raises:
         ValueError: also what :func:`envs.trial.try_out` finds.
 
@@ -39,7 +41,11 @@ def tried_out(family_id: str, make_family: FamilyMaker, *counts: Any, **options:
     """
     episodes = Episodes(family_id, make_family, *counts, **options)
     own = {name: value for name, value in options.items() if name != "observe_task"}
-    try_out(family_id, episodes.family.few(NUM_COPIES) or make_family(NUM_COPIES, **own))
+    key, entry = repr(sorted(own.items())), FAMILIES.get(family_id)
+    if entry is None or key not in entry.tried:
+        try_out(family_id, episodes.family.few(NUM_COPIES) or make_family(NUM_COPIES, **own))
+    if entry is not None:
+        FAMILIES[family_id] = entry._replace(tried=entry.tried | {key})
     return episodes
 
 
