@@ -105,7 +105,7 @@ def train(
         adaptation_figure(draw, evaluation.tasks, evaluation.rollouts[:2]).savefig(picture, dpi=150)
         write_atomically(directory.figure, picture.getvalue())
     except Exception as error:
-        warnings.warn(f"No figure {directory.figure}: {in_words(error)}", stacklevel=2)
+        warnings.warn(f"No figure {directory.figure}: {reason_of(error)}", stacklevel=2)
     return evaluation
 
 
@@ -162,7 +162,7 @@ def show_adaptation(recorder: Recorder, report: IterationReport, draw: DrawEpiso
     except UserError:
         raise
     except Exception as error:
-        warnings.warn(f"No figures in TensorBoard: {in_words(error)}", stacklevel=2)
+        warnings.warn(f"No figures in TensorBoard: {reason_of(error)}", stacklevel=2)
         return None
     return draw
 
@@ -183,13 +183,13 @@ def show_progress(
         warnings.warn(f"No video of meta-iteration {latest.iteration}: {error}", stacklevel=2)
         return make_scene
     except Exception as error:
-        warnings.warn(f"No videos in TensorBoard: {in_words(error)}", stacklevel=2)
+        warnings.warn(f"No videos in TensorBoard: {reason_of(error)}", stacklevel=2)
         return None
     recorder.video("video", video, latest.iteration)
     return make_scene
 
 
-def in_words(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """What went wrong, with the kind of error where its message may not say it."""
     return str(error) if isinstance(error, RuntimeError | UserError) else f"{type(error).__name__}: {error}"
 
