@@ -15,6 +15,7 @@ from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.files import write_atomically
 from rlmaml.base.provenance import provenance
 from rlmaml.base.threads import keep_freed_memory, warn_of_fork, warn_of_idle_threads
+from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.ranks import RankError
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Tasks
@@ -44,6 +45,7 @@ class InterruptedRunError(UserError):
     """The user stopped a run; it can be resumed."""
 
 
+@ordinary_torch()
 def train(
     settings: Settings,
     make_env: MakeEnv,
@@ -278,6 +280,7 @@ def open_run(
     return fresh
 
 
+@ordinary_torch()
 def evaluate_run(
     checkpoint: Checkpoint,
     make_env: MakeEnv,
