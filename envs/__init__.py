@@ -15,7 +15,7 @@ import gymnasium
 from envs.family import FamilyMaker
 from envs.registration import add_to_gymnasium
 from envs.registry import FAMILIES, Entry, find_entry, horizon_of, path_drawing, published_returns
-from envs.vector import TaskVectorEnv
+from envs.vector import REST, TaskVectorEnv
 
 __all__ = [
     "KNOWN_IDS",
@@ -59,19 +59,22 @@ for _id in KNOWN_IDS:
 
 
 def make_tasks_env(env_id: str, num_envs: int, horizon: int | None = None, **options: Any) -> TaskVectorEnv:
-    """The batched environment of a family, through ``gymnasium.make_vec``.
+    """The batched environment of a family, through ``gymnasium.make_vec``, for meta-training.
+
+    A copy whose episode is over rests until it is reset by hand, whereas that of ``gymnasium.make_vec`` by itself is
+    reset by the next step, as Gymnasium's users expect; see :class:`TaskVectorEnv`.
 
     Args:
         env_id: one of ``KNOWN_IDS``.
         num_envs: number of copies, num_tasks * num_episodes.
         horizon: control steps until an episode is truncated; None takes the variant's.
-        options: options of the family, e.g. ``variant="rothfuss2019"``, and ``render_mode``.
+        options: options of the family, e.g. ``variant="rothfuss2019"``, ``render_mode`` and ``autoreset_mode``.
 
     Raises:
         ValueError: unknown id, unknown variant, or a ``num_envs`` or ``horizon`` that is not positive.
     """
     find_entry(env_id)
     limit: dict[str, Any] = {} if horizon is None else {"max_episode_steps": horizon}
-    env = gymnasium.make_vec(env_id, num_envs=num_envs, **limit, **options)
+    env = gymnasium.make_vec(env_id, num_envs=num_envs, **{"autoreset_mode": REST, **limit, **options})
     assert isinstance(env, TaskVectorEnv)
     return env

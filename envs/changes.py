@@ -16,8 +16,10 @@ from gymnasium import spaces
 from envs.bodies import factor_box, scalar_box
 from envs.family import Copies, Floats
 from envs.locomotion import ApplyChange, ChangeSignal, LocomotionVariant
-from envs.physics import Physics, indices
+from envs.model_fields import check_kind, indices, places
+from envs.physics import Physics
 from envs.robot_drawing import Marks
+from envs.simulator import mujoco
 from envs.tasks import Task, describe_task, sample_uniform_task
 
 TRAINING_EXPONENT, WIDE_EXPONENT = 3.0, 4.0
@@ -26,20 +28,37 @@ TRAINING_EXPONENT, WIDE_EXPONENT = 3.0, 4.0
 FACTOR_BASES = {"mass": 1.5, "inertia": 1.5, "damping": 1.3, "friction": 1.5}
 """The base of each random parameter."""
 
+COUNTED = ("contype", "conaffinity", "condim", "priority")
+"""Ends of the names of whole-numbered model fields that may differ between tasks."""
+
 
 def damaged_actuator(joints: Sequence[str]) -> ApplyChange:
     """The motor of one joint is dead: its gear is 0. The parameter counts ``joints`` from 1; 0 is an intact robot."""
 
     def change(physics: Physics, copies: Copies, damaged: npt.NDArray[Any]) -> None:
         model = physics.model
-        moved = model.actuator_trnid[:, 0].tolist()
-        motors = np.array([moved.index(joint) for joint in indices(model, "joint", joints)])
+        motors = np.array([_moved(model, joint) for joint in indices(model, "joint", joints)])
         gear = physics.field("actuator_gear")
         gear[copies] = model.actuator_gear
-        broken = damaged > 0
-        gear[copies[broken], motors[damaged[broken] - 1]] = 0.0
+        broken = np.zeros((len(copies), len(model.actuator_gear)), np.bool_)
+        broken[damaged > 0] = motors[damaged[damaged > 0] - 1]
+        gear[copies] *= ~broken[..., None]
 
     return change
+
+
+def _moved(model: mujoco.MjModel, joint: int) -> npt.NDArray[np.bool_]:
+    """Which actuators move a joint, (actuators,).
+
+    Raises:
+        ValueError: none does.
+    """
+    kinds, trn = model.actuator_trntype, mujoco.mjtTrn
+    of_joints = (kinds == trn.mjTRN_JOINT.value) | (kinds == trn.mjTRN_JOINTINPARENT.value)
+    moves = of_joints & (model.actuator_trnid[:, 0] == joint)
+    if not moves.any():
+        raise ValueError(f'No actuator moves the joint "{model.joint(joint).name}"; list joints that have a motor.')
+    return np.asarray(moves)
 
 
 def payload(body: str) -> ApplyChange:
@@ -69,39 +88,55 @@ def inertias(physics: Physics, copies: Copies, factors: Floats) -> None:
 
 
 def dampings(joints: Sequence[str]) -> ApplyChange:
-    """Each listed hinge's damping times its own factor, (n, joints)."""
-
-    def change(physics: Physics, copies: Copies, factors: Floats) -> None:
-        dofs = physics.model.jnt_dofadr[indices(physics.model, "joint", joints)]
-        physics.field("dof_damping")[copies[:, None], dofs] = physics.model.dof_damping[dofs] * factors
-
-    return change
+    """Each listed joint's damping times its own factor, (n, joints), in all of its degrees of freedom."""
+    return scaled("dof_damping", "joint", joints)
 
 
 def scaled(field: str, kind: str, names: Sequence[str], columns: slice = slice(None)) -> ApplyChange:
     """Each named object's numbers in a model field times its own factor, (n, names).
 
     Args:
-        field: MjModel field with a row per object, e.g. ``"geom_friction"``.
-        kind: ``"body"``, ``"geom"`` or ``"actuator"``.
+        field: MjModel field, e.g. ``"geom_friction"``.
+        kind: the kind of object that the field speaks of: ``"body"``, ``"geom"``, ``"actuator"``, ``"tendon"``, ... and
+            ``"joint"`` for a field with a row per degree of freedom, such as ``"dof_damping"``.
         names: the objects, by their names in the MJCF file.
-        columns: which numbers of a row.
+        columns: which of an object's numbers; see :func:`envs.model_fields.places`.
+
+    Raises:
+        ValueError: the field does not speak of this kind. The change raises it where the model has no such object.
     """
+    check_kind(field, kind)
 
     def change(physics: Physics, copies: Copies, factors: Floats) -> None:
-        listed = indices(physics.model, kind, names)
-        built = getattr(physics.model, field).reshape(len(getattr(physics.model, field)), -1)
-        numbers = _rows(physics, field)
-        numbers[copies[:, None], listed, columns] = built[listed, columns] * factors[..., None]
+        listed = places(physics.model, field, kind, names, columns)
+        built = getattr(physics.model, field)
+        if built.dtype.kind != "f":
+            raise ValueError(f'"{field}" holds no measures that could be scaled, but {built.dtype}; use placed.')
+        _check_shape(f'The factors of "{field}"', factors, [(len(names),), *[()] * (len(names) == 1)])
+        each = factors.reshape(len(copies), -1, 1)
+        _flat(physics, field)[copies[:, None, None], listed] = built.ravel()[listed] * each
 
     return change
 
 
 def placed(field: str, kind: str, names: Sequence[str], columns: slice = slice(None)) -> ApplyChange:
-    """Each named object's numbers in a model field replaced, (n, names, columns); arguments as :func:`scaled`."""
+    """Each named object's numbers in a model field replaced, (n, names, columns); arguments as :func:`scaled`.
+
+    An axis of length 1 may be missing.
+    """
+    check_kind(field, kind)
 
     def change(physics: Physics, copies: Copies, values: Floats) -> None:
-        _rows(physics, field)[copies[:, None], indices(physics.model, kind, names), columns] = values
+        listed = places(physics.model, field, kind, names, columns)
+        if getattr(physics.model, field).dtype == np.int32 and not field.endswith(COUNTED):
+            raise ValueError(f'"{field}" says how the model is built and cannot differ between tasks.')
+        legal = [
+            listed.shape,
+            *{tuple(n for axis, n in enumerate(listed.shape) if axis != out or n > 1) for out in (0, 1)},
+        ]
+        legal += [()] * (listed.size == 1)
+        _check_shape(f'The values of "{field}"', values, legal)
+        _flat(physics, field)[copies[:, None, None], listed] = values.reshape(-1, *listed.shape)
 
     return change
 
@@ -127,10 +162,19 @@ def shifted(columns: slice) -> ChangeSignal:
     return change
 
 
-def _rows(physics: Physics, field: str) -> Floats:
-    """A model field as a live array (copy, object, number), also where an object has a single number."""
+def _check_shape(what: str, values: npt.NDArray[Any], legal: Sequence[tuple[int, ...]]) -> None:
+    """Refuse a task parameter whose shape, after its leading copy axis, is none of the legal ones."""
+    if values.shape[1:] not in legal:
+        shapes = " or ".join(str(shape) for shape in dict.fromkeys(legal))
+        raise ValueError(
+            f"{what} have the shape {values.shape[1:]} per task; give the task parameter the shape {shapes}."
+        )
+
+
+def _flat(physics: Physics, field: str) -> Floats:
+    """A model field as a live array (copy, number)."""
     numbers = physics.field(field)
-    return numbers[..., None] if numbers.ndim == 2 else numbers
+    return numbers.reshape(len(numbers), -1)
 
 
 def sample_factors(space: spaces.Dict, generator: np.random.Generator) -> Task:

@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from envs.family import Bools, Copies, FamilyMaker, Floats, finite_box
-from envs.tasks import Task, repeat_tasks, stack_tasks, task_features, validate_tasks
+from envs.registry import FAMILIES, load_family
+from envs.rehearsal import NUM_COPIES, try_out
+from envs.tasks import Task, describe_task, repeat_tasks, stack_tasks, task_features, validate_tasks
 
 
 class Transition(NamedTuple):
@@ -24,6 +26,27 @@ class Transition(NamedTuple):
     info: dict[str, npt.NDArray[Any]]
     """The reward terms by name and, in a step in which a simulation went unstable, ``"instability"``: the cause
     of each copy, ``""`` for the sound ones."""
+
+
+def tried_out(family_id: str, make_family: FamilyMaker, *counts: Any, **options: Any) -> "Episodes":
+    """:class:`Episodes` of a family that was tried out on a few copies; arguments, errors and attributes as there.
+
+    A family of the table is tried out once in a process with the same options.
+
+    Raises:
+        ValueError: also what :func:`envs.rehearsal.try_out` finds.
+
+    Warns:
+        As it does.
+    """
+    episodes = Episodes(family_id, make_family, *counts, **options)
+    own = {name: value for name, value in options.items() if name != "observe_task"}
+    key, entry = repr(sorted(own.items())), FAMILIES.get(family_id)
+    if entry is None or key not in entry.tried:
+        try_out(family_id, episodes.family.few(NUM_COPIES) or make_family(NUM_COPIES, **own))
+    if entry is not None:
+        FAMILIES[family_id] = entry._replace(tried=entry.tried | {key})
+    return episodes
 
 
 class Episodes:
@@ -59,6 +82,7 @@ class Episodes:
             _require_positive(f"{family_id}: max_episode_steps", max_episode_steps)
         self.family_id = family_id
         self.family = make_family(num_copies, **family_options)
+        self._options = family_options
         self.num_copies = num_copies
         self._horizon = np.inf if max_episode_steps is None else max_episode_steps
         self._assigned: Task | None = None
@@ -78,10 +102,29 @@ class Episodes:
             self.observation_space = finite_box(size)
         self._actions_shape = (num_copies, *self.family.action_space.shape)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: the worlds as a snapshot, from which the table's family goes on."""
+        return {**vars(self), "family": self.family.snapshot()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the worlds anew, and let them go on as those that were copied.
+
+        Raises:
+            ValueError: the family is not known in this process; register it before.
+        """
+        vars(self).update(state)
+        self.family = load_family(self.family_id)(self.num_copies, **self._options)
+        self.family.restore(state["family"])
+
     @property
     def tasks(self) -> Task:
         """The tasks of the current episodes, one per copy, as new arrays."""
         return {name: array.copy() for name, array in self._tasks.items()}
+
+    @property
+    def over(self) -> Bools:
+        """Which copies' episodes are over, as a new array."""
+        return self._terminated | self._truncated
 
     def assign(self, tasks: Any) -> None:
         """Assign tasks, one to each block of ``num_copies // num_tasks`` copies, from their next reset on.
@@ -129,6 +172,7 @@ class Episodes:
         Raises:
             RuntimeError: a copy was never reset.
             ValueError: actions of the wrong shape, or not finite.
+            FloatingPointError: a reward term or an observation is not finite; the message names term and copy.
         """
         actions = self._legal_actions(actions)
         running = ~(self._terminated | self._truncated)
@@ -142,7 +186,24 @@ class Episodes:
         self._truncated |= (self._elapsed >= self._horizon) & running & ~terminated
         reward = sum((terms[name] for name in self.family.reward_terms), start=np.zeros(self.num_copies))
         info: dict[str, npt.NDArray[Any]] = dict(terms) if instability is None else terms | {"instability": instability}
-        return Transition(self._observe(), reward, self._terminated.copy(), self._truncated.copy(), info)
+        observation = self._observe()
+        if not (np.isfinite(reward).all() and np.isfinite(observation).all()):
+            raise FloatingPointError(self._not_finite(terms, observation))
+        return Transition(observation, reward, self._terminated.copy(), self._truncated.copy(), info)
+
+    def _not_finite(self, terms: Mapping[str, Floats], observation: Floats) -> str:
+        """Which number of which copy is not finite, in words."""
+        columns = {
+            f"number {column} of the observation": observation[:, column] for column in range(observation.shape[1])
+        }
+        named = {f'the reward term "{name}"': values for name, values in terms.items()} | columns
+        what, values = next(((what, values) for what, values in named.items() if not np.isfinite(values).all()))
+        copy = int(np.flatnonzero(~np.isfinite(values))[0])
+        task = describe_task({name: values[copy] for name, values in self._tasks.items()}, self.family.task_units)
+        return (
+            f"{self.family_id}: {what} of copy {copy} is {values[copy]} in step {self._elapsed[copy]} of its episode, "
+            f"with the task {task}"
+        )
 
     def _observe(self) -> Floats:
         observation = self.family.observe()

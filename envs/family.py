@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from envs.controls import to_controls
 from envs.tasks import Task
 
 Floats = npt.NDArray[np.float64]
@@ -72,9 +73,6 @@ class TaskFamily(ABC):
     action_space: spaces.Box
     """One copy's action: normalised, [-1, 1] in every dimension, float32."""
 
-    control_range: float = 1.0
-    """What a full action commands, in the units of the robot's actuators."""
-
     task_space: spaces.Dict
     """The tasks of training: named ``Box`` and ``Discrete`` parameters."""
 
@@ -99,6 +97,15 @@ class TaskFamily(ABC):
     @abstractmethod
     def __init__(self, num_copies: int, **options: Any) -> None:
         """Build the worlds. Options of every family are ``variant`` and ``threads``, those that step physics."""
+
+    @property
+    def control_range(self) -> Floats:
+        """What the actions -1 and 1 command, (action, 2), in the units of the robot's actuators."""
+        return np.tile((-1.0, 1.0), (*self.action_space.shape, 1))
+
+    def few(self, num_copies: int) -> "TaskFamily | None":
+        """Other worlds like these, on which the family is tried out; None where they are made as these were."""
+        return None
 
     @abstractmethod
     def sample_task(self, generator: np.random.Generator, *, wide: bool = False) -> Task:
@@ -144,7 +151,19 @@ class TaskFamily(ABC):
 
     def controls(self, actions: Floats) -> Floats:
         """What actions (num_copies, action) in [-1, 1] make of the actuators' inputs, (num_copies, control)."""
-        return self.control_range * actions
+        return to_controls(actions, self.control_range)
+
+    def changed_fields(self) -> Mapping[str, npt.NDArray[Any]]:
+        """What tasks have changed in the models of the copies, (num_copies, ...) by name; empty for none."""
+        return {}
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that changes, for :meth:`restore` of as many worlds that were made alike: by default every attribute."""
+        return dict(vars(self))
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on, bit for bit, as the worlds of a snapshot do."""
+        vars(self).update(snapshot)
 
     @abstractmethod
     def observe(self) -> Floats:

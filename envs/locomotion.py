@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from envs.checks import check_names, check_numbers
+from envs.controls import control_ranges, to_controls
 from envs.family import (
     Bools,
     Copies,
@@ -25,7 +27,7 @@ from envs.family import (
     select_variant,
 )
 from envs.physics import Physics, Simulation
-from envs.robot_drawing import Marks, RobotCamera, RobotPictures
+from envs.robot_drawing import Marks, RobotCamera, RobotPictures, robot_body
 from envs.simulator import mujoco
 from envs.tasks import Task, sample_uniform_task
 
@@ -58,15 +60,16 @@ class Body:
     initial_state: Callable[[mujoco.MjModel, np.random.Generator], State]
     """Draws the state in which an episode starts."""
     observe: Callable[[Physics], Floats]
-    """The observations of all copies, (copy, observation), as a new array."""
+    """The observations of all copies, (copy, observation)."""
     position: Callable[[Physics], Floats]
     """Where the robot is, (copy, 2) m."""
     velocity: Callable[[Physics], Floats] | None = None
     """Its speed over the ground, (copy, 2) m/s; None for the change of ``position`` in a control step."""
     is_healthy: Callable[[Physics], Bools] | None = None
     """Whether the robot stands, (copy,); an episode in which it does not is terminated. None: always."""
-    control_range: float = 1.0
-    """Control of a full action, in the model's units."""
+    control_range: float | npt.ArrayLike | None = None
+    """What a full action commands, in the model's units and within each actuator's own ``ctrlrange``: one number, one
+    per actuator, (control,), or lowest and highest, (control, 2); None for the whole of each actuator's own range."""
     gymnasium_id: str | None = None
     """Gymnasium's environment with this robot, e.g. ``"Ant-v5"``, whose control step may be another; None for none."""
     camera: RobotCamera = field(default_factory=RobotCamera)
@@ -135,22 +138,54 @@ class LocomotionFamily:
         return Locomotion(num_copies, chosen, threads)
 
 
+def check_body(body: Body, physics: Physics) -> None:
+    """Refuse a robot whose functions do not give what :class:`Body` says, at the state that its model is built in.
+
+    Raises:
+        ValueError: names the function, what it gave and what is legal; or the model has no actuators, or not the body
+            that the camera follows.
+    """
+    model, copies = physics.model, len(physics.qpos)
+    if not model.nu:
+        raise ValueError("The model has no actuators, so that nothing can be learned; add some to the MJCF file.")
+    robot_body(model, body.camera.body)
+    built = model.qpos0.copy()
+    state = body.initial_state(model, np.random.default_rng(0))
+    if not isinstance(state, tuple) or len(state) != 2:
+        raise ValueError(f"initial_state must give (positions, velocities); got {type(state).__name__}.")
+    if not np.array_equal(built, model.qpos0):
+        raise ValueError("initial_state wrote into the model; let it change a copy, model.qpos0.copy().")
+    check_numbers("The positions of initial_state", state[0], (model.nq,), "(nq,)")
+    check_numbers("The velocities of initial_state", state[1], (model.nv,), "(nv,)")
+    check_numbers("What observe gives", body.observe(physics), (copies, None), "(copy, observation)")
+    check_numbers("What position gives", body.position(physics), (copies, 2), "(copy, 2)")
+    if body.velocity is not None:
+        check_numbers("What velocity gives", body.velocity(physics), (copies, 2), "(copy, 2)")
+    if body.is_healthy is not None:
+        check_numbers("What is_healthy gives", body.is_healthy(physics), (copies,), "(copy,)", kinds="b")
+
+
 @final
 class Locomotion(TaskFamily):
     """``num_copies`` robots of one variant, stepped on ``threads`` threads."""
 
     physics: Physics
 
-    def __init__(self, num_copies: int, variant: LocomotionVariant, threads: int) -> None:
+    def __init__(
+        self, num_copies: int, variant: LocomotionVariant, threads: int, model: mujoco.MjModel | None = None
+    ) -> None:
         self._variant = variant
         self._body = variant.body
         self._pictures: RobotPictures | None = None
-        model = self._body.build()
+        check_names("changes", variant.changes, variant.task_parameters)
+        check_names("wide_task_parameters", variant.wide_task_parameters, variant.task_parameters)
+        model = self._body.build() if model is None else model
         self.physics = Physics(model, num_copies, self._body.simulation, threads)
-        self.frames_per_second = round(1 / self.physics.duration)
+        check_body(self._body, self.physics)
+        self.frames_per_second = max(1, round(1 / self.physics.duration))
         self.observation_space = finite_box(self._body.observe(self.physics).shape[1])
         self.action_space = normalised_box(model.nu)
-        self.control_range = self._body.control_range
+        self._control_range = control_ranges(model, self._body.control_range)
         parameters = variant.task_parameters
         self.task_space = spaces.Dict(deepcopy(dict(parameters)))
         self.wide_task_space = spaces.Dict(deepcopy({**parameters, **variant.wide_task_parameters}))
@@ -160,6 +195,19 @@ class Locomotion(TaskFamily):
         self._tasks: Task = {
             name: np.zeros((num_copies, *(space.shape or ())), space.dtype) for name, space in parameters.items()
         }
+
+    @property
+    def control_range(self) -> Floats:
+        """Lowest and highest control of each actuator, (action, 2), in the model's units."""
+        return self._control_range.copy()
+
+    def few(self, num_copies: int) -> "Locomotion":
+        """Robots of the same model."""
+        return Locomotion(num_copies, self._variant, 1, self.physics.model)
+
+    def changed_fields(self) -> Mapping[str, npt.NDArray[Any]]:
+        """The model fields that tasks change, by name."""
+        return self.physics.fields
 
     def sample_task(self, generator: np.random.Generator, *, wide: bool = False) -> Task:
         """Draw from the variant's distribution over its task space, or over the wide one."""
@@ -183,7 +231,7 @@ class Locomotion(TaskFamily):
     def step(self, actions: Floats, running: Bools) -> Outcome:
         """Step the physics, and judge where it led."""
         body, physics = self._body, self.physics
-        before = body.position(physics)
+        before = np.array(body.position(physics))
         instability = physics.step(self.controls(actions), running)
         after = body.position(physics)
         motion = Motion(
@@ -198,11 +246,20 @@ class Locomotion(TaskFamily):
 
     def controls(self, actions: Floats) -> Floats:
         """The actions, through what the tasks do to commands, in the units of the actuators."""
-        return self.control_range * self._arriving(actions, self._variant.commands)
+        return to_controls(self._arriving(actions, self._variant.commands), self._control_range)
 
     def observe(self) -> Floats:
         """The observations of all copies, through what the tasks do to readings."""
-        return self._arriving(self._body.observe(self.physics), self._variant.readings)
+        return np.array(self._arriving(self._body.observe(self.physics), self._variant.readings), np.float64)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The tasks, and the state of the physics."""
+        return {"tasks": {name: values.copy() for name, values in self._tasks.items()}} | self.physics.snapshot()
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on as the robots of a snapshot do."""
+        self._tasks = snapshot["tasks"]
+        self.physics.restore(snapshot)
 
     def render(self, copy: int) -> npt.NDArray[np.uint8]:
         """The robot, followed by the camera, with what its task asks of it."""

@@ -4,7 +4,9 @@ The batch holds every copy's state in C++ and steps the copies on native threads
 simulation after the other. Model fields that a task changes are kept per copy.
 """
 
-from collections.abc import Iterator, Sequence
+import ctypes
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ import numpy.typing as npt
 
 from envs.family import Bools, Copies, Floats
 from envs.simulator import Batch, SimulationError, mujoco
+from envs.speed_limits import speed_limits
 
 GYMNASIUM_MODELS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 """Where Gymnasium keeps the robots' MJCF files."""
@@ -30,9 +33,6 @@ CAUSES = {
     int(mujoco.mjtWarning.mjWARN_BADCTRL): "control diverged",
 }
 """MuJoCo's warnings, and what an episode that ends by one says of it."""
-
-FASTEST = 1e3
-"""A simulation with a velocity above this, m/s or rad/s, has gone unstable; robots under extreme actions reach 110."""
 
 Fresh = Literal["nothing", "velocities", "forces"]
 _STAGES = {
@@ -53,8 +53,22 @@ class Simulation:
     fresh: Fresh = "nothing"
     """What is computed anew at the state after a step. With ``"nothing"``, outputs belong to the last evaluation
     inside the last physics step, as after ``mj_step``."""
+    fastest: float | None = None
+    """The speed, m/s or rad/s, above which a simulation has gone unstable; None for what follows from the robot, see
+    :func:`envs.speed_limits.speed_limits`."""
     persistent: bool = False
     """Whether each copy keeps its own MjData: ``fresh="velocities"`` then costs next to nothing, and memory more."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the model.
+
+        Raises:
+            ValueError: ``substeps`` is not a positive integer, or there is no such ``fresh``.
+        """
+        if not isinstance(self.substeps, int) or isinstance(self.substeps, bool) or self.substeps < 1:
+            raise ValueError(f"substeps must be a positive integer; got {self.substeps!r}.")
+        if self.fresh not in _STAGES:
+            raise ValueError(f"fresh must be one of {', '.join(_STAGES)}; got {self.fresh!r}.")
 
     def duration(self, model: mujoco.MjModel) -> float:
         """Seconds of a control step."""
@@ -65,7 +79,7 @@ class Physics:
     """``num_copies`` simulations of one robot.
 
     Args:
-        model: the robot. It must be the caller's last use of it.
+        model: the robot, which nobody may write to from now on.
         num_copies: how many.
         simulation: how it is stepped.
         threads: native threads, the caller's included. They change no bit of any result.
@@ -73,23 +87,55 @@ class Physics:
     Attributes:
         qpos, qvel: live arrays (num_copies, nq) and (num_copies, nv). Read only.
         outputs: field name -> live array (num_copies, ...), read only.
+        fields: model field -> live array (num_copies, ...), of those that were asked for.
         duration: seconds per control step.
     """
 
     def __init__(self, model: mujoco.MjModel, num_copies: int, simulation: Simulation, threads: int) -> None:
+        self._process = os.getpid()
         self.model = model
         self.duration = simulation.duration(model)
         self._simulation = simulation
+        self._fastest = speed_limits(model, simulation.fastest)
         self._stage = _STAGES[simulation.fresh].value
         self._batch = Batch(model, num_copies, threads, simulation.persistent)
         self.qpos: Floats = self._batch.bind("qpos")
         self.qvel: Floats = self._batch.bind("qvel")
         self.outputs: dict[str, Floats] = {name: self._batch.bind(name) for name in simulation.outputs}
+        self.fields: dict[str, npt.NDArray[Any]] = {}
         self._controls = self._batch.bind("ctrl")
         self._before = self._batch.state.copy()
 
+    def __del__(self) -> None:
+        """In a forked process the batch is left alone: it would wait for threads that did not come along."""
+        if self._process != os.getpid():
+            _leave_alone(self._batch)
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that changes, as new arrays, for :meth:`restore`."""
+        fields = {name: values.copy() for name, values in self.fields.items()}
+        outputs = {name: values.copy() for name, values in self.outputs.items()}
+        return {"state": self._batch.state.copy(), "fields": fields, "outputs": outputs}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on, bit for bit, as the simulations of a snapshot do; they are as many, of the same robot."""
+        everybody = np.arange(len(self.qpos))
+        for name, values in snapshot["fields"].items():
+            self.field(name)[:] = values
+        if snapshot["fields"]:
+            self.settle(everybody)
+        self._batch.state[:] = snapshot["state"]
+        self._batch.forward(ids=everybody)
+        self._batch.state[:] = snapshot["state"]
+        for name, values in snapshot["outputs"].items():
+            live = self.outputs[name]
+            assert isinstance(live.base, np.ndarray)
+            live.base.view(live.dtype).reshape(live.shape)[:] = values
+
     def reset(self, copies: Copies, qpos: Floats, qvel: Floats) -> None:
         """Start the listed copies at rest in everything but ``qpos`` (n, nq) and ``qvel`` (n, nv)."""
+        if self._process != os.getpid():
+            self._renew()
         self._batch.reset(ids=copies, stage=_STAGES["nothing"].value)
         self.qpos[copies], self.qvel[copies] = qpos, qvel
         self._batch.forward(ids=copies)
@@ -110,7 +156,7 @@ class Physics:
         if not causes and self._all_sound():
             return None
         warned = self._batch.warning[:, :, 1].any(axis=1)
-        sound = np.isfinite(self.qpos).all(axis=1) & (np.abs(self.qvel) <= FASTEST).all(axis=1)
+        sound = np.isfinite(self.qpos).all(axis=1) & (np.abs(self.qvel) <= self._fastest).all(axis=1)
         for copy in np.flatnonzero((warned | ~sound) & running).tolist():
             causes.setdefault(copy, self._cause(copy))
         if not causes:
@@ -136,8 +182,9 @@ class Physics:
         Raises:
             ValueError: there is no such field, or it cannot differ between copies.
         """
-        values: npt.NDArray[Any] = self._batch.expand(name)
-        return values
+        if name not in self.fields:
+            self.fields[name] = self._batch.expand(name)
+        return self.fields[name]
 
     def settle(self, copies: Copies) -> None:
         """Recompute, for the listed copies, what MuJoCo derives from model fields. Call it after writing them."""
@@ -153,9 +200,16 @@ class Physics:
         mujoco.mj_forward(self.model_of(copy), data)
         return data
 
+    def _renew(self) -> None:
+        """In a forked process, where the batch has no threads any more: another batch in the same state."""
+        snapshot, old = self.snapshot(), self._batch
+        _leave_alone(old)
+        Physics.__init__(self, self.model, len(self.qpos), self._simulation, old.nthread)
+        self.restore(snapshot)
+
     def _all_sound(self) -> bool:
         """Whether no copy at all is in trouble; nearly always true, and cheaper than to look at each."""
-        calm = np.isfinite(self.qpos).all() and (np.abs(self.qvel) <= FASTEST).all()
+        calm = np.isfinite(self.qpos).all() and (np.abs(self.qvel) <= self._fastest).all()
         return bool(calm and not self._batch.warning[:, :, 1].any())
 
     def _cause(self, copy: int) -> str:
@@ -163,6 +217,11 @@ class Physics:
         return (
             "; ".join(CAUSES.get(warning, f"MuJoCo warning {warning}") for warning in warnings) or "velocity diverged"
         )
+
+
+def _leave_alone(batch: Batch) -> None:
+    """Never take a batch down: its destructor would wait for threads that a fork did not bring along."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(batch._b))
 
 
 @contextmanager
@@ -178,23 +237,3 @@ def _quiet_mujoco() -> Iterator[None]:
 
 def _ignore(message: str) -> None:
     """What is done with a warning."""
-
-
-def indices(model: mujoco.MjModel, kind: str, names: Sequence[str]) -> npt.NDArray[np.intp]:
-    """The ids of named objects in a model.
-
-    Args:
-        model: the model.
-        kind: ``"joint"``, ``"body"``, ``"geom"`` or ``"actuator"``.
-        names: their names in the MJCF file.
-
-    Raises:
-        ValueError: an unknown name; the message lists the model's own.
-    """
-    counts = {"joint": model.njnt, "body": model.nbody, "geom": model.ngeom, "actuator": model.nu}
-    objects = [getattr(model, kind)(index) for index in range(counts[kind])]
-    known = {entry.name: entry.id for entry in objects if entry.name}
-    for name in names:
-        if name not in known:
-            raise ValueError(f'The model has no {kind} "{name}". It has: {", ".join(known)}.')
-    return np.array([known[name] for name in names], np.intp)

@@ -14,6 +14,8 @@ class Entry(NamedTuple):
     """The family, or where it is: ``"module:name"``, imported on first use."""
     horizon: int | None = None
     """Control steps of an episode of every variant, in place of what the variants say; None leaves it to them."""
+    tried: frozenset[str] = frozenset()
+    """Options with which the family was tried out in this process; see :mod:`envs.rehearsal`."""
 
 
 FAMILIES = {

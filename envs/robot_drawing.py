@@ -11,6 +11,7 @@ from importlib import import_module
 import numpy as np
 import numpy.typing as npt
 
+from envs.model_fields import indices
 from envs.simulator import mujoco
 
 WIDTH, HEIGHT = 480, 360
@@ -30,7 +31,7 @@ NO_GL = (
 
 @dataclass(frozen=True)
 class RobotCamera:
-    """From where a robot is watched; the camera follows the first body."""
+    """From where a robot is watched; the camera follows it."""
 
     distance: float = 4.0
     """Metres from the robot."""
@@ -38,6 +39,8 @@ class RobotCamera:
     """Degrees; negative looks down."""
     azimuth: float = 90.0
     """Degrees; 90 looks along y, so that the robot's x is to the right."""
+    body: str | None = None
+    """The body that is followed; None for the root of what most actuators move."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,11 @@ class RobotPictures:
         except Exception as error:
             raise RuntimeError(NO_GL.format(backend=backend, error=error)) from error
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._painter)
-        self._scene = mujoco.MjvScene(self._model, maxgeom=200)
+        self._scene = mujoco.MjvScene(self._model, maxgeom=most_shapes(model))
         self._frame = mujoco.MjrRect(0, 0, WIDTH, HEIGHT)
         self._view = mujoco.MjvCamera()
-        self._view.type, self._view.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, 1
+        self._robot = robot_body(model, camera.body)
+        self._view.type, self._view.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING, self._robot
         self._view.distance, self._view.elevation, self._view.azimuth = (
             camera.distance,
             camera.elevation,
@@ -99,7 +103,7 @@ class RobotPictures:
         everything = mujoco.mjtCatBit.mjCAT_ALL
         mujoco.mjv_updateScene(model, data, mujoco.MjvOption(), None, self._view, everything, scene)
         if marks.heading is not None:
-            _add_arrow(scene, data.xpos[1] + (0.0, 0.0, 0.7), marks.heading)
+            _add_arrow(scene, data.xpos[self._robot] + (0.0, 0.0, 0.7), marks.heading)
         if marks.goal is not None:
             _add_disc(scene, marks.goal)
         mujoco.mjr_render(frame, scene, painter)
@@ -109,6 +113,36 @@ class RobotPictures:
         picture = np.empty((HEIGHT, WIDTH, 3), np.uint8)
         mujoco.mjr_readPixels(picture, None, frame, painter)
         return np.flipud(picture).copy()
+
+
+def most_shapes(model: mujoco.MjModel) -> int:
+    """How many shapes a picture of a model may need: its own, those of its tendons, and marks."""
+    return int(2 * (model.ngeom + model.nsite + model.nwrap + model.nflex + model.nskin) + 200)
+
+
+def robot_body(model: mujoco.MjModel, name: str | None) -> int:
+    """The id of the body that is the robot: the named one, or the root of what most actuators move.
+
+    Raises:
+        ValueError: the model has no such body.
+    """
+    if name is not None:
+        return int(indices(model, "body", [name])[0])
+    kinds = mujoco.mjtTrn
+    roots = []
+    for kind, (moved, _) in zip(model.actuator_trntype.tolist(), model.actuator_trnid.tolist(), strict=True):
+        if kind == kinds.mjTRN_TENDON.value:
+            first = model.tendon_adr[moved]
+            on_joint = model.wrap_type[first] == mujoco.mjtWrap.mjWRAP_JOINT.value
+            body = (model.jnt_bodyid if on_joint else model.site_bodyid)[model.wrap_objid[first]]
+        elif kind in (kinds.mjTRN_SITE.value, kinds.mjTRN_SLIDERCRANK.value):
+            body = model.site_bodyid[moved]
+        elif kind == kinds.mjTRN_BODY.value:
+            body = moved
+        else:
+            body = model.jnt_bodyid[moved]
+        roots.append(int(model.body_rootid[body]))
+    return max(roots, key=roots.count, default=min(1, model.nbody - 1))
 
 
 def default_backend() -> str:
@@ -139,6 +173,8 @@ def _add(
     rotation: npt.NDArray[np.float64],
     colour: Sequence[float],
 ) -> None:
+    if scene.ngeom == scene.maxgeom:
+        return
     marker = scene.geoms[scene.ngeom]
     mujoco.mjv_initGeom(
         marker, shape, np.array(size), np.array(position), rotation.ravel(), np.array(colour, np.float32)

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from envs.episodes import Episodes
+from envs.episodes import tried_out
 from envs.family import Floats
 from envs.registry import load_family
 from envs.tasks import validate_task
@@ -45,7 +45,7 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
     ) -> None:
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f'{family}: render_mode is None, "human" or "rgb_array"; got {render_mode!r}.')
-        self._episodes = Episodes(family, load_family(family), 1, max_episode_steps, **family_options)
+        self._episodes = tried_out(family, load_family(family), 1, max_episode_steps, **family_options)
         self._window = Window() if render_mode == "human" else None
         world = self._episodes.family
         self.render_mode = render_mode
@@ -54,7 +54,7 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
         self.action_space = world.action_space
         self.task_space = world.task_space
         self.wide_task_space = world.wide_task_space
-        self.task_units = world.task_units
+        self.task_units = dict(world.task_units)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Floats, dict[str, Any]]:
         """Start an episode and return its first observation and ``{"task": its task}``.
@@ -85,6 +85,7 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
         Raises:
             RuntimeError: before the first reset.
             ValueError: an action of the wrong shape, or not finite.
+            FloatingPointError: the reward or the observation is not finite.
         """
         now = self._episodes.step(np.asarray(action)[None])
         self._show()

@@ -4,22 +4,32 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, final
 
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.episodes import Episodes
+from envs.episodes import Transition, tried_out
 from envs.family import Bools, Copies, Floats, TaskFamily
 from envs.generators import CopyGenerators, copy_seeds
 from envs.registry import horizon_of, load_family
 from envs.tasks import Task, stack_tasks
 
+REST = "rest"
+"""The mode in which copies whose episode is over wait until they are reset by hand."""
+
 
 @final
 class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
-    """``num_envs`` copies of one family, each with its own task; episodes are not restarted by themselves.
+    """``num_envs`` copies of one family, each with its own task.
 
-    A copy whose episode is over stays as it is until it is reset: its observation repeats, its reward is 0
-    and its ``terminated`` and ``truncated`` flags stay. The two flags are never both set. ``step``'s info
+    What becomes of a copy whose episode is over says ``autoreset_mode``. In Gymnasium's modes it is reset by the next
+    step, which takes no action (``NEXT_STEP``, the default, as in Gymnasium's own vector environments), or by the very
+    step that ended it (``SAME_STEP``: info holds ``"final_obs"`` and ``"final_info"``), or must be reset by hand before
+    any other step (``DISABLED``). In ``"rest"``, which is what meta-training needs and :func:`envs.make_tasks_env`
+    gives, it stays as it is until it is reset by hand: its observation repeats, its reward is 0 and its ``terminated``
+    and ``truncated`` flags stay. A step that resets copies has their new tasks in its info, as ``reset`` has.
+
+    The two flags are never both set. ``step``'s info
     carries the reward terms by name, (num_envs,) each; their sum is the reward. In a step in which a simulation
     went unstable, info also carries ``"instability"``: the cause of each copy, ``""`` for the sound ones. The
     episode of such a copy is terminated, the copy is as it was before the step, and its reward is 0.
@@ -30,20 +40,23 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         num_envs: number of copies.
         max_episode_steps: control steps until an episode is truncated; None takes the variant's horizon.
         render_mode: None or ``"rgb_array"``.
+        autoreset_mode: one of Gymnasium's ``AutoresetMode``, or its name; or ``"rest"``.
         family_options: options of the family, e.g. ``variant="finn2017"``, and ``observe_task`` for observations
             that end in the task's parameters, scaled: what an oracle sees.
 
     Attributes:
+        control_range: what the actions -1 and 1 command, (action, 2), in the units of the robot's actuators.
         has_physics: whether the copies are moved by physics that can be timed by itself, ``worlds.physics``.
         horizon: the largest number of control steps of an episode, ``max_episode_steps``.
 
     Raises:
-        ValueError: unknown id, variant or render mode; ``num_envs`` or ``max_episode_steps`` not positive.
+        ValueError: unknown id, variant, render mode or autoreset mode; ``num_envs`` or ``max_episode_steps`` not
+            positive.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium reads this attribute from the class)
         "render_modes": ["rgb_array"],
-        "autoreset_mode": AutoresetMode.DISABLED,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
     _options: ClassVar[tuple[str, ...]] = ("reset_mask", "tasks")
 
@@ -53,18 +66,21 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         num_envs: int = 1,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         **family_options: Any,
     ) -> None:
+        self._mode = None if autoreset_mode == REST else named_mode(autoreset_mode)
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f'{family}: render_mode must be None or "rgb_array"; got {render_mode!r}.')
         steps = horizon_of(family, family_options.get("variant")) if max_episode_steps is None else max_episode_steps
-        self._episodes = Episodes(family, load_family(family), num_envs, steps, **family_options)
+        self._episodes = tried_out(family, load_family(family), num_envs, steps, **family_options)
         self._generators = CopyGenerators(num_envs)
         world = self._episodes.family
         self.num_envs = num_envs
         self.horizon = self.max_episode_steps = steps
         self.render_mode = render_mode
-        self.metadata = {**self.metadata, "render_fps": world.frames_per_second}
+        told = AutoresetMode.DISABLED if self._mode is None else self._mode
+        self.metadata = {**self.metadata, "autoreset_mode": told, "render_fps": world.frames_per_second}
         self.single_observation_space = self._episodes.observation_space
         self.single_action_space = world.action_space
         self.control_range = world.control_range
@@ -72,8 +88,8 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.action_space = batch_space(world.action_space, num_envs)
         self.task_space = world.task_space
         self.wide_task_space = world.wide_task_space
-        self.task_units = world.task_units
-        self.task_labels = world.task_labels
+        self.task_units = dict(world.task_units)
+        self.task_labels = dict(world.task_labels)
         self.reward_terms = world.reward_terms
         self.has_physics = world.physics is not None
 
@@ -165,9 +181,31 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
 
         Raises:
             RuntimeError: before the first reset.
+            gymnasium.error.ResetNeeded: an episode is over, and the mode is ``DISABLED``.
             ValueError: actions of the wrong shape, or not finite.
+            FloatingPointError: a reward term or an observation is not finite; the message names term and copy.
         """
-        return self._episodes.step(actions)
+        if self._mode is None:
+            return self._episodes.step(actions)
+        over = self._episodes.over
+        if self._mode is AutoresetMode.DISABLED and over.any():
+            raise ResetNeeded(
+                f"{self._episodes.family_id}: the episode of copy {int(np.argmax(over))} is over, and autoreset is "
+                "disabled. Reset such copies first, with options={'reset_mask': terminated | truncated}, or choose the "
+                'autoreset_mode "NextStep" or "SameStep", or "rest" to let them wait for the others.'
+            )
+        now = self._episodes.step(actions)
+        if self._mode is AutoresetMode.SAME_STEP:
+            over = now.terminated | now.truncated
+        elif self._mode is AutoresetMode.NEXT_STEP:
+            now.terminated[over], now.truncated[over] = False, False
+        if self._mode is AutoresetMode.DISABLED or not over.any():
+            return now
+        observation = self._episodes.reset(np.flatnonzero(over), self._generators)
+        info = now.info | {"task": self._episodes.tasks}
+        if self._mode is AutoresetMode.SAME_STEP:
+            info |= finals(now, over)
+        return observation, now.reward, now.terminated, now.truncated, info
 
     def render(self) -> tuple[Any, ...]:
         """One uint8 picture (height, width, 3) per copy.
@@ -189,3 +227,26 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
                 f"options['reset_mask'] needs shape ({self.num_envs},) and a true entry; got {reset_mask}."
             )
         return np.flatnonzero(reset_mask)
+
+
+def named_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    """Gymnasium's mode of a name, ``"NextStep"`` or ``"NEXT_STEP"``.
+
+    Raises:
+        ValueError: there is no such mode; the message lists those there are.
+    """
+    for known in AutoresetMode:
+        if mode in (known, known.name, known.value):
+            return known
+    names = ", ".join([*(known.value for known in AutoresetMode), REST])
+    raise ValueError(f"autoreset_mode must be one of {names}; got {mode!r}.")
+
+
+def finals(ended: Transition, over: Bools) -> dict[str, Any]:
+    """Last observations and info of the episodes that a step ended, as Gymnasium's own environments give them."""
+    last = np.full(len(over), None, object)
+    for copy in np.flatnonzero(over).tolist():
+        last[copy] = ended.observation[copy]
+    info = {name: np.where(over, values, np.zeros((), values.dtype)) for name, values in ended.info.items()}
+    masks = {f"_{name}": over.copy() for name in info}
+    return {"final_obs": last, "_final_obs": over.copy(), "final_info": info | masks, "_final_info": over.copy()}

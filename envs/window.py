@@ -10,6 +10,10 @@ class Window:
     def __init__(self) -> None:
         self._is_open = False
 
+    def __getstate__(self) -> dict[str, bool]:
+        """A copy opens a window of its own."""
+        return {"_is_open": False}
+
     def show(self, picture: npt.NDArray[np.uint8], frames_per_second: int) -> None:
         """Show a picture (height, width, 3), no sooner than 1 / frames_per_second after the one before."""
         import pygame

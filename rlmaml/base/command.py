@@ -1,6 +1,7 @@
 """What every script shares: user errors become one sentence and an exit code; and heavy imports take less time."""
 
 import gc
+import io
 import os
 import signal
 import sys
@@ -16,8 +17,11 @@ def run_command(command: Callable[[], None]) -> None:
 
     An interrupt (Ctrl-C or SIGTERM) ends it with exit code 130. It must be called before torch is first imported: it
     asks MKL, unless the user asks for something else, to round a task alone as in a batch of tasks, so that any number
-    of processes gives the same bits.
+    of processes gives the same bits. What a terminal cannot show is shown as a question mark.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -1,6 +1,7 @@
 """Thread counts and memory of the process: settings of the machine, which never change a result."""
 
 import ctypes
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from rlmaml.base.cores import num_cores
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
 LARGEST_KEPT_BLOCK = 1 << 30
+
+BORN_AS = os.getpid()
+"""The process that loaded this file; one that was forked from it is another."""
 
 
 def warn_of_idle_threads(**asked: int) -> None:
@@ -29,11 +33,26 @@ def warn_of_idle_threads(**asked: int) -> None:
             )
 
 
+def is_forked() -> bool:
+    """Whether this process was forked from one that had loaded torch, whose threads do not come along."""
+    return os.getpid() != BORN_AS
+
+
+def warn_of_fork(threads: int) -> None:
+    """Warn where several threads are asked for in a forked process: torch would wait for those that are gone."""
+    if is_forked() and threads > 1:
+        warnings.warn(
+            f"This process was forked, so that torch computes on one thread here and not on {threads}; results are the "
+            'same. Start workers with multiprocessing.get_context("spawn") for all threads.',
+            stacklevel=2,
+        )
+
+
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let torch use ``count`` threads inside the ``with`` block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    """Let torch use ``count`` threads inside the ``with`` block; one, from now on, in a forked process."""
+    before = 1 if is_forked() else torch.get_num_threads()
+    torch.set_num_threads(1 if is_forked() else count)
     try:
         yield
     finally:

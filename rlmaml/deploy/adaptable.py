@@ -15,6 +15,7 @@ import torch
 from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.threads import torch_threads
+from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.devices import move
 from rlmaml.core.distributions import Distribution, Gaussian
 from rlmaml.core.parameters import for_every_task
@@ -112,6 +113,7 @@ class AdaptablePolicy:
         log_probs = distribution.log_prob(actions).numpy()
         return _as_actions(actions, seen), log_probs.reshape(seen.shape[:-1])
 
+    @ordinary_torch()
     def divergence(self, other: "AdaptablePolicy", episodes: RecordedEpisodes) -> float:
         """Mean ``KL(self ‖ other)`` of the actions over the steps of some episodes, in nats."""
         sampled = as_rollout(episodes)
@@ -122,6 +124,7 @@ class AdaptablePolicy:
             )
             return float(ours.kl(theirs)[sampled.valid].mean())
 
+    @ordinary_torch()
     def adapt(
         self, episodes: RecordedEpisodes, *, trust_region: float | None = None, step_scale: float = 1.0
     ) -> "AdaptablePolicy":
@@ -177,6 +180,7 @@ class AdaptablePolicy:
             raise UserError("Adaptation failed: the adapted parameters are not finite. Check the recorded rewards.")
         return replace(self, meta=Meta(adapted, self.meta.rates), steps_taken=self.steps_taken + 1)
 
+    @ordinary_torch()
     def record(self, env: TaskEnvironment, seed: int) -> RecordedEpisodes:
         """One episode in every copy of an environment whose copies share one task, with exploration.
 
@@ -228,7 +232,7 @@ class AdaptablePolicy:
     def _distribution(self, seen: npt.NDArray[np.float32]) -> Distribution:
         if self.remembers:
             raise UserError("This policy remembers what it saw and did; let rlmaml.deploy.adaptable.Driver act.")
-        with torch.no_grad():
+        with ordinary_torch(), torch.no_grad():
             rows = torch.from_numpy(np.atleast_2d(seen)).flatten(0, -2)
             distribution, _ = self.network.act(self.weights)(first_seen(rows, rows[:, :0]), ())
             return distribution
@@ -283,7 +287,7 @@ class Driver:
             now = now._replace(last_action=self._memory.last_action, last_reward=self._memory.last_reward)
         if self._last is not None:
             now = Seen(seen, self._last, earned, torch.zeros_like(now.first_step))
-        with torch.no_grad():
+        with ordinary_torch(), torch.no_grad():
             distribution, self._carry = self._act(now, self._carry)
             self._last = distribution.most_likely
         actions: Actions = self._last[0].numpy()

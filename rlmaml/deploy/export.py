@@ -1,9 +1,10 @@
 """A policy as files that run on a robot: a ``torch.export`` program, ONNX, ONNX with 8-bit weights, and its weights.
 
 All of them map observations (batch, obs) to the robot's controls (batch, action): the most likely action, clipped to
-[-1, 1] and multiplied by the control range. A policy with a memory also takes the last reward (batch,) and a state
-(batch, state), and gives the next state, with which the next step is called. The batch size is free. On the robot, ONNX
-needs onnxruntime alone, and the program torch alone. The program's graph is a function of its weights and its inputs::
+[-1, 1] and stretched to the range of each actuator. A policy with a memory also takes the last reward (batch,) and a
+state (batch, state), and gives the next state, with which the next step is called. The batch size is free. On the
+robot, ONNX needs onnxruntime alone, and the program torch alone. The program's graph is a function of its weights and
+its inputs::
 
     program = torch.export.load("policy.pt2")
     weights = tuple(program.parameters())
@@ -30,6 +31,10 @@ from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import AdaptablePolicy, Driver
 from rlmaml.sampling.rollout import TaskEnvironment
 
+ControlRange: TypeAlias = npt.NDArray[np.float64]
+"""What the actions -1 and 1 command, (action, 2), in the units of the robot's actuators."""
+
+
 Controls: TypeAlias = Callable[..., Any]
 """Observations (batch, obs) to controls (batch, action); with a memory, also last rewards and states, to controls and
 states."""
@@ -47,18 +52,19 @@ class Actor(torch.nn.Module):
 
     Args:
         policy: whose weights are taken.
-        control_range: control of a full action, in the units of the robot's actuators.
+        control_range: of each actuator.
 
     Raises:
         UserError: the policy's actions are no vectors.
     """
 
-    def __init__(self, policy: AdaptablePolicy, control_range: float) -> None:
+    def __init__(self, policy: AdaptablePolicy, control_range: ControlRange) -> None:
         super().__init__()
         self.network = policy.network.deterministic(policy.weights)
         self.observation_size = policy.sizes.observation
         self.state_size = int(getattr(self.network, "state_size", 0))
-        self.control_range = control_range
+        middle, half = (torch.tensor(numbers, dtype=torch.float32) for numbers in middle_and_half(control_range))
+        self.middle, self.half_width = torch.nn.Parameter(middle), torch.nn.Parameter(half)
         self.requires_grad_(False)
 
     def forward(self, observation: Tensor, *remembered: Tensor) -> Any:
@@ -76,7 +82,19 @@ class Actor(torch.nn.Module):
         return named
 
     def _controls(self, actions: Tensor) -> Tensor:
-        return self.control_range * actions.clamp(-1.0, 1.0)
+        return self.middle + self.half_width * actions.clamp(-1.0, 1.0)
+
+
+def middle_and_half(control_range: ControlRange) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """What no action commands, and how much more a full one does, (action,) each."""
+    low, high = np.asarray(control_range, np.float64).T
+    return (high + low) / 2, (high - low) / 2
+
+
+def to_actions(controls: npt.NDArray[np.float32], control_range: ControlRange) -> npt.NDArray[np.float64]:
+    """The actions that command some controls, (batch, action) both."""
+    middle, half = middle_and_half(control_range)
+    return np.asarray((controls - middle) / half)
 
 
 def export_program(actor: Actor) -> torch.export.ExportedProgram:
@@ -176,7 +194,9 @@ def driven(controls: Controls, policy: AdaptablePolicy, copies: int) -> Drive:
     return drive
 
 
-def largest_difference(controls: Controls, policy: AdaptablePolicy, control_range: float, seed: int = 0) -> float:
+def largest_difference(
+    controls: Controls, policy: AdaptablePolicy, control_range: ControlRange, seed: int = 0
+) -> float:
     """Between an exported policy and the Python one, in normalised units, on random observations of several scales.
 
     A policy that remembers is followed through episodes.
@@ -188,7 +208,7 @@ def largest_difference(controls: Controls, policy: AdaptablePolicy, control_rang
         rewards = np.zeros(copies, np.float32)
         for _ in range(STEPS_COMPARED if policy.remembers else 1):
             seen = scale * generator.standard_normal((copies, policy.sizes.observation), dtype=np.float32)
-            difference = ours(seen, rewards) / control_range - theirs.act(seen, rewards)
+            difference = to_actions(ours(seen, rewards), control_range) - theirs.act(seen, rewards)
             worst = max(worst, float(np.abs(difference).max()))
             rewards = generator.standard_normal(copies, dtype=np.float32)
     return worst
@@ -205,12 +225,12 @@ def latency(controls: Controls, actor: Actor, repeats: int = 2000) -> float:
     return float(np.median(times[repeats // 10 :]))
 
 
-def mean_return(env: TaskEnvironment, drive: Drive, control_range: float, horizon: int, seed: int) -> float:
+def mean_return(env: TaskEnvironment, drive: Drive, control_range: ControlRange, horizon: int, seed: int) -> float:
     """Mean return of an exported policy over one episode in each copy of an environment."""
     observation, _ = env.reset(seed=[seed + copy for copy in range(env.num_envs)])
     returns, reward = np.zeros(env.num_envs), np.zeros(env.num_envs)
     for _ in range(horizon):
-        actions = drive(np.asarray(observation, np.float32), reward.astype(np.float32)) / control_range
+        actions = to_actions(drive(np.asarray(observation, np.float32), reward.astype(np.float32)), control_range)
         observation, reward, terminated, truncated, _ = env.step(actions)
         returns += reward
         if (terminated | truncated).all():
@@ -218,7 +238,9 @@ def mean_return(env: TaskEnvironment, drive: Drive, control_range: float, horizo
     return float(returns.mean())
 
 
-def card(policy: AdaptablePolicy, control_range: float, task_units: dict[str, str], made_with: dict[str, Any]) -> Any:
+def card(
+    policy: AdaptablePolicy, control_range: ControlRange, task_units: dict[str, str], made_with: dict[str, Any]
+) -> Any:
     """What a user of the files must know, as plain data."""
     run = policy.settings.run
     return {
@@ -228,9 +250,9 @@ def card(policy: AdaptablePolicy, control_range: float, task_units: dict[str, st
         "observation": {"size": policy.sizes.observation, "units": "as in the data sheet"},
         "control": {
             "size": policy.sizes.action,
-            "range": [-control_range, control_range],
+            "range": control_range.tolist(),
             "units": "as in the data sheet",
-            "meaning": "most likely action, clipped to [-1, 1], times the control range",
+            "meaning": "most likely action, clipped to [-1, 1], of which -1 and 1 are the ends of each control's range",
         },
         "network": {"kind": policy.settings.policy, **policy.network.describe()},
         **({"state": _how_to_carry(policy)} if policy.remembers else {}),

@@ -14,6 +14,7 @@ from rlmaml.base.intervals import finite_or_none, half_interval
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.regions import region
 from rlmaml.base.threads import torch_threads
+from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.devices import move
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
@@ -77,6 +78,7 @@ def _of_each(columns: list[npt.NDArray[np.float64]], statistic: Any, *, least: i
     return np.array([statistic(column) if len(column) >= least else np.nan for column in columns])
 
 
+@ordinary_torch()
 def evaluate(
     env: TaskEnvironment,
     policy: Policy,

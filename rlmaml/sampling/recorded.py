@@ -13,11 +13,11 @@ their steps happened. N steps, E episodes:
 ``final_observations`` (E, obs)    optional: what was seen after each episode's last step
 ===================== ============ =====================================================================
 
-A directory is read as a Minari dataset, whose observations include the final ones.
+A directory is read as a Minari dataset, whose observations include the final ones, and whose episodes may lack a flag
+at their end: it then counts as truncated.
 """
 
 import io
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,11 +78,11 @@ def read_episodes(path: Path | str) -> RecordedEpisodes:
     if path.is_dir():
         return check_episodes(_read_minari(path), str(path))
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+            arrays = {name: np.asarray(file[name]) for name in file.files}
     except FileNotFoundError as error:
         raise UserError(f"There are no episodes at {path}. Give an .npz file or a Minari dataset.") from error
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except Exception as error:  # an empty, cut or foreign file: EOFError, BadZipFile, zlib.error, AttributeError, ...
         raise UserError(f"{path} is no readable .npz file of plain arrays. Write it with numpy.savez.") from error
     missing, unknown = set(REQUIRED) - set(arrays), set(arrays) - set(RecordedEpisodes._fields)
     if missing or unknown:
@@ -244,19 +244,48 @@ def _read_minari(path: Path) -> RecordedEpisodes:
     try:
         dataset = minari.MinariDataset(path / "data" if (path / "data").is_dir() else path)
         recorded = list(dataset.iterate_episodes())
-    except (OSError, ValueError, KeyError, ImportError, AssertionError, FileNotFoundError) as error:
+    except Exception as error:  # whatever a recorder that was killed, or another format, makes h5py and Minari raise
         raise UserError(f"{path} is no readable Minari dataset: {error}") from error
     if not recorded:
         raise UserError(f"{path} holds zero episodes. Record at least one.")
-    if any(
-        not isinstance(part, np.ndarray) for episode in recorded for part in (episode.observations, episode.actions)
-    ):
-        raise UserError(f"{path}: observations and actions must be plain arrays, not dictionaries or tuples.")
-    return RecordedEpisodes(
-        observations=np.concatenate([episode.observations[:-1] for episode in recorded]),
-        actions=np.concatenate([episode.actions for episode in recorded]),
-        rewards=np.concatenate([episode.rewards for episode in recorded]),
-        terminations=np.concatenate([episode.terminations for episode in recorded]),
-        truncations=np.concatenate([episode.truncations for episode in recorded]),
-        final_observations=np.stack([episode.observations[-1] for episode in recorded]),
+    parts = [_minari_episode(episode, path) for episode in recorded if len(episode.rewards)]
+    if not parts:
+        raise UserError(f"{path} holds zero steps. Record at least one episode.")
+    seen, actions, rewards, terminations, truncations, final = (
+        np.concatenate(rows) for rows in zip(*parts, strict=True)
     )
+    return RecordedEpisodes(seen, actions, rewards, terminations, truncations, final_observations=final)
+
+
+def _minari_episode(episode: Any, path: Path) -> tuple[Array, ...]:
+    """One episode of a Minari dataset as the arrays of the layout but ``log_probs``.
+
+    An episode without a flag at its end was cut off there by its recorder: its end counts as truncated.
+
+    Raises:
+        UserError: observations or actions are no plain arrays, their numbers do not fit, or a flag is set too early.
+    """
+    name, steps = f"{path}, episode {episode.id}", len(episode.rewards)
+    if any(not isinstance(part, np.ndarray) for part in (episode.observations, episode.actions)):
+        raise UserError(f"{name}: observations and actions must be plain arrays, not dictionaries or tuples.")
+    lengths = {
+        "observations": len(episode.observations) - 1,
+        "actions": len(episode.actions),
+        "terminations": len(episode.terminations),
+        "truncations": len(episode.truncations),
+    }
+    if set(lengths.values()) != {steps}:
+        raise UserError(
+            f"{name}: there are {steps} rewards, and {lengths['observations'] + 1} observations, {lengths['actions']} "
+            "actions. Each step needs one reward and one action, and after the last one there is one more observation."
+        )
+    terminations, truncations = (np.array(flags, np.bool_) for flags in (episode.terminations, episode.truncations))
+    over = terminations | truncations
+    if over[:-1].any():
+        raise UserError(
+            f"{name} is over after step {int(np.argmax(over)) + 1} by its flags, and goes on to step {steps}. "
+            "Record what follows as an episode of its own."
+        )
+    truncations[-1] |= not over[-1]
+    seen, final = episode.observations[:-1], episode.observations[-1:]
+    return seen, episode.actions, episode.rewards, terminations, truncations, final

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rlmaml.base.errors import NonFiniteError
+from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.base.regions import region
 from rlmaml.core.devices import move
@@ -79,7 +79,9 @@ def rollout(
 
     Raises:
         NonFiniteError: an observation, action or reward is NaN or infinite.
+        UserError: see :func:`check_rests`.
     """
+    check_rests(env)
     with region("rollout"), torch.no_grad():
         num_tasks, num_episodes = len(tasks), env.num_envs // len(tasks)
         device = next(iter(params.values())).device
@@ -108,7 +110,10 @@ def rollout(
             commands = actions.flatten(0, 1).cpu().numpy()
             _check_finite("action", commands)
             with region("environment"):
-                observation, reward, terminated, truncated, info = env.step(commands)
+                try:
+                    observation, reward, terminated, truncated, info = env.step(commands)
+                except FloatingPointError as error:
+                    raise NonFiniteError("A number of the environment", str(error)) from error
             _check_finite("observation", observation)
             _check_finite("reward", reward)
             rewards.append(_as_tensor(reward, num_tasks, device))
@@ -140,6 +145,20 @@ def rollout(
             unstable=_as_tensor(unstable, num_tasks, device),
         )
         return move(sampled, "cpu")
+
+
+def check_rests(env: TaskEnvironment) -> None:
+    """Refuse an environment that begins episodes by itself: their steps would count as those of the one before.
+
+    Raises:
+        UserError: names its mode and the cure.
+    """
+    mode = getattr(env, "metadata", {}).get("autoreset_mode")
+    if mode is not None and mode.name != "DISABLED":
+        raise UserError(
+            f"The environment resets its copies by itself (autoreset_mode {mode.name}); episodes of a rollout wait for "
+            'each other. Make it with make_tasks_env, or with autoreset_mode="rest".'
+        )
 
 
 def first_seen(observation: Tensor, noise: Tensor) -> Seen:

@@ -19,6 +19,7 @@ import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import write_atomically
+from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.types import Meta, Params
 from rlmaml.policies.sizes import Sizes
 from rlmaml.settings.whole import Settings, from_plain
@@ -77,6 +78,7 @@ def checkpoint_bytes(checkpoint: Checkpoint) -> bytes:
     return safetensors.torch.save(tensors, {HEADER: json.dumps(text)})
 
 
+@ordinary_torch()
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint, onto the CPU.
 

@@ -82,13 +82,14 @@ class RunDirectory:
             raise unwritable(self.path, error) from error
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """One entry per meta-iteration.
+        """One entry per meta-iteration; a line that a killed run did not finish is none.
 
         Raises:
             UserError: there are none.
         """
         try:
-            return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+            text = self.metrics.read_text()
+            return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{self.path} holds no readable {self.metrics.name}. Give the directory of a run."

@@ -5,6 +5,7 @@ from typing import Any
 from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import RandomStreams
+from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Meta, Params
@@ -38,6 +39,7 @@ def make_method(settings: Settings, env: Any, sums: TaskSums = ALONE) -> MetaLea
     return MetaLearner(policy, trained_rule(settings, policy), make_meta_algorithm(settings), sums)
 
 
+@ordinary_torch()
 def begin(settings: Settings, method: MetaLearner) -> Learned:
     """What is known before the first meta-iteration; it follows from the settings alone.
 

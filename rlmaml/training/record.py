@@ -71,6 +71,18 @@ def write_outcome(directory: RunDirectory, settings: Settings, summary: Mapping[
                 writer.add_scalar(f"held_out_return/after_{step}_steps", mean, iterations)
 
 
+def lines_before(start: int, lines: bytes) -> bytes:
+    """The JSON lines of the meta-iterations before ``start``; what a killed run did not finish is none."""
+    kept = []
+    for line in lines.splitlines(keepends=True):
+        try:
+            if json.loads(line)["iteration"] < start and line.endswith(b"\n"):
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            continue
+    return b"".join(kept)
+
+
 def settings_table(settings: Mapping[str, Any]) -> str:
     """Settings, commit, versions and machine as a Markdown table."""
     owned = [part for part in settings["settings"].values() if isinstance(part, Mapping)]
@@ -126,8 +138,7 @@ class Recorder(AbstractContextManager["Recorder"]):
     ) -> None:
         self._path, metrics = directory.path, directory.metrics
         self._warned = False
-        kept = metrics.read_bytes().splitlines(keepends=True)[:start] if metrics.exists() else []
-        write_atomically(metrics, b"".join(kept))
+        write_atomically(metrics, lines_before(start, metrics.read_bytes() if metrics.exists() else b""))
         self._quiet = _quiet_writer()
         self._quiet.__enter__()
         with _on_disk(self._path):

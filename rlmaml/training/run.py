@@ -14,7 +14,8 @@ from rlmaml.algorithms.meta_algorithm import ReplayError
 from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.files import write_atomically
 from rlmaml.base.provenance import provenance
-from rlmaml.base.threads import keep_freed_memory, warn_of_idle_threads
+from rlmaml.base.threads import keep_freed_memory, warn_of_fork, warn_of_idle_threads
+from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.ranks import RankError
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Tasks
@@ -35,7 +36,7 @@ from rlmaml.storage.range_file import StoredRange, read_context_range, write_con
 from rlmaml.storage.run_directory import RunDirectory, write_json
 from rlmaml.training.begin import begin, make_method, sizes_in
 from rlmaml.training.record import Recorder, write_outcome
-from rlmaml.training.train import Learned, MetaLearner, meta_train
+from rlmaml.training.train import IterationReport, Learned, MetaLearner, meta_train
 
 EVALUATION_SEED = 10_000
 
@@ -47,6 +48,7 @@ class InterruptedRunError(UserError):
     """The user stopped a run; it can be resumed."""
 
 
+@ordinary_torch()
 def train(
     settings: Settings,
     make_env: MakeEnv,
@@ -85,6 +87,7 @@ def train(
     run, directory = settings.run, RunDirectory(run_dir)
     check_devices(run)
     warn_of_idle_threads(threads=run.threads, rollout_threads=run.rollout_threads)
+    warn_of_fork(run.threads)
     env = make_env(len(sums.own(run.num_tasks, settings.task_blocks)) * run.num_episodes)
     settings = settings.changed(horizon=env.horizon)
     method = make_method(settings, env, sums)
@@ -102,9 +105,12 @@ def train(
     evaluation = configured_evaluation(latest, make_env, EVALUATION_SEED)
     write_json(directory.evaluation, evaluation.as_json(written))
     write_outcome(directory, settings, evaluation.summary())
-    picture = io.BytesIO()
-    adaptation_figure(draw, evaluation.tasks, evaluation.rollouts[:2]).savefig(picture, dpi=150)
-    write_atomically(directory.figure, picture.getvalue())
+    try:
+        picture = io.BytesIO()
+        adaptation_figure(draw, evaluation.tasks, evaluation.rollouts[:2]).savefig(picture, dpi=150)
+        write_atomically(directory.figure, picture.getvalue())
+    except Exception as error:
+        warnings.warn(f"No figure {directory.figure}: {reason_of(error)}", stacklevel=2)
     return evaluation
 
 
@@ -123,13 +129,13 @@ def train_from(
         UserError: see :func:`train`.
     """
     settings, run = latest.settings, latest.settings.run
+    drawn: DrawEpisodes | None = draw
     try:
         start = Learned(latest.meta, latest.state)
         for learned, report in meta_train(env, method, start, settings, latest.iteration):
             recorder.write(method.policy, learned.meta.params, report)
-            if run.figure_interval and report.iteration % run.figure_interval == 0:
-                figure = adaptation_figure(draw, report.tasks, report.rollouts, num_tasks=2)
-                recorder.figure("adaptation", figure, report.iteration)
+            if drawn and run.figure_interval and report.iteration % run.figure_interval == 0:
+                drawn = show_adaptation(recorder, report, drawn)
             latest = latest._replace(meta=learned.meta, state=learned.state, iteration=report.iteration + 1)
             if make_scene and run.video_interval and latest.iteration % run.video_interval == 0:
                 make_scene = show_progress(recorder, latest, report.tasks, env, make_scene)
@@ -149,25 +155,48 @@ def train_from(
     return latest
 
 
+def show_adaptation(recorder: Recorder, report: IterationReport, draw: DrawEpisodes) -> DrawEpisodes | None:
+    """Draw episodes of a meta-iteration for TensorBoard.
+
+    Returns:
+        ``draw``, or None where it fails, after a warning that says why: a picture never ends a training.
+    """
+    try:
+        figure = adaptation_figure(draw, report.tasks, report.rollouts, num_tasks=2)
+        recorder.figure("adaptation", figure, report.iteration)
+    except UserError:
+        raise
+    except Exception as error:
+        warnings.warn(f"No figures in TensorBoard: {reason_of(error)}", stacklevel=2)
+        return None
+    return draw
+
+
 def show_progress(
     recorder: Recorder, latest: Checkpoint, tasks: Tasks, env: TaskEnvironment, make_scene: MakeScene
 ) -> MakeScene | None:
     """Film the policy on the first of the tasks for TensorBoard.
 
     Returns:
-        ``make_scene``, or None where nothing can be drawn, after a warning that says why.
+        ``make_scene``, or None where nothing can be drawn, after a warning that says why: no video ends a training.
     """
     task = {name: values[0] for name, values in tasks.items()}
     try:
         frames, rate = film_progress(as_policy(latest), env, make_scene(), task, latest.iteration)
-    except RuntimeError as error:
-        warnings.warn(f"No videos in TensorBoard: {error}", stacklevel=2)
-        return None
+        video = as_video(frames, rate, ".gif")
     except UserError as error:
         warnings.warn(f"No video of meta-iteration {latest.iteration}: {error}", stacklevel=2)
         return make_scene
-    recorder.video("video", as_video(frames, rate, ".gif"), latest.iteration)
+    except Exception as error:
+        warnings.warn(f"No videos in TensorBoard: {reason_of(error)}", stacklevel=2)
+        return None
+    recorder.video("video", video, latest.iteration)
     return make_scene
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong, with the kind of error where its message may not say it."""
+    return str(error) if isinstance(error, RuntimeError | UserError) else f"{type(error).__name__}: {error}"
 
 
 def run_settings(settings: Settings) -> dict[str, Any]:
@@ -254,6 +283,7 @@ def open_run(
     return fresh
 
 
+@ordinary_torch()
 def evaluate_run(
     checkpoint: Checkpoint,
     make_env: MakeEnv,

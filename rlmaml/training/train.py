@@ -7,6 +7,7 @@ from rlmaml.algorithms.meta_algorithm import Learner, MetaAlgorithm, Report, che
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.base.regions import listening, region
 from rlmaml.base.threads import torch_threads
+from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.devices import move
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
@@ -51,6 +52,7 @@ class IterationReport(NamedTuple):
     reward_terms: tuple[str, ...]
 
 
+@ordinary_torch()
 def meta_iteration(
     env: TaskEnvironment, method: MetaLearner, learned: Learned, settings: Settings, iteration: int
 ) -> tuple[Learned, IterationReport]:

@@ -41,7 +41,7 @@ class Ending(NamedTuple):
     horizon: int = HORIZON
 
 
-class Trial(NamedTuple):
+class Played(NamedTuple):
     """Copies with a task each, and actions [time, copy, action] that go on after the horizon."""
 
     env: TaskVectorEnv
@@ -136,7 +136,7 @@ class EnvironmentContract:
         return env
 
     @pytest.fixture
-    def trial(self, env_id: str, variant: str) -> Trial:
+    def played(self, env_id: str, variant: str) -> Played:
         """Random tasks and actions, but for copy 1 of a variant that is known to end: that copy terminates."""
         ending = self.endings.get((env_id, variant))
         horizon = HORIZON if ending is None else ending.horizon
@@ -146,7 +146,7 @@ class EnvironmentContract:
         if ending is not None:
             singles[1], actions[:, 1] = ending.task, ending.action
         env.set_tasks(stack_tasks(singles))
-        return Trial(env, singles, actions, horizon)
+        return Played(env, singles, actions, horizon)
 
     def test_the_same_seed_gives_the_same_episode_and_another_seed_another(self, env_id: str, variant: str) -> None:
         env = make_tasks_env(env_id, NUM_ENVS, HORIZON, variant=variant)
@@ -179,11 +179,13 @@ class EnvironmentContract:
             assert name.endswith(("_cost", "_reward"))
             assert not name.endswith("_cost") or (term <= 0).all()
 
-    def test_a_batch_equals_its_single_environments_bit_for_bit(self, env_id: str, variant: str, trial: Trial) -> None:
-        batch = roll_out(trial.env, trial.actions)
+    def test_a_batch_equals_its_single_environments_bit_for_bit(
+        self, env_id: str, variant: str, played: Played
+    ) -> None:
+        batch = roll_out(played.env, played.actions)
         assert batch.truncated.any()
-        for copy, task in enumerate(trial.tasks):
-            alone = roll_out_single(single(env_id, variant, trial.horizon), trial.actions[:, copy], SEED + copy, task)
+        for copy, task in enumerate(played.tasks):
+            alone = roll_out_single(single(env_id, variant, played.horizon), played.actions[:, copy], SEED + copy, task)
             steps = len(alone.reward)
             mine = take(batch, copy)
             np.testing.assert_array_equal(mine.observation[: steps + 1], alone.observation)
@@ -259,14 +261,14 @@ class EnvironmentContract:
         assert not history.truncated[:-1].any()
         np.testing.assert_array_equal(history.truncated[-1], running)
 
-    def test_a_finished_copy_does_not_move_and_gets_no_reward(self, env_id: str, variant: str, trial: Trial) -> None:
-        history = roll_out(trial.env, trial.actions)
+    def test_a_finished_copy_does_not_move_and_gets_no_reward(self, env_id: str, variant: str, played: Played) -> None:
+        history = roll_out(played.env, played.actions)
         over = history.terminated | history.truncated
         others = [0, 2, 3]
-        assert history.terminated[trial.horizon - 2, 1] == ((env_id, variant) in self.endings)
+        assert history.terminated[played.horizon - 2, 1] == ((env_id, variant) in self.endings)
         assert not history.terminated[:, others].any()
-        assert not over[: trial.horizon - 1, others].any()
-        assert over[trial.horizon - 1 :].all()
+        assert not over[: played.horizon - 1, others].any()
+        assert over[played.horizon - 1 :].all()
         assert not (history.terminated & history.truncated).any()
         for step in range(1, len(over)):
             still = over[step - 1]

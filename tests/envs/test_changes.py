@@ -1,5 +1,6 @@
 from typing import Any
 
+import mujoco
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -9,6 +10,7 @@ from envs.bodies import factor_box, scalar_box
 from envs.changes import (
     changed_variants,
     damaged_actuator,
+    dampings,
     multiplied,
     permuted,
     placed,
@@ -18,7 +20,8 @@ from envs.changes import (
     shifted,
 )
 from envs.locomotion import LocomotionFamily
-from envs.physics import Physics, Simulation, indices
+from envs.model_fields import indices
+from envs.physics import Physics, Simulation
 
 COPIES = np.arange(3)
 
@@ -155,3 +158,49 @@ def test_what_was_published_of_a_robot_says_nothing_of_one_that_is_changed() -> 
     for variant in (*changed.values(), random):
         assert not variant.published
         assert variant.horizon == base.horizon
+
+
+TWO_WHEELS = """<mujoco><worldbody><body name="base" pos="0 0 .5"><freejoint/><geom type="box" size=".2 .1 .05"/>
+<body pos="0 .2 0"><joint name="left" axis="0 1 0" damping=".5"/><geom name="l" size=".05"/></body>
+<body pos="0 -.2 0"><joint name="right" axis="0 1 0" damping=".5"/><geom name="r" size=".05"/></body></body></worldbody>
+<tendon><fixed name="belt"><joint joint="left" coef="1"/></fixed></tendon>
+<actuator><motor tendon="belt"/><motor joint="right"/><motor joint="left"/><motor joint="left"/></actuator></mujoco>"""
+
+
+def two_wheels() -> Physics:
+    return Physics(mujoco.MjModel.from_xml_string(TWO_WHEELS), 2, Simulation(substeps=1), threads=1)
+
+
+@pytest.mark.parametrize("make", [dampings, lambda names: scaled("dof_damping", "joint", names)])
+def test_dampings_reach_their_joints_behind_a_free_joint(make: Any) -> None:
+    physics = two_wheels()
+    make(["left", "right"])(physics, np.array([1]), np.array([[3.0, 4.0]]))
+    damping = [physics.model_of(copy).dof_damping[6:].tolist() for copy in range(2)]
+    assert damping == [[0.5, 0.5], [1.5, 2.0]]
+    assert not physics.field("dof_damping")[:, :6].any()
+
+
+def test_a_dead_motor_is_every_one_of_its_joint_and_not_that_of_a_tendon() -> None:
+    physics = two_wheels()
+    damaged_actuator(["right", "left"])(physics, np.arange(2), np.array([2, 1]))
+    np.testing.assert_array_equal(physics.field("actuator_gear")[..., 0], [[1, 1, 0, 0], [1, 0, 1, 1]])
+    with pytest.raises(ValueError, match="No actuator moves the joint"):
+        damaged_actuator(["rootx"])(half_cheetah.VELOCITY(2).physics, np.arange(2), np.array([0, 1]))
+
+
+def test_a_change_of_the_wrong_shape_or_field_is_refused() -> None:
+    physics, copies = two_wheels(), np.arange(2)
+    with pytest.raises(ValueError, match="names of a joint"):
+        scaled("dof_damping", "geom", ["l"])
+    with pytest.raises(ValueError, match=r"shape \(2, 1\) per task; give the task parameter the shape \(2,\)"):
+        scaled("geom_friction", "geom", ["l", "r"])(physics, copies, np.ones((2, 2, 1)))
+    with pytest.raises(ValueError, match=r"the shape \(2, 3\)\."):
+        placed("geom_pos", "geom", ["l", "r"])(physics, copies, np.ones((2, 3, 2)))
+    with pytest.raises(ValueError, match="no measures"):
+        scaled("geom_condim", "geom", ["l"])(physics, copies, np.ones((2, 1)))
+    with pytest.raises(ValueError, match="says how the model is built"):
+        placed("geom_bodyid", "geom", ["l"])(physics, copies, np.ones((2, 1)))
+    placed("geom_condim", "geom", ["l"])(physics, copies, np.array([1, 4]))
+    assert physics.field("geom_condim")[:, 1].tolist() == [1, 4]
+    scaled("geom_friction", "geom", ["l"], slice(0, 1))(physics, copies, np.array([1.0, 4.0]))
+    assert physics.field("geom_friction")[:, 1, 0].tolist() == [1, 4]

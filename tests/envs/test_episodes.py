@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from envs.episodes import Episodes
+from envs.episodes import Episodes, tried_out
 from envs.family import Bools, Copies, Floats, Outcome, TaskFamily, finite_box, normalised_box
-from envs.registry import load_family
+from envs.registry import FAMILIES, Entry, load_family
 from envs.tasks import Task, task_features
+from tests.envs.robots import body, family, paying
 
 
 class Careless(TaskFamily):
@@ -120,3 +121,37 @@ def test_an_oracle_sees_its_task_after_the_observation(env_id: str) -> None:
     assert oracle.observation_space.shape == told.shape[1:]
     actions = np.zeros((4, *oracle.family.action_space.shape))
     np.testing.assert_array_equal(oracle.step(actions).observation[:, size:], features)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"reward_terms": lambda m, t: np.where(m.position[:, 0] > 0.2, np.nan, 0.0)}, 'the reward term "own_reward"'),
+        ({"observe": lambda p: np.where(p.qpos > 0.2, np.inf, p.qpos)}, "number 0 of the observation"),
+    ],
+)
+def test_a_later_number_that_is_not_finite_is_reported_by_term_copy_and_task(wrong: Any, words: str) -> None:
+    made = paying(wrong["reward_terms"]) if "reward_terms" in wrong else family(body(observe=wrong["observe"]))
+    episodes = tried_out("Carts-v0", made, 3)
+    episodes.assign({"speed": [0.1, 0.2, 0.3], "load": [[1.0], [1.5], [2.0]]})
+    episodes.reset(np.arange(3), {copy: np.random.default_rng(copy) for copy in range(3)})
+    actions = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
+
+    def drive() -> None:
+        for _ in range(100):
+            episodes.step(actions)
+
+    with pytest.raises(FloatingPointError, match=rf"v0: {words} of copy 1 is (nan|inf) in step \d+ .*speed = 0.2"):
+        drive()
+
+
+def test_a_family_is_tried_out_once_with_the_same_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr("envs.episodes.try_out", lambda owner, family: tried.append(owner))
+    monkeypatch.setitem(FAMILIES, "Carts-v0", Entry(family(), 5))
+    for options in ({}, {"threads": 1}, {}, {"variant": "mine"}):
+        tried_out("Carts-v0", family(), 3, **options)
+    assert len(tried) == 3
+    monkeypatch.setitem(FAMILIES, "Carts-v0", Entry(family(), 5))
+    tried_out("Carts-v0", family(), 3)
+    assert len(tried) == 4

@@ -9,7 +9,7 @@ import pytest
 from envs import ant, half_cheetah, make_tasks_env
 from envs.kinds import LARGEST_OFFSET, variant_without
 from envs.locomotion import Locomotion
-from envs.physics import indices
+from envs.model_fields import indices
 from envs.tasks import Task, stack_tasks
 
 Array = npt.NDArray[Any]

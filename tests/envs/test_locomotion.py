@@ -11,11 +11,13 @@ import numpy.typing as npt
 import pytest
 
 from envs import KNOWN_IDS, ant, half_cheetah, hopper, humanoid, make_tasks_env, swimmer, walker2d
+from envs.bodies import scalar_box
 from envs.episodes import Episodes
 from envs.locomotion import Body, Locomotion, LocomotionFamily, Motion, RewardTerm
 from envs.problems import forwards
 from envs.registry import load_family
 from envs.rewards import control_cost
+from tests.envs.robots import body, family
 
 Array = npt.NDArray[Any]
 
@@ -75,8 +77,8 @@ def test_dynamics_equal_gymnasiums_bit_for_bit(name: str) -> None:
         for _ in range(STEPS):
             actions = generator.uniform(-1, 1, (NUM_COPIES, reference.model.nu))
             outcome = world.step(actions, np.ones(NUM_COPIES, np.bool_))
-            observation, reward, terminated, _, info = reference.step(TWINS[name].body.control_range * actions[copy])
-            assert reference.action_space.high[0] == pytest.approx(TWINS[name].body.control_range)
+            observation, reward, terminated, _, info = reference.step(world.control_range[:, 1] * actions[copy])
+            np.testing.assert_allclose(world.control_range[:, 1], reference.action_space.high)
             np.testing.assert_array_equal(own.qpos[copy], reference.data.qpos)
             np.testing.assert_array_equal(own.qvel[copy], reference.data.qvel)
             np.testing.assert_array_equal(world.observe()[copy][same], observation[same])
@@ -101,7 +103,7 @@ def test_contact_forces_are_mujocos_at_the_beginning_of_the_last_physics_step(na
     for _ in range(30):
         actions = generator.uniform(-1, 1, (NUM_COPIES, model.nu))
         world.step(actions, np.ones(NUM_COPIES, np.bool_))
-        data.ctrl[:] = TWINS[name].body.control_range * actions[1]
+        data.ctrl[:] = world.control_range[:, 1] * actions[1]
         mujoco.mj_step(model, data, nstep=substeps - 1)
         probe = mujoco.MjData(model)
         mujoco.mj_copyData(probe, model, data)
@@ -121,7 +123,7 @@ def test_from_gymnasiums_contact_forces_follow_gymnasiums_cost_and_observation(n
     generator, costs = np.random.default_rng(3), []
     for _ in range(STEPS):
         observation, _, terminated, _, info = reference.step(
-            body.control_range * generator.uniform(-1, 1, reference.model.nu)
+            reference.action_space.high * generator.uniform(-1, 1, reference.model.nu)
         )
         outputs = {output: getattr(data, output)[None] for output in body.simulation.outputs}
         state: Any = SimpleNamespace(qpos=data.qpos[None], qvel=data.qvel[None], outputs=outputs)
@@ -250,3 +252,64 @@ def test_a_walker_that_stands_still_earns_more_than_one_that_fell(variant: str) 
     world.reset(np.arange(1), {0: np.random.default_rng(0)})
     terms = world.step(np.zeros((1, 6)), np.ones(1, np.bool_)).terms
     assert sum(float(term[0]) for term in terms.values()) > 0
+
+
+def two_numbers(physics: Any) -> Any:
+    return physics.qpos
+
+
+def written(model: mujoco.MjModel, generator: np.random.Generator) -> Any:
+    model.qpos0[0] = generator.uniform(-1, 1)
+    return model.qpos0, np.zeros(model.nv)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (
+            {"observe": lambda p: p.qpos[:, 0]},
+            r"observe gives must be numbers \(copy, observation\).*shape \(3,\)",
+        ),
+        ({"position": lambda p: p.qpos[:, :1]}, r"What position gives .*\(3, 2\); got shape \(3, 1\)"),
+        ({"velocity": lambda p: p.qvel[0]}, r"What velocity gives .*got shape \(2,\)"),
+        ({"is_healthy": lambda p: np.ones(3, int)}, "What is_healthy gives must be truth values .*int64"),
+        ({"is_healthy": lambda p: (p.qpos > 0).all()}, r"What is_healthy gives .*got shape \(\)"),
+        ({"initial_state": lambda m, g: m.qpos0}, r"initial_state must give \(positions, velocities\); got ndarray"),
+        ({"initial_state": lambda m, g: (np.zeros(3), np.zeros(2))}, r"positions of initial_state .*\(2,\); got shape"),
+        (
+            {"initial_state": lambda m, g: (m.qpos0, np.zeros(m.nv) * np.nan)},
+            "The velocities .* must be finite",
+        ),
+        ({"initial_state": written}, "initial_state wrote into the model"),
+        ({"observe": lambda p: p.qpos / 0.0}, "What observe gives must be finite"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning", "ignore:divide by zero:RuntimeWarning")
+def test_a_body_whose_functions_give_something_else_is_refused_when_it_is_made(changed: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        family(body(**changed))(3)
+
+
+def test_a_model_without_actuators_is_refused() -> None:
+    still = "<mujoco><worldbody><body><freejoint/><geom size='.1'/></body></worldbody></mujoco>"
+    with pytest.raises(ValueError, match="no actuators"):
+        family(body(still))(3)
+
+
+def test_changes_and_wide_parameters_must_name_task_parameters() -> None:
+    with pytest.raises(ValueError, match=r"changes names \['lode'\].*speed, load"):
+        family(changes={"lode": lambda physics, copies, values: None})(3)
+    with pytest.raises(ValueError, match=r"wide_task_parameters names \['sped'\]"):
+        family(wide_task_parameters={"sped": scalar_box(0.0, 1.0)})(3)
+
+
+def test_a_position_that_is_a_live_array_moves_and_an_observation_that_is_one_stays() -> None:
+    world = family(body(position=two_numbers, observe=two_numbers))(3)
+    reset(world, [7, 8, 9])
+    seen = world.observe()
+    before, held = world.physics.qpos.copy(), seen.copy()
+    outcome = world.step(np.ones((3, 2)), np.ones(3, np.bool_))
+    speed = (world.physics.qpos[:, 0] - before[:, 0]) / world.physics.duration
+    assert (speed > 0).all()
+    np.testing.assert_allclose(outcome.terms["speed_error_cost"], -np.abs(speed))
+    np.testing.assert_array_equal(seen, held)

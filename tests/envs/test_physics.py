@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from envs.bodies import load_model
-from envs.physics import FASTEST, Physics, Simulation, indices
+from envs.physics import Physics, Simulation
+from envs.speed_limits import FASTEST
 
 NUM_COPIES = 5
 ALL = np.arange(NUM_COPIES)
@@ -183,10 +186,7 @@ def test_outputs_are_those_of_the_new_state_where_they_are_fresh() -> None:
         assert np.abs(stale.outputs["subtree_com"][copy] - data.subtree_com).max() > 1e-6
 
 
-def test_an_unknown_name_is_refused_with_the_models_own() -> None:
-    np.testing.assert_array_equal(indices(walker(), "joint", ["foot_joint", "thigh_joint"]), [5, 3])
-    with pytest.raises(ValueError, match=r'no joint "knee".*thigh_joint.*foot_left_joint'):
-        indices(walker(), "joint", ["knee"])
+def test_an_unknown_field_is_refused() -> None:
     with pytest.raises(ValueError, match="BatchNope"):
         started().field("BatchNope")
 
@@ -201,3 +201,65 @@ def test_no_valid_step_of_a_simulation_that_explodes_slowly_leads_to_an_absurd_s
         assert np.abs(physics.qvel[1]).max() <= FASTEST
         caught |= causes is not None
     assert caught
+
+
+@pytest.mark.parametrize(
+    "simulation",
+    [
+        {"outputs": ("subtree_com", "xpos")},
+        {"outputs": ("xpos",), "fresh": "velocities", "persistent": True},
+        {"outputs": ("cfrc_ext",), "fresh": "forces"},
+    ],
+)
+def test_what_is_restored_from_a_snapshot_goes_on_bit_for_bit(simulation: dict[str, Any]) -> None:
+    physics, other = started(**simulation), started(threads=2, **simulation)
+    physics.field("body_mass")[:] *= np.arange(1.0, 6.0)[:, None]
+    physics.settle(ALL)
+    run(physics, 5)
+    other.restore(physics.snapshot())
+    for name, values in physics.outputs.items():
+        np.testing.assert_array_equal(other.outputs[name], values)
+    for control in controls(10):
+        physics.step(control, EVERYBODY)
+        other.step(control, EVERYBODY)
+        np.testing.assert_array_equal(other.qpos, physics.qpos)
+        np.testing.assert_array_equal(other.qvel, physics.qvel)
+        for name, values in physics.outputs.items():
+            np.testing.assert_array_equal(other.outputs[name], values)
+
+
+FORKED = """
+import faulthandler, os, sys
+import numpy as np
+from tests.envs.test_physics import ALL, EVERYBODY, controls, run, started
+physics = started(threads=2)
+run(physics, 2)
+child = os.fork()
+if not child:
+    faulthandler.dump_traceback_later(20, exit=True)  # ends a wait for ever
+    start = started()
+    {what}
+    print("sound", np.array_equal(run(physics, 5), run(start, 5)), flush=True)
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+assert np.isfinite(run(physics, 2)).all()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["physics = started(threads=2)", "physics.reset(ALL, start.qpos.copy(), start.qvel.copy())"],
+    ids=["a new one", "the parent's"],
+)
+def test_in_a_forked_process_physics_with_threads_neither_hang_nor_abort(what: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED.format(what=what)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "sound True\n"), done.stderr
+
+
+@pytest.mark.parametrize("wrong", [{"substeps": 0}, {"substeps": 2.0}, {"substeps": True}, {"fresh": "everything"}])
+def test_a_simulation_that_cannot_be_stepped_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+        Simulation(**{"substeps": 1} | wrong)

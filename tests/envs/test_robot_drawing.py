@@ -4,11 +4,12 @@ import sys
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 import pytest
 
 from envs import robot_drawing
-from envs.robot_drawing import Marks, RobotCamera, RobotPictures, default_backend
+from envs.robot_drawing import Marks, RobotCamera, RobotPictures, default_backend, robot_body
 
 TASKS = {
     "HalfCheetahChanged-v0": ({"dead_joint": 0}, {"dead_joint": 5}),
@@ -131,3 +132,54 @@ def test_stepping_a_robot_loads_no_opengl() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert result.stdout == "[]\n"
+
+
+TABLE = '<body name="table" pos="0 0 .2"><geom type="box" size=".3 .3 .02"/></body>'
+ROBOT = """<body name="robot" pos="12 0 .5"><freejoint/><geom type="box" size=".1 .1 .1" rgba="1 0 0 1"/>
+<body name="arm"><joint name="j" axis="0 1 0"/><geom size=".05" pos="0 0 .2"/>
+<site name="s"/><body name="hand"><geom size=".02" mass=".1"/></body></body></body>"""
+
+
+def scene(bodies: str, motors: str = '<motor joint="j"/>', more: str = "") -> mujoco.MjModel:
+    world = f'<worldbody><light pos="0 0 3"/><geom type="plane" size="50 50 .1"/>{bodies}</worldbody>'
+    return mujoco.MjModel.from_xml_string(f"<mujoco>{world}{more}<actuator>{motors}</actuator></mujoco>")
+
+
+@pytest.mark.parametrize("bodies", [ROBOT + TABLE, TABLE + ROBOT])
+def test_the_robot_is_in_the_picture_wherever_it_stands_in_the_file(bodies: str) -> None:
+    model = scene(bodies)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    picture = RobotPictures(model, RobotCamera()).draw(data, Marks(heading=0.5)).astype(int)
+    assert ((picture[..., 0] > 120) & (picture[..., 1:] < 60).all(-1)).sum() > 300
+
+
+@pytest.mark.parametrize(
+    "motors",
+    [
+        '<motor joint="j"/>',
+        '<motor jointinparent="j"/>',
+        '<motor tendon="fixed"/>',
+        '<motor tendon="spatial"/>',
+        '<motor site="s"/>',
+        '<adhesion body="hand" ctrlrange="0 1"/>',
+    ],
+)
+def test_the_robot_is_the_root_of_what_most_actuators_move(motors: str) -> None:
+    door = '<body name="door"><joint name="hinge"/><geom size=".1"/></body>'
+    fixed = '<fixed name="fixed"><joint joint="j" coef="1"/></fixed>'
+    tendons = f'<tendon>{fixed}<spatial name="spatial"><site site="s"/><site site="w"/></spatial></tendon>'
+    model = scene(door + TABLE + ROBOT + '<site name="w"/>', f'<motor joint="hinge"/>{motors * 2}', tendons)
+    assert model.body(robot_body(model, None)).name == "robot"
+    assert model.body(robot_body(model, "table")).name == "table"
+    with pytest.raises(ValueError, match=r'no body "chair".*door, table, robot'):
+        robot_body(model, "chair")
+
+
+def test_a_model_of_many_geoms_is_drawn_whole() -> None:
+    many = "".join(f'<geom size=".01" pos="{i % 50 * 0.02} 0 {i // 50 * 0.02}" rgba="1 0 0 1"/>' for i in range(2000))
+    model = scene(f'<body name="wall" pos="0 0 .5"><joint name="j"/>{many}</body>')
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    picture = RobotPictures(model, RobotCamera()).draw(data, Marks(heading=0.0, goal=np.zeros(2), text="x")).astype(int)
+    assert ((picture[..., 0] > 100) & (picture[..., 1:] < 60).all(-1)).sum() > 3000

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from envs.locomotion import Locomotion
-from envs.physics import indices
+from envs.model_fields import indices
 from envs.rover import BODY, FARTHEST_RANGE, GOAL, OBSTACLES, RING
 
 STRAIGHT = {"distance": 1.0, "direction": 0.0}

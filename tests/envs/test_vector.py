@@ -1,10 +1,12 @@
+import copy
+import pickle
 import re
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from envs import make_tasks_env
@@ -31,10 +33,12 @@ def test_unsuitable_construction_is_refused(options: dict[str, Any], message: st
         TaskVectorEnv(ID, **options)
 
 
-def test_gymnasium_makes_it_with_autoreset_disabled() -> None:
+def test_gymnasium_makes_it_with_the_autoreset_of_its_own_and_we_without() -> None:
     env = gymnasium.make_vec(ID, num_envs=3)
     assert isinstance(env, TaskVectorEnv)
-    assert env.metadata["autoreset_mode"] == AutoresetMode.DISABLED
+    assert env.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
+    assert make_tasks_env(ID, 3).metadata["autoreset_mode"] == AutoresetMode.DISABLED
+    assert make_tasks_env(ID, 3, autoreset_mode="SameStep").metadata["autoreset_mode"] == AutoresetMode.SAME_STEP
     assert env.observation_space.shape == env.action_space.shape == (3, 2)
 
 
@@ -156,7 +160,7 @@ def test_an_episode_that_terminates_at_the_horizon_is_not_truncated() -> None:
 
 
 def test_without_a_limit_of_its_own_an_episode_is_as_long_as_its_variant_says() -> None:
-    env = TaskVectorEnv(ID, num_envs=1)
+    env = TaskVectorEnv(ID, num_envs=1, autoreset_mode="rest")
     assert env.horizon == env.max_episode_steps == 100
     env.reset(options={"tasks": {"goal": np.array([[0.5, 0.5]])}})
     truncated = [bool(env.step(np.zeros((1, 2)))[3][0]) for _ in range(101)]
@@ -189,6 +193,59 @@ def test_pictures_come_one_per_copy_and_only_in_their_mode() -> None:
         make_tasks_env(ID, num_envs=2).render()
 
 
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+@pytest.mark.parametrize("env_id", [ID, "HopperParams-v0"])
+def test_a_batch_that_resets_itself_is_gymnasiums_own_of_single_environments(mode: AutoresetMode, env_id: str) -> None:
+    steps, limit = 60, 25
+    singles = [lambda: gymnasium.make(env_id, max_episode_steps=limit)] * 3
+    theirs = SyncVectorEnv(singles, autoreset_mode=mode)
+    ours: Any = gymnasium.make_vec(env_id, num_envs=3, max_episode_steps=limit, autoreset_mode=mode.value)
+    actions = np.random.default_rng(0).uniform(-1, 1, (steps, *ours.action_space.shape)).astype(np.float32)
+    np.testing.assert_array_equal(ours.reset(seed=4)[0], theirs.reset(seed=4)[0])
+    ends = 0
+    for action in actions:
+        mine, yours = ours.step(action), theirs.step(action)
+        for one, other in zip(mine[:4], yours[:4], strict=True):
+            np.testing.assert_array_equal(one, other)
+        ends += int((mine[2] | mine[3]).sum())
+        reset = yours[4].get("_task", np.zeros(3, np.bool_))
+        for name, values in yours[4].get("task", {}).items():
+            if not name.startswith("_"):
+                np.testing.assert_array_equal(mine[4]["task"][name][reset], values[reset])
+        if "_final_obs" in yours[4]:
+            over = yours[4]["_final_obs"]
+            np.testing.assert_array_equal(mine[4]["_final_obs"], over)
+            np.testing.assert_array_equal(np.stack(mine[4]["final_obs"][over]), np.stack(yours[4]["final_obs"][over]))
+            for name in ours.reward_terms:
+                np.testing.assert_array_equal(mine[4]["final_info"][name], yours[4]["final_info"][name])
+    assert ends > 5
+
+
+def test_disabled_an_episode_that_is_over_must_be_reset_before_the_next_step() -> None:
+    env: Any = gymnasium.make_vec(ID, num_envs=2, max_episode_steps=2, autoreset_mode="DISABLED")
+    env.reset(seed=0)
+    for _ in range(2):
+        *_, truncated, _ = env.step(np.zeros((2, 2)))
+    with pytest.raises(gymnasium.error.ResetNeeded, match="episode of copy 0 is over, and autoreset is disabled"):
+        env.step(np.zeros((2, 2)))
+    env.reset(options={"reset_mask": truncated})
+    assert not env.step(np.zeros((2, 2)))[3].any()
+
+
+def test_an_unknown_autoreset_mode_is_refused_with_the_known() -> None:
+    with pytest.raises(ValueError, match=r"one of NextStep, SameStep, Disabled, rest; got 'never'"):
+        TaskVectorEnv(ID, 2, autoreset_mode="never")
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_gymnasiums_statistics_count_whole_episodes_where_it_resets_itself(mode: str) -> None:
+    env = RecordEpisodeStatistics(gymnasium.make_vec(ID, num_envs=2, max_episode_steps=3, autoreset_mode=mode))
+    env.reset(seed=0)
+    for _ in range(12):
+        env.step(np.full((2, 2), 0.5))
+    assert list(env.length_queue) == [3] * (6 if mode == "NextStep" else 8)
+
+
 def test_gymnasiums_vector_statistics_wrapper_works() -> None:
     env = RecordEpisodeStatistics(make_tasks_env(ID, num_envs=2, horizon=3))
     env.reset(options={"tasks": GOALS})
@@ -196,3 +253,21 @@ def test_gymnasiums_vector_statistics_wrapper_works() -> None:
     for _ in range(3):
         *_, info = env.step(np.zeros((2, 2)))
     np.testing.assert_allclose(info["episode"]["r"], [-0.9, -1.2])
+
+
+@pytest.mark.parametrize("env_id", ["Navigation2D-v0", "HalfCheetahChanged-v0", "AntGoal-v0", "RoverGoal-v0"])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+@pytest.mark.parametrize("make", [gymnasium.make, gymnasium.make_vec])
+def test_a_copy_goes_on_alike_and_leaves_the_original_alone(env_id: str, copied: Any, make: Any) -> None:
+    env: Any = make(env_id)
+    env.reset(seed=3)
+    generator = np.random.default_rng(0)
+    actions = generator.uniform(-1, 1, (8, *env.action_space.shape)).astype(np.float32)
+    for action in actions[:3]:
+        env.step(action)
+    other = copied(env)
+    theirs = [other.step(action) for action in actions[3:]] + [other.reset()]
+    ours = [env.step(action) for action in actions[3:]] + [env.reset()]
+    for one, two in zip(ours, theirs, strict=True):
+        for mine, yours in zip(one, two, strict=True):
+            np.testing.assert_equal(yours, mine)

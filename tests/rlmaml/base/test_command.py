@@ -1,5 +1,8 @@
 import contextlib
 import gc
+import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -31,6 +34,20 @@ def test_a_warning_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: 
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     run_command(lambda: None)
     assert warnings.formatwarning("Too many threads.", UserWarning, "file.py", 3) == "warning: Too many threads.\n"
+
+
+def test_what_a_terminal_cannot_show_is_a_question_mark() -> None:
+    shown = "print('4 \\u00b1 1 \\u2192 \\udcff')"
+    program = f"from rlmaml.base.command import run_command\nrun_command(lambda: {shown})"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8=0", "-c", program],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "4 ? 1 ? ?\n"), done.stderr
 
 
 def test_a_defect_of_the_program_keeps_its_traceback() -> None:

@@ -1,4 +1,7 @@
 import contextlib
+import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -40,3 +43,37 @@ def test_the_same_number_is_warned_of_once(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.warns(UserWarning, match="this machine has 1 cores") as warned:
         warn_of_idle_threads(threads=4, rollout_threads=5)
     assert len(warned) == 2
+
+
+FORKED = """
+import faulthandler, os, sys, warnings
+import torch
+from rlmaml.base.threads import is_forked, torch_threads, warn_of_fork
+warnings.simplefilter("error")
+numbers = torch.rand(3000, 300, generator=torch.Generator().manual_seed(0))
+def computed():
+    with torch_threads(2):
+        return (torch.tanh(numbers) @ numbers.T).exp().sum(0)
+warn_of_fork(2)
+expected = computed()
+child = os.fork()
+if not child:
+    faulthandler.dump_traceback_later(20, exit=True)  # ends a wait for ever
+    print(is_forked(), torch.equal(computed(), expected), torch.equal(computed(), expected), flush=True)
+    try:
+        warn_of_fork(2)
+    except UserWarning as warning:
+        print(warning, flush=True)
+    warn_of_fork(1)
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
+def test_in_a_forked_process_torch_computes_the_same_on_one_thread_and_the_warning_names_spawn() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == "True True True"
+    assert 'multiprocessing.get_context("spawn")' in second

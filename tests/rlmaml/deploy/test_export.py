@@ -31,7 +31,11 @@ from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import Checkpoint
 from tests.rlmaml.deploy.trained import HORIZON, LEARNED, LIVES, navigation, trained_policy
 
-CONTROL_RANGE = 0.4
+CONTROL_RANGE = np.array([[-0.4, 0.4], [0.0, 2.5]])
+"""Of a motor, and of one that turns one way alone."""
+
+
+WHOLE = np.array([[-1.0, 1.0], [-1.0, 1.0]])
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +49,13 @@ def policy() -> AdaptablePolicy:
 
 def test_the_actor_is_the_policy_in_the_robots_units(policy: AdaptablePolicy) -> None:
     seen = torch.randn(64, 2, generator=torch.Generator().manual_seed(1))
-    controls = Actor(policy, CONTROL_RANGE)(seen)
-    np.testing.assert_allclose(controls.numpy(), CONTROL_RANGE * policy.act(seen.numpy()), atol=1e-6)
-    assert controls.abs().max() == CONTROL_RANGE
-    assert (controls.abs() < CONTROL_RANGE).any()
+    controls = Actor(policy, CONTROL_RANGE)(seen).numpy()
+    actions = policy.act(seen.numpy())
+    np.testing.assert_allclose(controls[:, 0], 0.4 * actions[:, 0], atol=1e-6)
+    np.testing.assert_allclose(controls[:, 1], 1.25 + 1.25 * actions[:, 1], atol=1e-6)
+    at_an_end = np.isclose(controls[..., None], CONTROL_RANGE, atol=1e-6).any(-1)
+    assert at_an_end.any(0).all()
+    assert not at_an_end.all()
 
 
 def test_the_files_do_what_the_policy_does_at_any_batch_size(tmp_path: Path, policy: AdaptablePolicy) -> None:
@@ -71,7 +78,7 @@ def test_without_the_packages_for_onnx_the_message_names_them(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     needs: dict[str, Callable[[], object]] = {
-        "onnxscript": lambda: write_onnx(export_program(Actor(policy, 1.0)), tmp_path / "policy.onnx"),
+        "onnxscript": lambda: write_onnx(export_program(Actor(policy, WHOLE)), tmp_path / "policy.onnx"),
         "onnxruntime": lambda: load_onnx(tmp_path / "policy.onnx"),
         "onnxruntime.quantization": lambda: write_int8(tmp_path / "policy.onnx", tmp_path / "policy.int8.onnx"),
     }
@@ -80,20 +87,21 @@ def test_without_the_packages_for_onnx_the_message_names_them(
 
 
 def test_a_wrong_file_is_seen(policy: AdaptablePolicy) -> None:
-    shifted = lambda observations: CONTROL_RANGE * (policy.act(observations) + np.float32(1e-3))
-    assert largest_difference(shifted, policy, CONTROL_RANGE) == pytest.approx(1e-3, rel=0.01)
+    shifted = lambda observations: 0.4 * (policy.act(observations) + np.float32(1e-3))
+    motors = np.array([[-0.4, 0.4]] * 2)
+    assert largest_difference(shifted, policy, motors) == pytest.approx(1e-3, rel=0.01)
 
 
 def test_the_return_of_a_file_is_that_of_the_policy(policy: AdaptablePolicy) -> None:
     env = navigation()
-    actor = Actor(policy, 1.0)
+    actor = Actor(policy, WHOLE)
     controls = lambda observations, rewards: actor(torch.from_numpy(observations)).numpy()
     expected = 0.0
     observation, _ = env.reset(seed=[3, 4, 5, 6, 7, 8])
     for _ in range(HORIZON):
         observation, reward, *_ = env.step(policy.act(observation).astype(np.float64))
         expected += float(reward.mean())
-    assert mean_return(env, controls, 1.0, HORIZON, 3) == pytest.approx(expected, rel=1e-5)
+    assert mean_return(env, controls, WHOLE, HORIZON, 3) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.fixture(scope="module", params=["fresh", "having lived through episodes"])
@@ -124,7 +132,7 @@ def test_files_of_a_policy_that_remembers_do_what_it_does_through_episodes(
 
 def test_the_card_says_how_a_memory_is_carried(remembering: AdaptablePolicy) -> None:
     state = json.loads(json.dumps(card(remembering, CONTROL_RANGE, {}, {})))["state"]
-    assert state["size"] == len(state["at_the_start"]) == Actor(remembering, 1.0).state_size == 4 + 2 + 1
+    assert state["size"] == len(state["at_the_start"]) == Actor(remembering, WHOLE).state_size == 4 + 2 + 1
     lived = remembering.memory
     assert any(state["at_the_start"]) == (lived is not None)
     if lived is not None:
@@ -134,14 +142,14 @@ def test_the_card_says_how_a_memory_is_carried(remembering: AdaptablePolicy) -> 
 
 
 def test_a_policy_that_remembers_earns_by_its_file_what_it_earns_in_person(remembering: AdaptablePolicy) -> None:
-    env, actor, driver = navigation(), Actor(remembering, 1.0), Driver(remembering, 6)
+    env, actor, driver = navigation(), Actor(remembering, WHOLE), Driver(remembering, 6)
     controls = lambda *inputs: [output.numpy() for output in actor(*map(torch.from_numpy, inputs))]
     observation, _ = env.reset(seed=[3, 4, 5, 6, 7, 8])
     expected, reward = 0.0, np.zeros(6)
     for _ in range(HORIZON):
         observation, reward, *_ = env.step(driver.act(observation, reward).astype(np.float64))
         expected += float(reward.mean())
-    by_file = mean_return(env, driven(controls, remembering, 6), 1.0, HORIZON, 3)
+    by_file = mean_return(env, driven(controls, remembering, 6), WHOLE, HORIZON, 3)
     assert by_file == pytest.approx(expected, rel=1e-5)
 
 
@@ -155,7 +163,7 @@ def test_a_policy_that_chooses_is_refused() -> None:
 def test_the_card_is_plain_data_with_units(policy: AdaptablePolicy) -> None:
     text = json.loads(json.dumps(card(policy, CONTROL_RANGE, {"goal": "m"}, {"commit": "abc"})))
     assert text["observation"]["size"] == text["control"]["size"] == 2
-    assert text["control"]["range"] == [-0.4, 0.4]
+    assert text["control"]["range"] == [[-0.4, 0.4], [0.0, 2.5]]
     assert text["task_units"] == {"goal": "m"}
     assert text["training"]["meta_iterations"] == 3
     assert text["network"]["kind"] == "gaussian"

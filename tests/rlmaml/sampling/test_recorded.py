@@ -106,15 +106,14 @@ def test_where_every_simulation_failed_there_is_nothing_to_record() -> None:
         from_rollout(failed)
 
 
-@pytest.mark.filterwarnings("ignore:.*None:UserWarning:minari")
-def test_a_minari_dataset_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def write_minari(folder: Path, monkeypatch: pytest.MonkeyPatch, episodes: RecordedEpisodes) -> Path:
+    """The episodes as a Minari dataset, its flags as they are."""
     minari, collector = pytest.importorskip("minari"), pytest.importorskip("minari.data_collector")
     from gymnasium import spaces
 
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    episodes = recording((3, 2, 4))._replace(log_probs=None)
-    starts = [0, *episodes.ends[:-1]]
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(folder))
     assert episodes.final_observations is not None
+    starts, ends = [0, 3, 5], [3, 5, 9]
     buffers = [
         collector.EpisodeBuffer(
             observations=list(np.concatenate([episodes.observations[a:b], final[None]])),
@@ -123,7 +122,7 @@ def test_a_minari_dataset_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             terminations=episodes.terminations[a:b].tolist(),
             truncations=episodes.truncations[a:b].tolist(),
         )
-        for a, b, final in zip(starts, episodes.ends, episodes.final_observations, strict=True)
+        for a, b, final in zip(starts, ends, episodes.final_observations, strict=True)
     ]
     observation_space, action_space = (spaces.Box(-np.inf, np.inf, (size,)) for size in (4, 2))
     minari.create_dataset_from_buffers(
@@ -133,7 +132,55 @@ def test_a_minari_dataset_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         action_space=action_space,
         data_format="hdf5",
     )
-    assert_equal(read_episodes(tmp_path / "robot" / "test-v0"), episodes)
+    return folder / "robot" / "test-v0"
+
+
+@pytest.mark.filterwarnings("ignore:.*None:UserWarning:minari")
+def test_a_minari_dataset_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    episodes = recording((3, 2, 4))._replace(log_probs=None)
+    assert_equal(read_episodes(write_minari(tmp_path, monkeypatch, episodes)), episodes)
+
+
+@pytest.mark.filterwarnings("ignore:.*None:UserWarning:minari")
+def test_an_episode_of_a_minari_dataset_without_a_final_flag_counts_as_truncated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    episodes = recording((3, 2, 4))._replace(log_probs=None)
+    silent = np.zeros(9, np.bool_)
+    unflagged = episodes._replace(terminations=silent, truncations=silent)
+    expected = episodes._replace(terminations=silent, truncations=np.isin(np.arange(9), (2, 4, 8)))
+    assert_equal(read_episodes(write_minari(tmp_path, monkeypatch, unflagged)), expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*None:UserWarning:minari")
+def test_a_minari_dataset_that_goes_on_after_an_end_is_refused_by_episode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    episodes = recording((3, 2, 4))._replace(log_probs=None)
+    early = episodes._replace(terminations=np.arange(9) == 6)
+    with pytest.raises(UserError, match="test-v0, episode 2 is over after step 2 by its flags, and goes on to step 4"):
+        read_episodes(write_minari(tmp_path, monkeypatch, early))
+
+
+@pytest.mark.parametrize("what", ["empty", "cut", "text", "one array", "compressed badly"])
+def test_what_a_killed_recorder_or_another_tool_leaves_is_refused_with_one_sentence(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "episodes.npz"
+    write_episodes(path, recording((3, 2, 4)))
+    whole = bytearray(path.read_bytes())
+    middle = len(whole) // 3
+    contents = {
+        "empty": b"",
+        "cut": bytes(whole[:middle]),
+        "text": b"time,reward\n0,1\n",
+        "compressed badly": bytes(whole[:60] + bytes(40) + whole[100:]),
+    }
+    if what == "one array":
+        with path.open("wb") as file:
+            np.save(file, np.zeros(3))
+    else:
+        path.write_bytes(contents[what])
+    with pytest.raises(UserError, match=r"no readable \.npz file of plain arrays"):
+        read_episodes(path)
 
 
 def replaced(name: str, value: npt.NDArray[Any]) -> RecordedEpisodes:

@@ -1,12 +1,13 @@
 from typing import Any, NamedTuple
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from envs import make_tasks_env
-from rlmaml.base.errors import NonFiniteError
+from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.base.regions import listening
 from rlmaml.core.advantages import with_advantages
@@ -314,3 +315,21 @@ def test_a_policy_that_diverged_is_named_before_the_environment_sees_its_actions
     with pytest.raises(NonFiniteError, match="The action in a rollout became NaN or infinite"):
         sample(env, theta)
     assert not env.actions
+
+
+def test_an_environment_that_names_what_is_not_finite_is_quoted() -> None:
+    class Naming(ScriptedEnvironment):
+        def step(self, actions: Any) -> Any:
+            raise FloatingPointError('the reward term "own_reward" of copy 1 is nan')
+
+    with pytest.raises(NonFiniteError, match=r'"own_reward" of copy 1 is nan'):
+        sample(Naming(6))
+
+
+def test_an_environment_that_resets_itself_is_refused_with_the_cure() -> None:
+    policy = gaussian_policy(observation_size=2)
+    made: Any = gymnasium.make_vec("Navigation2D-v0", num_envs=6)
+    with pytest.raises(UserError, match=r"autoreset_mode NEXT_STEP.*make_tasks_env"):
+        sample(made, policy=policy)
+    resting: Any = gymnasium.make_vec("Navigation2D-v0", num_envs=6, autoreset_mode="rest")
+    sample(resting, single(random_theta(policy)), policy=policy)

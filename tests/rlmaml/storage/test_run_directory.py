@@ -78,9 +78,15 @@ def test_metrics_are_read_line_by_line(run: RunDirectory) -> None:
     run.make()
     run.metrics.write_text('{"iteration": 0}\n{"iteration": 1}\n')
     assert [entry["iteration"] for entry in run.read_metrics()] == [0, 1]
-    run.metrics.write_text('{"iteration": 0}\n{"itera')
+    run.metrics.write_text('{"iteration": 0}\n{"itera\n{"iteration": 1}\n')
     with pytest.raises(UserError, match=r"holds no readable metrics\.jsonl"):
         run.read_metrics()
+
+
+def test_a_line_that_a_killed_run_did_not_finish_is_none(run: RunDirectory) -> None:
+    run.make()
+    run.metrics.write_text('{"iteration": 0}\n{"iteration": 1}\n{"itera')
+    assert [line["iteration"] for line in run.read_metrics()] == [0, 1]
 
 
 def test_an_evaluation_is_read_where_the_run_is_finished(run: RunDirectory) -> None:

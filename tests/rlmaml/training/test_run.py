@@ -480,6 +480,30 @@ def test_where_nothing_can_be_drawn_a_warning_says_so_once_and_training_goes_on(
     assert stored(tmp_path).iteration == 4
 
 
+@pytest.mark.parametrize("where", ["scene", "film"])
+def test_a_picture_that_fails_in_any_way_never_ends_a_training(
+    tmp_path: Path, uninterrupted: tuple[Path, Evaluation], monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def fail(*args: Any, **options: Any) -> Any:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr("rlmaml.training.run.adaptation_figure", fail)
+    if where == "film":
+        monkeypatch.setattr("rlmaml.training.run.as_video", fail)
+    scene = fail if where == "scene" else lambda: make_tasks_env("Navigation2D-v0", 1, HORIZON, render_mode="rgb_array")
+    settings = SETTINGS.changed(video_interval=1, figure_interval=1)
+    with pytest.warns(UserWarning, match="IndexError: list index out of range") as caught:
+        train(settings, make_env, tmp_path, make_scene=scene)
+    said = sorted(str(warning.message).split(":")[0] for warning in caught)
+    assert said == [
+        f"No figure {RunDirectory(tmp_path).figure}",
+        "No figures in TensorBoard",
+        "No videos in TensorBoard",
+    ]
+    assert same_learned(tmp_path, uninterrupted[0])
+    assert RunDirectory(tmp_path).evaluation.exists()
+
+
 def test_a_video_that_cannot_be_made_of_its_episodes_does_not_end_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

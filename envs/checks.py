@@ -1,0 +1,117 @@
+"""What a data sheet hands in, refused where it is of the wrong shape, type or name."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+
+def check_numbers(
+    what: str,
+    values: Any,
+    shape: tuple[int | None, ...],
+    axes: str,
+    *,
+    kinds: str = "fiub",
+    rows: npt.NDArray[np.bool_] | None = None,
+) -> None:
+    """Refuse what is no array of finite numbers of a shape.
+
+    Args:
+        what: whose values these are, for the message.
+        values: what was handed in.
+        shape: the legal shape; None for any length.
+        axes: the legal shape in words, e.g. ``"(copy, 2)"``.
+        kinds: the legal kinds of numpy dtypes: ``"b"`` for truth values alone.
+        rows: the rows whose numbers must be finite; None for all.
+
+    Raises:
+        ValueError: names what was received and what is legal.
+    """
+    array = values if isinstance(values, np.ndarray) else np.asarray(values)
+    wanted = "truth values" if kinds == "b" else "numbers"
+    needed = ", ".join("any" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "")
+    if array.dtype.kind not in kinds:
+        raise ValueError(f"{what} must be {wanted} {axes}; got dtype {array.dtype}.")
+    if array.ndim != len(shape) or any(n is not None and n != m for n, m in zip(shape, array.shape, strict=True)):
+        raise ValueError(
+            f"{what} must be {wanted} {axes}, here ({needed}); got shape {array.shape}. "
+            "Give each copy its own row, and never add up over copies."
+        )
+    bad = ~np.isfinite(array)
+    if rows is not None:
+        bad &= rows.reshape(-1, *[1] * (array.ndim - 1))
+    if bad.any():
+        place = tuple(int(index) for index in np.argwhere(bad)[0])
+        raise ValueError(f"{what} must be finite; got {array[place]} at {list(place)}.")
+
+
+def check_names(what: str, names: Sequence[str] | Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Refuse names that are no task parameters.
+
+    Raises:
+        ValueError: names them, and those there are.
+    """
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(
+            f"{what} names {unknown}, which is no task parameter. There are: {', '.join(known) or 'none'}."
+        )
+
+
+def check_tasks(parameters: Mapping[str, Any], units: Mapping[str, str], labels: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a table of tasks whose units or labels do not fit its parameters.
+
+    Args:
+        parameters: task parameter -> all of its legal values.
+        units: task parameter -> its unit.
+        labels: task parameter that is an index -> what its values mean.
+
+    Raises:
+        ValueError: there are no parameters, a parameter is no bounded Box or Discrete space, one has no unit, a unit or
+            label belongs to none, or there are fewer labels than values.
+    """
+    if not parameters:
+        raise ValueError("A family needs at least one task parameter; without one there is nothing to adapt to.")
+    for name, space in parameters.items():
+        if not isinstance(space, spaces.Box | spaces.Discrete):
+            raise ValueError(f'The task parameter "{name}" must be a Box or a Discrete space; got {space}.')
+        if isinstance(space, spaces.Box) and not space.is_bounded():
+            raise ValueError(f'The task parameter "{name}" needs finite bounds, from which it is drawn; got {space}.')
+    check_names("task_units", units, parameters)
+    missing = [name for name in parameters if name not in units]
+    if missing:
+        raise ValueError(f'task_units says nothing of {missing}; give each task parameter its unit, "" for none.')
+    check_names("task_labels", labels, parameters)
+    for name, words in labels.items():
+        space = parameters[name]
+        if not isinstance(space, spaces.Discrete):
+            raise ValueError(f'task_labels names "{name}", which is no Discrete space; labels are for those.')
+        if len(words) < space.start + space.n:
+            raise ValueError(
+                f'task_labels has {len(words)} labels for "{name}", whose values are 0 to {space.start + space.n - 1}.'
+            )
+
+
+def check_terms(names: Sequence[str]) -> None:
+    """Refuse a reward without terms, or a term whose name does not say what it is.
+
+    Raises:
+        ValueError: a name ends neither in ``_cost`` nor in ``_reward``.
+    """
+    if not names:
+        raise ValueError("A reward is the sum of its terms; there are none. Give at least one.")
+    for name in names:
+        if not name.endswith(("_cost", "_reward")):
+            raise ValueError(
+                f'The reward term "{name}" must end in "_cost", and then is never positive, or in "_reward".'
+            )
+
+
+def unlike(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
+    """Whether two arrays differ by more than rounding."""
+    if first.dtype.kind == "b" or second.dtype.kind == "b":
+        return not np.array_equal(first, second)
+    return not np.allclose(first, second, rtol=1e-6, atol=1e-9)
