@@ -53,8 +53,3 @@ def control_ranges(model: mujoco.MjModel, asked: float | npt.ArrayLike | None) -
             "no control is in both. Leave control_range away for the whole of each actuator's own."
         )
     return ranges
-
-
-def to_controls(actions: Floats, ranges: Floats) -> Floats:
-    """``(high + low) / 2 + a (high - low) / 2``: actions (copy, control) in [-1, 1] to controls (copy, control)."""
-    return np.asarray((ranges[:, 1] + ranges[:, 0]) / 2 + actions * ((ranges[:, 1] - ranges[:, 0]) / 2))

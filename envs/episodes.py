@@ -97,9 +97,10 @@ class Episodes:
         self._truncated = np.zeros(num_copies, np.bool_)
         self._observe_task = observe_task
         self.observation_space = self.family.observation_space
+        self.task_size = task_features(self._tasks, self.family.wide_task_space).shape[1]
+        """How many numbers a task's parameters add to an observation that ends in them."""
         if observe_task:
-            size = self.observation_space.shape[0] + task_features(self._tasks, self.family.wide_task_space).shape[1]
-            self.observation_space = finite_box(size)
+            self.observation_space = finite_box(self.observation_space.shape[0] + self.task_size)
         self._actions_shape = (num_copies, *self.family.action_space.shape)
 
     def __getstate__(self) -> dict[str, Any]:

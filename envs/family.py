@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from envs.controls import to_controls
 from envs.tasks import Task
 
 Floats = npt.NDArray[np.float64]
@@ -55,6 +54,11 @@ class PathDrawing(Protocol):
             color: matplotlib colour of the paths.
             label: entry of the legend; the caller draws the legend.
         """
+
+
+def to_controls(actions: Floats, ranges: Floats) -> Floats:
+    """``(high + low) / 2 + a (high - low) / 2``: actions (copy, control) in [-1, 1] to controls (copy, control)."""
+    return np.asarray((ranges[:, 1] + ranges[:, 0]) / 2 + actions * ((ranges[:, 1] - ranges[:, 0]) / 2))
 
 
 class TaskFamily(ABC):

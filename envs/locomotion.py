@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from envs.checks import check_names, check_numbers
-from envs.controls import control_ranges, to_controls
+from envs.controls import control_ranges
 from envs.family import (
     Bools,
     Copies,
@@ -25,6 +25,7 @@ from envs.family import (
     finite_box,
     normalised_box,
     select_variant,
+    to_controls,
 )
 from envs.physics import Physics, Simulation
 from envs.robot_drawing import Marks, RobotCamera, RobotPictures, robot_body

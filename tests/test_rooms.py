@@ -73,7 +73,8 @@ def test_rlmaml_never_imports_envs_and_envs_never_imports_torch_or_rlmaml() -> N
 def test_a_room_is_about_a_dozen_files_and_no_file_is_long() -> None:
     for room in [*ORDER, "settings/methods"]:
         paths = [path for path in (ROOT / "rlmaml" / room).glob("*.py") if path.name != "__init__.py"]
-        assert 2 <= len(paths) <= 16, room
+        most = 20 if room == "algorithms" else 16  # a third of the algorithms are names for settings of another
+        assert 2 <= len(paths) <= most, room
         for path in paths:
             assert len(path.read_text().splitlines()) <= 400, path
 

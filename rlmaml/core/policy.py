@@ -88,3 +88,18 @@ class Policy(Protocol):
         Raises:
             UserError: this kind's actions are no vectors.
         """
+
+
+@runtime_checkable
+class TaughtPolicy(Policy, Protocol):
+    """A policy on a latent that a teacher tells or a student guesses (arXiv 2107.04034)."""
+
+    @property
+    def told(self) -> str:
+        """Name of the weight that is 1 where the teacher tells, and 0 where the student guesses."""
+
+    def guessing(self, params: Params) -> list[str]:
+        """Names of the student's weights."""
+
+    def latents(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Tensor, Tensor]:
+        """The teacher's latent and the student's at every step, ``[task, episode, time, latent]``."""

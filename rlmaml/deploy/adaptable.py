@@ -73,6 +73,11 @@ class AdaptablePolicy:
         return self.meta.params
 
     @property
+    def observed(self) -> int:
+        """How many numbers of an observation it needs; a student with a teacher needs none of the task's."""
+        return int(getattr(self.network, "observed", self.sizes.observation))
+
+    @property
     def remembers(self) -> bool:
         """Whether an action depends on more than the observation."""
         carry = self.network.start(self.weights, (1, 1))
@@ -239,9 +244,10 @@ class AdaptablePolicy:
 
     def _seen(self, observation: npt.ArrayLike) -> npt.NDArray[np.float32]:
         seen = np.asarray(observation, np.float32)
-        if seen.ndim == 0 or seen.shape[-1] != self.sizes.observation or not np.isfinite(seen).all():
+        legal = (self.observed, self.sizes.observation)
+        if seen.ndim == 0 or seen.shape[-1] not in legal or not np.isfinite(seen).all():
             raise UserError(
-                f"The policy acts on finite observations of {self.sizes.observation} numbers; got shape "
+                f"The policy acts on finite observations of {self.observed} numbers; got shape "
                 f"{seen.shape}{'' if np.isfinite(seen).all() else ', not finite'}."
             )
         return seen
@@ -335,11 +341,11 @@ def check_fit(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> RecordedEp
             the policy's, or a bootstrapped time limit without final observations.
     """
     episodes = check_episodes(episodes, "The recording")
-    sizes = {"observations": policy.sizes.observation, "actions": policy.sizes.action}
-    for name, size in sizes.items():
+    legal = {"observations": (policy.observed, policy.sizes.observation), "actions": (policy.sizes.action,)}
+    for name, sizes in legal.items():
         received = getattr(episodes, name).shape[1]
-        if received != size:
-            raise UserError(f"The recorded {name} have {received} numbers; this policy was trained with {size}.")
+        if received not in sizes:
+            raise UserError(f"The recorded {name} have {received} numbers; this policy was trained with {sizes[-1]}.")
     if policy.settings.advantages.bootstraps and episodes.final_observations is None:
         raise UserError(
             "This policy was trained with --time-limit bootstrap, which needs final_observations in the recording."

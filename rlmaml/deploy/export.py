@@ -61,7 +61,7 @@ class Actor(torch.nn.Module):
     def __init__(self, policy: AdaptablePolicy, control_range: ControlRange) -> None:
         super().__init__()
         self.network = policy.network.deterministic(policy.weights)
-        self.observation_size = policy.sizes.observation
+        self.observation_size = policy.observed
         self.state_size = int(getattr(self.network, "state_size", 0))
         middle, half = (torch.tensor(numbers, dtype=torch.float32) for numbers in middle_and_half(control_range))
         self.middle, self.half_width = torch.nn.Parameter(middle), torch.nn.Parameter(half)
@@ -187,7 +187,7 @@ def driven(controls: Controls, policy: AdaptablePolicy, copies: int) -> Drive:
     def drive(observations: npt.NDArray[np.float32], rewards: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         nonlocal state, begun
         earned = np.full_like(rewards, float(lived.last_reward)) if lived is not None and not begun else rewards
-        commanded, state = controls(observations, earned, state)
+        commanded, state = controls(observations[:, : policy.observed], earned, state)
         begun = True
         return np.asarray(commanded)
 
@@ -207,7 +207,7 @@ def largest_difference(
         ours, theirs = driven(controls, policy, copies), Driver(policy, copies)
         rewards = np.zeros(copies, np.float32)
         for _ in range(STEPS_COMPARED if policy.remembers else 1):
-            seen = scale * generator.standard_normal((copies, policy.sizes.observation), dtype=np.float32)
+            seen = scale * generator.standard_normal((copies, policy.observed), dtype=np.float32)
             difference = to_actions(ours(seen, rewards), control_range) - theirs.act(seen, rewards)
             worst = max(worst, float(np.abs(difference).max()))
             rewards = generator.standard_normal(copies, dtype=np.float32)
@@ -247,7 +247,7 @@ def card(
         "family": run.env_id,
         "variant": run.variant,
         "task_units": task_units,
-        "observation": {"size": policy.sizes.observation, "units": "as in the data sheet"},
+        "observation": {"size": policy.observed, "units": "as in the data sheet"},
         "control": {
             "size": policy.sizes.action,
             "range": control_range.tolist(),

@@ -40,22 +40,23 @@ def adaptation_effects(
     """
     per_task = for_every_task(meta, len(rollouts[0].valid))
     adaptation = rule.begin(per_task)
-    stages = [adaptation.params]
+    stages = [adaptation]
     for k, sampled in enumerate(rollouts[:-1]):
         adaptation = rule.step(policy, per_task, adaptation, to_batch(sampled, advantages), k)
-        stages.append(detached(adaptation.params))
+        adaptation = adaptation._replace(params=detached(adaptation.params))
+        stages.append(adaptation)
     with torch.no_grad():
         before, valid = rollouts[0], rollouts[0].valid
-        distributions: list[Any] = [policy.unroll(params, before)[0].distribution for params in stages]
+        distributions: list[Any] = [policy.unroll(one.params, before, one.memory)[0].distribution for one in stages]
 
         def mean(values: Tensor) -> Tensor:
             return (values * valid).sum() / valid.sum()
 
         return Effects(
             layers={
-                name: torch.stack([_relative_change(params[name], start) for params in stages[1:]])
+                name: torch.stack([_relative_change(one.params[name], start) for one in stages[1:]])
                 for name, start in meta.params.items()
-                if name not in rule.reset
+                if name not in rule.reset and not rule.remembers
             },
             kl=torch.stack([mean(distributions[0].kl(after)) for after in distributions[1:]]),
             entropy=torch.stack([mean(distribution.entropy()) for distribution in distributions]),

@@ -109,7 +109,7 @@ def side_by_side(films: Sequence[Sequence[Shot]], captions: Sequence[str], title
 def film_progress(
     policy: AdaptablePolicy, env: TaskEnvironment, scene: DrawnEnvironment, task: Mapping[str, Any], seed: int
 ) -> tuple[list[Frame], float]:
-    """A short video of a policy in training, before and after one inner step on one task.
+    """A short video of a policy in training, before and after one inner step on one task, or what memory lives through.
 
     Args:
         policy: the policy.
@@ -129,7 +129,9 @@ def film_progress(
     actors = [policy]
     if policy.settings.inner.inner_steps:
         actors.append(policy.adapt(policy.record(env, seed).first(policy.settings.run.num_episodes)))
-    captions = ("before adaptation", "after 1 gradient step")[: len(actors)]
+    lived = policy.settings.run.num_episodes
+    after = f"after {lived} episode{'s' * (lived > 1)}" if actors[-1].memory is not None else "after 1 gradient step"
+    captions = ("before adaptation", after)[: len(actors)]
     films = [film(scene, actor, seed, stride) for actor in actors]
     title = f"meta-iteration {policy.iteration}"
     return list(side_by_side(films, captions, title)), steps_per_second / stride

@@ -49,13 +49,14 @@ class GruPolicy:
         check_actions("gru", sizes, discrete=False)
         check_scales(settings.observation_scales, sizes.observation, extended=sizes.extended)
         self.settings, self.sizes = settings, sizes
+        self.observed = sizes.observation
         self.head = last_layer(settings.hidden)
         self.context: tuple[str, ...] = ()
         self.exploration: tuple[str, ...] = (LOG_STD,)
 
     def init(self, seed: int) -> Params:
         """Fresh theta."""
-        width, inputs = self.settings.memory, self.sizes.observation + self.sizes.action + 2
+        width, inputs = self.settings.memory, self.observed + self.sizes.action + 2
         generator = torch.Generator().manual_seed(seed)
         gates = {
             f"{INPUT}.weight": torch.cat([glorot(width, inputs, generator) for _ in range(3)]),
@@ -64,7 +65,7 @@ class GruPolicy:
             f"{MEMORY}.bias": torch.zeros(3 * width),
         }
         head_seed = int(torch.randint(2**31, (), generator=generator))
-        below = (self.sizes.observation + width, *self.settings.hidden)
+        below = (self.observed + self._width_read(), *self.settings.hidden)
         layers = init_perceptron((*below, self.sizes.action), head_seed)
         critic = init_perceptron((*below, 1), head_seed + 1) if self.settings.value_head else {}
         return {
@@ -98,7 +99,7 @@ class GruPolicy:
 
         def step(seen: Seen, carry: Carry) -> tuple[Tensor, Carry]:
             memory = advance(self._inputs(seen), carry)
-            return mean_of(torch.cat([seen.observation, memory], -1)), memory
+            return mean_of(self._read(raw, seen.observation, memory)), memory
 
         return step
 
@@ -107,7 +108,7 @@ class GruPolicy:
         seen, raw = seen_in(batch, memory), self.raw(params)
         start = self.start(params, seen.observation.shape[:-2]) if memory is None else memory.carry
         memories = self._memories(raw, self._inputs(seen), start)
-        read = torch.cat([seen.observation, memories], -1)
+        read = self._read(raw, seen.observation, memories)
         value: Any = ()
         if self.settings.value_head:
             critic = {name.removeprefix(VALUE): raw[name] for name in raw if name.startswith(VALUE)}
@@ -140,18 +141,31 @@ class GruPolicy:
             **describe_perceptron(self.settings),
         }
 
+    def acting(self, params: Params) -> list[str]:
+        """Names of the weights that the mean action depends on where the policy is used."""
+        return [name for name in params if name != LOG_STD and not name.startswith(VALUE)]
+
     def deterministic(self, params: Params) -> torch.nn.Module:
         """The mean as a module of observation, last reward and state; see :class:`RememberingMean`."""
         return RememberingMean(self, params)
 
     def _inputs(self, seen: Seen) -> Float[Tensor, "*axes input"]:
         flag = seen.first_step.to(seen.observation).unsqueeze(-1)
-        return torch.cat([seen.observation, seen.last_action, seen.last_reward.unsqueeze(-1), flag], -1)
+        own = seen.observation[..., : self.observed]
+        return torch.cat([own, seen.last_action, seen.last_reward.unsqueeze(-1), flag], -1)
+
+    def _width_read(self) -> int:
+        """How many numbers the perceptrons read beside the observation."""
+        return self.settings.memory
+
+    def _read(self, raw: Params, observation: Tensor, memory: Tensor) -> Tensor:  # noqa: ARG002
+        """What the perceptrons read, ``[*axes, read]``: the observation first."""
+        return torch.cat([observation, memory], -1)
 
     def raw(self, params: Params) -> Params:
         """Parameters that compute on observations and rewards as they come what the given ones do on scaled ones."""
         observation = self.settings.observation_scales
-        unscaled = (1.0,) * (self.sizes.observation - len(observation) + self.sizes.action)
+        unscaled = (1.0,) * (self.observed - len(observation) + self.sizes.action)
         gates = for_raw_inputs(params, (*observation, *unscaled, self.settings.reward_scale), f"{INPUT}.weight")
         heads = [f"{prefix}layer0.weight" for prefix in ("", VALUE) if f"{prefix}layer0.weight" in params]
         return gates | {name: for_raw_inputs(params, observation, name)[name] for name in heads}
@@ -211,7 +225,7 @@ class RememberingMean(torch.nn.Module):
         super().__init__()
         self.policy = policy
         raw = policy.raw(params)
-        used = {name: tensor for name, tensor in raw.items() if name != LOG_STD and not name.startswith(VALUE)}
+        used = {name: tensor for name, tensor in raw.items() if name in policy.acting(raw)}
         self.names = list(used)
         self.weights = torch.nn.ParameterList([torch.nn.Parameter(tensor.clone()) for tensor in used.values()])
         self.state_size = policy.settings.memory + policy.sizes.action + 1

@@ -9,6 +9,7 @@ from rlmaml.core.policy import Policy
 from rlmaml.policies.categorical import CategoricalPolicy
 from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.gru import GruPolicy
+from rlmaml.policies.latent import LatentPolicy
 from rlmaml.policies.module import MakeModule, ModulePolicy, module_maker
 from rlmaml.policies.sizes import Sizes
 from rlmaml.settings.policy import POLICIES
@@ -16,7 +17,12 @@ from rlmaml.settings.policy import POLICIES
 MakePolicy: TypeAlias = Callable[[Any, Sizes], Policy]
 """``make(settings, sizes)``."""
 
-KINDS: dict[str, MakePolicy] = {"gaussian": GaussianPolicy, "categorical": CategoricalPolicy, "gru": GruPolicy}
+KINDS: dict[str, MakePolicy] = {
+    "gaussian": GaussianPolicy,
+    "categorical": CategoricalPolicy,
+    "gru": GruPolicy,
+    "latent": LatentPolicy,
+}
 """Name of a kind -> what makes it; modules of the user's own are added by :func:`register_module`."""
 
 

@@ -17,20 +17,23 @@ class Sizes(NamedTuple):
     """Whether an action is a choice."""
     extended: bool = False
     """Whether observations end in the task's parameters."""
+    task: int = 0
+    """How many numbers these are, where the environment says so."""
 
 
 def sizes_of(env: Any, *, extended: bool = False) -> Sizes:
     """The sizes of an environment's observations and actions.
 
     Args:
-        env: has ``single_observation_space`` and ``single_action_space``, Gymnasium spaces.
+        env: has ``single_observation_space`` and ``single_action_space``, Gymnasium spaces, and may have ``task_size``.
         extended: whether observations end in the task's parameters.
     """
     space = env.single_action_space
     observation = math.prod(env.single_observation_space.shape)
+    task = int(getattr(env, "task_size", 0)) if extended else 0
     if hasattr(space, "n"):
-        return Sizes(observation, int(space.n), discrete=True, extended=extended)
-    return Sizes(observation, math.prod(space.shape), extended=extended)
+        return Sizes(observation, int(space.n), discrete=True, extended=extended, task=task)
+    return Sizes(observation, math.prod(space.shape), extended=extended, task=task)
 
 
 def check_actions(kind: str, sizes: Sizes, *, discrete: bool) -> None:

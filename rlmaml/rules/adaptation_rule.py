@@ -3,22 +3,34 @@
 import dataclasses
 
 from rlmaml.base.errors import UserError
-from rlmaml.core.policy import Policy
+from rlmaml.core.policy import Policy, TaughtPolicy
 from rlmaml.rules.gradient_rule import gradient_rule
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.rules.memory_rule import MemoryRule
 from rlmaml.rules.search_rule import Search, search_rule
+from rlmaml.rules.teacher_rule import TeacherRule
 from rlmaml.rules.trust_region_rule import TrustRegionRule
-from rlmaml.settings.inner import MemorySettings
+from rlmaml.settings.inner import MemorySettings, TaughtSettings
 from rlmaml.settings.trust_region import TrustRegionSettings, check_trust_region
 from rlmaml.settings.whole import Settings
 
 
 def trained_rule(settings: Settings, policy: Policy) -> InnerRule:
-    """The inner rule of a run."""
-    if isinstance(settings.inner, MemorySettings):
-        return MemoryRule(settings.inner.inner_steps)
-    return gradient_rule(settings.inner, policy)
+    """The inner rule with which a run adapts to tasks that are not its training's."""
+    inner = settings.inner
+    if isinstance(inner, TaughtSettings):
+        return MemoryRule(inner.trial_episodes - 1, forgets_after=inner.trial_episodes)
+    if isinstance(inner, MemorySettings):
+        return MemoryRule(inner.inner_steps)
+    return gradient_rule(inner, policy)
+
+
+def training_rule(settings: Settings, policy: Policy) -> InnerRule:
+    """The inner rule of a training itself: where there is a teacher, it acts first."""
+    if isinstance(settings.inner, TaughtSettings):
+        assert isinstance(policy, TaughtPolicy)
+        return TeacherRule(settings.inner.trial_episodes, policy.told)
+    return trained_rule(settings, policy)
 
 
 def adaptation_rule(

@@ -19,9 +19,11 @@ class MemoryRule:
 
     Attributes:
         steps: episodes of a trial but the last, after each of which more is remembered.
+        forgets_after: episodes after which a new trial begins; 0 for never.
     """
 
     steps: int
+    forgets_after: int = 0
     reset: tuple[str, ...] = ()
 
     @property
@@ -47,12 +49,14 @@ class MemoryRule:
         meta: Meta,  # noqa: ARG002
         adaptation: Adaptation,
         data: Any,
-        k: int,  # noqa: ARG002
+        k: int,
         streams: RandomStreams | None = None,  # noqa: ARG002
         *,
         create_graph: bool = False,
     ) -> Adaptation:
         """The same parameters, with what is remembered after the episodes of stage k."""
+        if self.forgets_after and (k + 1) % self.forgets_after == 0:
+            return Adaptation(adaptation.params)
         with torch.set_grad_enabled(create_graph):
             _, memory = policy.unroll(adaptation.params, data, adaptation.memory)
         return Adaptation(adaptation.params, memory=memory)

@@ -21,10 +21,11 @@ class Choice:
     """What decides which other options there are."""
 
     algorithm: str
-    """How it meta-learns: maml-trpo, fomaml, e-maml, meta-sgd, maml++, anil, cavia, promp, maml-ppo, reptile, rl2,
+    """How it meta-learns: maml-trpo, fomaml, e-maml, meta-sgd, maml++, anil, cavia, promp, maml-ppo, reptile, rl2, rma,
     or, without adaptation, pretrained, oracle, random; the help lists the options of the one that is named."""
     policy: str
-    """Who acts: gaussian, categorical, gru, or FILE.py:NAME of a torch module of your own, which is then run."""
+    """Who acts: gaussian, categorical, gru, latent, or FILE.py:NAME of a torch module of your own, which is then
+    run."""
 
 
 def chosen(arguments: Sequence[str], name: str, default: str) -> str:

@@ -100,6 +100,28 @@ class MemorySettings:
 
 
 @dataclass(frozen=True)
+class TaughtSettings(MemorySettings):
+    """A teacher who is told the task, and a student whose memory lives through the episodes of a trial."""
+
+    trial_episodes: int = 1
+    """Episodes of the student's trial, after which it begins anew, also where it is evaluated."""
+
+    @property
+    def inner_steps(self) -> int:
+        """Stages after the teacher's."""
+        return self.trial_episodes
+
+    def check_with(self, network: object) -> None:
+        """Refuse a policy without a teacher or without value.
+
+        Raises:
+            UserError: the policy is another.
+        """
+        if not (hasattr(network, "latent") and getattr(network, "value_head", False)):
+            raise UserError("A method with a teacher needs --policy latent with --value-head.")
+
+
+@dataclass(frozen=True)
 class DifferentiatedInnerSettings(InnerSettings):
     """Gradient steps through which a meta-gradient passes."""
 

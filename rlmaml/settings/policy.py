@@ -80,6 +80,19 @@ class RecurrentSettings(PerceptronSettings):
 
 
 @dataclass(frozen=True)
+class LatentSettings(RecurrentSettings):
+    """A Gaussian perceptron on the observation and a latent, which a teacher tells or a student guesses from memory."""
+
+    latent: int = 8
+    """Numbers that say what the robot is like."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        super().__post_init__()
+        require_positive(self, "latent")
+
+
+@dataclass(frozen=True)
 class ModuleSettings:
     """A torch module of the user's own, which maps observations to the mean of the actions."""
 
@@ -101,6 +114,7 @@ POLICIES: dict[str, type[Any]] = {
     "gaussian": GaussianSettings,
     "categorical": CategoricalSettings,
     "gru": RecurrentSettings,
+    "latent": LatentSettings,
 }
 """Name of a kind -> its settings; a module of the user's own is named by FILE.py:NAME."""
 

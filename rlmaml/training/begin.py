@@ -11,7 +11,7 @@ from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Meta, Params
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes, sizes_of
-from rlmaml.rules.adaptation_rule import trained_rule
+from rlmaml.rules.adaptation_rule import training_rule
 from rlmaml.settings.checks import option
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import check_fits, load_checkpoint
@@ -36,7 +36,7 @@ def make_method(settings: Settings, env: Any, sums: TaskSums = ALONE) -> MetaLea
         UserError: the policy's kind is not known here, or does not fit the environment.
     """
     policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
-    return MetaLearner(policy, trained_rule(settings, policy), make_meta_algorithm(settings), sums)
+    return MetaLearner(policy, training_rule(settings, policy), make_meta_algorithm(settings), sums)
 
 
 @ordinary_torch()

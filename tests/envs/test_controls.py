@@ -4,7 +4,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.controls import control_ranges, to_controls
+from envs.controls import control_ranges
+from envs.family import to_controls
 from tests.envs.robots import body, family
 
 SERVOS = """<mujoco><option timestep="0.005"/><worldbody><body pos="0 0 .5"><joint name="a" axis="0 1 0" damping="2"/>

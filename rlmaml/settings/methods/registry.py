@@ -13,12 +13,13 @@ from rlmaml.settings.methods.method import Method
 from rlmaml.settings.methods.promp import MAML_PPO, PROMP
 from rlmaml.settings.methods.reptile import REPTILE
 from rlmaml.settings.methods.rl2 import RL2
+from rlmaml.settings.methods.rma import RMA
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         *(MAML_TRPO, FOMAML, E_MAML, META_SGD, MAML_PLUS_PLUS, ANIL, CAVIA),
-        *(PROMP, MAML_PPO, REPTILE, RL2),
+        *(PROMP, MAML_PPO, REPTILE, RL2, RMA),
         *(PRETRAINED, ORACLE, RANDOM),
     )
 }

@@ -14,7 +14,7 @@ from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Batch, Meta, Params
 from rlmaml.policies import kinds
 from rlmaml.policies.sizes import Sizes
-from rlmaml.rules.adaptation_rule import trained_rule
+from rlmaml.rules.adaptation_rule import training_rule
 from rlmaml.settings.whole import Settings, configure
 from tests.rlmaml.makers import (
     adapted_batches,
@@ -86,6 +86,19 @@ CASES: dict[str, Case] = {
         {"memory": 5, "trial_episodes": 3, "minibatches": 3, "blocks": 2, "entropy_bonus": 0.1, "advantage_scale": 2.0},
         None,
     ),
+    "rma": Case(
+        "rma",
+        {
+            "memory": 5,
+            "latent": 3,
+            "minibatches": 2,
+            "epochs": 2,
+            "student_epochs": 2,
+            "blocks": 2,
+            "trial_episodes": 2,
+        },
+        {"epochs": 1, "student_epochs": 1, "trial_episodes": 1},
+    ),
     "reptile, adam": Case("reptile", {"inner_steps": 2, "outer_step": "adam", "outer_step_size": 0.01}),
 }
 """Name -> case. A further method inherits the whole contract by an entry here."""
@@ -126,7 +139,8 @@ class Problem(NamedTuple):
 
 def make_policy(settings: Settings) -> Policy:
     """For observations and actions of the makers'."""
-    return kinds.make_policy(settings.policy, settings.network, Sizes(3, 2))
+    told = settings.run.observe_task
+    return kinds.make_policy(settings.policy, settings.network, Sizes(3, 2, extended=told, task=int(told)))
 
 
 def case_settings(name: str, hidden: tuple[int, ...], inner_step_sizes: tuple[float, ...], **options: Any) -> Settings:
@@ -143,7 +157,7 @@ def make_problem(
     """A case with random weights, rates far from their start, a state that is used, and episodes of uneven length."""
     settings = case_settings(name, hidden, inner_step_sizes=(0.5, 0.3))
     policy, algorithm = make_policy(settings), make_meta_algorithm(settings)
-    rule = trained_rule(settings, policy)
+    rule = training_rule(settings, policy)
     theta = random_theta(policy)
     meta = Meta(theta, {entry: rate + 0.3 * noise(rate) for entry, rate in rule.rates(theta).items()})
     ours = learner(policy, rule)._replace(streams=streams_of(range(num_tasks)))
@@ -161,7 +175,7 @@ def make_large_problem(name: str) -> Problem:
     """A case in single precision, so large that torch shares its operations among several threads."""
     settings = case_settings(name, (64, 64), inner_step_sizes=(0.05,), **(CASES[name].large or {}))
     policy, algorithm = make_policy(settings), make_meta_algorithm(settings)
-    rule = trained_rule(settings, policy)
+    rule = training_rule(settings, policy)
     theta = policy.init(0)
     precise = {entry: tensor.double() for entry, tensor in theta.items()}
     stages = [

@@ -10,10 +10,13 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from rlmaml.algorithms.rl2 import RETURN_SCALE, Rl2, minibatches, own_blocks
+from rlmaml.algorithms.epochs import minibatches, own_blocks
+from rlmaml.algorithms.ppo import judged
+from rlmaml.algorithms.rl2 import RETURN_SCALE
 from rlmaml.base.errors import UserError
 from rlmaml.core.task_sums import mean_over_usable
 from rlmaml.core.types import Batch, Outputs
+from rlmaml.sampling.trials import as_trials
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import meta_train
@@ -50,20 +53,18 @@ def hand_made(problem: Problem) -> list[Batch]:
     ]
 
 
-def judged(discount: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
+def credited(discount: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
     """Advantages before they are scaled, and returns, of the hand-made trial."""
     problem = make_problem("rl2").of_tasks([0])
-    algorithm = problem.algorithm
-    assert isinstance(algorithm, Rl2)
-    settings = configure("rl2", discount=discount, gae_lambda=gae_lambda, advantage_scale=1.0)
+    settings = configure("rl2", discount=discount, gae_lambda=gae_lambda, advantage_scale=1.0).advantages
     stages = hand_made(problem)
     learner = problem.learner._replace(policy=Known(problem.learner.policy), streams=streams_of([0]))
-    ours = Rl2(algorithm.settings, settings.advantages)
     mean = mean_over_usable(learner.sums, [batch.valid for batch in stages])
-    blocks = own_blocks(learner, 1, 1)
-    lived, scale, _, _ = ours._lived(learner, problem.meta, torch.ones(()).double(), stages, mean, blocks)
-    assert lived.valid.flatten().tolist() == [True] * 5
-    return lived.advantages.flatten(), lived.targets.flatten() * (scale + 1e-8)
+    before, blocks = torch.ones((), dtype=torch.float64), own_blocks(learner, 1, 1)
+    trials = as_trials(stages).until(5)
+    found = judged(learner, problem.meta.params, trials, before, mean=mean, blocks=blocks, settings=settings)
+    assert found.lived.valid.flatten().tolist() == [True] * 5
+    return found.lived.advantages.flatten(), found.lived.targets.flatten() * (found.return_scale + 1e-8)
 
 
 def test_credit_passes_from_one_episode_of_a_trial_to_the_next_and_ends_with_it() -> None:
@@ -74,14 +75,14 @@ def test_credit_passes_from_one_episode_of_a_trial_to_the_next_and_ends_with_it(
         difference = rewards[t] + (discount * value if t < 4 else 0.0) - value
         ahead = difference + discount * gae_lambda * ahead
         expected.insert(0, ahead)
-    advantages, returns = judged(discount, gae_lambda)
+    advantages, returns = credited(discount, gae_lambda)
     raw = torch.tensor(expected, dtype=torch.float64)
     torch.testing.assert_close(advantages, raw - raw.mean())
     torch.testing.assert_close(returns, raw + value)
 
 
 def test_without_discount_the_first_step_is_worth_the_whole_trial() -> None:
-    _, returns = judged(1.0, 1.0)
+    _, returns = credited(1.0, 1.0)
     assert returns.tolist() == pytest.approx([63.0, 62.0, 60.0, 50.0, 30.0])
 
 
@@ -116,7 +117,7 @@ def test_the_typical_return_is_that_of_the_trials_and_changes_slowly() -> None:
     [
         ({"num_tasks": 3}, "--minibatches is 4; it must be at most --tasks, which is 3"),
         ({"blocks": 65}, "--blocks is 65; it must be at most --tasks"),
-        ({"time_limit": "bootstrap"}, "--time-limit is 'bootstrap'; it must be fixed_horizon for rl2"),
+        ({"time_limit": "bootstrap"}, "--time-limit is 'bootstrap'; it must be fixed_horizon with trials"),
         ({"value_head": False}, "needs --policy gru with --value-head"),
         ({"policy": "gaussian"}, "needs --policy gru with --value-head"),
         ({"trial_episodes": 0}, "--trial-episodes is 0"),

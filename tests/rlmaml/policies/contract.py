@@ -53,7 +53,8 @@ class Kind(NamedTuple):
 
 def kind(policy: str, action: int = 2, *, exportable: bool, module: MakeModule | None = None, **options: Any) -> Kind:
     """An entry of the table."""
-    sizes = Sizes(3, action, discrete=policy == "categorical")
+    task = int(policy == "latent")
+    sizes = Sizes(3, action, discrete=policy == "categorical", extended=bool(task), task=task)
     return Kind(configure(policy=policy, **options), sizes, exportable, module)
 
 

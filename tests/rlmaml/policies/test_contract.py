@@ -34,6 +34,7 @@ KINDS: dict[str, Kind] = {
         observation_scales=(0.5, 4.0, 2.0),
         reward_scale=3.0,
     ),
+    "latent": kind("latent", exportable=True, hidden=(4,), memory=5, latent=3, observation_scales=(0.5, 4.0)),
     "module": kind("network.py:OwnNetwork", exportable=True, module=OwnNetwork),
 }
 """Every kind, in the forms that compute differently."""

@@ -25,7 +25,7 @@ EVERY = [
     (method, policy)
     for method in METHODS
     for policy in (*POLICIES, "my.py:Net")
-    if policy in {"cavia": ("gaussian", "categorical"), "rl2": ("gru",)}.get(method, (policy,))
+    if policy in {"cavia": ("gaussian", "categorical"), "rl2": ("gru",), "rma": ("latent",)}.get(method, (policy,))
 ]
 """Every method with every policy kind that it can have: the others have no context, or no memory."""
 EVERY_CHOICE = pytest.mark.parametrize(("algorithm", "policy"), EVERY)
