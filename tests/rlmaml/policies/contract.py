@@ -15,7 +15,7 @@ from torch import Tensor
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.parameters import with_task_axis
-from rlmaml.core.policy import Policy
+from rlmaml.core.policy import Policy, TaughtPolicy
 from rlmaml.core.types import Batch, Carry, Memory, Meta, Params, Seen
 from rlmaml.policies.kinds import KINDS, make_policy, register_module
 from rlmaml.policies.module import MakeModule
@@ -370,6 +370,8 @@ class PolicyContract:
     @staticmethod
     def follow(policy: Policy, theta: Params, module: Any, batch: Batch) -> None:
         """The module through episodes whose actions are the most likely ones, and into a second one of the trial."""
+        if isinstance(policy, TaughtPolicy):  # where it is used, nobody tells
+            theta = theta | {policy.told: torch.zeros_like(theta[policy.told])}
         act, carry = policy.act(theta), policy.start(theta, tuple(batch.valid.shape[:2]))
         rows = batch.valid[..., 0].numel()
         state, last = torch.zeros(rows, module.state_size), torch.zeros_like(batch.actions[:, :, 0])
