@@ -48,6 +48,7 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         control_range: what the actions -1 and 1 command, (action, 2), in the units of the robot's actuators.
         has_physics: whether the copies are moved by physics that can be timed by itself, ``worlds.physics``.
         horizon: the largest number of control steps of an episode, ``max_episode_steps``.
+        task_size: how many numbers a task's parameters add to an observation that ends in them.
 
     Raises:
         ValueError: unknown id, variant, render mode or autoreset mode; ``num_envs`` or ``max_episode_steps`` not
@@ -84,6 +85,7 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.single_observation_space = self._episodes.observation_space
         self.single_action_space = world.action_space
         self.control_range = world.control_range
+        self.task_size = self._episodes.task_size
         self.observation_space = batch_space(self._episodes.observation_space, num_envs)
         self.action_space = batch_space(world.action_space, num_envs)
         self.task_space = world.task_space
