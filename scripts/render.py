@@ -98,8 +98,12 @@ def main() -> None:
             bar.update(adapted.steps_taken > 0)
         bar.set_description("filming")
         films = [film(scene, actor, options.seed, stride, bar.update) for actor in (policy, adapted)]
-    steps = f"{options.steps} gradient step{'s' if options.steps > 1 else ''}"
-    captions = ("before adaptation", f"after {steps} on {options.num_episodes} episodes each")
+    if policy.adapts_by_memory:
+        steps = f"{adapted.steps_taken} episode{'s' if adapted.steps_taken > 1 else ''}"
+        captions = ("before adaptation", f"after {steps}")
+    else:
+        steps = f"{options.steps} gradient step{'s' if options.steps > 1 else ''}"
+        captions = ("before adaptation", f"after {steps} on {options.num_episodes} episodes each")
     frames = list(side_by_side(films, captions, f"{settings.run.env_id}: {description}"))
     print(f"Task: {description}; return {films[0][-1].earned:.1f} before, {films[1][-1].earned:.1f} after {steps}")
     for path in targets:

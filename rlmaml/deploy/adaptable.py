@@ -78,6 +78,11 @@ class AdaptablePolicy:
         return int(getattr(self.network, "observed", self.sizes.observation))
 
     @property
+    def adapts_by_memory(self) -> bool:
+        """Whether episodes are lived through, rather than steps of its parameters taken on them."""
+        return adaptation_rule(self.settings, self.network).remembers
+
+    @property
     def remembers(self) -> bool:
         """Whether an action depends on more than the observation."""
         carry = self.network.start(self.weights, (1, 1))

@@ -130,7 +130,7 @@ def film_progress(
     if policy.settings.inner.inner_steps:
         actors.append(policy.adapt(policy.record(env, seed).first(policy.settings.run.num_episodes)))
     lived = policy.settings.run.num_episodes
-    after = f"after {lived} episode{'s' * (lived > 1)}" if actors[-1].memory is not None else "after 1 gradient step"
+    after = f"after {lived} episode{'s' * (lived > 1)}" if policy.adapts_by_memory else "after 1 gradient step"
     captions = ("before adaptation", after)[: len(actors)]
     films = [film(scene, actor, seed, stride) for actor in actors]
     title = f"meta-iteration {policy.iteration}"
