@@ -71,7 +71,7 @@ def test_the_policy_divides_by_the_scales_of_the_settings_which_fit_its_observat
 def test_the_task_that_an_oracle_sees_needs_no_scales() -> None:
     oracle = SETTINGS.changed(observation_scales=(2.0, 3.0), observe_task=True)
     env = environment(observe_task=True)
-    assert sizes_in(env, oracle) == Sizes(4, 2, discrete=False, extended=True)
+    assert sizes_in(env, oracle) == Sizes(4, 2, discrete=False, extended=True, task=2)
     policy = make_method(oracle, env).policy
     assert isinstance(policy, GaussianPolicy)
     assert policy.sizes.observation == 4

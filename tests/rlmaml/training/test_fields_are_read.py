@@ -92,7 +92,7 @@ def make_env(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def go_through(settings: Settings, make_env: Any, run_dir: Path) -> None:
     """Train, and evaluate once more, by steps within a trust region where that has settings."""
-    make_scene = None if settings.policy in ("gru", "categorical") else lambda: make_env(settings, "rgb_array")(1)
+    make_scene = None if settings.policy in ("gru", "latent", "categorical") else lambda: make_env(settings, "rgb_array")(1)
     train(settings, make_env(settings), run_dir, make_scene=make_scene)
     checkpoint = load_checkpoint(RunDirectory(run_dir).checkpoint)
     evaluate_run(checkpoint, make_env(settings), num_tasks=1, num_episodes=2, steps=1, seed=0)
@@ -103,8 +103,10 @@ def test_every_field_is_read_by_somebody_who_is_no_settings_class(tmp_path: Path
     pairs = [(name, METHODS[name].policy or "gaussian") for name in kinds.values() if name != "maml-trpo"]
     pairs += [("maml-trpo", kind) for kind in (*POLICIES, own_module(tmp_path))]
     for algorithm, policy in pairs:
-        small_batches = {"minibatches": 1} if algorithm == "rl2" else {}
+        small_batches = {"minibatches": 1} if configure(algorithm, policy).has("minibatches") else {}
         settings = configure(algorithm, policy, **TINY, **small_batches)
+        if policy == "latent":
+            settings = settings.changed(observe_task=True)
         small = {"hidden": (3,), "memory": 2, "cg_iterations": 2}
         settings = settings.changed(**{name: value for name, value in small.items() if settings.has(name)})
         go_through(settings, make_env, tmp_path / f"{algorithm}-{Path(policy).name}")
