@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from defaults import tuned
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.stopping import check_minutes
 from rlmaml.settings.command_line import chosen, parse
 from rlmaml.settings.methods.registry import DEFAULT_METHOD
 from rlmaml.settings.run import RunSettings
@@ -36,6 +37,9 @@ class TrainOptions:
     """Continue the run in the run directory, or begin it if there is none."""
     overwrite: bool = False
     """Delete the run in the run directory and begin anew."""
+    stop_after: float | None = None
+    """Minutes of training after which no further meta-iteration is begun: the run is kept, --resume goes on with it,
+    and the exit code is 75, as after a signal."""
     hold_out: str | None = None
     """Train on any change of the robot but this kind: short for --variant any_but_KIND. evaluate.py --beyond tests on
     it."""
@@ -91,6 +95,7 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
         description,
         arguments,
     )
+    check_minutes(options.stop_after)
     settings = resolved(settings)
     run = settings.run
     if run.env_id != env_id:
@@ -112,6 +117,7 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
         run_dir,
         resume=options.resume,
         overwrite=options.overwrite,
+        stop_after=options.stop_after,
         draw=episode_drawing(run.env_id),
         make_scene=lambda: environment_maker(settings, "rgb_array")(1),
         sums=join_ranks(os.environ, here.run.device),
@@ -186,12 +192,12 @@ def trained_search(settings: SearchSettings, run_dir: Path, machine: Machine) ->
         UserError: see :func:`rlmaml.training.run.trained_context_range`.
     """
     from rlmaml.rules.search_rule import Search
-    from rlmaml.storage.checkpoint import load_checkpoint
+    from rlmaml.storage.kept_checkpoints import newest_checkpoint
     from rlmaml.storage.run_directory import beside
     from rlmaml.training.run import trained_context_range
 
     directory = beside(run_dir)
-    checkpoint = load_checkpoint(directory.checkpoint)
+    checkpoint = newest_checkpoint(directory)
     trained = machine.applied(checkpoint.settings)
     limits = trained_context_range(checkpoint._replace(settings=trained), environment_maker(trained), directory)
     return Search(settings, limits)

@@ -85,12 +85,12 @@ def main() -> None:
 
     from rlmaml.base.threads import warn_of_idle_threads
     from rlmaml.evaluation.table import evaluation_table
-    from rlmaml.storage.checkpoint import load_checkpoint
+    from rlmaml.storage.kept_checkpoints import newest_checkpoint
     from rlmaml.storage.run_directory import RunDirectory, write_json
     from rlmaml.training.run import evaluate_run, run_settings
 
     allow_policy(options.policy)
-    checkpoint = load_checkpoint(RunDirectory(options.run_dir).checkpoint)
+    checkpoint = newest_checkpoint(RunDirectory(options.run_dir))
     settings = in_variant(options.machine.applied(checkpoint.settings), options.variant).changed(
         evaluation_tasks=options.num_tasks,
         evaluation_episodes=options.num_episodes,

@@ -117,12 +117,12 @@ def main() -> None:
 def draw_stills(options: Options, settings: Settings, path: Path) -> None:
     """Paths before and after adaptation to four tasks drawn for evaluation, with exploration."""
     from rlmaml.evaluation.figures import adaptation_figure
-    from rlmaml.storage.checkpoint import load_checkpoint
+    from rlmaml.storage.kept_checkpoints import newest_checkpoint
     from rlmaml.storage.run_directory import RunDirectory
     from rlmaml.training.run import evaluate_run
 
     evaluation = evaluate_run(
-        load_checkpoint(RunDirectory(options.run_dir).checkpoint)._replace(settings=settings),
+        newest_checkpoint(RunDirectory(options.run_dir))._replace(settings=settings),
         environment_maker(settings),
         num_tasks=4,
         num_episodes=options.num_episodes,

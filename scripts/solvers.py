@@ -37,11 +37,10 @@ def main() -> None:
     from tqdm import tqdm
 
     from rlmaml.results.solvers import SOLVERS, compare_solvers, solver_table
-    from rlmaml.storage.checkpoint import load_checkpoint
-    from rlmaml.storage.run_directory import policy_file
+    from rlmaml.storage.kept_checkpoints import policy_checkpoint
 
     allow_policy(options.policy)
-    checkpoint = load_checkpoint(policy_file(options.checkpoint))
+    checkpoint = policy_checkpoint(options.checkpoint)
     settings = options.machine.applied(checkpoint.settings)
     outcomes = compare_solvers(checkpoint._replace(settings=settings), environment_maker(settings), draws=options.draws)
     rows = list(tqdm(outcomes, total=len(SOLVERS), desc="solving", unit="way", leave=False))

@@ -4,8 +4,8 @@ Usage: train_locomotion.py ID [--variant NAME] [options], e.g. HalfCheetahDir-v0
 each family and variant are in scripts/defaults.py; ID --help shows them. --algorithm chooses the method, MAML-TRPO by
 default; ID --algorithm NAME --help lists its options. Everything is kept in the run directory: TensorBoard logs,
 metrics.jsonl, run.json (settings, versions, commit), a checkpoint, evaluation.json and a picture of adaptation. Ctrl-C
-leaves a usable run; --resume goes on. torchrun --nproc-per-node=2 scripts/train_locomotion.py ID shares the tasks among
-processes, with the same result.
+ends the training after its meta-iteration, and --resume goes on. torchrun --nproc-per-node=2
+scripts/train_locomotion.py ID shares the tasks among processes, with the same result.
 """
 
 import sys

@@ -2,7 +2,7 @@
 
 --algorithm chooses the method, MAML-TRPO by default; --algorithm NAME --help lists its options. Everything is kept in
 the run directory: TensorBoard logs, metrics.jsonl, run.json (settings, versions, commit), a checkpoint,
-evaluation.json and a picture of adaptation. Ctrl-C leaves a usable run; --resume goes on.
+evaluation.json and a picture of adaptation. Ctrl-C ends the training after its meta-iteration, and --resume goes on.
 torchrun --nproc-per-node=2 scripts/train_nav.py shares the tasks among processes, with the same result.
 """
 

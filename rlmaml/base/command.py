@@ -15,7 +15,8 @@ from rlmaml.base.errors import UserError
 def run_command(command: Callable[[], None]) -> None:
     """Run a script's main function; a user's mistake ends it with one sentence on stderr and exit code 2.
 
-    An interrupt (Ctrl-C or SIGTERM) ends it with exit code 130. It must be called before torch is first imported: it
+    An interrupt (Ctrl-C, SIGTERM or SIGHUP) ends it with exit code 130; a training that finished its meta-iteration
+    before it ended, and can be gone on with, has 75. It must be called before torch is first imported: it
     asks MKL, unless the user asks for something else, to round a task alone as in a batch of tasks, so that any number
     of processes gives the same bits. What a terminal cannot show is shown as a question mark.
     """
@@ -24,13 +25,15 @@ def run_command(command: Callable[[], None]) -> None:
             stream.reconfigure(errors="replace")
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(one) != signal.SIG_IGN:  # nohup asks for that
+            signal.signal(one, signal.default_int_handler)
     try:
         command()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         interrupted = isinstance(error.__cause__, KeyboardInterrupt)
-        raise SystemExit(130 if interrupted else 2) from None
+        raise SystemExit(130 if interrupted else error.exit_code) from None
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)  # noqa: T201
         raise SystemExit(130) from None

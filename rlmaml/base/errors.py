@@ -4,6 +4,9 @@
 class UserError(Exception):
     """Something the user can mend; scripts print it as one sentence, without a traceback."""
 
+    exit_code = 2
+    """With which a script ends."""
+
 
 class NonFiniteError(UserError):
     """A quantity of the computation became NaN or infinite."""

@@ -2,28 +2,52 @@
 
 import contextlib
 import os
+import re
+import secrets
 from pathlib import Path
 
 from rlmaml.base.errors import UserError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content`` in one step, or leave it as it was.
+    """Replace ``path`` by ``content`` in one step that outlasts a loss of power, or leave it as it was.
+
+    What is written before that step has a name that nobody can know, and is made anew: it never follows a link. A link
+    at ``path`` is replaced itself.
 
     Raises:
         UserError: the directory is not writable or the disk is full.
     """
-    temporary = path.parent / f".{path.name}.partial"
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.partial"
     try:
-        with temporary.open("wb") as file:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+        sync_directory(path.parent)
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise unwritable(path, error) from error
+        if isinstance(error, OSError):
+            raise unwritable(path, error) from error
+        raise
+
+
+def is_left_over(name: str, of: str) -> bool:
+    """Whether a file's name is that of what a killed process had written of another one."""
+    return re.fullmatch(rf"\.{re.escape(of)}\.[0-9a-f]{{16}}\.partial", name) is not None
+
+
+def sync_directory(path: Path) -> None:
+    """Let what was renamed in a directory outlast a loss of power, where the file system can say so."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems cannot
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def unwritable(path: Path, error: OSError) -> UserError:

@@ -23,15 +23,15 @@ from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Carry, Memory, Meta, Params, Rollout, Seen
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
-from rlmaml.rules.adaptation_rule import adaptation_rule
+from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import to_batch
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout, check_episodes, from_rollout
 from rlmaml.sampling.rollout import TaskEnvironment, first_seen, rollout
 from rlmaml.settings.trust_region import check_trust_region
 from rlmaml.settings.whole import Settings
-from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from rlmaml.storage.run_directory import policy_file
+from rlmaml.storage.checkpoint import Checkpoint, check_fits, remembered, save_checkpoint
+from rlmaml.storage.kept_checkpoints import policy_checkpoint
 
 Actions: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.int64]
 """Of one step: numbers (..., action) within [-1, 1], or choices (...)."""
@@ -308,11 +308,15 @@ class Driver:
 def load(path: Path | str) -> AdaptablePolicy:
     """The policy of a run directory, or of a file that :meth:`AdaptablePolicy.save` wrote.
 
+    Warns:
+        The newest checkpoint of the run is damaged, and the one before it is used.
+
     Raises:
-        UserError: there is none, it is truncated or foreign, or its network is a torch module of the user's own that is
-            not known here; see :func:`rlmaml.policies.kinds.register_module`.
+        UserError: there is none, it is truncated or foreign, its weights are not those of the policy that it says it
+            holds or not finite, or its network is a torch module of the user's own that is not known here; see
+            :func:`rlmaml.policies.kinds.register_module`.
     """
-    return as_policy(load_checkpoint(policy_file(Path(path))))
+    return as_policy(policy_checkpoint(Path(path)))
 
 
 def as_policy(checkpoint: Checkpoint) -> AdaptablePolicy:
@@ -322,6 +326,7 @@ def as_policy(checkpoint: Checkpoint) -> AdaptablePolicy:
         UserError: see :func:`load`.
     """
     network = make_policy(checkpoint.settings.policy, checkpoint.settings.network, checkpoint.sizes)
+    check_fits(checkpoint, meta_like(checkpoint.settings, network), "the policy that it says it holds")
     return AdaptablePolicy(
         network,
         checkpoint.sizes,
@@ -329,7 +334,7 @@ def as_policy(checkpoint: Checkpoint) -> AdaptablePolicy:
         checkpoint.settings.changed(device="cpu", rollout_device="cpu"),
         checkpoint.iteration,
         checkpoint.steps_taken,
-        Memory(**checkpoint.memory) if checkpoint.memory else None,
+        remembered(checkpoint, network),
     )
 
 

@@ -1,7 +1,7 @@
 """Evaluation: adapt to held-out tasks and report the return after every step."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
+from rlmaml.base.errors import UserError
 from rlmaml.base.intervals import finite_or_none, half_interval
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.regions import region
@@ -23,6 +24,7 @@ from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import Collect, episodes_of
 from rlmaml.sampling.outcomes import outcomes, task_returns
 from rlmaml.sampling.rollout import TaskEnvironment, rollout
+from rlmaml.settings.checks import check_count
 from rlmaml.settings.whole import Settings
 
 Actions: TypeAlias = Literal["sampled", "mean"]
@@ -113,8 +115,13 @@ def evaluate(
             exploration, lives through those.
 
     Raises:
+        UserError: a number of tasks or steps, the seed or ``actions`` is illegal.
         NonFiniteError: an observation, a reward or the baseline is NaN or infinite.
     """
+    for name, value, least in (("num_tasks", num_tasks, 1), ("steps", steps, 0), ("seed", seed, 0)):
+        check_count(name, value, least)
+    if actions not in get_args(Actions):
+        raise UserError(f"--actions is {actions!r}; it must be one of {', '.join(get_args(Actions))}.")
     streams = RandomStreams(seed, Phase.EVALUATION, tasks=range(num_tasks))
     tasks = env.sample_tasks(num_tasks, streams.task_seeds(num_tasks), beyond=beyond)
     env.set_tasks(tasks)

@@ -8,7 +8,6 @@ they end highest on validation tasks.
 """
 
 import io
-import json
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -20,6 +19,7 @@ from matplotlib.figure import Figure
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import write_atomically
 from rlmaml.base.intervals import finite_or_none, half_interval
+from rlmaml.base.plain_data import is_number, read_json
 from rlmaml.evaluation.figures import DrawEpisodes
 from rlmaml.results.contenders import (
     BEYOND_RANGE,
@@ -116,8 +116,10 @@ def compare(
 
     Raises:
         UserError: the directory holds a comparison of other settings, a search is asked for and no method has a
-            context, or see :func:`rlmaml.training.run.train`.
+            context, a seed is named twice or none is, or see :func:`rlmaml.training.run.train`.
     """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds is {tuple(seeds)}; give one or more different numbers not below 0.")
     searched = searched_methods(methods, search)
     if not overwrite:
         check_same(read_comparison(directory), settings, seeds, tuple(methods), searched)
@@ -182,20 +184,42 @@ def read_comparison(directory: ComparisonDirectory) -> Comparison | None:
     if not path.exists():
         return None
     try:
-        stored = json.loads(path.read_text())
+        stored = read_json(path)
+        config = stored["config"]
+        settings, seeds, searched = from_plain(config["settings"]), config["seeds"], config.get("searched", {})
+        if not seeds or any(type(seed) is not int for seed in seeds):
+            raise ValueError("its seeds are no whole numbers")
+        if not stored["results"] or not isinstance(searched, dict):
+            raise ValueError("it has no results")
         results = {
-            place: {
-                method: MethodReturns(np.array(data["per_task"], np.float64))
-                for method, data in part["methods"].items()
-            }
+            place: {method: _stored_returns(data, len(seeds)) for method, data in part["methods"].items()}
             for place, part in stored["results"].items()
         }
-        for method in next(iter(results.values()), {}):
-            find_method(method)
-        settings = from_plain(stored["config"]["settings"])
-        return Comparison(settings, tuple(stored["config"]["seeds"]), results, stored["config"].get("searched", {}))
-    except (KeyError, OSError, TypeError, ValueError, UserError) as error:
-        raise UserError(f"{path} is not of this version. Repeat compare.py with --overwrite; runs are kept.") from error
+        for methods in results.values():
+            for method in (*methods, *searched):
+                find_method(method)
+        return Comparison(settings, tuple(seeds), results, searched)
+    except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
+        raise UserError(
+            f"{path} is damaged, or is not of this version ({error}). Repeat compare.py with --overwrite; runs "
+            "are kept."
+        ) from error
+
+
+def _stored_returns(data: Mapping[str, Any], num_seeds: int) -> MethodReturns:
+    """What one method reached, as it was written.
+
+    Raises:
+        ValueError: it is no number, or null, for every seed, task and stage.
+    """
+    per_task = data["per_task"]
+    numbers = [value for seed in per_task for task in seed for value in task]
+    if not all(value is None or is_number(value) for value in numbers):
+        raise ValueError("a return is no number")
+    found = np.array(per_task, np.float64)
+    if found.ndim != 3 or len(found) != num_seeds or not found.size:
+        raise ValueError("its returns are not one number for every seed, task and stage")
+    return MethodReturns(found)
 
 
 def check_same(
@@ -280,7 +304,7 @@ def comparison_table(results: Mapping[str, MethodReturns], searched: Mapping[str
     ]
     for method, returns in results.items():
         triples = zip(returns.mean, returns.over_seeds, returns.over_tasks, strict=True)
-        cells = [f"{mean:.2f} ({_plus_minus(seed)}, {_plus_minus(task)})" for mean, seed, task in triples]
+        cells = [f"{_number(mean)} ({_plus_minus(seed)}, {_plus_minus(task)})" for mean, seed, task in triples]
         if method in searched:
             cells[1:1] = [""] * (stages - len(cells))
         label = f"{method} ({searched[method]})" if method in searched else method
@@ -329,7 +353,10 @@ def as_plain(comparison: Comparison) -> dict[str, Any]:
                 }
                 for method, returns in methods.items()
             },
-            "fraction_recovered": fractions_recovered(methods, comparison.searched),
+            "fraction_recovered": {
+                method: finite_or_none(np.array([share]))[0]
+                for method, share in fractions_recovered(methods, comparison.searched).items()
+            },
         }
         for place, methods in comparison.results.items()
     }
@@ -353,3 +380,8 @@ def _ends(returns: MethodReturns) -> MethodReturns:
 
 def _plus_minus(half: float) -> str:
     return "–" if np.isnan(half) else f"± {half:.2f}"
+
+
+def _number(value: float) -> str:
+    """A number, or a dash where all simulations failed."""
+    return "–" if np.isnan(value) else f"{value:.2f}"

@@ -1,8 +1,6 @@
 """Runs of a comparison: what each method is trained with, and trained and evaluated runs, several at once."""
 
 import dataclasses
-import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from multiprocessing import get_context
@@ -13,13 +11,15 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.command import run_command
-from rlmaml.base.errors import NonFiniteError, UserError
+from rlmaml.base.errors import UserError
 from rlmaml.evaluation.figures import DrawEpisodes
 from rlmaml.rules.search_rule import Search
 from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, check_resumable, differences, from_plain
-from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint
+from rlmaml.storage.checkpoint import Checkpoint
+from rlmaml.storage.evaluation_file import read_evaluation
+from rlmaml.storage.kept_checkpoints import newest_checkpoint
 from rlmaml.storage.run_directory import RunDirectory, write_json
 from rlmaml.training.run import (
     EVALUATION_SEED,
@@ -28,11 +28,11 @@ from rlmaml.training.run import (
     run_settings,
     train,
     trained_context_range,
+    validation_return,
 )
 
 FINE_TUNING = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 """Factors on the configured inner step sizes that are tried for policies that were not meta-trained for these."""
-VALIDATION_SEED = 20_000
 IN_RANGE, BEYOND_RANGE = "in the training range", "beyond the training range"
 
 WITH_FAILED = "per_task_with_failed"
@@ -105,7 +105,7 @@ def check_contenders(contenders: Iterable[Contender]) -> None:
     for contender in contenders:
         if not contender.directory.checkpoint.exists():
             continue
-        if differing := differences(load_checkpoint(contender.directory.checkpoint).settings, contender.settings):
+        if differing := differences(newest_checkpoint(contender.directory).settings, contender.settings):
             raise UserError(
                 f"{contender.directory.path} holds a run of {contender.method}, seed {contender.seed}, with another "
                 f"configuration: {'; '.join(differing)}. Choose another --output, or delete that run."
@@ -239,7 +239,7 @@ def stored_report(
     path, tuning = report_file(settings, directory, beyond=beyond, search=search), fine_tuning(settings)
     if not path.exists():
         return None
-    report: dict[str, Any] = json.loads(path.read_text())
+    report = read_evaluation(path)
     made = report["config"]
     stored = from_plain(made["settings"])
     if tuning:
@@ -273,9 +273,9 @@ def evaluated_run(
     if not beyond:
         train(settings, make_env, directory.path, resume=True, draw=draw, progress=progress)
     if beyond or tuning or search:
-        trained = load_checkpoint(directory.checkpoint)._replace(settings=settings)
+        trained = newest_checkpoint(directory)._replace(settings=settings)
         if tuning and beyond:
-            chosen = from_plain(json.loads(directory.fine_tuned.read_text())["config"]["settings"])
+            chosen = from_plain(read_evaluation(directory.fine_tuned)["config"]["settings"])
             trained = trained._replace(settings=settings.changed(inner_step_sizes=chosen.inner.inner_step_sizes))
         elif tuning:
             trained = fine_tuned(trained, make_env)
@@ -283,8 +283,7 @@ def evaluated_run(
         evaluation = configured_evaluation(trained, make_env, EVALUATION_SEED, beyond=beyond, search=within)
         how = {"beyond": beyond, "fine_tuning": tuning, "search": as_plain_search(search)}
         write_json(path, evaluation.as_json(run_settings(trained.settings) | how))
-    done: dict[str, Any] = json.loads(path.read_text())
-    return done
+    return read_evaluation(path)
 
 
 def as_plain_search(search: SearchSettings | None) -> dict[str, Any] | None:
@@ -304,13 +303,4 @@ def fine_tuned(trained: Checkpoint, make_env: MakeEnv) -> Checkpoint:
         trained._replace(settings=settings.changed(inner_step_sizes=tuple(factor * size for size in sizes)))
         for factor in FINE_TUNING
     ]
-    return max(candidates, key=lambda one: _final_return(one, make_env))
-
-
-def _final_return(checkpoint: Checkpoint, make_env: MakeEnv) -> float:
-    """Mean return on the validation tasks after the last inner step; of steps that diverge, the worst there is."""
-    try:
-        final = configured_evaluation(checkpoint, make_env, VALIDATION_SEED).returns_with_failed[:, -1].mean()
-    except NonFiniteError:
-        return -math.inf
-    return float(final) if final.isfinite() else -math.inf
+    return max(candidates, key=lambda one: validation_return(one, make_env))

@@ -24,8 +24,9 @@ from rlmaml.results.contenders import IN_RANGE
 from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.whole import Settings
-from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint
-from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.storage.checkpoint import Checkpoint
+from rlmaml.storage.kept_checkpoints import newest_checkpoint
+from rlmaml.storage.run_directory import RunDirectory, check_different
 from rlmaml.training.run import EVALUATION_SEED, MakeEnv, evaluate_run, run_settings
 
 COLOURS = ("#d1495b", "#edae49", "#8f6bc1", "#8d6b48", "#4a7fb5", "#c06a9d")
@@ -110,9 +111,10 @@ def read_runs(run_dirs: Sequence[Path]) -> list[Checkpoint]:
     """The checkpoints of runs of one problem.
 
     Raises:
-        UserError: one cannot be read, or they are of different families or variants.
+        UserError: one cannot be read or is named twice, or they are of different families or variants.
     """
-    checkpoints = [load_checkpoint(RunDirectory(run_dir).checkpoint) for run_dir in run_dirs]
+    check_different(run_dirs)
+    checkpoints = [newest_checkpoint(RunDirectory(run_dir)) for run_dir in run_dirs]
     families = {problem(checkpoint.settings)[:2] for checkpoint in checkpoints}
     if len(families) > 1:
         raise UserError(f"The runs are of different families or variants: {sorted(families)}; report on one at a time.")

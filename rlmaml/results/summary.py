@@ -9,8 +9,9 @@ import numpy as np
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.intervals import half_interval
+from rlmaml.base.plain_data import DamagedError
 from rlmaml.settings.whole import from_plain
-from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.storage.run_directory import RunDirectory, check_different
 
 
 def summarise_seeds(run_dirs: Sequence[Path]) -> str:
@@ -19,8 +20,10 @@ def summarise_seeds(run_dirs: Sequence[Path]) -> str:
     A failed simulation counts as the worst return seen; how many failed is said where any did.
 
     Raises:
-        UserError: a directory holds no finished run, or the runs differ in more than the seed.
+        UserError: a directory holds no finished run or is named twice, the runs differ in more than the seed, or two
+            have the same one.
     """
+    check_different(run_dirs)
     directories = [RunDirectory(run_dir) for run_dir in run_dirs]
     reports = [directory.read_evaluation() for directory in directories]
     settings = [from_plain(report["config"]["settings"]) for report in reports]
@@ -28,6 +31,13 @@ def summarise_seeds(run_dirs: Sequence[Path]) -> str:
     compared = [{name: value for name, value in one.flat().items() if name not in free} for one in settings]
     if any(other != compared[0] for other in compared):
         raise UserError("The runs differ in more than their seed; summarise runs of one configuration.")
+    by_seed: dict[int, Path] = {}
+    for one, run_dir in zip(settings, run_dirs, strict=True):
+        other = by_seed.setdefault(one.run.seed, run_dir)
+        if other != run_dir:
+            raise UserError(
+                f"{other} and {run_dir} are the same run, of seed {one.run.seed}; summarise runs of different seeds."
+            )
     means = np.array([report["returns"]["mean_with_failed"] for report in reports], np.float64)
     steps = means.shape[1]
     rows = [
@@ -36,13 +46,13 @@ def summarise_seeds(run_dirs: Sequence[Path]) -> str:
     ]
     seconds = [training_seconds(directory) for directory in directories]
     for one, values, duration in zip(settings, means, seconds, strict=True):
-        cells = " | ".join(f"{value:.2f}" for value in values)
+        cells = " | ".join(_number(value) for value in values)
         rows.append(f"| {one.run.seed} | {cells} | {duration:.0f} |")
-    cells = " | ".join(f"**{value:.2f}**" for value in means.mean(0))
+    cells = " | ".join(f"**{_number(value)}**" for value in means.mean(0))
     rows.append(f"| mean of {len(means)} seeds | {cells} | {statistics.mean(seconds):.0f} |")
     if len(means) > 1:
         half = half_interval(means)
-        rows.append("| 95 % interval over seeds | " + " | ".join(f"± {value:.2f}" for value in half) + " | |")
+        rows.append("| 95 % interval over seeds | " + " | ".join(f"± {_number(value)}" for value in half) + " | |")
     if failed := failed_in_words(reports):
         rows.append(f"\n{failed.capitalize()}; they count as the worst return seen.")
     return "\n".join(rows)
@@ -55,5 +65,20 @@ def failed_in_words(reports: Iterable[Mapping[str, Any]]) -> str:
 
 
 def training_seconds(directory: RunDirectory) -> float:
-    """Seconds that the meta-iterations of a run took."""
-    return sum(float(line["seconds/iteration"]) for line in directory.read_metrics())
+    """Seconds that the meta-iterations of a run took.
+
+    Raises:
+        UserError: they are not known.
+    """
+    total = 0.0
+    for number, line in enumerate(directory.read_metrics(), start=1):
+        seconds = line.get("seconds/iteration")
+        if seconds is None:
+            raise DamagedError(directory.metrics, f"line {number} has no seconds/iteration")
+        total += seconds
+    return total
+
+
+def _number(value: float) -> str:
+    """A number, or a dash where all simulations failed."""
+    return "–" if np.isnan(value) else f"{value:.2f}"

@@ -4,6 +4,7 @@ import dataclasses
 
 from rlmaml.base.errors import UserError
 from rlmaml.core.policy import Policy, TaughtPolicy
+from rlmaml.core.types import Meta
 from rlmaml.rules.gradient_rule import gradient_rule
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.rules.memory_rule import MemoryRule
@@ -31,6 +32,12 @@ def training_rule(settings: Settings, policy: Policy) -> InnerRule:
         assert isinstance(policy, TaughtPolicy)
         return TeacherRule(settings.inner.trial_episodes, policy.told)
     return trained_rule(settings, policy)
+
+
+def meta_like(settings: Settings, policy: Policy) -> Meta:
+    """Meta-parameters with the names, shapes and types that those of a run have."""
+    params = policy.init(0)
+    return Meta(params, trained_rule(settings, policy).rates(params))
 
 
 def adaptation_rule(

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from rlmaml.settings.checks import require
+from rlmaml.settings.checks import require, require_kinds
 
 TimeLimit = Literal["fixed_horizon", "bootstrap"]
 
@@ -24,6 +24,7 @@ class AdvantageSettings:
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_kinds(self)
         for name in ("discount", "gae_lambda"):
             require(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
         bounded = self.discount < 1 or not self.bootstraps

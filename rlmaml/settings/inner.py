@@ -7,7 +7,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import (
     all_finite_and_positive,
     require,
-    require_finite,
+    require_kinds,
     require_not_negative,
     require_positive,
 )
@@ -41,12 +41,12 @@ class InnerSettings:
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_kinds(self)
         require_not_negative(self, "inner_steps")
         sizes = self.inner_step_sizes
         require(
             self, "inner_step_sizes", sizes and all_finite_and_positive(sizes), "one or more finite numbers above 0"
         )
-        require_finite(self, "inner_l2 inner_kl parameter_noise")
         require_not_negative(self, "inner_l2 inner_kl parameter_noise")
         require(
             self, "adapt", self.inner_steps > 0 or self.adapt == "all", "all where --inner-steps is 0: nothing adapts"
@@ -82,6 +82,7 @@ class MemorySettings:
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_kinds(self)
         require_positive(self, "trial_episodes")
 
     @property

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from rlmaml.base.errors import UserError
-from rlmaml.settings.checks import option, require, require_finite, require_not_negative
+from rlmaml.settings.checks import option, require, require_not_negative
 from rlmaml.settings.inner import InnerSettings
 from rlmaml.settings.schedule import ScheduleSettings
 
@@ -26,7 +26,6 @@ class ObjectiveSettings(ScheduleSettings):
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
         require_not_negative(self, "anneal_stage_weights entropy_bonus")
-        require_finite(self, "entropy_bonus")
 
     def check_with(self, inner: InnerSettings) -> None:
         """Refuse weights that leave nothing to be optimised.

@@ -7,7 +7,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import (
     all_finite_and_positive,
     require,
-    require_finite,
+    require_kinds,
     require_not_negative,
     require_positive,
 )
@@ -28,6 +28,7 @@ class PerceptronSettings:
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_kinds(self)
         require(self, "hidden", all(width > 0 for width in self.hidden), "widths above 0")
         require(self, "observation_scales", all_finite_and_positive(self.observation_scales), "finite numbers above 0")
 
@@ -75,7 +76,6 @@ class RecurrentSettings(PerceptronSettings):
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
         require_deviation(self)
-        require_finite(self, "reward_scale")
         require_positive(self, "memory reward_scale")
 
 
@@ -101,12 +101,12 @@ class ModuleSettings:
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_kinds(self)
         require_deviation(self)
 
 
 def require_deviation(settings: object) -> None:
     """Refuse an initial standard deviation that is none."""
-    require_finite(settings, "initial_std")
     require_positive(settings, "initial_std")
 
 

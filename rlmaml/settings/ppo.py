@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rlmaml.settings.advantages import AdvantageSettings
-from rlmaml.settings.checks import require, require_finite, require_not_negative, require_positive
+from rlmaml.settings.checks import require, require_not_negative, require_positive
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.schedule import ScheduleSettings
 
@@ -33,7 +33,6 @@ class PpoSettings(ScheduleSettings):
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
-        require_finite(self, "outer_step_size value_weight entropy_bonus largest_gradient")
         require_positive(self, "outer_step_size epochs minibatches largest_gradient blocks")
         require_not_negative(self, "value_weight entropy_bonus")
         require(self, "clip", 0 < self.clip < 1, "a number between 0 and 1")

@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass
 
-from rlmaml.settings.checks import free, require, require_not_negative, require_positive
+from rlmaml.settings.checks import free, require, require_kinds, require_not_negative, require_positive
 
 MOST_THREADS = 1024
-DEVICE = r"cpu|cuda(:\d+)?"
+DEVICE = r"cpu|cuda(:[0-9]{1,4})?"
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ class RunSettings:
     """Inner steps of that evaluation."""
     checkpoint_interval: int = free(10)
     """Meta-iterations between checkpoints; there is always one at the end."""
+    kept_checkpoints: int = free(2)
+    """Checkpoints that are kept: the newest, and those before it, one of which serves where it is damaged."""
+    validation_interval: int = free(0)
+    """Meta-iterations between evaluations on validation tasks, as large as the one that ends the run; the checkpoint
+    with the highest return after the last step is kept as best.safetensors. 0 for none."""
     figure_interval: int = free(25)
     """Meta-iterations between figures in TensorBoard; 0 for none."""
     video_interval: int = free(50)
@@ -62,13 +67,17 @@ class RunSettings:
         Raises:
             UserError: names the option, what was received and what is legal.
         """
+        require_kinds(self)
         for name in ("threads", "rollout_threads"):
             require(self, name, getattr(self, name) <= MOST_THREADS, f"at most {MOST_THREADS}")
         require_positive(
             self,
-            "num_tasks num_episodes evaluation_tasks evaluation_episodes checkpoint_interval threads rollout_threads",
+            "num_tasks num_episodes evaluation_tasks evaluation_episodes checkpoint_interval kept_checkpoints threads "
+            "rollout_threads",
         )
-        require_not_negative(self, "seed iterations evaluation_steps figure_interval video_interval")
+        require_not_negative(
+            self, "seed iterations evaluation_steps validation_interval figure_interval video_interval"
+        )
         require(self, "horizon", self.horizon is None or self.horizon > 0, "a number above 0")
         for name in ("device", "rollout_device"):
             require(self, name, re.fullmatch(DEVICE, getattr(self, name)), "cpu, cuda or cuda:N")

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from rlmaml.settings.checks import require_not_negative
+from rlmaml.settings.checks import require_kinds, require_not_negative
 
 LEAST = 0.1
 """What is left at the end of a cosine."""
@@ -19,6 +19,7 @@ class ScheduleSettings:
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_kinds(self)
         require_not_negative(self, "cosine_iterations")
 
     def length(self, iteration: int) -> float:

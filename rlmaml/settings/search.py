@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from rlmaml.settings.checks import require, require_positive
+from rlmaml.settings.checks import require, require_kinds, require_positive
 
 SearchKind = Literal["cmaes", "hill-climbing"]
 DEFAULT_EPISODES = 20
@@ -24,6 +24,7 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_kinds(self)
         require_positive(self, "search_episodes search_average")
         whole = self.search_episodes % self.search_average == 0
         require(self, "search_episodes", whole, f"a multiple of --search-average, {self.search_average}")

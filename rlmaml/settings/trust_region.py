@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rlmaml.base.errors import UserError
-from rlmaml.settings.checks import require, require_finite, require_not_negative, require_positive
+from rlmaml.settings.checks import require, require_kinds, require_not_negative, require_positive
 
 Preconditioner = Literal["kronecker", "none"]
 
@@ -30,7 +30,7 @@ class TrustRegionSettings:
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
-        require_finite(self, "max_kl damping")
+        require_kinds(self)
         require_positive(self, "max_kl backtrack_tries")
         require(self, "cg_iterations", self.cg_iterations is None or self.cg_iterations > 0, "a number above 0")
         require_not_negative(self, "damping")

@@ -30,6 +30,12 @@ class Settings:
         Raises:
             UserError: names the option, what was received and what is legal.
         """
+        for owner, kind in owner_classes(self.algorithm, self.policy).items():
+            if type(getattr(self, owner)) is not kind:
+                raise UserError(
+                    f"The settings of {owner} are {getattr(self, owner)!r}; {self.algorithm} with a {self.policy} "
+                    f"policy needs {kind.__name__}. Make them with rlmaml.settings.whole.configure."
+                )
         for name, value in find_method(self.algorithm).stands_for.items():
             received = self.flat()[name]
             if received != value:

@@ -20,7 +20,8 @@ import torch
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import write_atomically
 from rlmaml.base.torch_modes import ordinary_torch
-from rlmaml.core.types import Meta, Params
+from rlmaml.core.policy import Policy
+from rlmaml.core.types import Memory, Meta, Params
 from rlmaml.policies.sizes import Sizes
 from rlmaml.settings.whole import Settings, from_plain
 
@@ -28,6 +29,10 @@ FORMAT = "rlmaml-checkpoint-2"
 HEADER = "rlmaml"
 """The one key of the file's metadata."""
 PARAMS, RATES, STATE, MEMORY = "params", "rates", "state", "memory"
+
+
+LARGEST_COUNT = 1 << 40
+"""Of iterations, observations and the like; more are none."""
 
 
 class Checkpoint(NamedTuple):
@@ -83,15 +88,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint, onto the CPU.
 
     Raises:
-        UserError: there is none, it is truncated or damaged, or it was written by something else or by another version.
+        UserError: there is none, it is truncated or damaged, it holds numbers that are not finite, or it was written by
+            something else or by another version.
     """
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is truncated, or no checkpoint at all: it is no file.")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise UserError(f"There is no checkpoint at {path}. Give the directory of a run.") from error
-    except (safetensors.SafetensorError, OSError) as error:
+    except (safetensors.SafetensorError, OSError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is truncated, or no checkpoint at all: {error}.") from error
     try:
         written = metadata.get(HEADER, json.dumps({"format": metadata.get("format")}))
@@ -108,6 +116,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         sections = {
             section: {name: tensors[f"{section}/{name}"] for name in names} for section, names in text["order"].items()
         }
+        check_finite(sections)
+        check_counts(text)
         return Checkpoint(
             meta=Meta(sections[PARAMS], sections.get(RATES, {})),
             iteration=text["iteration"],
@@ -119,7 +129,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged: what it says of itself cannot be read ({error!r}).") from error
 
 
@@ -133,22 +143,91 @@ def checksum(text: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> st
     return digest.hexdigest()
 
 
-def check_fits(checkpoint: Checkpoint, fresh: Params, observed: str) -> None:
-    """Refuse a checkpoint whose weights are not those of the policy that it is used with.
+def check_finite(sections: Mapping[str, Params]) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        UserError: names the first entry that has one.
+    """
+    for section, entries in sections.items():
+        for name, tensor in entries.items():
+            if not bool(tensor.isfinite().all()):
+                raise UserError(f"Its {name}, of {section}, holds NaN or infinite numbers. Use an earlier checkpoint.")
+
+
+def check_counts(text: Mapping[str, Any]) -> None:
+    """Refuse numbers of iterations, steps, observations and actions that are none.
+
+    Raises:
+        ValueError: names the first one.
+    """
+    for name, count in {**{key: text[key] for key in ("iteration", "steps_taken")}, **text["sizes"]}.items():
+        if name in ("discrete", "extended"):
+            legal = isinstance(count, bool)
+        else:
+            legal = type(count) is int and 0 <= count <= LARGEST_COUNT
+        if not legal:
+            raise ValueError(f"{name} is {count!r}")
+
+
+def check_fits(checkpoint: Checkpoint, fresh: Meta, observed: str) -> None:
+    """Refuse a checkpoint whose meta-parameters are not those of the policy and rule that it is used with.
 
     Args:
         checkpoint: as read.
-        fresh: what the policy's own theta looks like.
+        fresh: what theta and rates look like here; see :func:`rlmaml.rules.adaptation_rule.meta_like`.
         observed: the environment, for the message.
 
     Raises:
-        UserError: names the first entry that differs.
+        UserError: names the first entry that differs in name, shape or type.
     """
-    for name, tensor in fresh.items():
-        stored = checkpoint.meta.params.get(name)
-        if stored is None or stored.shape != tensor.shape:
-            shape = "is missing" if stored is None else f"has shape {tuple(stored.shape)}"
+    for stored, expected, what in zip(checkpoint.meta, fresh, ("", "rate of "), strict=True):
+        check_entries(stored, expected, what, observed)
+
+
+def check_entries(stored: Params, expected: Params, what: str, observed: str) -> None:
+    """Refuse tensors that are not named, shaped and typed as those that are expected.
+
+    Args:
+        stored: as read.
+        expected: what they should look like.
+        what: what they are, before their names in the message.
+        observed: what they are used with, for the message.
+
+    Raises:
+        UserError: names the first one that differs.
+    """
+    cure = "Choose the variant of the training, or one with the same observations and actions."
+    for name, tensor in expected.items():
+        found = stored.get(name)
+        if found is None or found.shape != tensor.shape:
+            shape = "is missing" if found is None else f"has shape {tuple(found.shape)}"
             raise UserError(
-                f"The checkpoint does not fit {observed}: its {name} {shape}, and {tuple(tensor.shape)} is needed. "
-                "Choose the variant of the training, or one with the same observations and actions."
+                f"The checkpoint does not fit {observed}: its {what}{name} {shape}, and {tuple(tensor.shape)} is "
+                f"needed. {cure}"
             )
+        if found.dtype != tensor.dtype:
+            raise UserError(
+                f"The checkpoint does not fit {observed}: its {what}{name} is of {found.dtype}, and {tensor.dtype} is "
+                "needed. Use a checkpoint as a training wrote it."
+            )
+    for name in stored:
+        if name not in expected:
+            raise UserError(f"The checkpoint does not fit {observed}: its {what}{name} is not known there. {cure}")
+
+
+def remembered(checkpoint: Checkpoint, policy: Policy) -> Memory | None:
+    """What a checkpoint's policy remembers of one task; None for nothing.
+
+    Raises:
+        UserError: it is not named, shaped and typed as what this policy remembers.
+    """
+    if not checkpoint.memory:
+        return None
+    sizes, observed = checkpoint.sizes, "the policy that it says it holds"
+    carry = policy.start(checkpoint.meta.params, (1, 1))
+    action = torch.zeros((1, 1), dtype=torch.int64) if sizes.discrete else torch.zeros(1, 1, sizes.action)
+    like = Memory(carry, action, torch.zeros(1, 1))._asdict()
+    tensors = {name: tensor for name, tensor in like.items() if isinstance(tensor, torch.Tensor)}
+    check_entries(checkpoint.memory, tensors, "memory's ", observed)
+    return Memory(**checkpoint.memory)

@@ -1,12 +1,12 @@
 """The range of a run's contexts as a file beside it, which goes with the policy onto a robot."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.plain_data import read_json
 from rlmaml.core.types import Params
 from rlmaml.rules.search_rule import ContextRange
 from rlmaml.storage.run_directory import write_json
@@ -36,16 +36,18 @@ def read_context_range(path: Path) -> StoredRange | None:
         UserError: it is no range: not JSON of this layout, not finite, or without 0.
     """
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
         low, high = ({name: torch.tensor(values) for name, values in content[side].items()} for side in ("low", "high"))
         whole = low.keys() == high.keys() and all(low[name].shape == high[name].shape for name in low)
         around = whole and all(bool(((low[n] <= 0) & (high[n] >= 0) & low[n].isfinite()).all()) for n in low)
         if not low or not around or not all(bool(value.isfinite().all()) for value in high.values()):
             raise ValueError("it must hold finite numbers, low ones not above 0 and high ones not below")
-        return StoredRange(int(content["iteration"]), ContextRange(low, high))
+        if type(content["iteration"]) is not int:
+            raise ValueError("its meta-iteration is no whole number")
+        return StoredRange(content["iteration"], ContextRange(low, high))
     except FileNotFoundError:
         return None
-    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (UserError, AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path} holds no range of contexts ({error}). Delete it; it is measured again.") from error
 
 

@@ -1,13 +1,16 @@
 """Names and layout of a run directory: this file alone knows them."""
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import unwritable, write_atomically
+from rlmaml.base.files import is_left_over, unwritable, write_atomically
+from rlmaml.storage.evaluation_file import read_evaluation
+from rlmaml.storage.metrics_file import read_metrics
 
 _FILES = {
     "checkpoint": "checkpoint.safetensors",
@@ -16,8 +19,9 @@ _FILES = {
     "evaluation": "evaluation.json",
     "figure": "adaptation.png",
     "context_range": "context_range.json",
+    "best": "best.safetensors",
 }
-_TENSORBOARD = "tensorboard"
+_TENSORBOARD, _EARLIER = "tensorboard", "earlier_checkpoints"
 
 
 class RunDirectory:
@@ -37,7 +41,11 @@ class RunDirectory:
         """Episodes before and after adaptation, a PNG."""
         self.context_range = self.path / _FILES["context_range"]
         """Where contexts are on tasks of the training, of a search."""
+        self.best = self.path / _FILES["best"]
+        """The checkpoint that was best on validation tasks."""
         self.tensorboard = self.path / _TENSORBOARD
+        self.earlier = self.path / _EARLIER
+        """Checkpoints before the newest one."""
         self.adapted = self.path / "adapted.safetensors"
         self.exported = self.path / "export"
         self.report = self.path / "report.html"
@@ -54,7 +62,29 @@ class RunDirectory:
 
     def found(self) -> list[str]:
         """Names of a training's files that are there."""
-        return [name for name in (*_FILES.values(), _TENSORBOARD) if (self.path / name).exists()]
+        return [name for name in (*_FILES.values(), _TENSORBOARD, _EARLIER) if os.path.lexists(self.path / name)]
+
+    def earlier_checkpoint(self, age: int) -> Path:
+        """The checkpoint so many before the newest one."""
+        return self.earlier / f"{age}_before.safetensors"
+
+    def earlier_checkpoints(self) -> list[Path]:
+        """Those that are there, from the newest on."""
+        ages = [path.name.removesuffix("_before.safetensors") for path in self.earlier.glob("*_before.safetensors")]
+        return [self.earlier_checkpoint(age) for age in sorted(int(age) for age in ages if age.isdecimal())]
+
+    def tidy(self) -> None:
+        """Delete what a killed process had begun to write.
+
+        Raises:
+            UserError: it cannot be deleted.
+        """
+        try:
+            for path in self.path.glob(".*.partial"):
+                if any(is_left_over(path.name, name) for name in _FILES.values()):
+                    path.unlink()
+        except OSError as error:
+            raise unwritable(self.path, error) from error
 
     def clear(self) -> None:
         """Delete a training's files, and make the directory.
@@ -65,7 +95,8 @@ class RunDirectory:
         try:
             for name in _FILES.values():
                 (self.path / name).unlink(missing_ok=True)
-            shutil.rmtree(self.tensorboard, ignore_errors=True)
+            for folder in (self.tensorboard, self.earlier):
+                shutil.rmtree(folder, ignore_errors=True)
         except OSError as error:
             raise unwritable(self.path, error) from error
         self.make()
@@ -82,31 +113,26 @@ class RunDirectory:
             raise unwritable(self.path, error) from error
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """One entry per meta-iteration; a line that a killed run did not finish is none.
+        """One entry per meta-iteration; see :func:`rlmaml.storage.metrics_file.read_metrics`.
 
         Raises:
-            UserError: there are none.
+            UserError: there are none, or they are damaged.
         """
         try:
-            text = self.metrics.read_text()
-            return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{self.path} holds no readable {self.metrics.name}. Give the directory of a run."
-            ) from error
+            return read_metrics(self.metrics)
+        except FileNotFoundError as error:
+            raise UserError(f"{self.path} holds no {self.metrics.name}. Give the directory of a run.") from error
 
     def read_evaluation(self) -> dict[str, Any]:
         """The evaluation that ended the training.
 
         Raises:
-            UserError: there is none.
+            UserError: there is none, or it is damaged.
         """
         try:
-            report: dict[str, Any] = json.loads(self.evaluation.read_text())
-            report["config"]["settings"], report["returns"]["mean"]
-        except (KeyError, OSError, TypeError, ValueError) as error:
+            return read_evaluation(self.evaluation)
+        except FileNotFoundError as error:
             raise UserError(f"There is no evaluation in {self.path}: the run is missing or not finished.") from error
-        return report
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -115,7 +141,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    write_atomically(path, json.dumps(content, indent=2).encode())
+    write_atomically(path, json.dumps(content, indent=2, allow_nan=False).encode())
 
 
 def policy_file(path: Path) -> Path:
@@ -126,6 +152,19 @@ def policy_file(path: Path) -> Path:
 def beside(path: Path) -> RunDirectory:
     """Where files about a policy go: into the run's directory, or beside the file."""
     return RunDirectory(path if path.is_dir() or not path.suffix else path.parent)
+
+
+def check_different(run_dirs: Sequence[Path]) -> None:
+    """Refuse a run that is named twice, by whatever path.
+
+    Raises:
+        UserError: names it.
+    """
+    seen: set[Path] = set()
+    for run_dir in run_dirs:
+        if run_dir.resolve() in seen:
+            raise UserError(f"{run_dir} is named twice; give each run once.")
+        seen.add(run_dir.resolve())
 
 
 class ComparisonDirectory:

@@ -14,7 +14,8 @@ from rlmaml.policies.sizes import Sizes, sizes_of
 from rlmaml.rules.adaptation_rule import training_rule
 from rlmaml.settings.checks import option
 from rlmaml.settings.whole import Settings
-from rlmaml.storage.checkpoint import check_fits, load_checkpoint
+from rlmaml.storage.checkpoint import check_entries
+from rlmaml.storage.kept_checkpoints import newest_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.train import Learned, MetaLearner
 
@@ -60,7 +61,7 @@ def trained_network(settings: Settings, policy: Policy, fresh: Params) -> Params
         UserError: there is no run, or its policy is another than ``fresh`` and the settings say.
     """
     start_from = settings.run.start_from
-    checkpoint = load_checkpoint(RunDirectory(start_from).checkpoint)
+    checkpoint = newest_checkpoint(RunDirectory(start_from))
     ours, theirs = settings.flat(), checkpoint.settings.flat()
     for name in ("policy", *vars(settings.network)):
         if name != "initial_std" and theirs.get(name) != ours[name]:
@@ -68,5 +69,6 @@ def trained_network(settings: Settings, policy: Policy, fresh: Params) -> Params
                 f"{option(name)} is {ours[name]}, but {theirs.get(name)} in {start_from}, where this run starts."
             )
     network = {name: tensor for name, tensor in fresh.items() if name not in policy.exploration}
-    check_fits(checkpoint, network, f"{settings.run.env_id}, {settings.run.variant}")
-    return {name: checkpoint.meta.params[name] for name in network}
+    trained = {name: tensor for name, tensor in checkpoint.meta.params.items() if name not in policy.exploration}
+    check_entries(trained, network, "", f"{settings.run.env_id}, {settings.run.variant}")
+    return trained

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from rlmaml.base.files import unwritable, write_atomically
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Params
 from rlmaml.settings.whole import Settings
+from rlmaml.storage.metrics_file import ITERATION, RETURN, sound_lines
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.train import IterationReport
 
@@ -38,7 +40,7 @@ def scalars(policy: Policy, theta: Params, report: IterationReport) -> dict[str,
     """
     numbers: dict[str, float] = {}
     for k, seen in enumerate(report.outcomes):
-        numbers[f"return/after_{k}_steps"] = seen.mean_return
+        numbers[f"{RETURN}after_{k}_steps"] = seen.mean_return
     for k, seen in enumerate(report.outcomes):
         for term, share in zip(report.reward_terms, seen.mean_terms, strict=True):
             numbers[f"return_terms/{term}/after_{k}_steps"] = share
@@ -69,18 +71,6 @@ def write_outcome(directory: RunDirectory, settings: Settings, summary: Mapping[
         for step, mean in enumerate(summary["mean_with_failed"]):
             if mean is not None:
                 writer.add_scalar(f"held_out_return/after_{step}_steps", mean, iterations)
-
-
-def lines_before(start: int, lines: bytes) -> bytes:
-    """The JSON lines of the meta-iterations before ``start``; what a killed run did not finish is none."""
-    kept = []
-    for line in lines.splitlines(keepends=True):
-        try:
-            if json.loads(line)["iteration"] < start and line.endswith(b"\n"):
-                kept.append(line)
-        except (ValueError, KeyError, TypeError):
-            continue
-    return b"".join(kept)
 
 
 def settings_table(settings: Mapping[str, Any]) -> str:
@@ -138,7 +128,8 @@ class Recorder(AbstractContextManager["Recorder"]):
     ) -> None:
         self._path, metrics = directory.path, directory.metrics
         self._warned = False
-        write_atomically(metrics, lines_before(start, metrics.read_bytes() if metrics.exists() else b""))
+        before = sound_lines(metrics.read_bytes() if metrics.exists() else b"")
+        write_atomically(metrics, b"".join(before[:start]))
         self._quiet = _quiet_writer()
         self._quiet.__enter__()
         with _on_disk(self._path):
@@ -165,7 +156,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         """
         numbers = scalars(policy, theta, report)
         defined = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-        line = json.dumps({"iteration": report.iteration, **defined})
+        line = json.dumps({ITERATION: report.iteration, **defined}, allow_nan=False)
         with _on_disk(self._path):
             self._lines.write(line + "\n")
             self._lines.flush()
@@ -191,6 +182,16 @@ class Recorder(AbstractContextManager["Recorder"]):
                 "time step, its actuators' range and the speeds it may reach.",
                 stacklevel=2,
             )
+
+    def sync(self) -> None:
+        """Let what was recorded outlast a loss of power.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        with _on_disk(self._path):
+            os.fsync(self._lines.fileno())
+            self._writer.flush()
 
     def figure(self, name: str, figure: Figure, iteration: int) -> None:
         """Show a figure in TensorBoard.

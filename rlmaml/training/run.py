@@ -2,9 +2,10 @@
 
 import dataclasses
 import io
-import json
+import math
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,6 +15,7 @@ from rlmaml.algorithms.meta_algorithm import ReplayError
 from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.files import write_atomically
 from rlmaml.base.provenance import provenance
+from rlmaml.base.stopping import ORDERLY, Asked, check_minutes, stopping
 from rlmaml.base.threads import keep_freed_memory, warn_of_fork, warn_of_idle_threads
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.ranks import RankError
@@ -25,20 +27,23 @@ from rlmaml.evaluation.evaluate import Evaluation, evaluate
 from rlmaml.evaluation.figures import DrawEpisodes, adaptation_figure, draw_rewards
 from rlmaml.evaluation.video import MakeScene, as_video, film_progress
 from rlmaml.policies.kinds import make_policy
-from rlmaml.rules.adaptation_rule import adaptation_rule, trained_rule
+from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like, trained_rule
 from rlmaml.rules.search_rule import ContextRange, Search
 from rlmaml.sampling.rollout import TaskEnvironment
-from rlmaml.settings.checks import option
+from rlmaml.settings.checks import check_count, option
 from rlmaml.settings.run import RunSettings
-from rlmaml.settings.whole import Settings, check_resumable
+from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
+from rlmaml.storage.kept_checkpoints import keep_checkpoint
 from rlmaml.storage.range_file import StoredRange, read_context_range, write_context_range
 from rlmaml.storage.run_directory import RunDirectory, write_json
-from rlmaml.training.begin import begin, make_method, sizes_in
+from rlmaml.training.begin import make_method, sizes_in
+from rlmaml.training.opening import earlier_commits, opened_together
 from rlmaml.training.record import Recorder, write_outcome
 from rlmaml.training.train import IterationReport, Learned, MetaLearner, meta_train
 
 EVALUATION_SEED = 10_000
+VALIDATION_SEED = 20_000
 
 MakeEnv: TypeAlias = Callable[[int], TaskEnvironment]
 """An environment with the given number of copies."""
@@ -46,6 +51,12 @@ MakeEnv: TypeAlias = Callable[[int], TaskEnvironment]
 
 class InterruptedRunError(UserError):
     """The user stopped a run; it can be resumed."""
+
+
+class StoppedRunError(InterruptedRunError):
+    """The run was asked to end, by a signal or after some time, and finished its meta-iteration; it can be resumed."""
+
+    exit_code = ORDERLY
 
 
 @ordinary_torch()
@@ -59,6 +70,7 @@ def train(
     draw: DrawEpisodes = draw_rewards,
     make_scene: MakeScene | None = None,
     sums: TaskSums = ALONE,
+    stop_after: float | None = None,
     progress: bool = True,
 ) -> Evaluation | None:
     """Meta-train in ``run_dir``, and evaluate on held-out tasks at the end.
@@ -73,6 +85,7 @@ def train(
         make_scene: makes an environment to be filmed for TensorBoard; None for no videos.
         sums: this process's part of the tasks, where several train together. One of them leads: it alone writes, shows
             progress and evaluates.
+        stop_after: minutes of training after which no further meta-iteration is begun; None for as long as it takes.
         progress: show a progress bar.
 
     Returns:
@@ -80,38 +93,44 @@ def train(
 
     Raises:
         UserError: the directory holds a run and neither ``resume`` nor ``overwrite`` is given, or it holds one
-            with other settings; it cannot be written; a device is not there; a number became NaN or infinite; the
-            replayed policies are not those that sampled; the user interrupted the run
-            (:class:`InterruptedRunError`).
+            with other settings; another process trains in it; it cannot be written; a device is not there; a number
+            became NaN or infinite; the replayed policies are not those that sampled; the user interrupted the run
+            (:class:`InterruptedRunError`) or asked it to end (:class:`StoppedRunError`).
     """
     run, directory = settings.run, RunDirectory(run_dir)
+    check_minutes(stop_after)
     check_devices(run)
     warn_of_idle_threads(threads=run.threads, rollout_threads=run.rollout_threads)
     warn_of_fork(run.threads)
     env = make_env(len(sums.own(run.num_tasks, settings.task_blocks)) * run.num_episodes)
     settings = settings.changed(horizon=env.horizon)
     method = make_method(settings, env, sums)
-    latest = opened_together(settings, method, env, directory, resume=resume, overwrite=overwrite)
-    keep_freed_memory()
-    if not sums.leads:
-        for _ in meta_train(env, method, Learned(latest.meta, latest.state), settings, latest.iteration):
-            pass
-        return None
+    with ExitStack() as held:
+        latest = opened_together(settings, method, env, directory, held, resume=resume, overwrite=overwrite)
+        keep_freed_memory()
+        if not sums.leads:
+            with stopping(stop_after) as asked:
+                for _ in meta_train(env, method, Learned(latest.meta, latest.state), settings, latest.iteration, asked):
+                    pass
+            return None
 
-    written = run_settings(settings) | earlier_commits(directory)
-    write_json(directory.settings, written)
-    with Recorder(directory, latest.iteration, run.iterations, written, progress=progress) as recorder:
-        latest = train_from(latest, env, method, directory, recorder, draw, make_scene)
-    evaluation = configured_evaluation(latest, make_env, EVALUATION_SEED)
-    write_json(directory.evaluation, evaluation.as_json(written))
-    write_outcome(directory, settings, evaluation.summary())
-    try:
-        picture = io.BytesIO()
-        adaptation_figure(draw, evaluation.tasks, evaluation.rollouts[:2]).savefig(picture, dpi=150)
-        write_atomically(directory.figure, picture.getvalue())
-    except Exception as error:
-        warnings.warn(f"No figure {directory.figure}: {reason_of(error)}", stacklevel=2)
-    return evaluation
+        written = run_settings(settings) | earlier_commits(directory)
+        write_json(directory.settings, written)
+        with (
+            stopping(stop_after) as asked,
+            Recorder(directory, latest.iteration, run.iterations, written, progress=progress) as recorder,
+        ):
+            latest = train_from(latest, env, method, directory, recorder, draw, make_env, make_scene, asked)
+        evaluation = configured_evaluation(latest, make_env, EVALUATION_SEED)
+        write_json(directory.evaluation, evaluation.as_json(written))
+        write_outcome(directory, settings, evaluation.summary())
+        try:
+            picture = io.BytesIO()
+            adaptation_figure(draw, evaluation.tasks, evaluation.rollouts[:2]).savefig(picture, dpi=150)
+            write_atomically(directory.figure, picture.getvalue())
+        except Exception as error:
+            warnings.warn(f"No figure {directory.figure}: {reason_of(error)}", stacklevel=2)
+        return evaluation
 
 
 def train_from(
@@ -121,7 +140,9 @@ def train_from(
     directory: RunDirectory,
     recorder: Recorder,
     draw: DrawEpisodes,
+    make_env: MakeEnv,
     make_scene: MakeScene | None,
+    asked_to_end: Asked,
 ) -> Checkpoint:
     """Meta-train from a checkpoint to the configured number of iterations, and keep checkpoints on the way.
 
@@ -130,9 +151,15 @@ def train_from(
     """
     settings, run = latest.settings, latest.settings.run
     drawn: DrawEpisodes | None = draw
+    best = best_so_far(directory, make_env) if run.validation_interval else None
+
+    def keep() -> None:
+        recorder.sync()  # the record of what a checkpoint holds is on the disk before it
+        keep_checkpoint(directory, latest, run.kept_checkpoints)
+
     try:
         start = Learned(latest.meta, latest.state)
-        for learned, report in meta_train(env, method, start, settings, latest.iteration):
+        for learned, report in meta_train(env, method, start, settings, latest.iteration, asked_to_end):
             recorder.write(method.policy, learned.meta.params, report)
             if drawn and run.figure_interval and report.iteration % run.figure_interval == 0:
                 drawn = show_adaptation(recorder, report, drawn)
@@ -140,19 +167,60 @@ def train_from(
             if make_scene and run.video_interval and latest.iteration % run.video_interval == 0:
                 make_scene = show_progress(recorder, latest, report.tasks, env, make_scene)
             if latest.iteration % run.checkpoint_interval == 0:
-                save_checkpoint(directory.checkpoint, latest)
+                keep()
+            if best is not None and latest.iteration % run.validation_interval == 0:
+                best = keep_best(directory, latest, make_env, best)
     except (NonFiniteError, ReplayError, RankError) as error:
         raise UserError(
             f"Stopped in meta-iteration {latest.iteration}: {error} {directory.checkpoint} holds the last checkpoint."
         ) from error
     except KeyboardInterrupt as error:
-        save_checkpoint(directory.checkpoint, latest)
+        keep()
         raise InterruptedRunError(
             f"Interrupted after {latest.iteration} meta-iterations. {directory.path} is usable as it is; "
             "--resume continues it."
         ) from error
-    save_checkpoint(directory.checkpoint, latest)
+    if latest.iteration % run.checkpoint_interval:
+        keep()
+    if (reason := asked_to_end()) or latest.iteration < run.iterations:
+        raise StoppedRunError(
+            f"Stopped by {reason or 'another process'} after {latest.iteration} meta-iterations. {directory.path} is "
+            "usable as it is; --resume continues it."
+        )
     return latest
+
+
+def best_so_far(directory: RunDirectory, make_env: MakeEnv) -> float:
+    """What the best checkpoint of a run reaches on the validation tasks; minus infinity where there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    if not directory.best.exists():
+        return -math.inf
+    return validation_return(load_checkpoint(directory.best), make_env)
+
+
+def keep_best(directory: RunDirectory, latest: Checkpoint, make_env: MakeEnv, best: float) -> float:
+    """Keep the checkpoint as the best one if it reaches more on the validation tasks than ``best``.
+
+    Returns:
+        What the best one reaches.
+    """
+    reached = validation_return(latest, make_env)
+    if reached <= best:
+        return best
+    save_checkpoint(directory.best, latest)
+    return reached
+
+
+def validation_return(checkpoint: Checkpoint, make_env: MakeEnv) -> float:
+    """Mean return on the validation tasks after the last inner step; of steps that diverge, the worst there is."""
+    try:
+        final = configured_evaluation(checkpoint, make_env, VALIDATION_SEED).returns_with_failed[:, -1].mean()
+    except NonFiniteError:
+        return -math.inf
+    return float(final) if final.isfinite() else -math.inf
 
 
 def show_adaptation(recorder: Recorder, report: IterationReport, draw: DrawEpisodes) -> DrawEpisodes | None:
@@ -204,85 +272,6 @@ def run_settings(settings: Settings) -> dict[str, Any]:
     return {"settings": dataclasses.asdict(settings), **provenance()}
 
 
-def earlier_commits(directory: RunDirectory) -> dict[str, list[str | None]]:
-    """The commits at which a run was begun and resumed before, from the settings that it left."""
-    try:
-        before = json.loads(directory.settings.read_text())
-        return {"earlier_commits": [*before.get("earlier_commits", []), before["commit"]]}
-    except (OSError, KeyError, ValueError):
-        return {}
-
-
-def opened_together(
-    settings: Settings,
-    method: MetaLearner,
-    env: TaskEnvironment,
-    directory: RunDirectory,
-    *,
-    resume: bool,
-    overwrite: bool,
-) -> Checkpoint:
-    """:func:`open_run` in the process that leads; the others read what it left.
-
-    Raises:
-        UserError: see :func:`train`.
-    """
-    if not method.sums.leads:
-        if not method.sums.agree(ok=True):
-            raise RankError("The process that leads this run could not open it; its message is above.")
-        return load_checkpoint(directory.checkpoint)._replace(settings=settings)
-    try:
-        opened = open_run(settings, method, env, directory, resume=resume, overwrite=overwrite)
-    except UserError:
-        method.sums.agree(ok=False)
-        raise
-    method.sums.agree(ok=True)
-    return opened
-
-
-def open_run(
-    settings: Settings,
-    method: MetaLearner,
-    env: TaskEnvironment,
-    directory: RunDirectory,
-    *,
-    resume: bool,
-    overwrite: bool,
-) -> Checkpoint:
-    """The run found in the directory, with these settings, or a fresh start.
-
-    Raises:
-        UserError: see :func:`train`.
-    """
-    path, run = directory.checkpoint, settings.run
-    if resume and overwrite:
-        raise UserError("--resume and --overwrite exclude each other; give one of them.")
-    found = directory.found()
-    if found and not overwrite and not (resume and path.exists()):
-        cure = "" if resume else "Continue it with --resume, delete"
-        raise UserError(
-            f"{directory.path} already holds a run, or files named like those of one: {', '.join(found)}. "
-            f"{cure or 'It has no checkpoint to go on from; delete'} it with --overwrite, or choose another --run-dir."
-        )
-    if resume and path.exists():
-        stored = load_checkpoint(path)
-        check_resumable(stored.settings, settings)
-        check_fits(stored, method.policy.init(0), f"{run.env_id}, {run.variant}")
-        if stored.iteration > run.iterations:
-            raise UserError(
-                f"--iterations is {run.iterations}, but the run in {directory.path} has done {stored.iteration} "
-                "already; give a larger number, or evaluate it with scripts/evaluate.py."
-            )
-        return stored._replace(settings=settings)
-    learned = begin(settings, method)
-    if overwrite:
-        directory.clear()
-    directory.make()
-    fresh = Checkpoint(learned.meta, 0, settings, sizes_in(env, settings), learned.state)
-    save_checkpoint(path, fresh)
-    return fresh
-
-
 @ordinary_torch()
 def evaluate_run(
     checkpoint: Checkpoint,
@@ -310,11 +299,13 @@ def evaluate_run(
             :func:`rlmaml.rules.adaptation_rule.adaptation_rule`.
     """
     settings = checkpoint.settings
+    check_count("num_tasks", num_tasks, 1)
+    check_count("num_episodes", num_episodes, 1)
     check_devices(settings.run)
     keep_freed_memory()
     env = make_env(num_tasks * num_episodes)
     policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
-    check_fits(checkpoint, policy.init(0), f"{settings.run.env_id}, {settings.run.variant}")
+    check_fits(checkpoint, meta_like(settings, policy), f"{settings.run.env_id}, {settings.run.variant}")
     rule = adaptation_rule(settings, policy, trust_region, search)
     return evaluate(env, policy, rule, checkpoint.meta, settings, num_tasks=num_tasks, **options)
 
@@ -335,12 +326,14 @@ def trained_context_range(checkpoint: Checkpoint, make_env: MakeEnv, directory: 
     """
     stored = read_context_range(directory.context_range)
     if stored is not None and stored.iteration == checkpoint.iteration:
-        return stored.limits
+        like = {name: checkpoint.meta.params.get(name) for name in stored.limits.low}
+        if all(p is not None and p.shape == stored.limits.low[name].shape for name, p in like.items()):
+            return stored.limits
     settings, run = checkpoint.settings, checkpoint.settings.run
     check_devices(run)
     env = make_env(run.num_tasks * run.num_episodes)
     policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
-    check_fits(checkpoint, policy.init(0), f"{run.env_id}, {run.variant}")
+    check_fits(checkpoint, meta_like(settings, policy), f"{run.env_id}, {run.variant}")
     rule = trained_rule(settings, policy)
     limits = context_range(env, policy, rule, checkpoint.meta, settings, num_tasks=run.num_tasks)
     write_context_range(directory.context_range, StoredRange(checkpoint.iteration, limits))

@@ -1,6 +1,6 @@
 """The meta-training loop."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from rlmaml.algorithms.meta_algorithm import Learner, MetaAlgorithm, Report, check_replay
@@ -101,11 +101,27 @@ def meta_iteration(
 
 
 def meta_train(
-    env: TaskEnvironment, method: MetaLearner, learned: Learned, settings: Settings, start: int = 0
+    env: TaskEnvironment,
+    method: MetaLearner,
+    learned: Learned,
+    settings: Settings,
+    start: int = 0,
+    asked_to_end: Callable[[], object] = lambda: None,
 ) -> Iterator[tuple[Learned, IterationReport]]:
     """What was learned, and a report, after each meta-iteration from ``start`` to ``settings.run.iterations``.
 
-    Where one process of several fails, all of them end together.
+    Where one process of several fails, or is asked to end, all of them end together after the same meta-iteration.
+
+    Args:
+        env: as :func:`meta_iteration` takes it.
+        method: policy, inner rule, meta-algorithm.
+        learned: before the first of these meta-iterations.
+        settings: of the run.
+        start: meta-iterations that are done already.
+        asked_to_end: whether this process is to begin no further meta-iteration.
+
+    Raises:
+        RankError: another process failed.
     """
     for iteration in range(start, settings.run.iterations):
         try:
@@ -116,3 +132,7 @@ def meta_train(
             method.sums.agree(ok=False)
             raise
         yield learned, report
+        if not method.sums.agree(ok=True):
+            raise RankError("Another process of this run failed; its message is above.")
+        if not method.sums.agree(ok=not asked_to_end()):
+            return

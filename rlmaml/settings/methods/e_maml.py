@@ -6,7 +6,7 @@ The inner loss is the log-likelihood: the second derivatives of the others hold 
 from dataclasses import dataclass
 
 from rlmaml.base.errors import UserError
-from rlmaml.settings.checks import require_finite, require_not_negative
+from rlmaml.settings.checks import require_not_negative
 from rlmaml.settings.inner import InnerSettings
 from rlmaml.settings.methods.maml_trpo import MAML_TRPO, MamlTrpoSettings
 
@@ -21,7 +21,6 @@ class EMamlSettings(MamlTrpoSettings):
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
-        require_finite(self, "exploration_credit")
         require_not_negative(self, "exploration_credit")
 
     def check_with(self, inner: InnerSettings) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rlmaml.settings.checks import require, require_finite, require_not_negative, require_positive
+from rlmaml.settings.checks import require, require_not_negative, require_positive
 from rlmaml.settings.inner import DifferentiatedInnerSettings
 from rlmaml.settings.methods.method import Method
 from rlmaml.settings.objective import ObjectiveSettings
@@ -27,7 +27,6 @@ class ClippedSettings(ObjectiveSettings):
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
-        require_finite(self, "outer_step_size kl_penalty kl_target")
         require_positive(self, "outer_step_size epochs")
         require_not_negative(self, "kl_penalty kl_target")
         require(self, "clip", 0 < self.clip < 1, "a number between 0 and 1")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from rlmaml.settings.checks import require, require_finite, require_positive
+from rlmaml.settings.checks import require, require_kinds, require_positive
 from rlmaml.settings.inner import InnerSettings
 from rlmaml.settings.methods.method import Method
 
@@ -23,7 +23,7 @@ class ReptileSettings:
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
-        require_finite(self, "outer_step_size")
+        require_kinds(self)
         require_positive(self, "outer_step_size")
 
     def check_with(self, inner: InnerSettings) -> None:

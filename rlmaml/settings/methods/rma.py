@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rlmaml.settings.checks import require_finite, require_positive
+from rlmaml.settings.checks import require_positive
 from rlmaml.settings.inner import TaughtSettings
 from rlmaml.settings.methods.method import Method
 from rlmaml.settings.methods.rl2 import RL2
@@ -21,7 +21,6 @@ class RmaSettings(PpoSettings):
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
-        require_finite(self, "student_step_size")
         require_positive(self, "student_step_size student_epochs")
 
 

@@ -1,6 +1,7 @@
 import contextlib
 import gc
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -19,6 +20,30 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2(capsys: pytest.CaptureF
         run_command(command)
     assert ended.value.code == 2
     assert capsys.readouterr().err == "error: The horizon is 0.\n"
+
+
+def test_what_ended_as_it_was_asked_to_has_an_exit_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    class EndedError(UserError):
+        exit_code = 75
+
+    def command() -> None:
+        raise EndedError("Stopped.")
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(command)
+    assert ended.value.code == 75
+
+
+def test_a_hangup_that_is_ignored_stays_so() -> None:
+    before = {one: signal.getsignal(one) for one in (signal.SIGHUP, signal.SIGTERM)}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        run_command(lambda: None)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) == signal.default_int_handler
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def test_an_interrupt_is_exit_code_130(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,14 @@
 import errno
 import os
+import secrets
+import stat
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import check_new, check_writable, write_atomically
+from rlmaml.base.files import check_new, check_writable, is_left_over, write_atomically
 
 
 def test_content_replaces_what_was_there_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -29,6 +31,59 @@ def test_a_full_disk_leaves_the_earlier_file_intact(tmp_path: Path, monkeypatch:
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_nothing_is_left_where_writing_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(descriptor: int) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "file", b"new")
+    assert os.listdir(tmp_path) == []
+
+
+def test_no_link_that_somebody_planted_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    for name in (".file.partial", ".file.planted.partial", "file"):
+        (tmp_path / name).symlink_to(victim)
+    write_atomically(tmp_path / "file", b"new")
+    assert victim.read_text() == "precious"
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert not (tmp_path / "file").is_symlink()
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "planted")
+    with pytest.raises(UserError, match="File exists"):
+        write_atomically(tmp_path / "file", b"newer")
+    assert victim.read_text() == "precious"
+
+
+def test_the_directory_is_synchronised_after_the_renaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    sync, rename = os.fsync, Path.replace
+
+    def seen_sync(descriptor: int) -> None:
+        done.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        sync(descriptor)
+
+    def seen_rename(one: Path, other: Path) -> Path:
+        done.append("rename")
+        return rename(one, other)
+
+    monkeypatch.setattr(os, "fsync", seen_sync)
+    monkeypatch.setattr(Path, "replace", seen_rename)
+    write_atomically(tmp_path / "file", b"new")
+    assert done == ["file", "rename", "directory"]
+
+
+def test_what_a_killed_process_leaves_is_known_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "replace", lambda *_: os._exit(9))
+    if (child := os.fork()) == 0:
+        write_atomically(tmp_path / "file", b"new")
+    os.waitpid(child, 0)
+    (left,) = os.listdir(tmp_path)
+    assert is_left_over(left, "file")
+    assert not is_left_over(left, "fil")
 
 
 def test_a_missing_directory_is_reported(tmp_path: Path) -> None:

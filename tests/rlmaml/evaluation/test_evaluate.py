@@ -8,6 +8,7 @@ import scipy.stats
 import torch
 
 from envs import make_tasks_env
+from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.core.parameters import detached, for_every_task, with_task_axis
 from rlmaml.core.types import Adaptation, Meta, Params
@@ -318,3 +319,19 @@ def test_mean_actions_are_judged_on_episodes_of_their_own_and_adaptation_is_that
         assert torch.equal(episodes.observations[:, :, 0], sampled[k].observations[:, :, 0])
         assert not torch.equal(episodes.actions, sampled[k].actions)
     torch.testing.assert_close(done["mean"].returns[:, 1], judged[1].returns.mean(1))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"actions": "Mean"}, "--actions is 'Mean'; it must be one of sampled, mean"),
+        ({"steps": -1}, "--steps is -1; it must be a whole number of at least 0"),
+        ({"steps": 1.0}, "--steps is 1.0"),
+        ({"seed": -1}, "--seed is -1"),
+        ({"seed": True}, "--seed is True"),
+    ],
+)
+def test_an_evaluation_of_nothing_or_of_something_else_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        navigation_evaluation(**options)

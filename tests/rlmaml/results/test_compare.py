@@ -165,8 +165,35 @@ def test_methods_may_join_a_comparison_that_is_there_and_none_may_leave_it() -> 
 def test_a_comparison_with_a_method_that_is_none_is_not_of_this_version(tmp_path: Path) -> None:
     directory = ComparisonDirectory(tmp_path)
     write_json(directory.results, as_plain(Comparison(SETTINGS, (0, 1), {"in range": {"maml": returns(1.0)}})))
-    with pytest.raises(UserError, match=r"is not of this version\. Repeat compare\.py with --overwrite"):
+    with pytest.raises(UserError, match=r"is not of this version.*Repeat compare\.py with --overwrite"):
         read_comparison(directory)
+
+
+@pytest.mark.parametrize(
+    "per_task", [None, [], [[]], [[1.0]], [[[1.0], ["2"]]], [[[1.0], [1.0, 2.0]]], [[[True]]], [[[1.0]]] * 3], ids=str
+)
+def test_a_comparison_whose_returns_are_none_is_refused(tmp_path: Path, per_task: Any) -> None:
+    directory = ComparisonDirectory(tmp_path)
+    plain = as_plain(Comparison(SETTINGS, (0, 1), {"in range": RESULTS}))
+    plain["results"]["in range"]["methods"]["oracle"]["per_task"] = per_task
+    write_json(directory.results, plain)
+    with pytest.raises(UserError, match="is damaged"):
+        read_comparison(directory)
+
+
+def test_a_comparison_in_which_every_simulation_failed_shows_dashes_and_is_json(tmp_path: Path) -> None:
+    failed = {method: MethodReturns(np.full((2, 3, 2), np.nan)) for method in PAPERS}
+    directory = ComparisonDirectory(tmp_path)
+    write_json(directory.results, as_plain(Comparison(SETTINGS, (0, 1), {"in range": failed})))
+    stored = read_comparison(directory)
+    assert stored is not None
+    assert "nan" not in comparison_table(stored.results["in range"])
+
+
+def test_seeds_that_are_named_twice_are_refused(tmp_path: Path) -> None:
+    for seeds in ((), (1, 1)):
+        with pytest.raises(UserError, match="give one or more different numbers"):
+            compare(SETTINGS, {}, seeds, lambda _: forbidden, ComparisonDirectory(tmp_path), draw_rewards, beyond=False)
 
 
 def test_every_method_has_a_colour_and_neighbours_different_ones() -> None:

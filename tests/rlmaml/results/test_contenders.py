@@ -10,7 +10,6 @@ from rlmaml.results.contenders import (
     BEYOND_RANGE,
     FINE_TUNING,
     IN_RANGE,
-    VALIDATION_SEED,
     Contender,
     asked_of,
     check_contenders,
@@ -24,7 +23,7 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, as_method
 from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
-from rlmaml.training.run import MakeEnv, evaluate_run
+from rlmaml.training.run import VALIDATION_SEED, MakeEnv, evaluate_run
 from tests.rlmaml.results.test_compare import HORIZON, SETTINGS, forbidden, make_env
 from tests.rlmaml.training.conftest import plain_figures
 

@@ -155,7 +155,8 @@ def finished_run(run_dir: Path, settings: Settings = SETTINGS) -> RunDirectory:
     env = make_tasks_env("Navigation2D-v0", 1, settings.run.horizon, observe_task=settings.run.observe_task)
     meta = begin(settings, make_method(settings, env)).meta
     save_checkpoint(directory.checkpoint, Checkpoint(meta, 3, settings, sizes_in(env, settings)))
-    directory.metrics.write_text('{"return/after_0_steps": -3.0, "return/after_1_steps": -2.0}\n' * 3)
+    line = '{{"iteration": {}, "return/after_0_steps": -3.0, "return/after_1_steps": -2.0}}\n'
+    directory.metrics.write_text("".join(map(line.format, range(3))))
     return directory
 
 
@@ -214,9 +215,11 @@ def test_runs_of_several_problems_are_not_shown_on_one_page(tmp_path: Path) -> N
     assert [checkpoint.iteration for checkpoint in read_runs(paths[:2])] == [3, 3]
     with pytest.raises(UserError, match="different families or variants"):
         read_runs(paths)
+    with pytest.raises(UserError, match="is named twice"):
+        read_runs([paths[0], paths[0]])
 
 
 def test_a_directory_without_metrics_is_refused(tmp_path: Path) -> None:
     finished_run(tmp_path).metrics.unlink()
-    with pytest.raises(UserError, match=r"holds no readable metrics\.jsonl"):
+    with pytest.raises(UserError, match=r"holds no metrics\.jsonl"):
         show(RunDirectory(tmp_path), [])

@@ -7,7 +7,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.results.summary import summarise_seeds
 from rlmaml.settings.whole import Settings, as_method, configure
 from rlmaml.storage.run_directory import RunDirectory, write_json
-from rlmaml.training.run import run_settings
+from tests.rlmaml.storage.stored import evaluation, metrics
 
 SETTINGS = configure(inner_steps=2, hidden=(8,))
 
@@ -17,9 +17,8 @@ def finished_run(
 ) -> Path:
     directory = RunDirectory(run_dir)
     directory.make()
-    returns = {"mean": [0.0 for _ in mean], "mean_with_failed": mean, "share_unstable": [failed for _ in mean]}
-    write_json(directory.evaluation, {"returns": returns, "config": run_settings(settings.changed(seed=seed))})
-    directory.metrics.write_text('{"seconds/iteration": 1.5}\n{"seconds/iteration": 2.5}\n')
+    write_json(directory.evaluation, evaluation(settings.changed(seed=seed), mean, failed))
+    directory.metrics.write_text(metrics(2))
     return run_dir
 
 
@@ -76,3 +75,19 @@ def test_what_moves_no_result_makes_no_difference(tmp_path: Path, changes: dict[
 def test_a_run_that_is_not_finished_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="There is no evaluation in"):
         summarise_seeds([tmp_path])
+
+
+def test_seconds_that_are_not_known_are_not_added_up(tmp_path: Path) -> None:
+    run_dir = finished_run(tmp_path / "0", 0, [-1.0])
+    RunDirectory(run_dir).metrics.write_text('{"iteration": 0}\n')
+    with pytest.raises(UserError, match="line 1 has no seconds/iteration"):
+        summarise_seeds([run_dir])
+
+
+def test_the_same_run_named_twice_is_not_two_seeds(tmp_path: Path) -> None:
+    run_dir = finished_run(tmp_path / "0", 0, [-1.0])
+    with pytest.raises(UserError, match="is named twice; give each run once"):
+        summarise_seeds([run_dir, tmp_path / "0" / ".." / "0"])
+    copied = finished_run(tmp_path / "copied", 0, [-1.0])
+    with pytest.raises(UserError, match=r"0 and .*copied are the same run, of seed 0"):
+        summarise_seeds([run_dir, copied])

@@ -101,6 +101,7 @@ def test_plain_data_through_json_brings_back_the_same_settings(algorithm: str, p
             {"algorithm": "fomaml", "first_order": False},
             "--first-order is False, but --algorithm fomaml stands for True",
         ),
+        ({"device": "cuda:\u0663"}, "--device is 'cuda:\u0663'; it must be cpu, cuda or cuda:N."),
         ({"algorithm": "magic"}, "--algorithm is 'magic'; it must be one of maml-trpo, fomaml, e-maml"),
         ({"policy": "oracle"}, "--policy is 'oracle'; it must be one of gaussian, categorical, gru, or FILE.py:NAME"),
         ({"policy": "gru", "memory": 0}, "--memory is 0"),
@@ -115,6 +116,30 @@ def test_an_illegal_value_is_refused_with_its_option_its_value_and_what_is_legal
 ) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         configure(**changes)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"time_limit": "Bootstrap"}, "--time-limit is 'Bootstrap'; it must be one of fixed_horizon, bootstrap."),
+        ({"inner_loss": "likelihood-ratio"}, "--inner-loss is 'likelihood-ratio'; it must be one of log_likelihood"),
+        ({"hidden": [8, 8]}, "--hidden is [8, 8]; it must be a tuple, each entry of which is a whole number."),
+        ({"horizon": 2.5}, "--horizon is 2.5; it must be a whole number or None."),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_like_an_illegal_one(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        configure(**changes)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_settings_of_another_owner_are_refused() -> None:
+    whole = configure()
+    others: dict[str, Any] = {"run": None, "outer": whole.inner, "inner": configure("reptile").inner}
+    for owner, other in others.items():
+        with pytest.raises(UserError, match=f"The settings of {owner} are .* needs "):
+            dataclasses.replace(whole, **{owner: other})
 
 
 @settings(max_examples=30)
@@ -234,7 +259,7 @@ def test_a_run_resumes_only_under_settings_that_would_have_made_the_same_run(alg
             free.add(name)
     every = {
         *("iterations", "evaluation_tasks", "evaluation_episodes", "evaluation_steps"),
-        *("checkpoint_interval", "figure_interval", "video_interval"),
+        *("checkpoint_interval", "kept_checkpoints", "validation_interval", "figure_interval", "video_interval"),
         *("device", "rollout_device", "threads", "rollout_threads"),
     }
     assert free == every - {*METHODS[algorithm].stands_for}

@@ -3,7 +3,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +22,7 @@ from rlmaml.storage.checkpoint import (
     checkpoint_bytes,
     checksum,
     load_checkpoint,
+    remembered,
     save_checkpoint,
 )
 from tests.rlmaml.makers import gaussian_policy
@@ -78,7 +78,7 @@ def test_a_checkpoint_comes_back_bit_for_bit_in_the_same_order(tmp_path: Path) -
 def test_sections_may_be_empty_and_numbers_of_any_kind_and_shape(tmp_path: Path) -> None:
     saved = checkpoint()
     params = {
-        "b": torch.tensor([1.0, -0.0, float("inf")], dtype=torch.float64),
+        "b": torch.tensor([1.0, -0.0, 1e300], dtype=torch.float64),
         "a": torch.zeros(0, 3),
         "c": torch.ones(3, 2).T,
         "d": torch.tensor([True, False]),
@@ -246,10 +246,68 @@ def test_on_a_full_disk_the_earlier_checkpoint_stays(path: Path, monkeypatch: py
 
 def test_a_checkpoint_that_does_not_fit_names_the_entry() -> None:
     stored = checkpoint()
-    check: Callable[..., None] = check_fits
-    check(stored, stored.meta.params, "Robot-v0")
-    name = next(iter(stored.meta.params))
-    with pytest.raises(UserError, match=f"does not fit Robot-v0: its {name} has shape"):
-        check(stored, {name: torch.zeros(7, 7, 7)}, "Robot-v0")
-    with pytest.raises(UserError, match="its absent is missing"):
-        check(stored, {"absent": torch.zeros(1)}, "Robot-v0")
+    check_fits(stored, stored.meta, "Robot-v0")
+    params, rates = stored.meta
+    name = next(iter(params))
+    double = {other: tensor.double() if other == name else tensor for other, tensor in params.items()}
+    fewer = {other: tensor for other, tensor in params.items() if other != name}
+    for fresh, said in (
+        (Meta({name: torch.zeros(7, 7, 7)}, rates), rf"does not fit Robot-v0: its {name} has shape"),
+        (Meta(params | {"absent": torch.zeros(1)}, rates), "its absent is missing"),
+        (Meta(fewer, rates), f"its {name} is not known there"),
+        (Meta(double, rates), f"its {name} is of torch.float32, and torch.float64 is needed"),
+        (Meta(params, {}), f"its rate of {name} is not known there"),
+        (Meta(params, rates | {"absent": torch.zeros(2)}), "its rate of absent is missing"),
+        (Meta(params, rates | {name: torch.zeros(3)}), f"its rate of {name} has shape"),
+    ):
+        with pytest.raises(UserError, match=said):
+            check_fits(stored, fresh, "Robot-v0")
+
+
+@pytest.mark.parametrize("section", ["params", "rates", "state", "memory"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_not_finite_are_refused_wherever_they_are(tmp_path: Path, section: str, value: float) -> None:
+    saved, poisoned = checkpoint(), {"odd": torch.tensor([0.0, value])}
+    meta = Meta(*(entries | poisoned if section == name else entries for name, entries in saved.meta._asdict().items()))
+    rest: dict[str, Any] = {name: poisoned for name in ("state", "memory") if name == section}
+    save_checkpoint(tmp_path / "c", saved._replace(meta=meta, **rest))
+    with pytest.raises(UserError, match=f"c: Its odd, of {section}, holds NaN or infinite numbers"):
+        load_checkpoint(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"iteration": -1},
+        {"iteration": True},
+        {"iteration": 1.0},
+        {"steps_taken": 10**30},
+        {"sizes": {"observation": -3, "action": 2}},
+        {"sizes": {"observation": 3, "action": "2"}},
+        {"sizes": {"observation": 3, "action": 2, "discrete": 1}},
+        {"sizes": [3, 2]},
+    ],
+    ids=str,
+)
+def test_counts_that_are_none_are_refused(path: Path, changes: dict[str, Any]) -> None:
+    text, tensors = parts(path)
+    write(path, text | changes, tensors)
+    with pytest.raises(UserError, match="is damaged"):
+        load_checkpoint(path)
+
+
+def test_what_a_policy_does_not_remember_so_is_refused() -> None:
+    policy = gaussian_policy(hidden=(5, 4))
+    stored = checkpoint()
+    assert remembered(stored, policy) is None
+    lived = {"carry": torch.zeros(1, 1, 3), "last_action": torch.zeros(1, 1, 2), "last_reward": torch.zeros(1, 1)}
+    with pytest.raises(UserError, match="its memory's carry is not known there"):
+        remembered(stored._replace(memory=lived), policy)
+
+
+def test_a_text_nested_too_deeply_is_damage(path: Path) -> None:
+    _, tensors = parts(path)
+    for text in ("[" * 200_000, '{"format": ' * 100_000):
+        path.write_bytes(safetensors.torch.save(tensors, {"rlmaml": text}))
+        with pytest.raises(UserError, match="is damaged"):
+            load_checkpoint(path)

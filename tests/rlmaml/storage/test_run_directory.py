@@ -5,6 +5,7 @@ import pytest
 
 from rlmaml.base.errors import UserError
 from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, beside, policy_file, write_json
+from tests.rlmaml.storage.stored import evaluation
 
 
 @pytest.fixture
@@ -33,19 +34,25 @@ def test_the_names_of_a_run(run: RunDirectory) -> None:
 
 
 def test_no_two_files_of_a_run_have_the_same_name(run: RunDirectory) -> None:
-    paths = [path for value in vars(run).values() for path in (value if isinstance(value, tuple) else (value,))]
+    paths: list[Path] = [
+        path for value in vars(run).values() for path in (value if isinstance(value, tuple) else (value,))
+    ]
     assert len(set(paths)) == len(paths) > 10
     assert all(path == run.path or path.parent == run.path for path in paths)
+    ages = [run.earlier_checkpoint(age) for age in (1, 2)]
+    assert [path.parent for path in ages] == [run.earlier] * 2
+    assert len({*paths, *ages}) == len(paths) + 2
 
 
 def test_clearing_makes_the_directory_and_spares_what_is_not_the_trainings(run: RunDirectory) -> None:
     assert run.found() == []
     run.clear()
     assert run.path.is_dir()
-    for path in (run.checkpoint, run.metrics, run.settings, run.evaluation, run.figure, run.context_range):
+    for path in (run.checkpoint, run.metrics, run.settings, run.evaluation, run.figure, run.context_range, run.best):
         path.write_text("old")
-    run.tensorboard.mkdir()
-    (run.tensorboard / "events").write_text("old")
+    for path in (run.tensorboard / "events", run.earlier_checkpoint(1)):
+        path.parent.mkdir()
+        path.write_text("old")
     for path in (run.adapted, run.path / "notes.txt"):
         path.write_text("precious")
     assert set(run.found()) == {
@@ -55,11 +62,31 @@ def test_clearing_makes_the_directory_and_spares_what_is_not_the_trainings(run: 
         "evaluation.json",
         "adaptation.png",
         "context_range.json",
+        "best.safetensors",
         "tensorboard",
+        "earlier_checkpoints",
     }
     run.clear()
     assert run.found() == []
     assert sorted(path.name for path in run.path.iterdir()) == ["adapted.safetensors", "notes.txt"]
+
+
+def test_earlier_checkpoints_are_found_from_the_newest_on(run: RunDirectory) -> None:
+    assert run.earlier_checkpoints() == []
+    run.earlier.mkdir(parents=True)
+    for name in ("10_before", "2_before", "1_before", "x_before", "notes"):
+        (run.earlier / f"{name}.safetensors").write_text("old")
+    assert run.earlier_checkpoints() == [run.earlier_checkpoint(age) for age in (1, 2, 10)]
+
+
+def test_what_a_killed_process_had_begun_to_write_is_deleted_and_nothing_else(run: RunDirectory) -> None:
+    run.make()
+    left = run.path / f".{run.checkpoint.name}.{'0a' * 8}.partial"
+    others = [".checkpoint.safetensors.partial", f".notes.{'0a' * 8}.partial", "x.partial"]
+    for name in (left.name, *others):
+        (run.path / name).write_text("half")
+    run.tidy()
+    assert {path.name for path in run.path.iterdir()} == {*others}
 
 
 def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
@@ -72,33 +99,30 @@ def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
         RunDirectory(tmp_path / "run").clear()
 
 
-def test_metrics_are_read_line_by_line(run: RunDirectory) -> None:
-    with pytest.raises(UserError, match=r"holds no readable metrics\.jsonl"):
+def test_metrics_are_read_where_there_are_any(run: RunDirectory) -> None:
+    with pytest.raises(UserError, match=r"holds no metrics\.jsonl\. Give the directory of a run"):
         run.read_metrics()
     run.make()
     run.metrics.write_text('{"iteration": 0}\n{"iteration": 1}\n')
     assert [entry["iteration"] for entry in run.read_metrics()] == [0, 1]
-    run.metrics.write_text('{"iteration": 0}\n{"itera\n{"iteration": 1}\n')
-    with pytest.raises(UserError, match=r"holds no readable metrics\.jsonl"):
-        run.read_metrics()
-
-
-def test_a_line_that_a_killed_run_did_not_finish_is_none(run: RunDirectory) -> None:
-    run.make()
-    run.metrics.write_text('{"iteration": 0}\n{"iteration": 1}\n{"itera')
-    assert [line["iteration"] for line in run.read_metrics()] == [0, 1]
 
 
 def test_an_evaluation_is_read_where_the_run_is_finished(run: RunDirectory) -> None:
     run.make()
-    for content in (None, "", "[]", "{}", '{"config": {"settings": {}}, "returns": null}'):
-        if content is not None:
-            run.evaluation.write_text(content)
-        with pytest.raises(UserError, match="the run is missing or not finished"):
-            run.read_evaluation()
-    report = {"config": {"settings": {}}, "returns": {"mean": [-40.0, None]}}
-    write_json(run.evaluation, report)
-    assert run.read_evaluation() == json.loads(run.evaluation.read_text()) == report
+    with pytest.raises(UserError, match="the run is missing or not finished"):
+        run.read_evaluation()
+    run.evaluation.write_text("{}")
+    with pytest.raises(UserError, match="is damaged"):
+        run.read_evaluation()
+    write_json(run.evaluation, evaluation(returns=(-40.0, None)))
+    assert run.read_evaluation() == json.loads(run.evaluation.read_text()) == evaluation(returns=(-40.0, None))
+
+
+def test_what_json_cannot_say_is_never_written(run: RunDirectory) -> None:
+    run.make()
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(run.evaluation, {"mean": float("nan")})
+    assert run.found() == []
 
 
 def test_a_policy_is_named_by_its_run_or_its_file(run: RunDirectory) -> None:

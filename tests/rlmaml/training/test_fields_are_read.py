@@ -92,7 +92,8 @@ def make_env(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def go_through(settings: Settings, make_env: Any, run_dir: Path) -> None:
     """Train, and evaluate once more, by steps within a trust region where that has settings."""
-    make_scene = None if settings.policy in ("gru", "latent", "categorical") else lambda: make_env(settings, "rgb_array")(1)
+    drawn = settings.policy not in ("gru", "latent", "categorical")
+    make_scene = (lambda: make_env(settings, "rgb_array")(1)) if drawn else None
     train(settings, make_env(settings), run_dir, make_scene=make_scene)
     checkpoint = load_checkpoint(RunDirectory(run_dir).checkpoint)
     evaluate_run(checkpoint, make_env(settings), num_tasks=1, num_episodes=2, steps=1, seed=0)

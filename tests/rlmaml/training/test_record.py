@@ -14,7 +14,7 @@ from rlmaml.core.types import Params
 from rlmaml.evaluation.video import as_video
 from rlmaml.settings.whole import configure
 from rlmaml.storage.run_directory import RunDirectory
-from rlmaml.training.record import Recorder, lines_before, scalars, settings_table, write_outcome
+from rlmaml.training.record import Recorder, scalars, settings_table, write_outcome
 from rlmaml.training.run import run_settings
 from tests.rlmaml.makers import categorical_policy, gaussian_policy
 from tests.rlmaml.training.stand_ins import REPORTED, report
@@ -163,11 +163,3 @@ def test_a_video_moves_in_tensorboard(tmp_path: Path) -> None:
     (shown,) = events(tmp_path).Images("video")
     assert (shown.step, shown.width, shown.height) == (1, 30, 20)
     assert imageio.imread(shown.encoded_image_string).shape == (3, 20, 30, 3)
-
-
-def test_lines_are_kept_by_their_iteration_whatever_a_killed_run_left() -> None:
-    lines = [b'{"iteration": 0}\n', b'{"iteration": 2}\n', b'{"iteration": 3}\n', b'{"iter']
-    assert lines_before(3, b"".join(lines)) == lines[0] + lines[1]
-    assert lines_before(9, b"".join(lines)) == b"".join(lines[:3])
-    assert lines_before(3, b'{"iteration": 0}\n\x00\x00\n7\n{"iteration": 1}') == lines[0]
-    assert lines_before(0, b"") == b""

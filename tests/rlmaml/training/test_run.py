@@ -13,6 +13,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import rlmaml.storage.kept_checkpoints
 import rlmaml.training.run
 from envs import TaskVectorEnv, make_tasks_env
 from rlmaml.base.command import run_command
@@ -25,15 +26,19 @@ from rlmaml.settings.whole import Settings, as_method, configure
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.begin import make_method
+from rlmaml.training.opening import open_run
+from rlmaml.training.record import Recorder
 from rlmaml.training.run import (
+    VALIDATION_SEED,
     InterruptedRunError,
     MakeEnv,
+    StoppedRunError,
     check_devices,
     configured_evaluation,
     evaluate_run,
-    open_run,
     train,
     trained_context_range,
+    validation_return,
 )
 from rlmaml.training.train import MetaLearner
 from tests.rlmaml.shapes import shapes_checked
@@ -195,6 +200,74 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
     assert torch.equal(returns_of(evaluation), uninterrupted[1].returns)
 
 
+def signalled(iterations: float, *numbers: signal.Signals) -> Callable[[int], float]:
+    """Signals in the midst of a meta-iteration."""
+
+    def send(steps: int) -> float:
+        if steps == int(iterations * 2 * HORIZON):
+            for number in numbers:
+                signal.raise_signal(number)
+        return 0.0
+
+    return send
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_run_after_its_meta_iteration_and_it_can_be_gone_on_with(
+    tmp_path: Path, uninterrupted: tuple[Path, Evaluation], number: signal.Signals
+) -> None:
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        with pytest.raises(
+            StoppedRunError, match=f"Stopped by {number.name} after 3 meta-iterations.*--resume"
+        ) as ended:
+            train(SETTINGS, disturbed(signalled(2.5, number)), tmp_path)
+        assert ended.value.exit_code == 75
+        assert signal.getsignal(number) == signal.default_int_handler
+    finally:
+        signal.signal(number, before)
+    assert stored(tmp_path).iteration == len(lines(tmp_path)) == 3
+    train(SETTINGS, make_env, tmp_path, resume=True)
+    assert same_learned(tmp_path, uninterrupted[0])
+    assert lines(tmp_path) == lines(uninterrupted[0])
+
+
+def test_the_second_signal_stops_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedRunError, match="Interrupted after 2 meta-iterations") as ended:
+        train(SETTINGS, disturbed(signalled(2.5, signal.SIGINT, signal.SIGINT)), tmp_path)
+    assert isinstance(ended.value.__cause__, KeyboardInterrupt)
+    assert stored(tmp_path).iteration == 2
+
+
+def test_a_run_ends_after_its_time_and_goes_on_for_as_long_again(
+    tmp_path: Path, uninterrupted: tuple[Path, Evaluation]
+) -> None:
+    for done in (1, 2, 3, 4):  # no time at all is enough for one meta-iteration
+        with pytest.raises(StoppedRunError, match=f"Stopped by --stop-after 1e-09 after {done} meta-iterations"):
+            train(SETTINGS, make_env, tmp_path, resume=True, stop_after=1e-9)
+    assert not RunDirectory(tmp_path).evaluation.exists()
+    train(SETTINGS, make_env, tmp_path, resume=True, stop_after=1000.0)
+    assert same_learned(tmp_path, uninterrupted[0])
+    assert lines(tmp_path) == lines(uninterrupted[0])
+    with pytest.raises(UserError, match="--stop-after is 0"):
+        train(SETTINGS, make_env, tmp_path / "other", stop_after=0.0)
+
+
+def test_two_trainings_in_one_directory_never_mix(tmp_path: Path) -> None:
+    def begin_another(steps: int) -> float:
+        if steps == HORIZON:
+            every: list[dict[str, Any]] = [{}, {"resume": True}, {"overwrite": True}]
+            for options in every:
+                with pytest.raises(UserError, match="Another process is training in"):
+                    train(SETTINGS.changed(seed=1), make_env, tmp_path, **options)
+        return 0.0
+
+    train(SETTINGS, disturbed(begin_another), tmp_path)
+    assert stored(tmp_path).settings.run.seed == 0
+    assert written(tmp_path)["settings"]["run"]["seed"] == 0
+    assert len(lines(tmp_path)) == 4
+
+
 def test_a_crash_costs_at_most_the_iterations_since_the_last_checkpoint(
     tmp_path: Path, uninterrupted: tuple[Path, Evaluation]
 ) -> None:
@@ -211,6 +284,141 @@ def test_a_resumed_run_may_go_on_for_longer(tmp_path: Path, uninterrupted: tuple
     train(SETTINGS.changed(iterations=3), make_env, tmp_path)
     train(SETTINGS, make_env, tmp_path, resume=True)
     assert same_learned(tmp_path, uninterrupted[0])
+
+
+def test_a_damaged_checkpoint_costs_the_iterations_since_the_one_before_and_nothing_else(
+    tmp_path: Path, uninterrupted: tuple[Path, Evaluation]
+) -> None:
+    with pytest.raises(InterruptedRunError):
+        train(SETTINGS, disturbed(fail_after(3.5, KeyboardInterrupt())), tmp_path)
+    directory = RunDirectory(tmp_path)
+    content = directory.checkpoint.read_bytes()
+    for damaged in (content[:-1] + bytes([content[-1] ^ 1]), content[:100], b""):
+        directory.checkpoint.unlink()
+        directory.checkpoint.write_bytes(damaged)
+        with pytest.warns(UserWarning, match="Used instead: .* after 2 meta-iterations"):
+            assert load(tmp_path).iteration == 2
+    with pytest.warns(UserWarning, match="Used instead: .* after 2 meta-iterations"):
+        train(SETTINGS, make_env, tmp_path, resume=True)
+    assert same_learned(tmp_path, uninterrupted[0])
+    assert lines(tmp_path) == lines(uninterrupted[0])
+
+
+@pytest.mark.parametrize("kept", [None, 0, 2, 3])
+def test_metrics_that_are_missing_or_damaged_are_noticed_and_leave_no_gap(
+    tmp_path: Path, uninterrupted: tuple[Path, Evaluation], kept: int | None
+) -> None:
+    with pytest.raises(InterruptedRunError):
+        train(SETTINGS, disturbed(fail_after(3.5, KeyboardInterrupt())), tmp_path)
+    metrics = RunDirectory(tmp_path).metrics
+    sound = metrics.read_bytes().splitlines(keepends=True)
+    metrics.unlink()
+    if kept is not None:
+        metrics.write_bytes(b"".join(sound[:kept]) + b'{"iteration": NaN}\n')
+    if kept == 3:
+        train(SETTINGS, make_env, tmp_path, resume=True)
+    elif kept == 2:
+        with pytest.warns(UserWarning, match=r"has done 3 meta-iterations, but .*metrics\.jsonl tells of the first 2"):
+            train(SETTINGS, make_env, tmp_path, resume=True)
+    else:
+        with pytest.raises(UserError, match=r"has done 3 meta-iterations, but .* tells of the first 0 alone"):
+            train(SETTINGS, make_env, tmp_path, resume=True)
+        assert load(tmp_path).iteration == 3
+        return
+    assert same_learned(tmp_path, uninterrupted[0])
+    assert lines(tmp_path) == lines(uninterrupted[0])
+    shown = EventAccumulator(str(RunDirectory(tmp_path).tensorboard)).Reload().Scalars("return/after_0_steps")
+    assert [point.step for point in shown] == [0, 1, 2, 3]
+
+
+def test_a_crash_between_checkpoints_leaves_tensorboard_without_gaps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    sync = Recorder.sync
+
+    def sync_and_count(recorder: Recorder) -> None:
+        sync(recorder)
+        files = EventAccumulator(str(RunDirectory(tmp_path).tensorboard)).Reload()
+        synced.append(len(files.Scalars("return/after_0_steps")))
+
+    monkeypatch.setattr(Recorder, "sync", sync_and_count)
+    train(SETTINGS, make_env, tmp_path)
+    assert synced == [2, 4]  # all that a checkpoint has done is on the disk before it
+
+
+def test_the_best_checkpoint_on_validation_tasks_is_kept_and_found_again_on_resume(tmp_path: Path) -> None:
+    settings = SETTINGS.changed(validation_interval=1)
+    returns = iter([-3.0, -1.0, -1.0, -2.0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rlmaml.training.run, "validation_return", lambda *_: next(returns))
+        train(settings, make_env, tmp_path)
+    directory = RunDirectory(tmp_path)
+    assert load_checkpoint(directory.best).iteration == 2
+    reached: dict[int, float] = {2: -1.0, 5: -1.5, 6: -0.5}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rlmaml.training.run, "validation_return", lambda kept, _: reached[kept.iteration])
+        train(settings.changed(iterations=5), make_env, tmp_path, resume=True)
+        assert load_checkpoint(directory.best).iteration == 2
+        train(settings.changed(iterations=6), make_env, tmp_path, resume=True)
+    assert load_checkpoint(directory.best).iteration == 6
+    expected = configured_evaluation(stored(tmp_path), make_env, VALIDATION_SEED)
+    assert validation_return(stored(tmp_path), make_env) == float(expected.returns_with_failed[:, -1].mean())
+
+
+@pytest.mark.parametrize(
+    ("tensor", "said"),
+    [
+        (lambda weight: weight.double(), "is of torch.float64, and torch.float32 is needed"),
+        (lambda weight: weight * float("nan"), "holds NaN or infinite numbers"),
+        (lambda weight: weight[:-1], "has shape"),
+        (None, "is missing"),
+    ],
+    ids=["type", "finiteness", "shape", "name"],
+)
+@pytest.mark.parametrize("section", ["params", "rates", "state"])
+def test_a_checkpoint_that_is_not_what_its_settings_say_is_refused_by_load_and_resume_alike(
+    tmp_path: Path, tensor: Callable[[torch.Tensor], torch.Tensor] | None, said: str, section: str
+) -> None:
+    settings = as_method(SETTINGS, "promp", "gaussian").changed(iterations=1)
+    train(settings, make_env, tmp_path)
+    checkpoint = stored(tmp_path)
+    entries = dict(checkpoint.state if section == "state" else checkpoint.meta._asdict()[section])
+    name = next(name for name, entry in entries.items() if entry.dim())
+    changed = entries.pop(name)
+    if tensor is not None:
+        entries[name] = tensor(changed)
+    damaged = (
+        checkpoint._replace(state=entries)
+        if section == "state"
+        else checkpoint._replace(meta=checkpoint.meta._replace(**{section: entries}))
+    )
+    directory = RunDirectory(tmp_path)
+    save_checkpoint(directory.checkpoint, damaged)
+    shutil.rmtree(directory.earlier)
+    with pytest.raises(UserError, match=said):
+        train(settings, make_env, tmp_path, resume=True)
+    if section != "state" or "NaN" in said:  # what adapts needs no state of the meta-algorithm
+        with pytest.raises(UserError, match=said):
+            load(tmp_path)
+
+
+def test_a_checkpoint_of_another_family_is_refused_by_name(tmp_path: Path, copied: Path) -> None:
+    save_checkpoint(
+        RunDirectory(copied).checkpoint,
+        stored(copied)._replace(settings=SETTINGS.changed(env_id="HalfCheetahDir-v0")),
+    )
+    with pytest.raises(UserError, match="--env-id was 'HalfCheetahDir-v0' and is now 'Navigation2D-v0'"):
+        train(SETTINGS, make_env, copied, resume=True)
+
+
+def test_a_link_that_somebody_planted_in_a_run_is_not_followed(tmp_path: Path, copied: Path) -> None:
+    (tmp_path / "victim").write_text("precious")
+    directory = RunDirectory(copied)
+    for path in (directory.checkpoint, directory.metrics, directory.settings, directory.evaluation, directory.figure):
+        (copied / f".{path.name}.partial").symlink_to(tmp_path / "victim")
+    train(SETTINGS.changed(iterations=5), make_env, copied, resume=True)
+    assert (tmp_path / "victim").read_text() == "precious"
 
 
 WHOLE = configure(
@@ -382,7 +590,7 @@ def test_a_disk_that_fills_up_stops_the_run_and_keeps_the_earlier_checkpoint(
             monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, os.strerror(28))))
         save_checkpoint(path, checkpoint)
 
-    monkeypatch.setattr(rlmaml.training.run, "save_checkpoint", save)
+    monkeypatch.setattr(rlmaml.storage.kept_checkpoints, "save_checkpoint", save)
     with pytest.raises(UserError, match=r"No space left on device. What was saved before is intact"):
         train(SETTINGS, make_env, tmp_path)
     assert stored(tmp_path).iteration == 2
@@ -451,6 +659,13 @@ def test_a_checkpoint_of_another_variant_s_size_is_refused(uninterrupted: tuple[
     make_other = lambda num_envs: make_tasks_env("Navigation2D-v0", num_envs, HORIZON, observe_task=True)
     with pytest.raises(UserError, match=r"layer0\.weight has shape \(8, 2\), and \(8, 4\) is needed"):
         evaluate_run(stored(uninterrupted[0]), make_other, num_tasks=1, num_episodes=1, steps=1, seed=0)
+
+
+def test_an_evaluation_on_no_task_or_no_episode_is_refused(uninterrupted: tuple[Path, Evaluation]) -> None:
+    sizes: dict[str, Any] = {"num_tasks": 1, "num_episodes": 1, "steps": 1, "seed": 0}
+    for name, said in (("num_tasks", "--tasks is 0"), ("num_episodes", "--episodes is 0")):
+        with pytest.raises(UserError, match=f"{said}; it must be a whole number of at least 1"):
+            evaluate_run(stored(uninterrupted[0]), forbidden, **sizes | {name: 0})
 
 
 def test_a_run_may_be_evaluated_by_steps_within_a_trust_region(uninterrupted: tuple[Path, Evaluation]) -> None:

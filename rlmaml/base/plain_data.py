@@ -1,0 +1,87 @@
+"""Plain data as JSON: one reader, which takes nothing for numbers or text that is none."""
+
+import json
+import stat
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rlmaml.base.errors import UserError
+
+LARGEST = 1 << 30
+"""Bytes beyond which a file is none that was written here."""
+
+
+class DamagedError(UserError):
+    """A file does not hold what it should."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path} is damaged, or no such file at all: {what}.")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        FileNotFoundError: there is no file.
+        DamagedError: it cannot be read or is no JSON object; NaN and infinity are no JSON.
+    """
+    try:
+        return parse_object(read_file(path))
+    except ValueError as error:
+        raise DamagedError(path, str(error)) from error
+
+
+def read_file(path: Path) -> bytes:
+    """A file's content.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedError: it cannot be read, or is far larger than any that is written here.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
+            raise DamagedError(path, f"it is no file of at most {LARGEST} bytes")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedError(path, error.strerror or str(error)) from error
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """The JSON object of a text.
+
+    Raises:
+        ValueError: it is none; NaN, infinity, numbers too long to be read and names given twice are refused.
+    """
+    try:
+        parsed = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(parsed, dict):
+        raise ValueError("it is no JSON object")
+    return parsed
+
+
+def is_number(value: object) -> bool:
+    """Whether a value read from JSON is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"{text} is too large a number")
+    return number
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is given twice")
+    return found

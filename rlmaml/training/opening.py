@@ -1,0 +1,128 @@
+"""How a run is opened in its directory: begun, or gone on with."""
+
+import warnings
+from contextlib import ExitStack
+
+from rlmaml.base.errors import UserError
+from rlmaml.base.plain_data import read_file, read_json
+from rlmaml.core.ranks import RankError
+from rlmaml.rules.adaptation_rule import meta_like
+from rlmaml.sampling.rollout import TaskEnvironment
+from rlmaml.settings.whole import Settings, check_resumable
+from rlmaml.storage.checkpoint import Checkpoint, check_entries, check_fits, load_checkpoint, save_checkpoint
+from rlmaml.storage.kept_checkpoints import newest_checkpoint
+from rlmaml.storage.metrics_file import sound_lines
+from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.storage.run_lock import sole_writer
+from rlmaml.training.begin import begin, sizes_in
+from rlmaml.training.train import MetaLearner
+
+
+def earlier_commits(directory: RunDirectory) -> dict[str, list[str | None]]:
+    """The commits at which a run was begun and resumed before, from the settings that it left.
+
+    Warns:
+        They are damaged.
+    """
+    try:
+        before = read_json(directory.settings)
+        earlier, commit = before.get("earlier_commits", []), before["commit"]
+        if not all(one is None or isinstance(one, str) for one in (commit, *earlier)):
+            raise TypeError("a commit is no text")
+        return {"earlier_commits": [*earlier, commit]}
+    except FileNotFoundError:
+        return {}
+    except (UserError, KeyError, TypeError) as error:
+        warnings.warn(f"{directory.settings}: the commits of the run so far are lost: {error!r}", stacklevel=2)
+        return {}
+
+
+def opened_together(
+    settings: Settings,
+    method: MetaLearner,
+    env: TaskEnvironment,
+    directory: RunDirectory,
+    held: ExitStack,
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> Checkpoint:
+    """:func:`open_run` in the process that leads, which holds the directory; the others read what it left.
+
+    Raises:
+        UserError: see :func:`train`.
+    """
+    if not method.sums.leads:
+        if not method.sums.agree(ok=True):
+            raise RankError("The process that leads this run could not open it; its message is above.")
+        return load_checkpoint(directory.checkpoint)._replace(settings=settings)
+    try:
+        held.enter_context(sole_writer(directory))
+        opened = open_run(settings, method, env, directory, resume=resume, overwrite=overwrite)
+    except UserError:
+        method.sums.agree(ok=False)
+        raise
+    method.sums.agree(ok=True)
+    return opened
+
+
+def open_run(
+    settings: Settings,
+    method: MetaLearner,
+    env: TaskEnvironment,
+    directory: RunDirectory,
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> Checkpoint:
+    """The run found in the directory, with these settings, or a fresh start.
+
+    Raises:
+        UserError: see :func:`train`.
+    """
+    path, run = directory.checkpoint, settings.run
+    if resume and overwrite:
+        raise UserError("--resume and --overwrite exclude each other; give one of them.")
+    found = directory.found()
+    goes_on = resume and (path.exists() or bool(directory.earlier_checkpoints()))
+    if found and not overwrite and not goes_on:
+        cure = "" if resume else "Continue it with --resume, delete"
+        raise UserError(
+            f"{directory.path} already holds a run, or files named like those of one: {', '.join(found)}. "
+            f"{cure or 'It has no checkpoint to go on from; delete'} it with --overwrite, or choose another --run-dir."
+        )
+    if goes_on:
+        stored = newest_checkpoint(directory, at_most=told_iterations(directory))
+        check_resumable(stored.settings, settings)
+        observed = f"{run.env_id}, {run.variant}"
+        fresh = meta_like(settings, method.policy)
+        check_fits(stored, fresh, observed)
+        check_entries(stored.state, method.algorithm.init(fresh), f"{settings.algorithm}'s ", observed)
+        if stored.iteration > run.iterations:
+            raise UserError(
+                f"--iterations is {run.iterations}, but the run in {directory.path} has done {stored.iteration} "
+                "already; give a larger number, or evaluate it with scripts/evaluate.py."
+            )
+        resumed = stored._replace(settings=settings)
+        directory.tidy()
+        save_checkpoint(path, resumed)  # where a damaged one was passed over, this is the newest again
+        return resumed
+    learned = begin(settings, method)
+    if overwrite:
+        directory.clear()
+    directory.make()
+    begun = Checkpoint(learned.meta, 0, settings, sizes_in(env, settings), learned.state)
+    save_checkpoint(path, begun)
+    return begun
+
+
+def told_iterations(directory: RunDirectory) -> int:
+    """How many meta-iterations, from the first on, the JSON lines of a run tell of.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    try:
+        return len(sound_lines(read_file(directory.metrics)))
+    except FileNotFoundError:
+        return 0

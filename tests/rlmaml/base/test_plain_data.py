@@ -1,0 +1,49 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlmaml.base.errors import UserError
+from rlmaml.base.plain_data import DamagedError, parse_object, read_file, read_json
+
+
+def test_an_object_is_read_as_it_was_written(tmp_path: Path) -> None:
+    content = {"a": [1, 2.5, None, True], "b": {"µ": "text"}}
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    assert read_json(tmp_path / "x.json") == content
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"", b"{", b"[]", b"7", b"null", b'"text"', b"\xff{}", b"{}{}"),
+        *(b'{"a": NaN}', b'{"a": -Infinity}', b'{"a": 1e999}', b'{"a": 1, "a": 2}'),
+        b'{"a": ' + b"9" * 5000 + b"}",
+        b'{"a": ' + b"[" * 100_000,
+    ],
+    ids=lambda text: repr(text[:12]),
+)
+def test_what_is_no_json_object_is_refused_with_its_file(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(text)
+    with pytest.raises(DamagedError, match=r"x\.json is damaged, or no such file at all"):
+        read_json(path)
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="it is no file"):
+        read_file(tmp_path)
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_an_object_or_a_value_error(content: bytes) -> None:
+    try:
+        found: Any = parse_object(content)
+    except ValueError:
+        return
+    assert isinstance(found, dict)
