@@ -1,16 +1,17 @@
 """From normalised actions to controls: each actuator has a range of its own, whose ends are the actions -1 and 1."""
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from envs.simulator import mujoco
+if TYPE_CHECKING:
+    from envs.simulator import mujoco
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 
-def control_ranges(model: mujoco.MjModel, asked: float | npt.ArrayLike | None) -> Floats:
+def control_ranges(model: "mujoco.MjModel", asked: float | npt.ArrayLike | None) -> Floats:
     """Lowest and highest control of each actuator, (control, 2), within what the model lets through.
 
     MuJoCo clips each control to its actuator's ``ctrlrange``; a range beyond it would lose a part of the action.

@@ -157,6 +157,10 @@ class TaskFamily(ABC):
         """What tasks have changed in the models of the copies, (num_copies, ...) by name; empty for none."""
         return {}
 
+    def described(self) -> dict[str, Any]:
+        """What a data sheet says of these worlds besides their spaces, of JSON's types; see :mod:`envs.sheets`."""
+        return {}
+
     def snapshot(self) -> dict[str, Any]:
         """All that changes, for :meth:`restore` of as many worlds that were made alike: by default every attribute."""
         return dict(vars(self))

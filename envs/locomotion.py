@@ -209,6 +209,17 @@ class Locomotion(TaskFamily):
         """The model fields that tasks change, by name."""
         return self.physics.fields
 
+    def described(self) -> dict[str, Any]:
+        """Seconds per control step, the joints by name, and what tasks change."""
+        model, variant = self.physics.model, self._variant
+        return {
+            "seconds_per_step": self.physics.duration,
+            "joints": [model.joint(index).name for index in range(model.njnt)],
+            "changes": sorted(variant.changes),
+            "commands": list(variant.commands),
+            "readings": list(variant.readings),
+        }
+
     def sample_task(self, generator: np.random.Generator, *, wide: bool = False) -> Task:
         """Draw from the variant's distribution over its task space, or over the wide one."""
         return self._variant.sample_task(self.wide_task_space if wide else self.task_space, generator)

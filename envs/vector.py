@@ -11,7 +11,8 @@ from gymnasium.vector.utils import batch_space
 from envs.episodes import Transition, tried_out
 from envs.family import Bools, Copies, Floats, TaskFamily
 from envs.generators import CopyGenerators, copy_seeds
-from envs.registry import horizon_of, load_family
+from envs.registry import horizon_of, load_family, origin_of
+from envs.sheets import family_sheet
 from envs.tasks import Task, stack_tasks
 
 REST = "rest"
@@ -48,6 +49,8 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         control_range: what the actions -1 and 1 command, (action, 2), in the units of the robot's actuators.
         has_physics: whether the copies are moved by physics that can be timed by itself, ``worlds.physics``.
         horizon: the largest number of control steps of an episode, ``max_episode_steps``.
+        origin: where the family came from, :func:`envs.registry.origin_of`.
+        sheet: what it is, as plain data, :func:`envs.sheets.family_sheet`.
 
     Raises:
         ValueError: unknown id, variant, render mode or autoreset mode; ``num_envs`` or ``max_episode_steps`` not
@@ -92,6 +95,9 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.task_labels = dict(world.task_labels)
         self.reward_terms = world.reward_terms
         self.has_physics = world.physics is not None
+        self.origin = origin_of(family)
+        variant = family_options.get("variant") or next(iter(load_family(family).variants))
+        self.sheet = family_sheet(family, variant, world)
 
     @property
     def worlds(self) -> TaskFamily:

@@ -7,12 +7,12 @@ RUN_DIR may also be a policy that adapt.py wrote. The files map observations (ba
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
-from common import allow_policy, make_task_environment
+from common import OwnCode, make_task_environment
 
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
@@ -36,8 +36,7 @@ class Options:
     """Task on which --int8 is measured: parameters by name, such as velocity=1.3; or random."""
     seed: int = 0
     """Seed of all that is drawn: observations, episodes, and a random task."""
-    policy: str | None = None
-    """Let this torch module of your own, FILE.py:NAME, be run; needed where the run's policy is one."""
+    own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
     overwrite: bool = False
     """Replace files that are already there."""
 
@@ -60,12 +59,15 @@ def main() -> None:
     from rlmaml.base.provenance import provenance
     from rlmaml.deploy import export
     from rlmaml.deploy.adaptable import load
+    from rlmaml.storage.family_record import check_same_family
 
     torch.set_num_threads(1)
-    allow_policy(options.policy)
+    options.own.allow()
     policy = load(options.run_dir)
+    options.own.check(policy)
     settings = policy.settings.changed(threads=1, rollout_threads=1)
     env, task = make_task_environment(settings, 20, options.task, options.seed)
+    check_same_family(policy.family, env)
     control_range = env.control_range
     actor = export.Actor(policy, control_range)
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
-from common import Machine, allow_policy, check_least, environment_maker
+from common import Machine, OwnCode, check_least, environment_maker
 
 from rlmaml.base.command import run_command
 
@@ -21,8 +21,7 @@ class Options:
     """Directory of the run, or a checkpoint."""
     draws: int = 2
     """Independent draws of tasks and episodes."""
-    policy: str | None = None
-    """Let this torch module of your own, FILE.py:NAME, be run; needed where the run's policy is one."""
+    own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def __post_init__(self) -> None:
@@ -40,8 +39,9 @@ def main() -> None:
     from rlmaml.storage.checkpoint import load_checkpoint
     from rlmaml.storage.run_directory import policy_file
 
-    allow_policy(options.policy)
+    options.own.allow()
     checkpoint = load_checkpoint(policy_file(options.checkpoint))
+    options.own.check(checkpoint)
     settings = options.machine.applied(checkpoint.settings)
     outcomes = compare_solvers(checkpoint._replace(settings=settings), environment_maker(settings), draws=options.draws)
     rows = list(tqdm(outcomes, total=len(SOLVERS), desc="solving", unit="way", leave=False))

@@ -32,6 +32,7 @@ from rlmaml.settings.checks import option
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.whole import Settings, check_resumable
 from rlmaml.storage.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
+from rlmaml.storage.family_record import check_same_family, family_record
 from rlmaml.storage.range_file import StoredRange, read_context_range, write_context_range
 from rlmaml.storage.run_directory import RunDirectory, write_json
 from rlmaml.training.begin import begin, make_method, sizes_in
@@ -98,7 +99,7 @@ def train(
             pass
         return None
 
-    written = run_settings(settings) | earlier_commits(directory)
+    written = run_settings(settings) | {"family": dict(latest.family)} | earlier_commits(directory)
     write_json(directory.settings, written)
     with Recorder(directory, latest.iteration, run.iterations, written, progress=progress) as recorder:
         latest = train_from(latest, env, method, directory, recorder, draw, make_scene)
@@ -268,17 +269,18 @@ def open_run(
         stored = load_checkpoint(path)
         check_resumable(stored.settings, settings)
         check_fits(stored, method.policy.init(0), f"{run.env_id}, {run.variant}")
+        check_same_family(stored.family, env)
         if stored.iteration > run.iterations:
             raise UserError(
                 f"--iterations is {run.iterations}, but the run in {directory.path} has done {stored.iteration} "
                 "already; give a larger number, or evaluate it with scripts/evaluate.py."
             )
-        return stored._replace(settings=settings)
+        return stored._replace(settings=settings, family=family_record(env))
     learned = begin(settings, method)
     if overwrite:
         directory.clear()
     directory.make()
-    fresh = Checkpoint(learned.meta, 0, settings, sizes_in(env, settings), learned.state)
+    fresh = Checkpoint(learned.meta, 0, settings, sizes_in(env, settings), learned.state, family=family_record(env))
     save_checkpoint(path, fresh)
     return fresh
 
@@ -315,6 +317,7 @@ def evaluate_run(
     env = make_env(num_tasks * num_episodes)
     policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
     check_fits(checkpoint, policy.init(0), f"{settings.run.env_id}, {settings.run.variant}")
+    check_same_family(checkpoint.family, env)
     rule = adaptation_rule(settings, policy, trust_region, search)
     return evaluate(env, policy, rule, checkpoint.meta, settings, num_tasks=num_tasks, **options)
 
@@ -341,6 +344,7 @@ def trained_context_range(checkpoint: Checkpoint, make_env: MakeEnv, directory: 
     env = make_env(run.num_tasks * run.num_episodes)
     policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
     check_fits(checkpoint, policy.init(0), f"{run.env_id}, {run.variant}")
+    check_same_family(checkpoint.family, env)
     rule = trained_rule(settings, policy)
     limits = context_range(env, policy, rule, checkpoint.meta, settings, num_tasks=run.num_tasks)
     write_context_range(directory.context_range, StoredRange(checkpoint.iteration, limits))
