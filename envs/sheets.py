@@ -17,16 +17,20 @@ def family_sheet(env_id: str, variant: str, world: TaskFamily) -> dict[str, Any]
         world: worlds of this variant.
 
     Returns:
-        ``family``, ``variant``; ``observation``: its size; ``controls``: what each number of the action commands;
-        ``reward_terms``; ``tasks`` and ``tasks_beyond``: each parameter's range and unit; and what the family adds,
-        :meth:`envs.family.TaskFamily.described`.
+        ``family``, ``variant``; ``observation`` and ``action``: their sizes; ``controls``: range and unit of each
+        actuator; ``reward_terms``; ``tasks`` and ``tasks_beyond``: each parameter's range and unit; and what the family
+        adds, :meth:`envs.family.TaskFamily.described`.
     """
     return {
         "family": env_id,
         "variant": variant,
         "observation": {"size": int(world.observation_space.shape[0])},
+        "action": {"size": int(world.action_space.shape[0])},
         "controls": {
-            str(number): {"low": low, "high": high} for number, (low, high) in enumerate(world.control_range.tolist())
+            name: {"low": low, "high": high, "unit": unit}
+            for name, unit, (low, high) in zip(
+                world.control_names, world.control_units, world.control_range.tolist(), strict=True
+            )
         },
         "reward_terms": list(world.reward_terms),
         "tasks": {name: _parameter(space, world.task_units[name]) for name, space in world.task_space.items()},

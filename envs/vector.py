@@ -46,7 +46,9 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
             that end in the task's parameters, scaled: what an oracle sees.
 
     Attributes:
-        control_range: what the actions -1 and 1 command, (action, 2), in the units of the robot's actuators.
+        control_range: what the actions -1 and 1 command, (control, 2), in ``control_units``.
+        control_function: what makes controls of actions instead, where that is a function; else None.
+        control_names, control_units: of each actuator's control.
         has_physics: whether the copies are moved by physics that can be timed by itself, ``worlds.physics``.
         horizon: the largest number of control steps of an episode, ``max_episode_steps``.
         origin: where the family came from, :func:`envs.registry.origin_of`.
@@ -87,6 +89,8 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.single_observation_space = self._episodes.observation_space
         self.single_action_space = world.action_space
         self.control_range = world.control_range
+        self.control_function = world.control_function
+        self.control_names, self.control_units = world.control_names, world.control_units
         self.observation_space = batch_space(self._episodes.observation_space, num_envs)
         self.action_space = batch_space(world.action_space, num_envs)
         self.task_space = world.task_space

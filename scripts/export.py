@@ -68,8 +68,8 @@ def main() -> None:
     settings = policy.settings.changed(threads=1, rollout_threads=1)
     env, task = make_task_environment(settings, 20, options.task, options.seed)
     check_same_family(policy.family, env)
-    control_range = env.control_range
-    actor = export.Actor(policy, control_range)
+    actuation = export.actuation_of(env)
+    actor = export.Actor(policy, actuation)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -84,25 +84,26 @@ def main() -> None:
         "data_sheet": data_sheet(settings.run.env_id),
         **provenance(),
     }
-    text = json.dumps(export.card(policy, control_range, dict(env.task_units), made_with), indent=2)
+    text = json.dumps(export.card(policy, actuation, dict(env.task_units), made_with), indent=2)
     write_atomically(files["json"], text.encode())
 
     print("file                   kB   us/action   largest difference")
     for suffix, loader in (("onnx", export.load_onnx), ("pt2", export.load_program)):
         controls = loader(files[suffix])
-        difference = export.largest_difference(controls, policy, control_range, options.seed)
+        difference = export.largest_difference(controls, policy, actuation, options.seed)
         if difference > export.LARGEST_DIFFERENCE:
             raise UserError(f"{files[suffix]} differs from the Python policy by {difference:.2g}; do not use it.")
         report(files[suffix], export.latency(controls, actor), difference)
     if options.int8:
         export.write_int8(files["onnx"], files["int8.onnx"])
         small = export.load_onnx(files["int8.onnx"])
-        difference = export.largest_difference(small, policy, control_range, options.seed)
+        difference = export.largest_difference(small, policy, actuation, options.seed)
         report(files["int8.onnx"], export.latency(small, actor), difference)
+    if options.int8 and actuation.function is not None:
+        print("\nThe return of files whose controls are a function of the actions is not measured.")
+    elif options.int8:
         exact, rounded = (
-            export.mean_return(
-                env, export.driven(controls, policy, env.num_envs), control_range, env.horizon, options.seed
-            )
+            export.mean_return(env, export.driven(controls, policy, env.num_envs), actuation, env.horizon, options.seed)
             for controls in (export.load_onnx(files["onnx"]), small)
         )
         print(f"\nReturn on {task}: {exact:.2f} exact, {rounded:.2f} with 8-bit weights (20 episodes each).")
