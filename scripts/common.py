@@ -13,6 +13,7 @@ from defaults import tuned
 
 from rlmaml.base.errors import UserError
 from rlmaml.settings.command_line import chosen, parse
+from rlmaml.settings.config_file import Config, read_config
 from rlmaml.settings.methods.registry import DEFAULT_METHOD
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.search import SearchSettings
@@ -44,6 +45,9 @@ class TrainOptions:
     family: str | None = None
     """In place of an id, a task family of your own, FILE.py:NAME or package.module:NAME, which is then run; its id is
     NAME-v0."""
+    config: Path | None = None
+    """Begin from the settings of another run, its run.json, or from options in a YAML file, such as max-kl: 0.02; any
+    option that is given overrules it."""
 
 
 @dataclass(frozen=True)
@@ -128,13 +132,22 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
         UserError: see :func:`rlmaml.training.run.train`.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    config = config_of(arguments)
+    arguments = [*config.words, *arguments]
     held_out = chosen(arguments, "hold_out", "") or None
-    options, settings = parse(
-        TrainOptions(),
-        lambda variant, method: tuned(env_id, chosen_variant(env_id, variant, held_out), method),
-        description,
-        arguments,
-    )
+
+    def defaults(variant: str | None, method: str) -> Settings:
+        if config.settings is None:
+            return tuned(env_id, chosen_variant(env_id, variant, held_out), method)
+        own = config.settings.run.variant if config.settings.run.env_id == env_id and not held_out else None
+        return begun_from(config.settings, env_id, chosen_variant(env_id, variant or own, held_out))
+
+    options, settings = parse(TrainOptions(), defaults, description, arguments)
+    if config.settings and ":" in settings.policy and not chosen(arguments, "policy", ""):
+        raise UserError(
+            f"The policy of {options.config} is a module of your own, {settings.policy}. Say that its code may be run: "
+            f"--policy {settings.policy}."
+        )
     settings = resolved(settings)
     run = settings.run
     if options.family and allow_family(options.family) != env_id:
@@ -169,6 +182,18 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
     print(f"\nMean return on {run.evaluation_tasks} held-out tasks, {run.evaluation_episodes} episodes each:\n")
     print(evaluation_table(evaluation.summary(), evaluation.terms, published(settings)))
     print(f"\nRun: {run_dir}\nLook at it with: tensorboard --logdir {run_dir.parent}")
+
+
+def config_of(arguments: Sequence[str]) -> Config:
+    """What the file of ``--config`` says; see :func:`rlmaml.settings.config_file.read_config`."""
+    file = chosen(arguments, "config", "")
+    return read_config(Path(file) if file else None)
+
+
+def begun_from(stored: Settings, env_id: str, variant: str) -> Settings:
+    """The settings of another run for a family's variant; its horizon is for its own variant alone."""
+    same = (stored.run.env_id, stored.run.variant) == (env_id, variant)
+    return stored if same else stored.changed(env_id=env_id, variant=variant, horizon=None)
 
 
 def resolved(settings: Settings) -> Settings:
