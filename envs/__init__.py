@@ -1,6 +1,7 @@
 """Task families as Gymnasium environments.
 
-Importing this package registers every id of ``registry.FAMILIES``. ``gymnasium.make(id)`` gives an ordinary
+Importing this package registers every id of ``registry.FAMILIES``, and those that other packages offer,
+:mod:`envs.offered`. ``gymnasium.make(id)`` gives an ordinary
 single environment, ``gymnasium.make_vec(id, num_envs=...)`` the batched one; both run the same code.
 
 An episode is as long as its variant says, :func:`horizon_of`, unless ``max_episode_steps`` is given.
@@ -13,8 +14,9 @@ from typing import Any
 import gymnasium
 
 from envs.family import FamilyMaker
+from envs.offered import offered_families
 from envs.registration import add_to_gymnasium
-from envs.registry import FAMILIES, Entry, find_entry, horizon_of, path_drawing, published_returns
+from envs.registry import FAMILIES, Entry, check_maker, find_entry, horizon_of, path_drawing, published_returns
 from envs.vector import REST, TaskVectorEnv
 
 __all__ = [
@@ -30,7 +32,9 @@ __all__ = [
 KNOWN_IDS = tuple(FAMILIES)
 
 
-def register_family(env_id: str, family: FamilyMaker, horizon: int | None = None) -> None:
+def register_family(
+    env_id: str, family: FamilyMaker, horizon: int | None = None, *, origin: str = "", text: str | None = None
+) -> None:
     """Add a task family of your own: from now on its id works wherever those of ``KNOWN_IDS`` do, in this process.
 
     Args:
@@ -38,13 +42,16 @@ def register_family(env_id: str, family: FamilyMaker, horizon: int | None = None
         family: a :class:`envs.locomotion.LocomotionFamily`, or a class that implements ``TaskFamily``.
         horizon: control steps until an episode of any of its variants is truncated; None leaves it to the ``horizon``
             of each variant.
+        origin: where it came from, as a run's directory records it.
+        text: its data sheet as prose, for the card of an exported policy.
 
     Raises:
-        ValueError: the id is taken, or ``horizon`` is None and a variant states none.
+        ValueError: the id is taken, it is no family, or ``horizon`` is None and a variant states none.
     """
     if env_id in FAMILIES:
         raise ValueError(f'There is a task environment "{env_id}" already; choose another id.')
-    FAMILIES[env_id] = Entry(family, horizon)
+    check_maker(env_id, family)
+    FAMILIES[env_id] = Entry(family, horizon, origin=origin, text=text)
     try:
         for variant in family.variants:
             horizon_of(env_id, variant)
@@ -54,7 +61,8 @@ def register_family(env_id: str, family: FamilyMaker, horizon: int | None = None
         raise
 
 
-for _id in KNOWN_IDS:
+FAMILIES.update(offered_families(KNOWN_IDS))
+for _id in FAMILIES:
     add_to_gymnasium(_id)
 
 

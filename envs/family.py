@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from envs.controls import ControlFunction, commanded
 from envs.tasks import Task
 
 Floats = npt.NDArray[np.float64]
@@ -54,11 +55,6 @@ class PathDrawing(Protocol):
             color: matplotlib colour of the paths.
             label: entry of the legend; the caller draws the legend.
         """
-
-
-def to_controls(actions: Floats, ranges: Floats) -> Floats:
-    """``(high + low) / 2 + a (high - low) / 2``: actions (copy, control) in [-1, 1] to controls (copy, control)."""
-    return np.asarray((ranges[:, 1] + ranges[:, 0]) / 2 + actions * ((ranges[:, 1] - ranges[:, 0]) / 2))
 
 
 class TaskFamily(ABC):
@@ -104,8 +100,26 @@ class TaskFamily(ABC):
 
     @property
     def control_range(self) -> Floats:
-        """What the actions -1 and 1 command, (action, 2), in the units of the robot's actuators."""
+        """Lowest and highest control of each actuator, (control, 2), in ``control_units``.
+
+        They are what the actions -1 and 1 command, unless there is a ``control_function``.
+        """
         return np.tile((-1.0, 1.0), (*self.action_space.shape, 1))
+
+    @property
+    def control_function(self) -> ControlFunction | None:
+        """What makes controls of actions, where that is not from end to end of ``control_range``; else None."""
+        return None
+
+    @property
+    def control_names(self) -> tuple[str, ...]:
+        """The actuators by name, or by number."""
+        return tuple(map(str, range(len(self.control_range))))
+
+    @property
+    def control_units(self) -> tuple[str, ...]:
+        """The unit of each control, "" where it has none or nobody said."""
+        return ("",) * len(self.control_range)
 
     def few(self, num_copies: int) -> "TaskFamily | None":
         """Other worlds like these, on which the family is tried out; None where they are made as these were."""
@@ -155,10 +169,14 @@ class TaskFamily(ABC):
 
     def controls(self, actions: Floats) -> Floats:
         """What actions (num_copies, action) in [-1, 1] make of the actuators' inputs, (num_copies, control)."""
-        return to_controls(actions, self.control_range)
+        return commanded(actions, self.control_range, self.control_function)
 
     def changed_fields(self) -> Mapping[str, npt.NDArray[Any]]:
         """What tasks have changed in the models of the copies, (num_copies, ...) by name; empty for none."""
+        return {}
+
+    def described(self) -> dict[str, Any]:
+        """What a data sheet says of these worlds besides their spaces, of JSON's types; see :mod:`envs.sheets`."""
         return {}
 
     def snapshot(self) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from envs.checks import check_names, check_numbers
-from envs.controls import control_ranges
+from envs.control_units import control_names, control_units
+from envs.controls import ControlFunction, Controlled, Mapped, commanded, control_ranges
 from envs.family import (
     Bools,
     Copies,
@@ -25,15 +26,14 @@ from envs.family import (
     finite_box,
     normalised_box,
     select_variant,
-    to_controls,
 )
 from envs.physics import Physics, Simulation
 from envs.robot_drawing import Marks, RobotCamera, RobotPictures, robot_body
 from envs.simulator import mujoco
 from envs.tasks import Task, sample_uniform_task
 
-State: TypeAlias = tuple[Floats, Floats]
-"""Positions (nq,) and velocities (nv,) of one copy."""
+State: TypeAlias = tuple[Floats, Floats] | tuple[Floats, Floats, Floats]
+"""Positions (nq,) and velocities (nv,) of one copy, and activations (na,) of its actuators: without them, 0."""
 
 
 class Motion(NamedTuple):
@@ -68,9 +68,12 @@ class Body:
     """Its speed over the ground, (copy, 2) m/s; None for the change of ``position`` in a control step."""
     is_healthy: Callable[[Physics], Bools] | None = None
     """Whether the robot stands, (copy,); an episode in which it does not is terminated. None: always."""
-    control_range: float | npt.ArrayLike | None = None
+    control_range: Controlled = None
     """What a full action commands, in the model's units and within each actuator's own ``ctrlrange``: one number, one
-    per actuator, (control,), or lowest and highest, (control, 2); None for the whole of each actuator's own range."""
+    per actuator, (control,), or lowest and highest, (control, 2); ``Around(offset, scale)`` a pose;
+    ``Mapped(function, num_actions)``; None for the whole of each actuator's own range. See :mod:`envs.controls`."""
+    control_units: Sequence[str] | None = None
+    """The unit of each control; None for what follows from the model, :func:`envs.control_units.control_units`."""
     gymnasium_id: str | None = None
     """Gymnasium's environment with this robot, e.g. ``"Ant-v5"``, whose control step may be another; None for none."""
     camera: RobotCamera = field(default_factory=RobotCamera)
@@ -152,12 +155,17 @@ def check_body(body: Body, physics: Physics) -> None:
     robot_body(model, body.camera.body)
     built = model.qpos0.copy()
     state = body.initial_state(model, np.random.default_rng(0))
-    if not isinstance(state, tuple) or len(state) != 2:
-        raise ValueError(f"initial_state must give (positions, velocities); got {type(state).__name__}.")
+    if not isinstance(state, tuple) or len(state) not in (2, 3):
+        got = f"{len(state)} values" if isinstance(state, tuple) else type(state).__name__
+        raise ValueError(f"initial_state must give (positions, velocities), or activations as well; got {got}.")
     if not np.array_equal(built, model.qpos0):
         raise ValueError("initial_state wrote into the model; let it change a copy, model.qpos0.copy().")
     check_numbers("The positions of initial_state", state[0], (model.nq,), "(nq,)")
     check_numbers("The velocities of initial_state", state[1], (model.nv,), "(nv,)")
+    if len(state) == 3:
+        check_numbers("The activations of initial_state", state[2], (model.na,), "(na,)")
+    if body.control_units is not None and len(body.control_units) != model.nu:
+        raise ValueError(f"control_units must be {model.nu}, one per control; got {list(body.control_units)}.")
     check_numbers("What observe gives", body.observe(physics), (copies, None), "(copy, observation)")
     check_numbers("What position gives", body.position(physics), (copies, 2), "(copy, 2)")
     if body.velocity is not None:
@@ -185,8 +193,9 @@ class Locomotion(TaskFamily):
         check_body(self._body, self.physics)
         self.frames_per_second = max(1, round(1 / self.physics.duration))
         self.observation_space = finite_box(self._body.observe(self.physics).shape[1])
-        self.action_space = normalised_box(model.nu)
         self._control_range = control_ranges(model, self._body.control_range)
+        asked = self._body.control_range
+        self.action_space = normalised_box(asked.num_actions if isinstance(asked, Mapped) else model.nu)
         parameters = variant.task_parameters
         self.task_space = spaces.Dict(deepcopy(dict(parameters)))
         self.wide_task_space = spaces.Dict(deepcopy({**parameters, **variant.wide_task_parameters}))
@@ -199,8 +208,25 @@ class Locomotion(TaskFamily):
 
     @property
     def control_range(self) -> Floats:
-        """Lowest and highest control of each actuator, (action, 2), in the model's units."""
+        """Lowest and highest control of each actuator, (control, 2), in the model's units."""
         return self._control_range.copy()
+
+    @property
+    def control_function(self) -> ControlFunction | None:
+        """That of the body, where it has one."""
+        asked = self._body.control_range
+        return asked.function if isinstance(asked, Mapped) else None
+
+    @property
+    def control_names(self) -> tuple[str, ...]:
+        """The actuators by name, or by number."""
+        return control_names(self.physics.model)
+
+    @property
+    def control_units(self) -> tuple[str, ...]:
+        """As the body says, or as follows from the model."""
+        units = self._body.control_units
+        return control_units(self.physics.model) if units is None else tuple(units)
 
     def few(self, num_copies: int) -> "Locomotion":
         """Robots of the same model."""
@@ -209,6 +235,17 @@ class Locomotion(TaskFamily):
     def changed_fields(self) -> Mapping[str, npt.NDArray[Any]]:
         """The model fields that tasks change, by name."""
         return self.physics.fields
+
+    def described(self) -> dict[str, Any]:
+        """Seconds per control step, the joints by name, and what tasks change."""
+        model, variant = self.physics.model, self._variant
+        return {
+            "seconds_per_step": self.physics.duration,
+            "joints": [model.joint(index).name for index in range(model.njnt)],
+            "changes": sorted(variant.changes),
+            "commands": list(variant.commands),
+            "readings": list(variant.readings),
+        }
 
     def sample_task(self, generator: np.random.Generator, *, wide: bool = False) -> Task:
         """Draw from the variant's distribution over its task space, or over the wide one."""
@@ -226,8 +263,7 @@ class Locomotion(TaskFamily):
     def reset(self, copies: Copies, generators: Mapping[int, np.random.Generator]) -> None:
         """Draw each copy's initial state from its own generator."""
         states = [self._body.initial_state(self.physics.model, generators[copy]) for copy in copies.tolist()]
-        qpos, qvel = (np.stack(rows) for rows in zip(*states, strict=True))
-        self.physics.reset(copies, qpos, qvel)
+        self.physics.reset(copies, *(np.stack(rows) for rows in zip(*states, strict=True)))
 
     def step(self, actions: Floats, running: Bools) -> Outcome:
         """Step the physics, and judge where it led."""
@@ -247,7 +283,8 @@ class Locomotion(TaskFamily):
 
     def controls(self, actions: Floats) -> Floats:
         """The actions, through what the tasks do to commands, in the units of the actuators."""
-        return to_controls(self._arriving(actions, self._variant.commands), self._control_range)
+        arriving = self._arriving(actions, self._variant.commands)
+        return commanded(arriving, self._control_range, self.control_function)
 
     def observe(self) -> Floats:
         """The observations of all copies, through what the tasks do to readings."""

@@ -85,7 +85,7 @@ class Physics:
         threads: native threads, the caller's included. They change no bit of any result.
 
     Attributes:
-        qpos, qvel: live arrays (num_copies, nq) and (num_copies, nv). Read only.
+        qpos, qvel, act: live arrays (num_copies, nq), (num_copies, nv) and (num_copies, na). Read only.
         outputs: field name -> live array (num_copies, ...), read only.
         fields: model field -> live array (num_copies, ...), of those that were asked for.
         duration: seconds per control step.
@@ -101,6 +101,7 @@ class Physics:
         self._batch = Batch(model, num_copies, threads, simulation.persistent)
         self.qpos: Floats = self._batch.bind("qpos")
         self.qvel: Floats = self._batch.bind("qvel")
+        self.act: Floats = self._batch.bind("act")
         self.outputs: dict[str, Floats] = {name: self._batch.bind(name) for name in simulation.outputs}
         self.fields: dict[str, npt.NDArray[Any]] = {}
         self._controls = self._batch.bind("ctrl")
@@ -132,12 +133,12 @@ class Physics:
             assert isinstance(live.base, np.ndarray)
             live.base.view(live.dtype).reshape(live.shape)[:] = values
 
-    def reset(self, copies: Copies, qpos: Floats, qvel: Floats) -> None:
-        """Start the listed copies at rest in everything but ``qpos`` (n, nq) and ``qvel`` (n, nv)."""
+    def reset(self, copies: Copies, qpos: Floats, qvel: Floats, act: Floats | float = 0.0) -> None:
+        """Start the listed copies at rest in everything but ``qpos`` (n, nq), ``qvel`` (n, nv) and ``act`` (n, na)."""
         if self._process != os.getpid():
             self._renew()
         self._batch.reset(ids=copies, stage=_STAGES["nothing"].value)
-        self.qpos[copies], self.qvel[copies] = qpos, qvel
+        self.qpos[copies], self.qvel[copies], self.act[copies] = qpos, qvel, act
         self._batch.forward(ids=copies)
 
     def step(self, controls: Floats, running: Bools) -> npt.NDArray[np.str_] | None:

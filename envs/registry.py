@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from envs.family import FamilyMaker, PathDrawing, select_variant
 
@@ -16,6 +16,11 @@ class Entry(NamedTuple):
     """Control steps of an episode of every variant, in place of what the variants say; None leaves it to them."""
     tried: frozenset[str] = frozenset()
     """Options with which the family was tried out in this process; see :mod:`envs.rehearsal`."""
+    origin: str = ""
+    """Where a family that we do not ship came from, e.g. ``"/home/me/rover.py:Rover"``; empty for one that a program
+    registered without saying so."""
+    text: str | None = None
+    """Its data sheet as prose, where it is no module's docstring."""
 
 
 FAMILIES = {
@@ -50,12 +55,42 @@ def find_entry(env_id: str) -> Entry:
 
 def load_family(env_id: str) -> FamilyMaker:
     """Import and return what makes the family of an environment id. Raises as ``find_entry`` does."""
-    family = find_entry(env_id).family
-    if not isinstance(family, str):
-        return family
-    module, name = family.split(":")
-    maker: FamilyMaker = getattr(import_module(module), name)
+    entry = find_entry(env_id)
+    if not isinstance(entry.family, str):
+        return entry.family
+    module, name = entry.family.split(":")
+    try:
+        maker: FamilyMaker = getattr(import_module(module), name)
+    except Exception as error:
+        if not entry.origin:
+            raise
+        raise ValueError(f"{env_id}, of {entry.origin}, cannot be loaded: {error!r}.") from error
+    if entry.origin:
+        check_maker(env_id, maker)
     return maker
+
+
+def check_maker(env_id: str, maker: Any) -> None:
+    """Refuse what makes no worlds.
+
+    Raises:
+        ValueError: it cannot be called, or has no variants.
+    """
+    variants = getattr(maker, "variants", None)
+    if not callable(maker) or not isinstance(variants, Mapping) or not variants:
+        raise ValueError(
+            f"{env_id} needs a task family: a LocomotionFamily, or a class that implements TaskFamily and has "
+            f"`variants`; got {maker!r:.200}."
+        )
+
+
+def origin_of(env_id: str) -> str:
+    """Where a family came from: the file, module or package of its own that it is in, and its name there.
+
+    Raises as ``find_entry`` does.
+    """
+    entry = find_entry(env_id)
+    return entry.origin or (entry.family if isinstance(entry.family, str) else "registered by a program")
 
 
 def data_sheet(env_id: str) -> str | None:
@@ -63,8 +98,8 @@ def data_sheet(env_id: str) -> str | None:
 
     Raises as ``find_entry`` does.
     """
-    family = find_entry(env_id).family
-    return import_module(family.split(":")[0]).__doc__ if isinstance(family, str) else None
+    entry = find_entry(env_id)
+    return import_module(entry.family.split(":")[0]).__doc__ if isinstance(entry.family, str) else entry.text
 
 
 def horizon_of(env_id: str, variant: str | None = None) -> int:

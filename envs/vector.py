@@ -11,7 +11,8 @@ from gymnasium.vector.utils import batch_space
 from envs.episodes import Transition, tried_out
 from envs.family import Bools, Copies, Floats, TaskFamily
 from envs.generators import CopyGenerators, copy_seeds
-from envs.registry import horizon_of, load_family
+from envs.registry import horizon_of, load_family, origin_of
+from envs.sheets import family_sheet
 from envs.tasks import Task, stack_tasks
 
 REST = "rest"
@@ -45,10 +46,14 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
             that end in the task's parameters, scaled: what an oracle sees.
 
     Attributes:
-        control_range: what the actions -1 and 1 command, (action, 2), in the units of the robot's actuators.
+        control_range: what the actions -1 and 1 command, (control, 2), in ``control_units``.
+        control_function: what makes controls of actions instead, where that is a function; else None.
+        control_names, control_units: of each actuator's control.
         has_physics: whether the copies are moved by physics that can be timed by itself, ``worlds.physics``.
         horizon: the largest number of control steps of an episode, ``max_episode_steps``.
         task_size: how many numbers a task's parameters add to an observation that ends in them.
+        origin: where the family came from, :func:`envs.registry.origin_of`.
+        sheet: what it is, as plain data, :func:`envs.sheets.family_sheet`.
 
     Raises:
         ValueError: unknown id, variant, render mode or autoreset mode; ``num_envs`` or ``max_episode_steps`` not
@@ -86,6 +91,8 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.single_action_space = world.action_space
         self.control_range = world.control_range
         self.task_size = self._episodes.task_size
+        self.control_function = world.control_function
+        self.control_names, self.control_units = world.control_names, world.control_units
         self.observation_space = batch_space(self._episodes.observation_space, num_envs)
         self.action_space = batch_space(world.action_space, num_envs)
         self.task_space = world.task_space
@@ -94,6 +101,9 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.task_labels = dict(world.task_labels)
         self.reward_terms = world.reward_terms
         self.has_physics = world.physics is not None
+        self.origin = origin_of(family)
+        variant = family_options.get("variant") or next(iter(load_family(family).variants))
+        self.sheet = family_sheet(family, variant, world)
 
     @property
     def worlds(self) -> TaskFamily:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from common import (
     Machine,
-    allow_policy,
+    OwnCode,
     check_budget_alone,
     check_least,
     in_variant,
@@ -66,8 +66,7 @@ class Options:
     """Where the adapted policy is written; by default RUN_DIR/adapted.safetensors."""
     overwrite: bool = False
     """Replace files that are already there."""
-    policy: str | None = None
-    """Let this torch module of your own, FILE.py:NAME, be run; needed where the run's policy is one."""
+    own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def __post_init__(self) -> None:
@@ -100,7 +99,7 @@ def main() -> None:
 
     target = options.output or beside(options.run_dir).adapted
     check_new(target, options.record, overwrite=options.overwrite)
-    allow_policy(options.policy)
+    options.own.allow()
     policy = load(options.run_dir).on(options.machine.device, options.machine.rollout_device)
     if options.episodes:
         from rlmaml.sampling.recorded import read_episodes
@@ -112,6 +111,7 @@ def main() -> None:
         print(f"Recorded episodes: {len(episodes.ends)}, mean return {episodes.returns.mean():.2f}.")
         print(f"{kind} changed the policy by a KL of {change:.3g} nats on what it saw.")
     else:
+        options.own.check(policy)
         adapted = adapt_in_simulation(options, policy, target)
     adapted.save(target)
     print(f"Adapted policy: {target}")

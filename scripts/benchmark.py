@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from common import check_envpool, default_variant, environment_maker, envpool_measure, physics_replay, resolved
+from common import (
+    check_envpool,
+    chosen_family,
+    default_variant,
+    environment_maker,
+    envpool_measure,
+    physics_replay,
+    resolved,
+)
 
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
@@ -26,8 +34,10 @@ from rlmaml.settings.whole import Settings, configure
 class Options:
     """Options of the script; what is not listed is as in a default run."""
 
-    env_id: tyro.conf.Positional[str]
+    env_id: tyro.conf.Positional[str | None] = None
     """Task family, a registered environment id."""
+    family: str | None = None
+    """In place of an id, a task family of your own, FILE.py:NAME or package.module:NAME, which is then run."""
     variant: str | None = None
     """Which of the family's definitions to use; by default its first."""
     algorithm: str = DEFAULT_METHOD
@@ -84,9 +94,21 @@ def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     check_writable(options.json)
     check_new(options.json, overwrite=options.overwrite)
-    own = ("variant", "algorithm", "beside", "repeats", "evaluation", "against", "json", "overwrite")
+    own = (
+        "env_id",
+        "family",
+        "variant",
+        "algorithm",
+        "beside",
+        "repeats",
+        "evaluation",
+        "against",
+        "json",
+        "overwrite",
+    )
     chosen = {name: value for name, value in vars(options).items() if name not in own}
-    chosen["variant"] = options.variant or default_variant(options.env_id)
+    chosen["env_id"] = env_id = chosen_family(options.env_id, options.family)
+    chosen["variant"] = options.variant or default_variant(env_id)
     family = resolved(configure(**chosen))
     run = family.run
     pool = check_envpool(run.env_id, run.variant) if options.against else None

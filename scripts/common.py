@@ -14,6 +14,7 @@ from defaults import tuned
 from rlmaml.base.errors import UserError
 from rlmaml.base.stopping import check_minutes
 from rlmaml.settings.command_line import chosen, parse
+from rlmaml.settings.config_file import Config, read_config
 from rlmaml.settings.methods.registry import DEFAULT_METHOD
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.search import SearchSettings
@@ -22,8 +23,10 @@ from rlmaml.settings.whole import Settings
 if TYPE_CHECKING:
     from envs import TaskVectorEnv
     from rlmaml.core.types import Rollout, Tasks
+    from rlmaml.deploy.adaptable import AdaptablePolicy
     from rlmaml.evaluation.figures import DrawEpisodes
     from rlmaml.rules.search_rule import Search
+    from rlmaml.storage.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,53 @@ class TrainOptions:
     """Minutes of training after which no further meta-iteration is begun: the run is kept, --resume goes on with it,
     and the exit code is 75, as after a signal."""
     hold_out: str | None = None
-    """Train on any change of the robot but this kind: short for --variant any_but_KIND. evaluate.py --beyond tests on
+    """Train on any change of the robot but this kind, which is the variant any_but_KIND. evaluate.py --beyond tests on
     it."""
+    family: str | None = None
+    """In place of an id, a task family of your own, FILE.py:NAME or package.module:NAME, which is then run; its id is
+    NAME-v0."""
+    config: Path | None = None
+    """Begin from the settings of another run, its run.json, or from options in a YAML file, such as max-kl: 0.02; any
+    option that is given overrules it."""
+
+
+@dataclass(frozen=True)
+class OwnCode:
+    """Code of the user's own that a stored policy needs, and that is run where it is named, and nowhere else."""
+
+    policy: str | None = None
+    """Let this torch module of your own, FILE.py:NAME, be run; needed where the run's policy is one."""
+    family: str | None = None
+    """Let this task family of your own, FILE.py:NAME or package.module:NAME, be run; needed where the run's is one."""
+
+    def allow(self) -> None:
+        """Run it.
+
+        Raises:
+            UserError: there is no such file, module or name, or it is none of the kind.
+        """
+        allow_policy(self.policy)
+        if self.family:
+            allow_family(self.family)
+
+    def check(self, trained: "Checkpoint | AdaptablePolicy") -> None:
+        """Refuse a policy of another family than the one that was named, or of one that is not known here.
+
+        Raises:
+            UserError: names both, or where the policy's family came from.
+        """
+        from envs.registry import FAMILIES
+
+        env_id = trained.settings.run.env_id
+        if self.family and allow_family(self.family) != env_id:
+            raise UserError(
+                f"The policy was trained on {env_id}; --family {self.family} is {allow_family(self.family)}."
+            )
+        if env_id not in FAMILIES and trained.family:
+            raise UserError(
+                f"The policy was trained on a task family of your own, {env_id}, from {trained.family['from']}. Say "
+                "that its code may be run: --family FILE.py:NAME, or package.module:NAME."
+            )
 
 
 @dataclass(frozen=True)
@@ -88,16 +136,29 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
         UserError: see :func:`rlmaml.training.run.train`.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    config = config_of(arguments)
+    arguments = [*config.words, *arguments]
     held_out = chosen(arguments, "hold_out", "") or None
-    options, settings = parse(
-        TrainOptions(),
-        lambda variant, method: tuned(env_id, chosen_variant(env_id, variant, held_out), method),
-        description,
-        arguments,
-    )
+
+    def defaults(variant: str | None, method: str) -> Settings:
+        if config.settings is None:
+            return tuned(env_id, chosen_variant(env_id, variant, held_out), method)
+        own = config.settings.run.variant if config.settings.run.env_id == env_id and not held_out else None
+        return begun_from(config.settings, env_id, chosen_variant(env_id, variant or own, held_out))
+
+    options, settings = parse(TrainOptions(), defaults, description, arguments)
+    if config.settings and ":" in settings.policy and not chosen(arguments, "policy", ""):
+        raise UserError(
+            f"The policy of {options.config} is a module of your own, {settings.policy}. Say that its code may be run: "
+            f"--policy {settings.policy}."
+        )
     check_minutes(options.stop_after)
     settings = resolved(settings)
     run = settings.run
+    if options.family and allow_family(options.family) != env_id:
+        raise UserError(
+            f"--family is {options.family}; this command trains {env_id}. Use train_locomotion.py --family."
+        )
     if run.env_id != env_id:
         raise UserError(f"--env-id is {run.env_id}; this command trains {env_id}. Name the family first.")
     name = "" if settings.algorithm == DEFAULT_METHOD else f"-{settings.algorithm}"
@@ -129,6 +190,18 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
     print(f"\nRun: {run_dir}\nLook at it with: tensorboard --logdir {run_dir.parent}")
 
 
+def config_of(arguments: Sequence[str]) -> Config:
+    """What the file of ``--config`` says; see :func:`rlmaml.settings.config_file.read_config`."""
+    file = chosen(arguments, "config", "")
+    return read_config(Path(file) if file else None)
+
+
+def begun_from(stored: Settings, env_id: str, variant: str) -> Settings:
+    """The settings of another run for a family's variant; its horizon is for its own variant alone."""
+    same = (stored.run.env_id, stored.run.variant) == (env_id, variant)
+    return stored if same else stored.changed(env_id=env_id, variant=variant, horizon=None)
+
+
 def resolved(settings: Settings) -> Settings:
     """The settings with the horizon of the variant's data sheet where none was asked for.
 
@@ -154,6 +227,46 @@ def allow_policy(kind: str | None) -> None:
         from rlmaml.policies.kinds import register_module
 
         register_module(kind)
+
+
+def allow_family(word: str) -> str:
+    """Let a task family of the user's own be run, and make it known by its id, NAME-v0, in this process.
+
+    Args:
+        word: FILE.py:NAME or package.module:NAME.
+
+    Returns:
+        The id.
+
+    Raises:
+        UserError: there is no such file, module or name, it is no family, or its id is taken.
+    """
+    from rlmaml.base.user_code import named_object
+
+    found = named_object("--family", word)
+    env_id = f"{found.name}-v0"
+    try:
+        from envs import register_family
+        from envs.registry import FAMILIES, origin_of
+
+        if env_id not in FAMILIES or origin_of(env_id) != found.place:
+            register_family(env_id, found.value, origin=found.place, text=found.text)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"--family {word}: {error}") from error
+    return env_id
+
+
+def chosen_family(env_id: str | None, word: str | None, default: str | None = None) -> str:
+    """The id of the family that a command names: its own, that of ``--family``, or the default one.
+
+    Raises:
+        UserError: it names two, or none; or see :func:`allow_family`.
+    """
+    if env_id and word:
+        raise UserError(f"{env_id} names a task family, and so does --family {word}. Give one of them.")
+    if not (env_id or word or default):
+        raise UserError("Give the task family first, e.g. HalfCheetahDir-v0, or one of your own with --family.")
+    return allow_family(word) if word else str(env_id or default)
 
 
 def published(settings: Settings) -> dict[str, tuple[float, ...]]:
@@ -203,9 +316,22 @@ def trained_search(settings: SearchSettings, run_dir: Path, machine: Machine) ->
     return Search(settings, limits)
 
 
-def environment_maker(settings: Settings, render_mode: str | None = None) -> Callable[[int], "TaskVectorEnv"]:
-    """A function that makes the configured environment with a given number of copies."""
+def environment_maker(
+    settings: Settings, render_mode: str | None = None, *, family: str | None = None
+) -> Callable[[int], "TaskVectorEnv"]:
+    """A function that makes the configured environment with a given number of copies.
+
+    Args:
+        settings: of the run.
+        render_mode: ``"rgb_array"`` for an environment to be drawn.
+        family: a family of the user's own that another process may not know yet, as ``--family`` names it.
+
+    Raises:
+        UserError: see :func:`allow_family`.
+    """
     run = settings.run
+    if family:
+        allow_family(family)
 
     def make(num_envs: int) -> "TaskVectorEnv":
         try:
@@ -365,17 +491,24 @@ def physics_replay(env: "TaskVectorEnv", sampled: "Rollout") -> float:
     return replay_seconds(env, sampled.actions.flatten(0, 1).numpy(), sampled.valid.flatten(0, 1).numpy())
 
 
-def episode_drawing(env_id: str) -> "DrawEpisodes":
-    """How the family's episodes are drawn in figures, to be pickled: as paths where it can, or as rewards over time."""
+def episode_drawing(env_id: str, family: str | None = None) -> "DrawEpisodes":
+    """How the family's episodes are drawn in figures, to be pickled: as paths where it can, or as rewards over time.
+
+    Args:
+        env_id: the family's id.
+        family: as in :func:`environment_maker`.
+    """
     from envs import path_drawing
     from rlmaml.evaluation.figures import draw_rewards
 
+    return partial(_draw_observations, env_id, family) if path_drawing(env_id) else draw_rewards
+
+
+def _draw_observations(env_id: str, family: str | None, axes: Any, task: Any, episodes: Any, **style: Any) -> None:
+    from envs import path_drawing
+
+    if family:
+        allow_family(family)
     draw_paths = path_drawing(env_id)
-    if draw_paths is None:
-        return draw_rewards
-
-    return partial(_draw_observations, draw_paths)
-
-
-def _draw_observations(draw_paths: Callable[..., None], axes: Any, task: Any, episodes: Any, **style: Any) -> None:
+    assert draw_paths is not None
     draw_paths(axes, task, [episode.observations for episode in episodes], **style)

@@ -7,12 +7,14 @@ with a context (cavia) adapt by it instead of by their inner steps, and --steps 
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import tyro
 from common import (
     Machine,
     check_least,
+    chosen_family,
     chosen_variant,
     environment_maker,
     episode_drawing,
@@ -33,8 +35,10 @@ from rlmaml.settings.whole import Settings
 class Options:
     """Options of the script."""
 
-    env_id: tyro.conf.Positional[str] = "Navigation2D-v0"
-    """Task family."""
+    env_id: tyro.conf.Positional[str | None] = None
+    """Task family; by default Navigation2D-v0."""
+    family: str | None = None
+    """In place of an id, a task family of your own, FILE.py:NAME or package.module:NAME, which is then run."""
     variant: str | None = None
     """Which of its definitions; by default the first."""
     hold_out: str | None = None
@@ -84,8 +88,9 @@ class Options:
         """Of a method in this family, with what is asked for here."""
         from rlmaml.results.contenders import asked_of
 
-        variant = chosen_variant(self.env_id, self.variant, self.hold_out)
-        settings = resolved(tuned(self.env_id, variant, method))
+        env_id = chosen_family(self.env_id, self.family, "Navigation2D-v0")
+        variant = chosen_variant(env_id, self.variant, self.hold_out)
+        settings = resolved(tuned(env_id, variant, method))
         return asked_of(
             self.machine.applied(settings),
             iterations=self.iterations or settings.run.iterations,
@@ -109,9 +114,9 @@ def main() -> None:
         settings,
         {name: options.settings_of(name) for name in options.algorithms},
         options.seeds,
-        environment_maker,
+        partial(environment_maker, family=options.family),
         directory,
-        episode_drawing(run.env_id),
+        episode_drawing(run.env_id, options.family),
         beyond=has_tasks_beyond(settings),
         processes=options.processes,
         overwrite=options.overwrite,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 from common import (
     Machine,
-    allow_policy,
+    OwnCode,
     check_beyond,
     check_budget_alone,
     check_least,
@@ -48,8 +48,7 @@ class Options:
     beyond: bool = False
     """Draw the tasks outside of the training range, where the family has such tasks: after a training with --hold-out
     KIND, those of that kind."""
-    policy: str | None = None
-    """Let this torch module of your own, FILE.py:NAME, be run; needed where the run's policy is one."""
+    own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
     json: Path | None = None
     """File to which the returns are written, per task and in summary."""
@@ -89,8 +88,9 @@ def main() -> None:
     from rlmaml.storage.run_directory import RunDirectory, write_json
     from rlmaml.training.run import evaluate_run, run_settings
 
-    allow_policy(options.policy)
+    options.own.allow()
     checkpoint = newest_checkpoint(RunDirectory(options.run_dir))
+    options.own.check(checkpoint)
     settings = in_variant(options.machine.applied(checkpoint.settings), options.variant).changed(
         evaluation_tasks=options.num_tasks,
         evaluation_episodes=options.num_episodes,

@@ -7,12 +7,12 @@ RUN_DIR may also be a policy that adapt.py wrote. The files map observations (ba
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
-from common import allow_policy, make_task_environment
+from common import OwnCode, make_task_environment
 
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
@@ -36,8 +36,7 @@ class Options:
     """Task on which --int8 is measured: parameters by name, such as velocity=1.3; or random."""
     seed: int = 0
     """Seed of all that is drawn: observations, episodes, and a random task."""
-    policy: str | None = None
-    """Let this torch module of your own, FILE.py:NAME, be run; needed where the run's policy is one."""
+    own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
     overwrite: bool = False
     """Replace files that are already there."""
 
@@ -60,14 +59,17 @@ def main() -> None:
     from rlmaml.base.provenance import provenance
     from rlmaml.deploy import export
     from rlmaml.deploy.adaptable import load
+    from rlmaml.storage.family_record import check_same_family
 
     torch.set_num_threads(1)
-    allow_policy(options.policy)
+    options.own.allow()
     policy = load(options.run_dir)
+    options.own.check(policy)
     settings = policy.settings.changed(threads=1, rollout_threads=1)
     env, task = make_task_environment(settings, 20, options.task, options.seed)
-    control_range = env.control_range
-    actor = export.Actor(policy, control_range)
+    check_same_family(policy.family, env)
+    actuation = export.actuation_of(env)
+    actor = export.Actor(policy, actuation)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -82,25 +84,26 @@ def main() -> None:
         "data_sheet": data_sheet(settings.run.env_id),
         **provenance(),
     }
-    text = json.dumps(export.card(policy, control_range, dict(env.task_units), made_with), indent=2)
+    text = json.dumps(export.card(policy, actuation, dict(env.task_units), made_with), indent=2)
     write_atomically(files["json"], text.encode())
 
     print("file                   kB   us/action   largest difference")
     for suffix, loader in (("onnx", export.load_onnx), ("pt2", export.load_program)):
         controls = loader(files[suffix])
-        difference = export.largest_difference(controls, policy, control_range, options.seed)
+        difference = export.largest_difference(controls, policy, actuation, options.seed)
         if difference > export.LARGEST_DIFFERENCE:
             raise UserError(f"{files[suffix]} differs from the Python policy by {difference:.2g}; do not use it.")
         report(files[suffix], export.latency(controls, actor), difference)
     if options.int8:
         export.write_int8(files["onnx"], files["int8.onnx"])
         small = export.load_onnx(files["int8.onnx"])
-        difference = export.largest_difference(small, policy, control_range, options.seed)
+        difference = export.largest_difference(small, policy, actuation, options.seed)
         report(files["int8.onnx"], export.latency(small, actor), difference)
+    if options.int8 and actuation.function is not None:
+        print("\nThe return of files whose controls are a function of the actions is not measured.")
+    elif options.int8:
         exact, rounded = (
-            export.mean_return(
-                env, export.driven(controls, policy, env.num_envs), control_range, env.horizon, options.seed
-            )
+            export.mean_return(env, export.driven(controls, policy, env.num_envs), actuation, env.horizon, options.seed)
             for controls in (export.load_onnx(files["onnx"]), small)
         )
         print(f"\nReturn on {task}: {exact:.2f} exact, {rounded:.2f} with 8-bit weights (20 episodes each).")

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 from common import (
     Machine,
-    allow_policy,
+    OwnCode,
     check_least,
     environment_maker,
     episode_drawing,
@@ -45,8 +45,7 @@ class Options:
     """The video, an .mp4 or a .gif; by default both are written, as adaptation.mp4 and adaptation.gif in RUN_DIR."""
     overwrite: bool = False
     """Replace files that are already there."""
-    policy: str | None = None
-    """Let this torch module of your own, FILE.py:NAME, be run; needed where the run's policy is one."""
+    own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def __post_init__(self) -> None:
@@ -79,8 +78,9 @@ def main() -> None:
 
     for path in targets:
         check_video_path(path)
-    allow_policy(options.policy)
+    options.own.allow()
     policy = load(options.run_dir).on(options.machine.device, options.machine.rollout_device)
+    options.own.check(policy)
     settings = options.machine.applied(in_variant(policy.settings, options.variant))
     scene, description = make_task_environment(settings, 1, options.task, options.seed, render_mode="rgb_array")
     scene.reset(seed=[options.seed])

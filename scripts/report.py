@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from common import Machine, allow_policy, check_least, environment_maker, published, tasks_in_words
+from common import Machine, OwnCode, check_least, environment_maker, published, tasks_in_words
 
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
@@ -31,8 +31,7 @@ class Options:
     """Inner steps; beyond the trained ones, the last step size is used again."""
     seed: int = 10_000
     """Seed of the held-out tasks and of the episodes."""
-    policy: str | None = None
-    """Let this torch module of your own, FILE.py:NAME, be run; needed where a run's policy is one."""
+    own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
     output: Path | None = None
     """The page; by default report.html in the first run directory."""
@@ -68,9 +67,10 @@ def main() -> None:
     from rlmaml.results.compare import comparison_around
     from rlmaml.results.report import EvaluationSizes, read_runs, report_page, reported
 
-    allow_policy(options.policy)
+    options.own.allow()
     warn_of_idle_threads(threads=options.machine.threads)
     checkpoints = read_runs(options.run_dirs)
+    options.own.check(checkpoints[0])
     comparison = comparison_around(options.run_dirs, checkpoints[0].settings)
     sizes = EvaluationSizes(options.num_tasks, options.num_episodes, options.steps, options.seed)
     runs = []

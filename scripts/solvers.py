@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
-from common import Machine, allow_policy, check_least, environment_maker
+from common import Machine, OwnCode, check_least, environment_maker
 
 from rlmaml.base.command import run_command
 
@@ -21,8 +21,7 @@ class Options:
     """Directory of the run, or a checkpoint."""
     draws: int = 2
     """Independent draws of tasks and episodes."""
-    policy: str | None = None
-    """Let this torch module of your own, FILE.py:NAME, be run; needed where the run's policy is one."""
+    own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
     def __post_init__(self) -> None:
@@ -39,8 +38,9 @@ def main() -> None:
     from rlmaml.results.solvers import SOLVERS, compare_solvers, solver_table
     from rlmaml.storage.kept_checkpoints import policy_checkpoint
 
-    allow_policy(options.policy)
+    options.own.allow()
     checkpoint = policy_checkpoint(options.checkpoint)
+    options.own.check(checkpoint)
     settings = options.machine.applied(checkpoint.settings)
     outcomes = compare_solvers(checkpoint._replace(settings=settings), environment_maker(settings), draws=options.draws)
     rows = list(tqdm(outcomes, total=len(SOLVERS), desc="solving", unit="way", leave=False))

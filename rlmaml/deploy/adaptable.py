@@ -4,7 +4,7 @@
 """
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -31,6 +31,7 @@ from rlmaml.sampling.rollout import TaskEnvironment, first_seen, rollout
 from rlmaml.settings.trust_region import check_trust_region
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint, check_fits, remembered, save_checkpoint
+from rlmaml.storage.family_record import FamilyRecord, check_same_family
 from rlmaml.storage.kept_checkpoints import policy_checkpoint
 
 Actions: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.int64]
@@ -57,6 +58,7 @@ class AdaptablePolicy:
         iteration: meta-iterations it was trained for.
         steps_taken: steps taken since, inner ones or within a trust region; or episodes lived through.
         memory: what it remembers of these, with axes for one task and one trial; None where it remembers nothing.
+        family: what it was trained on.
     """
 
     network: Policy
@@ -66,6 +68,7 @@ class AdaptablePolicy:
     iteration: int
     steps_taken: int = 0
     memory: Memory | None = None
+    family: FamilyRecord = field(default_factory=dict)
 
     @property
     def weights(self) -> Params:
@@ -196,7 +199,9 @@ class AdaptablePolicy:
 
         Raises:
             NonFiniteError: an observation, action or reward is NaN or infinite.
+            UserError: the family has changed since the training.
         """
+        check_same_family(self.family, env)
         streams = RandomStreams(seed, Phase.EVALUATION)
         weights = move(self.weights, self.settings.run.rollout_device)
         with torch_threads(1):
@@ -226,6 +231,7 @@ class AdaptablePolicy:
                 self.sizes,
                 steps_taken=self.steps_taken,
                 memory={} if self.memory is None else self.memory._asdict(),
+                family=self.family,
             ),
         )
 
@@ -335,6 +341,7 @@ def as_policy(checkpoint: Checkpoint) -> AdaptablePolicy:
         checkpoint.iteration,
         checkpoint.steps_taken,
         remembered(checkpoint, network),
+        checkpoint.family,
     )
 
 

@@ -1,14 +1,14 @@
 """A policy as files that run on a robot: a ``torch.export`` program, ONNX, ONNX with 8-bit weights, and its weights.
 
-All of them map observations (batch, obs) to the robot's controls (batch, action): the most likely action, clipped to
-[-1, 1] and stretched to the range of each actuator. A policy with a memory also takes the last reward (batch,) and a
-state (batch, state), and gives the next state, with which the next step is called. The batch size is free. On the
-robot, ONNX needs onnxruntime alone, and the program torch alone. The program's graph is a function of its weights and
-its inputs::
+All of them map observations (batch, obs) to the robot's controls (batch, control): the most likely action, clipped to
+[-1, 1] and stretched to the range of each actuator, or put through the robot's own function from actions to controls. A
+policy with a memory also takes the last reward (batch,) and a state (batch, state), and gives the next state, with
+which the next step is called. The batch size is free. On the robot, ONNX needs onnxruntime alone, and the program torch
+alone. The program's graph is a function of its numbers and its inputs::
 
     program = torch.export.load("policy.pt2")
-    weights = tuple(program.parameters())
-    (controls,) = program.graph_module(*weights, observations)
+    numbers = (*program.parameters(), *program.tensor_constants.values())
+    (controls,) = program.graph_module(*numbers, observations)
 
 ``program.module()(observations)`` gives the same, but checks every input first, which takes longer than to act.
 """
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +31,31 @@ from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import AdaptablePolicy, Driver
 from rlmaml.sampling.rollout import TaskEnvironment
 
-ControlRange: TypeAlias = npt.NDArray[np.float64]
-"""What the actions -1 and 1 command, (action, 2), in the units of the robot's actuators."""
+
+class Actuation(NamedTuple):
+    """What actions command of a robot's actuators."""
+
+    range: npt.NDArray[np.float64]
+    """Lowest and highest control of each, (control, 2); without a function, what the actions -1 and 1 command."""
+    function: Callable[[Any, Any], Any] | None = None
+    """``function(torch, actions)``: actions (batch, action) within [-1, 1] to controls (batch, control)."""
+    names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+
+    @property
+    def middle(self) -> npt.NDArray[np.float64]:
+        """What no action commands, (control,)."""
+        return np.asarray(self.range.sum(axis=1) / 2, np.float64)
+
+    @property
+    def half_width(self) -> npt.NDArray[np.float64]:
+        """How much more a full one does, (control,)."""
+        return np.asarray((self.range[:, 1] - self.range[:, 0]) / 2, np.float64)
+
+
+def actuation_of(env: Any) -> Actuation:
+    """What actions command of an environment's robot."""
+    return Actuation(env.control_range, env.control_function, env.control_names, env.control_units)
 
 
 Controls: TypeAlias = Callable[..., Any]
@@ -52,19 +75,25 @@ class Actor(torch.nn.Module):
 
     Args:
         policy: whose weights are taken.
-        control_range: of each actuator.
+        actuation: of the robot.
 
     Raises:
-        UserError: the policy's actions are no vectors.
+        UserError: the policy's actions are no vectors, or the robot's function cannot take tensors.
     """
 
-    def __init__(self, policy: AdaptablePolicy, control_range: ControlRange) -> None:
+    def __init__(self, policy: AdaptablePolicy, actuation: Actuation) -> None:
         super().__init__()
         self.network = policy.network.deterministic(policy.weights)
         self.observation_size = policy.observed
         self.state_size = int(getattr(self.network, "state_size", 0))
-        middle, half = (torch.tensor(numbers, dtype=torch.float32) for numbers in middle_and_half(control_range))
-        self.middle, self.half_width = torch.nn.Parameter(middle), torch.nn.Parameter(half)
+        self.function = actuation.function
+        if self.function is None:
+            self.middle, self.half_width = (
+                torch.nn.Parameter(torch.tensor(numbers, dtype=torch.float32))
+                for numbers in (actuation.middle, actuation.half_width)
+            )
+        else:
+            check_takes_tensors(self.function, policy.sizes.action)
         self.requires_grad_(False)
 
     def forward(self, observation: Tensor, *remembered: Tensor) -> Any:
@@ -82,19 +111,34 @@ class Actor(torch.nn.Module):
         return named
 
     def _controls(self, actions: Tensor) -> Tensor:
-        return self.middle + self.half_width * actions.clamp(-1.0, 1.0)
+        clipped = actions.clamp(-1.0, 1.0)
+        return self.middle + self.half_width * clipped if self.function is None else self.function(torch, clipped)
 
 
-def middle_and_half(control_range: ControlRange) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """What no action commands, and how much more a full one does, (action,) each."""
-    low, high = np.asarray(control_range, np.float64).T
-    return (high + low) / 2, (high - low) / 2
+def check_takes_tensors(function: Callable[[Any, Any], Any], num_actions: int) -> None:
+    """Refuse a robot's function from actions to controls that numpy can compute and torch cannot.
+
+    Raises:
+        UserError: says how it failed.
+    """
+    try:
+        controls = function(torch, torch.zeros(2, num_actions))
+        made = f"{type(controls).__name__} of {getattr(controls, 'dtype', 'no type')}"
+    except Exception as error:
+        controls, made = None, repr(error)
+    if not (isinstance(controls, Tensor) and controls.dtype == torch.float32):
+        raise UserError(
+            "The robot's function from actions to controls cannot be exported: of torch's float32 tensors it makes "
+            f"{made}. Write it with operators and functions of its first argument, xp, which is torch here, "
+            "and arrays of its own as xp.asarray(numbers, dtype=actions.dtype)."
+        )
 
 
-def to_actions(controls: npt.NDArray[np.float32], control_range: ControlRange) -> npt.NDArray[np.float64]:
-    """The actions that command some controls, (batch, action) both."""
-    middle, half = middle_and_half(control_range)
-    return np.asarray((controls - middle) / half)
+def commanded_controls(actions: npt.NDArray[Any], actuation: Actuation) -> npt.NDArray[np.float64]:
+    """What actions (batch, action) command, (batch, control)."""
+    if actuation.function is None:
+        return np.asarray(actuation.middle + actuation.half_width * actions)
+    return np.asarray(actuation.function(np, actions.astype(np.float64)))
 
 
 def export_program(actor: Actor) -> torch.export.ExportedProgram:
@@ -158,11 +202,11 @@ def load_onnx(path: Path) -> Controls:
 def load_program(path: Path) -> Controls:
     """A ``torch.export`` program as a function; it is called as the top of this file says."""
     program = torch.export.load(path)
-    graph, weights = program.graph_module, tuple(program.parameters())
+    graph, numbers = program.graph_module, (*program.parameters(), *program.tensor_constants.values())
 
     def controls(*inputs: npt.NDArray[np.float32]) -> Any:
         with torch.no_grad():
-            return _one_or_all(graph(*weights, *map(torch.from_numpy, inputs)))
+            return _one_or_all(graph(*numbers, *map(torch.from_numpy, inputs)))
 
     return controls
 
@@ -194,10 +238,10 @@ def driven(controls: Controls, policy: AdaptablePolicy, copies: int) -> Drive:
     return drive
 
 
-def largest_difference(
-    controls: Controls, policy: AdaptablePolicy, control_range: ControlRange, seed: int = 0
-) -> float:
-    """Between an exported policy and the Python one, in normalised units, on random observations of several scales.
+def largest_difference(controls: Controls, policy: AdaptablePolicy, actuation: Actuation, seed: int = 0) -> float:
+    """Between an exported policy and the Python one, on random observations of several scales.
+
+    It is in normalised units: a share of half the range of each actuator.
 
     A policy that remembers is followed through episodes.
     """
@@ -208,8 +252,8 @@ def largest_difference(
         rewards = np.zeros(copies, np.float32)
         for _ in range(STEPS_COMPARED if policy.remembers else 1):
             seen = scale * generator.standard_normal((copies, policy.observed), dtype=np.float32)
-            difference = to_actions(ours(seen, rewards), control_range) - theirs.act(seen, rewards)
-            worst = max(worst, float(np.abs(difference).max()))
+            difference = ours(seen, rewards) - commanded_controls(theirs.act(seen, rewards), actuation)
+            worst = max(worst, float(np.abs(difference / actuation.half_width).max()))
             rewards = generator.standard_normal(copies, dtype=np.float32)
     return worst
 
@@ -225,12 +269,19 @@ def latency(controls: Controls, actor: Actor, repeats: int = 2000) -> float:
     return float(np.median(times[repeats // 10 :]))
 
 
-def mean_return(env: TaskEnvironment, drive: Drive, control_range: ControlRange, horizon: int, seed: int) -> float:
-    """Mean return of an exported policy over one episode in each copy of an environment."""
+def mean_return(env: TaskEnvironment, drive: Drive, actuation: Actuation, horizon: int, seed: int) -> float:
+    """Mean return of an exported policy over one episode in each copy of an environment.
+
+    Raises:
+        UserError: controls are a function of the actions, which says nothing of what actions a control comes from.
+    """
+    if actuation.function is not None:
+        raise UserError("The return of files whose controls are a function of the actions cannot be measured.")
     observation, _ = env.reset(seed=[seed + copy for copy in range(env.num_envs)])
     returns, reward = np.zeros(env.num_envs), np.zeros(env.num_envs)
     for _ in range(horizon):
-        actions = to_actions(drive(np.asarray(observation, np.float32), reward.astype(np.float32)), control_range)
+        controls = drive(np.asarray(observation, np.float32), reward.astype(np.float32))
+        actions = (controls - actuation.middle) / actuation.half_width
         observation, reward, terminated, truncated, _ = env.step(actions)
         returns += reward
         if (terminated | truncated).all():
@@ -238,9 +289,7 @@ def mean_return(env: TaskEnvironment, drive: Drive, control_range: ControlRange,
     return float(returns.mean())
 
 
-def card(
-    policy: AdaptablePolicy, control_range: ControlRange, task_units: dict[str, str], made_with: dict[str, Any]
-) -> Any:
+def card(policy: AdaptablePolicy, actuation: Actuation, task_units: dict[str, str], made_with: dict[str, Any]) -> Any:
     """What a user of the files must know, as plain data."""
     run = policy.settings.run
     return {
@@ -249,10 +298,16 @@ def card(
         "task_units": task_units,
         "observation": {"size": policy.observed, "units": "as in the data sheet"},
         "control": {
-            "size": policy.sizes.action,
-            "range": control_range.tolist(),
-            "units": "as in the data sheet",
-            "meaning": "most likely action, clipped to [-1, 1], of which -1 and 1 are the ends of each control's range",
+            "size": len(actuation.range),
+            "names": list(actuation.names),
+            "range": actuation.range.tolist(),
+            "units": list(actuation.units),
+            "meaning": "most likely action, clipped to [-1, 1], "
+            + (
+                "of which -1 and 1 are the ends of each control's range"
+                if actuation.function is None
+                else f"of {policy.sizes.action} numbers, through the robot's function from actions to controls"
+            ),
         },
         "network": {"kind": policy.settings.policy, **policy.network.describe()},
         **({"state": _how_to_carry(policy)} if policy.remembers else {}),

@@ -1,9 +1,7 @@
 """Any torch module of the user's own as a policy: it maps observations to the mean of the actions."""
 
-import importlib.util
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.user_code import named_object
 from rlmaml.core.kronecker import FisherBlocks
 from rlmaml.core.policy import Act
 from rlmaml.core.types import Carry, Memory, Outputs, Params
@@ -119,22 +118,8 @@ def module_maker(kind: str) -> MakeModule:
     Raises:
         UserError: there is no such file or name, or it takes no two sizes.
     """
-    file, _, name = kind.rpartition(":")
-    path = Path(file)
-    if not path.is_file():
-        raise UserError(f"--policy is {kind!r}, but there is no file {path}.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"--policy: {path} cannot be run: {error!r}.") from error
-    make = getattr(module, name, None)
+    make = named_object("--policy", kind).value
     if not callable(make) or len(inspect.signature(make).parameters) < 2:
-        raise UserError(
-            f"--policy is {kind!r}, but {name} in {path} is no function or class of (observation_size, action_size)."
-        )
+        raise UserError(f"--policy is {kind!r}, which is no function or class of (observation_size, action_size).")
     chosen: MakeModule = make
     return chosen

@@ -133,8 +133,8 @@ def as_method(settings: Settings, algorithm: str, policy: str | None = None) -> 
 
     Without a kind, it is the one that the method needs, or that of these settings.
 
-    What a method stands for and begins from is its own; and where these have no inner steps, or others than it can
-    take, so are its steps, what adapts in them, and the stages' weights.
+    What a method stands for and begins from is its own, and goes with it; and where these have no inner steps, or
+    others than it can take, so are its steps, what adapts in them, and the stages' weights.
 
     Raises:
         UserError: there is no such method or kind.
@@ -146,6 +146,9 @@ def as_method(settings: Settings, algorithm: str, policy: str | None = None) -> 
     shared = {name: value for name, value in settings.flat().items() if name in names}
     method = find_method(algorithm)
     if algorithm != settings.algorithm:
+        shared = {
+            name: value for name, value in shared.items() if name not in find_method(settings.algorithm).stands_for
+        }
         shared |= {name: value for name, value in method.defaults.items() if name in names}
         shared |= method.stands_for
     try:

@@ -24,6 +24,7 @@ from rlmaml.core.policy import Policy
 from rlmaml.core.types import Memory, Meta, Params
 from rlmaml.policies.sizes import Sizes
 from rlmaml.settings.whole import Settings, from_plain
+from rlmaml.storage.family_record import FamilyRecord
 
 FORMAT = "rlmaml-checkpoint-2"
 HEADER = "rlmaml"
@@ -47,6 +48,8 @@ class Checkpoint(NamedTuple):
     steps_taken: int = 0
     memory: Params = {}  # noqa: RUF012 (never written to)
     """What a policy that remembers has lived through on one task, by the fields of a memory; empty for nothing."""
+    family: FamilyRecord = {}  # noqa: RUF012 (never written to)
+    """What it was trained on."""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -78,6 +81,7 @@ def checkpoint_bytes(checkpoint: Checkpoint) -> bytes:
         "sizes": checkpoint.sizes._asdict(),
         "settings": dataclasses.asdict(checkpoint.settings),
         "order": {section: list(entries) for section, entries in sections.items() if entries},
+        "family": dict(checkpoint.family),
     }
     text["checksum"] = checksum(text, tensors)
     return safetensors.torch.save(tensors, {HEADER: json.dumps(text)})
@@ -126,6 +130,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             state=sections.get(STATE, {}),
             steps_taken=text["steps_taken"],
             memory=sections.get(MEMORY, {}),
+            family=text.get("family", {}),
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error

@@ -10,6 +10,7 @@ from rlmaml.rules.adaptation_rule import meta_like
 from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.whole import Settings, check_resumable
 from rlmaml.storage.checkpoint import Checkpoint, check_entries, check_fits, load_checkpoint, save_checkpoint
+from rlmaml.storage.family_record import check_same_family, family_record
 from rlmaml.storage.kept_checkpoints import newest_checkpoint
 from rlmaml.storage.metrics_file import sound_lines
 from rlmaml.storage.run_directory import RunDirectory
@@ -98,12 +99,13 @@ def open_run(
         fresh = meta_like(settings, method.policy)
         check_fits(stored, fresh, observed)
         check_entries(stored.state, method.algorithm.init(fresh), f"{settings.algorithm}'s ", observed)
+        check_same_family(stored.family, env)
         if stored.iteration > run.iterations:
             raise UserError(
                 f"--iterations is {run.iterations}, but the run in {directory.path} has done {stored.iteration} "
                 "already; give a larger number, or evaluate it with scripts/evaluate.py."
             )
-        resumed = stored._replace(settings=settings)
+        resumed = stored._replace(settings=settings, family=family_record(env))
         directory.tidy()
         save_checkpoint(path, resumed)  # where a damaged one was passed over, this is the newest again
         return resumed
@@ -111,7 +113,7 @@ def open_run(
     if overwrite:
         directory.clear()
     directory.make()
-    begun = Checkpoint(learned.meta, 0, settings, sizes_in(env, settings), learned.state)
+    begun = Checkpoint(learned.meta, 0, settings, sizes_in(env, settings), learned.state, family=family_record(env))
     save_checkpoint(path, begun)
     return begun
 

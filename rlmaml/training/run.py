@@ -34,6 +34,7 @@ from rlmaml.settings.checks import check_count, option
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
+from rlmaml.storage.family_record import check_same_family
 from rlmaml.storage.kept_checkpoints import keep_checkpoint
 from rlmaml.storage.range_file import StoredRange, read_context_range, write_context_range
 from rlmaml.storage.run_directory import RunDirectory, write_json
@@ -114,7 +115,7 @@ def train(
                     pass
             return None
 
-        written = run_settings(settings) | earlier_commits(directory)
+        written = run_settings(settings) | {"family": dict(latest.family)} | earlier_commits(directory)
         write_json(directory.settings, written)
         with (
             stopping(stop_after) as asked,
@@ -306,6 +307,7 @@ def evaluate_run(
     env = make_env(num_tasks * num_episodes)
     policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
     check_fits(checkpoint, meta_like(settings, policy), f"{settings.run.env_id}, {settings.run.variant}")
+    check_same_family(checkpoint.family, env)
     rule = adaptation_rule(settings, policy, trust_region, search)
     return evaluate(env, policy, rule, checkpoint.meta, settings, num_tasks=num_tasks, **options)
 
@@ -334,6 +336,7 @@ def trained_context_range(checkpoint: Checkpoint, make_env: MakeEnv, directory: 
     env = make_env(run.num_tasks * run.num_episodes)
     policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
     check_fits(checkpoint, meta_like(settings, policy), f"{run.env_id}, {run.variant}")
+    check_same_family(checkpoint.family, env)
     rule = trained_rule(settings, policy)
     limits = context_range(env, policy, rule, checkpoint.meta, settings, num_tasks=run.num_tasks)
     write_context_range(directory.context_range, StoredRange(checkpoint.iteration, limits))

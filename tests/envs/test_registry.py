@@ -82,7 +82,8 @@ def test_a_family_of_ones_own_has_its_variants_horizon_or_the_one_it_is_register
 
 
 def test_a_family_without_any_horizon_is_refused_and_leaves_no_trace() -> None:
-    silent: Any = SimpleNamespace(variants={"mine": SimpleNamespace()})
+    silent: Any = lambda num_copies: None
+    silent.variants = {"mine": SimpleNamespace()}
     with pytest.raises(ValueError, match=r"Silent-v0: the variant mine states no horizon.*horizon=\.\.\."):
         register_family("Silent-v0", silent)
     with pytest.raises(gymnasium.error.Error):

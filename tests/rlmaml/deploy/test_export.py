@@ -3,6 +3,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from rlmaml.deploy.adaptable import AdaptablePolicy, Driver, as_policy
 from rlmaml.deploy.export import (
     LARGEST_DIFFERENCE,
     Actor,
+    Actuation,
     card,
     driven,
     export_program,
@@ -32,10 +34,20 @@ from rlmaml.storage.checkpoint import Checkpoint
 from tests.rlmaml.deploy.trained import HORIZON, LEARNED, LIVES, navigation, trained_policy
 
 CONTROL_RANGE = np.array([[-0.4, 0.4], [0.0, 2.5]])
+ACTUATION = Actuation(CONTROL_RANGE)
 """Of a motor, and of one that turns one way alone."""
 
 
-WHOLE = np.array([[-1.0, 1.0], [-1.0, 1.0]])
+def steered(xp: Any, actions: Any) -> Any:
+    """Speed and turn to three wheels."""
+    mixing = xp.asarray([[1.0, 1.0, 0.0], [-0.5, 0.5, 0.3]], dtype=actions.dtype)
+    offset = xp.asarray([0.0, 0.1, 0.2], dtype=actions.dtype)
+    return xp.tanh(actions @ mixing) + offset
+
+
+STEERED = Actuation(np.array([[-2.0, 2.0]] * 3), steered)
+
+WHOLE = Actuation(np.array([[-1.0, 1.0], [-1.0, 1.0]]))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +61,7 @@ def policy() -> AdaptablePolicy:
 
 def test_the_actor_is_the_policy_in_the_robots_units(policy: AdaptablePolicy) -> None:
     seen = torch.randn(64, 2, generator=torch.Generator().manual_seed(1))
-    controls = Actor(policy, CONTROL_RANGE)(seen).numpy()
+    controls = Actor(policy, ACTUATION)(seen).numpy()
     actions = policy.act(seen.numpy())
     np.testing.assert_allclose(controls[:, 0], 0.4 * actions[:, 0], atol=1e-6)
     np.testing.assert_allclose(controls[:, 1], 1.25 + 1.25 * actions[:, 1], atol=1e-6)
@@ -59,16 +71,16 @@ def test_the_actor_is_the_policy_in_the_robots_units(policy: AdaptablePolicy) ->
 
 
 def test_the_files_do_what_the_policy_does_at_any_batch_size(tmp_path: Path, policy: AdaptablePolicy) -> None:
-    program = export_program(Actor(policy, CONTROL_RANGE))
+    program = export_program(Actor(policy, ACTUATION))
     write_onnx(program, tmp_path / "policy.onnx")
     torch.export.save(program, tmp_path / "policy.pt2")
     assert [path.name for path in tmp_path.glob("policy.onnx*")] == ["policy.onnx"]
     for controls in (load_onnx(tmp_path / "policy.onnx"), load_program(tmp_path / "policy.pt2")):
-        assert largest_difference(controls, policy, CONTROL_RANGE) < LARGEST_DIFFERENCE
-        assert latency(controls, Actor(policy, CONTROL_RANGE), repeats=20) > 0
+        assert largest_difference(controls, policy, ACTUATION) < LARGEST_DIFFERENCE
+        assert latency(controls, Actor(policy, ACTUATION), repeats=20) > 0
         assert controls(np.zeros((3, 2), np.float32)).shape == (3, 2)
     write_int8(tmp_path / "policy.onnx", tmp_path / "policy.int8.onnx")
-    rounded = largest_difference(load_onnx(tmp_path / "policy.int8.onnx"), policy, CONTROL_RANGE)
+    rounded = largest_difference(load_onnx(tmp_path / "policy.int8.onnx"), policy, ACTUATION)
     assert LARGEST_DIFFERENCE < rounded < 0.5
 
 
@@ -88,7 +100,7 @@ def test_without_the_packages_for_onnx_the_message_names_them(
 
 def test_a_wrong_file_is_seen(policy: AdaptablePolicy) -> None:
     shifted = lambda observations: 0.4 * (policy.act(observations) + np.float32(1e-3))
-    motors = np.array([[-0.4, 0.4]] * 2)
+    motors = Actuation(np.array([[-0.4, 0.4]] * 2))
     assert largest_difference(shifted, policy, motors) == pytest.approx(1e-3, rel=0.01)
 
 
@@ -117,21 +129,21 @@ def remembering(request: pytest.FixtureRequest) -> AdaptablePolicy:
 def test_files_of_a_policy_that_remembers_do_what_it_does_through_episodes(
     tmp_path: Path, remembering: AdaptablePolicy
 ) -> None:
-    actor = Actor(remembering, CONTROL_RANGE)
+    actor = Actor(remembering, ACTUATION)
     program = export_program(actor)
     write_onnx(program, tmp_path / "policy.onnx", remembers=True)
     torch.export.save(program, tmp_path / "policy.pt2")
     for controls in (load_onnx(tmp_path / "policy.onnx"), load_program(tmp_path / "policy.pt2")):
-        assert largest_difference(controls, remembering, CONTROL_RANGE) < LARGEST_DIFFERENCE
+        assert largest_difference(controls, remembering, ACTUATION) < LARGEST_DIFFERENCE
         assert latency(controls, actor, repeats=20) > 0
     forgets = lambda *inputs: controls(inputs[0], inputs[1], np.zeros_like(inputs[2]))
-    assert largest_difference(forgets, remembering, CONTROL_RANGE) > 0.01
+    assert largest_difference(forgets, remembering, ACTUATION) > 0.01
     unpaid = lambda *inputs: controls(inputs[0], np.zeros_like(inputs[1]), inputs[2])
-    assert largest_difference(unpaid, remembering, CONTROL_RANGE) > 0.01
+    assert largest_difference(unpaid, remembering, ACTUATION) > 0.01
 
 
 def test_the_card_says_how_a_memory_is_carried(remembering: AdaptablePolicy) -> None:
-    state = json.loads(json.dumps(card(remembering, CONTROL_RANGE, {}, {})))["state"]
+    state = json.loads(json.dumps(card(remembering, ACTUATION, {}, {})))["state"]
     assert state["size"] == len(state["at_the_start"]) == Actor(remembering, WHOLE).state_size == 4 + 2 + 1
     lived = remembering.memory
     assert any(state["at_the_start"]) == (lived is not None)
@@ -157,11 +169,11 @@ def test_a_policy_that_chooses_is_refused() -> None:
     settings, sizes = configure(policy="categorical", hidden=(4,)), Sizes(2, 3, discrete=True)
     params = make_policy("categorical", settings.network, sizes).init(0)
     with pytest.raises(UserError, match="export"):
-        Actor(as_policy(Checkpoint(Meta(params, {}), 0, settings, sizes)), CONTROL_RANGE)
+        Actor(as_policy(Checkpoint(Meta(params, {}), 0, settings, sizes)), ACTUATION)
 
 
 def test_the_card_is_plain_data_with_units(policy: AdaptablePolicy) -> None:
-    text = json.loads(json.dumps(card(policy, CONTROL_RANGE, {"goal": "m"}, {"commit": "abc"})))
+    text = json.loads(json.dumps(card(policy, ACTUATION, {"goal": "m"}, {"commit": "abc"})))
     assert text["observation"]["size"] == text["control"]["size"] == 2
     assert text["control"]["range"] == [[-0.4, 0.4], [0.0, 2.5]]
     assert text["task_units"] == {"goal": "m"}
@@ -170,3 +182,38 @@ def test_the_card_is_plain_data_with_units(policy: AdaptablePolicy) -> None:
     assert text["network"]["hidden"] == [16, 8]
     assert text["network"]["observations_divided_by"] == [0.5, 3.0]
     assert text["commit"] == "abc"
+
+
+def test_the_files_hold_a_robots_function_from_actions_to_controls(tmp_path: Path, policy: AdaptablePolicy) -> None:
+    actor = Actor(policy, STEERED)
+    program = export_program(actor)
+    write_onnx(program, tmp_path / "policy.onnx")
+    torch.export.save(program, tmp_path / "policy.pt2")
+    seen = np.random.default_rng(2).standard_normal((5, 2)).astype(np.float32)
+    expected = steered(np, policy.act(seen))
+    for controls in (load_onnx(tmp_path / "policy.onnx"), load_program(tmp_path / "policy.pt2")):
+        np.testing.assert_allclose(controls(seen), expected, atol=1e-6)
+        assert largest_difference(controls, policy, STEERED) < LARGEST_DIFFERENCE
+        assert latency(controls, actor, repeats=20) > 0
+        other = STEERED._replace(function=lambda xp, actions: steered(xp, actions) + 0.2)
+        assert largest_difference(controls, policy, other) == pytest.approx(0.1, rel=0.01)
+    text = json.loads(json.dumps(card(policy, STEERED, {}, {})))["control"]
+    assert text["size"] == 3
+    assert "of 2 numbers, through the robot's function" in text["meaning"]
+    with pytest.raises(UserError, match="cannot be measured"):
+        mean_return(navigation(), lambda seen, rewards: seen, STEERED, HORIZON, 0)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda xp, actions: actions @ np.ones((2, 3)),
+        lambda xp, actions: actions * xp.asarray([1.0, 2.0], dtype=xp.float64),
+        lambda xp, actions: np.tanh(actions.numpy()),
+    ],
+)
+def test_a_function_that_tensors_cannot_take_is_refused_with_what_to_write(
+    policy: AdaptablePolicy, function: Any
+) -> None:
+    with pytest.raises(UserError, match=r"cannot be exported.*xp.asarray\(numbers, dtype=actions.dtype\)"):
+        Actor(policy, Actuation(np.array([[-2.0, 2.0]] * 3), function))

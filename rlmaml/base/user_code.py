@@ -1,0 +1,78 @@
+"""Code of the user's own that a command line names: an object of ``FILE.py:NAME`` or of ``package.module:NAME``.
+
+Nothing that is stored runs code; a name that somebody typed does.
+"""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from rlmaml.base.errors import UserError
+
+
+class Named(NamedTuple):
+    """An object of the user's own."""
+
+    value: Any
+    name: str
+    """Its name in the module."""
+    place: str
+    """Where it is, ``/path/of/FILE.py:NAME`` or ``package.module:NAME``."""
+    text: str | None
+    """The module's docstring."""
+
+
+def named_object(option: str, word: str) -> Named:
+    """Run a file, or import a module, and look up a name in it.
+
+    A file is run once in a process. What lies beside it can be imported by it, and modules of the working directory
+    can be imported, unless something else has their name.
+
+    Args:
+        option: of the command line, for the messages, e.g. ``"--family"``.
+        word: ``FILE.py:NAME`` or ``package.module:NAME``.
+
+    Raises:
+        UserError: it is no such word, there is no such file, module or name, or the code fails.
+    """
+    source, colon, name = word.rpartition(":")
+    if not (colon and source and name.isidentifier()):
+        raise UserError(f"{option} is {word!r}; it must be FILE.py:NAME or package.module:NAME.")
+    is_file = source.endswith(".py") or not all(part.isidentifier() for part in source.split("."))
+    path = Path(source).expanduser().resolve()
+    if is_file and not path.is_file():
+        raise UserError(f"{option} is {word!r}, but there is no file {source}.")
+    try:
+        _find_in(path.parent if is_file else Path.cwd())
+        module = _run(path) if is_file else importlib.import_module(source)
+    except Exception as error:
+        raise UserError(f"{option}: {source} cannot be {'run' if is_file else 'imported'}: {error!r}.") from error
+    if not hasattr(module, name):
+        raise UserError(f"{option} is {word!r}, but {source} has no {name} at its top level.")
+    return Named(getattr(module, name), name, f"{path if is_file else source}:{name}", module.__doc__)
+
+
+def _run(path: Path) -> ModuleType:
+    """The module of a file, known by its path, so that files of one name are not taken for each other."""
+    known = str(path)
+    if known in sys.modules:
+        return sys.modules[known]
+    spec = importlib.util.spec_from_file_location(known, path)
+    if spec is None or spec.loader is None:
+        raise ImportError("it is no Python file, whose name ends in .py")
+    module = sys.modules[known] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[known]
+        raise
+    return module
+
+
+def _find_in(folder: Path) -> None:
+    """Find modules in a folder from now on, after all others."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))

@@ -1,0 +1,62 @@
+"""Settings from a file: those of another run, its ``run.json``, or options in YAML."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rlmaml.base.errors import UserError
+from rlmaml.settings.checks import option
+from rlmaml.settings.whole import Settings, from_plain
+
+
+class Config(NamedTuple):
+    """What a file says of a run; what it does not say is as without it."""
+
+    settings: Settings | None
+    """All of them, of another run; None where the file holds options."""
+    words: tuple[str, ...]
+    """What the file says, as it would be typed: options come before those of the command line, which overrule them."""
+
+    @property
+    def env_id(self) -> str | None:
+        """The task family that the file names."""
+        if self.settings is not None:
+            return self.settings.run.env_id
+        name = option("env_id")
+        return self.words[self.words.index(name) + 1] if name in self.words else None
+
+
+def read_config(path: Path | None) -> Config:
+    """The settings or options in a file; none without one.
+
+    Raises:
+        UserError: it cannot be read, is no mapping of options to values, or holds settings of another version.
+    """
+    if path is None:
+        return Config(None, ())
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise UserError(f"--config: {path} cannot be read: {reason}.") from error
+    if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
+        raise UserError(f"--config: {path} must hold options and their values, such as max-kl: 0.02, or be a run.json.")
+    if "settings" in content:
+        settings = from_plain(content["settings"])
+        return Config(settings, (option("algorithm"), settings.algorithm))
+    return Config(None, tuple(word for name, value in content.items() for word in _words(path, name, value)))
+
+
+def _words(path: Path, name: str, value: Any) -> list[str]:
+    """One option as it would be typed."""
+    spelled = option(name.lstrip("-"))
+    if value is None:
+        return []
+    if isinstance(value, bool):
+        return [spelled if value else spelled.replace("--", "--no-", 1)]
+    if isinstance(value, Mapping):
+        raise UserError(f"--config: in {path}, {name} holds further names; options are flat, such as max-kl: 0.02.")
+    values = value if isinstance(value, list) else [value]
+    return [spelled, *(str(one) for one in values)]

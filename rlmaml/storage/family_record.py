@@ -1,0 +1,57 @@
+"""What a policy was trained on, as its family said of itself, and whether a family still says so."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from rlmaml.base.errors import UserError
+
+FamilyRecord: TypeAlias = Mapping[str, Any]
+"""``from``: where the family came from; ``sheet``: its data sheet, as plain data. Empty where nobody said."""
+
+
+def family_record(env: Any) -> FamilyRecord:
+    """What an environment says of its family; empty for one that says nothing."""
+    if not hasattr(env, "sheet"):
+        return {}
+    record: FamilyRecord = json.loads(json.dumps({"from": env.origin, "sheet": env.sheet}))
+    return record
+
+
+def check_same_family(recorded: FamilyRecord, env: Any) -> None:
+    """Refuse a policy in a family that has changed since its training.
+
+    Another variant, or another family, is another problem, in which one may try a policy knowingly.
+
+    Args:
+        recorded: of the policy.
+        env: where it is to act.
+
+    Raises:
+        UserError: names every field of the data sheet that differs, with both values.
+    """
+    before, now = recorded.get("sheet", {}), family_record(env).get("sheet", {})
+    if any(before.get(name) != now.get(name) for name in ("family", "variant")):
+        return
+    if differing := sheet_differences(before, now):
+        raise UserError(
+            f"The policy was trained on another {now['family']}, {now['variant']} (from {recorded['from']}): in its "
+            f"data sheet, {'; '.join(differing)}. Give the family of the training, or train anew; what is meant to be "
+            "another problem needs another name, or is another variant."
+        )
+
+
+def sheet_differences(before: Any, now: Any, field: str = "") -> list[str]:
+    """The fields in which two data sheets differ, by their path, with both values."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        names = [*before, *(name for name in now if name not in before)]
+        return [
+            difference
+            for name in names
+            for difference in sheet_differences(before.get(name), now.get(name), f"{field}.{name}".lstrip("."))
+        ]
+    return [] if before == now else [f"{field} was {_said(before)} and is now {_said(now)}"]
+
+
+def _said(value: Any) -> str:
+    return "absent" if value is None else json.dumps(value)

@@ -1,0 +1,71 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rlmaml.base.errors import UserError
+from rlmaml.base.user_code import named_object
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.chdir(tmp_path)
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def test_a_file_of_any_name_is_run_once_and_finds_what_lies_beside_it(tmp_path: Path) -> None:
+    folder = tmp_path / "my robots"
+    folder.mkdir()
+    (folder / "beside_it.py").write_text("SIZE = 3\n")
+    (folder / "the-robot.py").write_text(
+        '"""Its sheet."""\nfrom __future__ import annotations\nfrom dataclasses import dataclass\n'
+        "from beside_it import SIZE\n\n@dataclass\nclass Robot:\n    size: int = SIZE\n"
+    )
+    found = named_object("--family", f"{folder}/the-robot.py:Robot")
+    assert found.value().size == 3
+    assert (found.name, found.text) == ("Robot", "Its sheet.")
+    assert found.place == f"{folder}/the-robot.py:Robot"
+    assert named_object("--family", "my robots/the-robot.py:Robot") == found
+
+
+def test_files_of_one_name_are_not_taken_for_each_other_or_for_a_module(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "json.py").write_text(f"NUMBER = {number}\n")
+    assert [named_object("--family", f"{number}/json.py:NUMBER").value for number in (1, 2)] == [1, 2]
+    assert not hasattr(sys.modules["json"], "NUMBER")
+
+
+def test_a_module_is_imported_also_from_the_working_directory_which_hides_nothing(tmp_path: Path) -> None:
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package" / "robot.py").write_text("NUMBER = 5\n")
+    (tmp_path / "json.py").write_text("NUMBER = 6\n")
+    found = named_object("--family", "my_package.robot:NUMBER")
+    assert (found.value, found.place) == (5, "my_package.robot:NUMBER")
+    with pytest.raises(UserError, match="json has no NUMBER at its top level"):
+        named_object("--family", "json:NUMBER")
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("robot.py", "--family is 'robot.py'; it must be FILE.py:NAME or package.module:NAME"),
+        ("robot.py:", "it must be"),
+        (":Robot", "it must be"),
+        ("robot.py:a.b", "it must be"),
+        ("absent.py:Robot", "there is no file absent.py"),
+        ("no_such_package.robot:Robot", "no_such_package.robot cannot be imported: ModuleNotFoundError"),
+        ("broken.py:Robot", "broken.py cannot be run: ZeroDivisionError"),
+        ("empty.py:Robot", "empty.py has no Robot at its top level"),
+    ],
+)
+def test_what_names_nothing_is_refused_with_a_sentence(tmp_path: Path, word: str, message: str) -> None:
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "empty.py").write_text("")
+    with pytest.raises(UserError, match=message):
+        named_object("--family", word)

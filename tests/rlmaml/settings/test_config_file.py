@@ -1,0 +1,55 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from rlmaml.base.errors import UserError
+from rlmaml.settings.config_file import Config, read_config
+from rlmaml.settings.whole import configure
+
+
+def test_a_run_json_gives_all_of_a_runs_settings(tmp_path: Path) -> None:
+    settings = configure("reptile", env_id="AntVel-v0", variant="gymnasium", hidden=(3, 4), outer_step="adam")
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"settings": dataclasses.asdict(settings), "commit": "abc"}))
+    config = read_config(path)
+    assert config.settings == settings
+    assert (config.words, config.env_id) == (("--algorithm", "reptile"), "AntVel-v0")
+
+
+def test_yaml_gives_options_as_they_would_be_typed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "algorithm: cavia\nmax-kl: 0.02\nnum_tasks: 7\nhidden: [3, 4]\nlearn_step_sizes: true\nfirst-order: false\n"
+        "horizon:\n--env-id: AntVel-v0\n"
+    )
+    words = "--algorithm cavia --max-kl 0.02 --tasks 7 --hidden 3 4 --learn-step-sizes --no-first-order"
+    assert read_config(path) == Config(None, (*words.split(), "--env-id", "AntVel-v0"))
+    assert read_config(path).env_id == "AntVel-v0"
+    assert read_config(None) == Config(None, ())
+    assert read_config(None).env_id is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- 3\n", "must hold options and their values"),
+        ("3: 4\n", "must hold options and their values"),
+        ("", "must hold options and their values"),
+        ("a: [", "cannot be read: while parsing"),
+        ("run:\n  seed: 3\n", "run holds further names"),
+        ("settings: {algorithm: maml-trpo}\n", "does not fit this version"),
+    ],
+)
+def test_what_holds_no_settings_is_refused_with_a_sentence(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        read_config(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent\.yaml cannot be read: No such file"):
+        read_config(tmp_path / "absent.yaml")

@@ -1,0 +1,73 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlmaml.settings.whole import Settings, from_plain
+from tests.scripts.test_scripts import TINY, run_script
+
+
+def settings_of(run_dir: Path) -> Settings:
+    """What a run says of itself."""
+    written: dict[str, Any] = json.loads((run_dir / "run.json").read_text())
+    return from_plain(written["settings"])
+
+
+def test_a_run_begins_from_the_settings_of_another_and_any_option_overrules_them(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    words = [*TINY, "--algorithm", "cavia", "--context", 3, "--max-kl", 0.07]
+    assert run_script("train_nav.py", *words, "--run-dir", first) == 0
+    config = ["--config", first / "run.json"]
+    assert run_script("train_nav.py", *config, "--run-dir", second) == 0
+    assert settings_of(second) == settings_of(first)
+    assert (second / "checkpoint.safetensors").read_bytes() == (first / "checkpoint.safetensors").read_bytes()
+    others = ["--algorithm", "fomaml", "--seed", 4, "--max-kl", 0.05, "--iterations", 1]
+    assert run_script("train_nav.py", *others, *config, "--run-dir", third) == 0
+    before, now = settings_of(first).flat(), settings_of(third).flat()
+    changed = {name for name in before if before[name] != now[name]}
+    assert changed == {"algorithm", "seed", "max_kl", "iterations", "adapt", "first_order"}
+    assert (now["seed"], now["max_kl"], now["first_order"], now["adapt"]) == (4, 0.05, True, "all")
+
+
+def test_yaml_names_the_family_and_its_options_which_the_command_line_overrules(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "env-id: HalfCheetahDir-v0\nvariant: rothfuss2019\ntasks: 2\nepisodes: 3\nhorizon: 5\nhidden: [8]\n"
+        "iterations: 9\nevaluation-tasks: 2\nevaluation-episodes: 2\nevaluation-steps: 1\nlearn-step-sizes: false\n"
+    )
+    run_dir = tmp_path / "run"
+    assert run_script("train_locomotion.py", "--config", path, "--iterations", 1, "--run-dir", run_dir) == 0
+    run = settings_of(run_dir).run
+    assert (run.env_id, run.variant, run.num_tasks, run.iterations) == ("HalfCheetahDir-v0", "rothfuss2019", 2, 1)
+    assert not settings_of(run_dir).inner.learn_step_sizes
+    path.write_text("iterations: many\n")
+    capsys.readouterr()
+    assert run_script("train_nav.py", "--config", path, "--run-dir", tmp_path / "none") == 2
+    assert "iterations" in "".join(capsys.readouterr())
+    path.write_text("no-such-thing: 3\n")
+    assert run_script("train_nav.py", "--config", path, "--run-dir", tmp_path / "none") == 2
+    assert "--no-such-thing is no option of maml-trpo" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_code_of_another_runs_policy_is_not_run_unless_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.json").write_text(
+        json.dumps({"settings": json.loads(json.dumps(plain("mine.py:Net"))), "commit": None})
+    )
+    assert run_script("train_nav.py", "--config", "run.json", "--run-dir", "run") == 2
+    assert "Say that its code may be run: --policy mine.py:Net" in capsys.readouterr().err
+
+
+def plain(policy: str) -> Any:
+    """Settings of a run whose policy is a module of the user's own."""
+    from dataclasses import asdict
+
+    from rlmaml.settings.whole import configure
+
+    return asdict(configure(policy=policy))
