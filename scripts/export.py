@@ -16,7 +16,7 @@ from common import OwnCode, make_task_environment
 
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import check_new, unwritable, write_atomically
+from rlmaml.base.files import check_new, replacing, unwritable, write_atomically
 
 if TYPE_CHECKING:
     from rlmaml.storage.run_directory import RunDirectory
@@ -77,7 +77,8 @@ def main() -> None:
 
     program = export.export_program(actor)
     export.write_onnx(program, files["onnx"], remembers=policy.remembers)
-    torch.export.save(program, files["pt2"])
+    with replacing(files["pt2"]) as target:
+        torch.export.save(program, target)
     policy.save(files["safetensors"])
     made_with = {
         "held_out_returns": held_out_returns(directory),

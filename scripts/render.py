@@ -21,7 +21,7 @@ from common import (
 
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import check_new, check_writable
+from rlmaml.base.files import check_new, check_writable, replacing
 from rlmaml.settings.whole import Settings
 
 
@@ -130,7 +130,8 @@ def draw_stills(options: Options, settings: Settings, path: Path) -> None:
         seed=options.seed,
     )
     figure = adaptation_figure(episode_drawing(settings.run.env_id), evaluation.tasks, evaluation.rollouts)
-    figure.savefig(path, dpi=150)
+    with replacing(path) as target:
+        figure.savefig(target, dpi=150)
 
 
 if __name__ == "__main__":

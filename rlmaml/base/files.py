@@ -1,9 +1,11 @@
 """Writing files so that a crash, an interrupt or a full disk never costs what was there before."""
 
 import contextlib
+import errno
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from rlmaml.base.errors import UserError
@@ -25,6 +27,32 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise unwritable(path, error) from error
+        raise
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A place beside ``path``, of the same suffix, whose file replaces ``path`` in one step when the block ends.
+
+    It is for those who write files themselves. Where the block fails, or nothing was written, ``path`` stays as it was.
+
+    Raises:
+        UserError: the directory is not writable or the disk is full.
+    """
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.partial{path.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        if not temporary.stat().st_size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         temporary.replace(path)
         sync_directory(path.parent)
     except BaseException as error:

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.files import replacing
 from rlmaml.deploy.adaptable import AdaptablePolicy, Driver
 from rlmaml.sampling.rollout import TaskEnvironment
 
@@ -157,10 +158,10 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path, *, remembers: 
         UserError: the packages for ONNX are not installed.
     """
     _onnx_module("onnxscript")
-    with _quiet():
+    with replacing(path) as target, _quiet():
         torch.onnx.export(
             program,
-            f=str(path),
+            f=str(target),
             dynamo=True,
             external_data=False,
             verbose=False,
@@ -176,8 +177,8 @@ def write_int8(source: Path, target: Path) -> None:
         UserError: the packages for ONNX are not installed.
     """
     quantization = _onnx_module("onnxruntime.quantization")
-    with _quiet():
-        quantization.quantize_dynamic(str(source), str(target), weight_type=quantization.QuantType.QInt8)
+    with replacing(target) as written, _quiet():
+        quantization.quantize_dynamic(str(source), str(written), weight_type=quantization.QuantType.QInt8)
 
 
 def load_onnx(path: Path) -> Controls:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import unwritable
+from rlmaml.base.files import replacing
 from rlmaml.deploy.adaptable import AdaptablePolicy, Driver
 from rlmaml.sampling.rollout import TaskEnvironment
 
@@ -146,7 +146,7 @@ def as_video(frames: Sequence[Frame], frames_per_second: float | int, suffix: st
 
 
 def write_video(path: Path, frames: Sequence[Frame], frames_per_second: float | int) -> None:
-    """Write frames as ``.mp4`` or ``.gif``.
+    """Write frames as ``.mp4`` or ``.gif``, in one step: a film that is there stays until the new one is complete.
 
     Raises:
         UserError: another suffix, or the file cannot be written.
@@ -154,14 +154,12 @@ def write_video(path: Path, frames: Sequence[Frame], frames_per_second: float | 
     from moviepy import ImageSequenceClip
 
     check_video_path(path)
-    try:
-        clip = ImageSequenceClip(list(frames), fps=frames_per_second)
+    clip = ImageSequenceClip(list(frames), fps=frames_per_second)
+    with replacing(path) as target:
         if path.suffix == ".gif":
-            clip.write_gif(str(path), logger=None)
+            clip.write_gif(str(target), logger=None)
         else:
-            clip.write_videofile(str(path), codec="libx264", audio=False, logger=None)
-    except OSError as error:
-        raise unwritable(path, error) from error
+            clip.write_videofile(str(target), codec="libx264", audio=False, logger=None)
 
 
 def check_video_path(path: Path) -> None:

@@ -35,6 +35,7 @@ INK = "#7d8694"
 """Of text and axes: readable on white and on black."""
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,
     "text.color": INK,
     "legend.labelcolor": INK,
     "axes.labelcolor": INK,
@@ -157,7 +158,7 @@ def reported(
         adaptation_effects(policy, rule, checkpoint.meta, settings.advantages, evaluation.rollouts) if steps else None
     )
     return ReportedRun(
-        name=directory.path.name,
+        name=as_label(directory.path.name),
         settings=settings,
         written=run_settings(settings) | {"iterations_done": checkpoint.iteration, "evaluation_seed": sizes.seed},
         metrics=directory.read_metrics(),
@@ -167,6 +168,12 @@ def reported(
         picture=directory.figure.read_bytes() if directory.figure.exists() else None,
         video=video_of(directory, checkpoint, make_env, make_scene, evaluation.tasks, sizes.seed, tell),
     )
+
+
+def as_label(name: str) -> str:
+    """The name of a directory as text that can be written, and that matplotlib shows in a legend."""
+    text = name.encode(errors="replace").decode()
+    return f" {text}" if text.startswith("_") else text  # legends leave out what begins with an underscore
 
 
 def video_of(

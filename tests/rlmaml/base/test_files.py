@@ -8,7 +8,7 @@ from typing import NoReturn
 import pytest
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import check_new, check_writable, is_left_over, write_atomically
+from rlmaml.base.files import check_new, check_writable, is_left_over, replacing, write_atomically
 
 
 def test_content_replaces_what_was_there_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -74,6 +74,32 @@ def test_the_directory_is_synchronised_after_the_renaming(tmp_path: Path, monkey
     monkeypatch.setattr(Path, "replace", seen_rename)
     write_atomically(tmp_path / "file", b"new")
     assert done == ["file", "rename", "directory"]
+
+
+def test_a_file_that_others_write_is_replaced_when_it_is_complete_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "film.gif"
+    with replacing(path) as target:
+        assert target.suffix == ".gif"
+        target.write_bytes(b"old")
+        assert not path.exists()
+    assert path.read_bytes() == b"old"
+
+    def half(error: BaseException | None) -> None:
+        with replacing(path) as target:
+            target.write_bytes(b"" if error is None else b"half")
+            if error is not None:
+                raise error
+
+    for error, expected in (
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), UserError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (RuntimeError(), RuntimeError),
+        (None, UserError),
+    ):
+        with pytest.raises(expected):
+            half(error)
+        assert path.read_bytes() == b"old"
+        assert os.listdir(tmp_path) == ["film.gif"]
 
 
 def test_what_a_killed_process_leaves_is_known_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

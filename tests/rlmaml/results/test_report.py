@@ -1,3 +1,4 @@
+import html
 import re
 from functools import cache
 from html.parser import HTMLParser
@@ -11,7 +12,7 @@ from rlmaml.evaluation.effects import adaptation_effects
 from rlmaml.evaluation.evaluate import evaluate
 from rlmaml.results.compare import Comparison
 from rlmaml.results.contenders import IN_RANGE
-from rlmaml.results.report import EvaluationSizes, ReportedRun, read_runs, report_page, reported
+from rlmaml.results.report import EvaluationSizes, ReportedRun, as_label, read_runs, report_page, reported
 from rlmaml.settings.methods.registry import METHODS
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -217,6 +218,14 @@ def test_runs_of_several_problems_are_not_shown_on_one_page(tmp_path: Path) -> N
         read_runs(paths)
     with pytest.raises(UserError, match="is named twice"):
         read_runs([paths[0], paths[0]])
+
+
+@pytest.mark.parametrize("name", ["cost $5 of $7", "a_{b", "_hidden", "<b>&amp;", "\udcff", r"\\frac{"])
+def test_the_name_of_a_run_is_text_and_never_markup(name: str) -> None:
+    shown = as_label(name)
+    page = report_page([a_run(name=shown)], {})
+    page.encode()
+    assert page.count(html.escape(shown.strip(), quote=False)) >= 3  # in both legends, and as a title
 
 
 def test_a_directory_without_metrics_is_refused(tmp_path: Path) -> None:
