@@ -1,21 +1,28 @@
+import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
+import gymnasium
+import numpy as np
 import pytest
 
+from envs import make_tasks_env
 from envs.registry import FAMILIES
-from rlmaml.deploy.export import LARGEST_DIFFERENCE
+from rlmaml.deploy.adaptable import load
+from rlmaml.deploy.export import LARGEST_DIFFERENCE, load_program
 from tests.rlmaml.shapes import shapes_checked
+from tests.scripts.test_scripts import TINY, run_script
 
 ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "adapt_your_robot.md").read_text()
 
 
 def test_the_page_about_your_own_robot_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = (ROOT / "docs" / "adapt_your_robot.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    blocks = re.findall(r"```python\n((?!# ).*?)```", PAGE, re.DOTALL)
     assert len(blocks) == 8
     code = "\n".join(blocks)
     for setting in ("    iterations=60,\n", "            horizon=50,\n"):
@@ -39,3 +46,70 @@ def test_the_page_about_your_own_robot_runs(
     assert (tmp_path / "runs" / "rover" / "adaptation.mp4").stat().st_size > 1000
     assert names["robot"].single_observation_space.shape == (10,)
     assert names["robot"].single_action_space.shape == (2,)
+
+
+SMALLER: dict[str, list[Any]] = {
+    "train_locomotion.py": [*TINY],
+    "evaluate.py": ["--tasks", 2, "--episodes", 2, "--steps", 1],
+    "adapt.py": ["--episodes-per-step", 2],
+    "render.py": ["--episodes-per-step", 2],
+    "report.py": ["--tasks", 2, "--episodes", 2, "--steps", 1],
+    "benchmark.py": ["--tasks", 2, "--episodes", 2, "--repeats", 2, "--horizon", 5],
+    "compare.py": ["--algorithms", "random", "--seeds", 0, "--steps", 1, "--tasks=2", "--episodes=2", "--processes=1"],
+    "export.py": [],
+}
+"""Script -> options with which what the page does takes seconds."""
+
+
+def test_the_servo_robot_of_the_page_goes_through_every_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = re.findall(r"```\w*\n((?:<!--|#) (\S+\.\w+).*?)```", PAGE, re.DOTALL)
+    assert [name for _, name in files] == ["scene.xml", "leg.xml", "meshes/sole.obj", "servo_leg.py"]
+    for text, name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (block,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    commands = [line.removeprefix("python scripts/").split() for line in block.splitlines()]
+    assert {script for script, *_ in commands} == set(SMALLER)
+    try:
+        for script, *words in commands:
+            assert run_script(script, *words, *SMALLER[script]) == 0, (script, capsys.readouterr().err)
+        robot = make_tasks_env("ServoLeg-v0", 3)
+        check_servos(robot)
+    finally:
+        FAMILIES.pop("ServoLeg-v0", None)
+        gymnasium.registry.pop("ServoLeg-v0", None)
+    policy, controls = load(Path("leg/adapted.safetensors")), load_program(Path("leg/export/policy.pt2"))
+    seen = np.random.default_rng(0).standard_normal((5, policy.sizes.observation)).astype(np.float32)
+    np.testing.assert_allclose(controls(seen), [-0.4, 0.8, 800] + np.array([0.4, 0.8, 800]) * policy.act(seen), 1e-5)
+    card = json.loads(Path("leg/export/policy.json").read_text())["control"]
+    assert card["names"] == ["hip", "knee", "fan"]
+    assert card["units"] == ["rad", "rad", "rad/s"]
+    assert card["range"][1] == [0.0, 1.6]
+
+
+def check_servos(robot: Any) -> None:
+    """No action holds the pose, full ones reach the ends, and the fan turns faster than an unstable joint would."""
+    robot.set_tasks({"speed": np.array([0.3]), "payload": np.array([[1.2]])})
+    robot.reset(seed=0)
+    for _ in range(40):
+        *_, info = robot.step(np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 1.0], [1.0, -1.0, 0.0]]))
+        assert "instability" not in info
+    physics = robot.worlds.physics
+    np.testing.assert_allclose(physics.act[:, 0], [-0.4, -0.4, 0.0], atol=0.01)
+    np.testing.assert_allclose(physics.qpos[0, 2:4], [-0.4, 0.8], atol=0.25)
+    np.testing.assert_allclose(physics.qpos[:, 4], -physics.qpos[:, 3] / 2, atol=0.1)
+    assert physics.qpos[1, 3] > physics.qpos[0, 3] + 0.3
+    assert physics.qvel[1, 5] > 1000 > physics.qvel[2, 5] > 300
+
+
+def test_every_refusal_that_the_page_explains_is_one_that_is_made() -> None:
+    explained = re.findall(r"^\| `(.*?)` \|", PAGE, re.MULTILINE)
+    assert len(explained) == 12
+    sources = [path for room in ("envs", "rlmaml", "scripts") for path in (ROOT / room).rglob("*.py")]
+    text = re.sub(r'"\s*f?"', "", " ".join(path.read_text() for path in sources))
+    for words in explained:
+        assert words in text, words
