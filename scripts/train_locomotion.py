@@ -5,9 +5,8 @@ each family and variant are in scripts/defaults.py; ID --help shows them. --algo
 default; ID --algorithm NAME --help lists its options. In place of ID, --family FILE.py:NAME or package.module:NAME
 trains a task family of your own, whose id is NAME-v0; with --config FILE the file may name it. Everything is kept in
 the run directory: TensorBoard logs, metrics.jsonl, run.json (settings, versions, commit), a checkpoint, evaluation.json
-and a picture of adaptation. Ctrl-C ends the training after its meta-iteration, and --resume goes on. torchrun
---nproc-per-node=2
-scripts/train_locomotion.py ID shares the tasks among processes, with the same result.
+and a picture of adaptation. Ctrl-C ends the training after its meta-iteration, and --resume goes on. With
+torchrun --nproc-per-node=2 scripts/train_locomotion.py ID processes share the tasks, with the same result.
 """
 
 import sys

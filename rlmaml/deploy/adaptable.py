@@ -20,7 +20,7 @@ from rlmaml.core.devices import move
 from rlmaml.core.distributions import Distribution, Gaussian
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
-from rlmaml.core.types import Adaptation, Carry, Memory, Meta, Params, Rollout, Seen
+from rlmaml.core.types import Adaptation, Memory, Meta, Params, Rollout
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like
@@ -104,9 +104,9 @@ class AdaptablePolicy:
 
         Raises:
             UserError: the observation has another size than those of the training, or is not finite; or the policy
-                remembers: let an :class:`Driver` act.
+                remembers: let a :class:`~rlmaml.deploy.driver.Driver` act.
         """
-        seen = self._seen(observation)
+        seen = self.as_seen(observation)
         return _as_actions(self._distribution(seen).most_likely, seen)
 
     def explore(
@@ -119,7 +119,7 @@ class AdaptablePolicy:
         Raises:
             UserError: as :meth:`act`.
         """
-        seen = self._seen(observation)
+        seen = self.as_seen(observation)
         distribution = self._distribution(seen)
         noise = self.network.draw_noise(generator, (int(np.prod(seen.shape[:-1])),))
         actions = distribution.sample(torch.from_numpy(noise))
@@ -247,13 +247,18 @@ class AdaptablePolicy:
 
     def _distribution(self, seen: npt.NDArray[np.float32]) -> Distribution:
         if self.remembers:
-            raise UserError("This policy remembers what it saw and did; let rlmaml.deploy.adaptable.Driver act.")
+            raise UserError("This policy remembers what it saw and did; let rlmaml.deploy.driver.Driver act.")
         with ordinary_torch(), torch.no_grad():
             rows = torch.from_numpy(np.atleast_2d(seen)).flatten(0, -2)
             distribution, _ = self.network.act(self.weights)(first_seen(rows, rows[:, :0]), ())
             return distribution
 
-    def _seen(self, observation: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    def as_seen(self, observation: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Observations (..., obs) in single precision, checked.
+
+        Raises:
+            UserError: they have another size than those of the training, or are not finite.
+        """
         seen = np.asarray(observation, np.float32)
         legal = (self.observed, self.sizes.observation)
         if seen.ndim == 0 or seen.shape[-1] not in legal or not np.isfinite(seen).all():
@@ -262,53 +267,6 @@ class AdaptablePolicy:
                 f"{seen.shape}{'' if np.isfinite(seen).all() else ', not finite'}."
             )
         return seen
-
-
-class Driver:
-    """A policy that acts through episodes by its most likely actions, whether or not its kind remembers.
-
-    Args:
-        policy: who acts.
-        copies: how many robots, or copies of one, act at once.
-    """
-
-    def __init__(self, policy: AdaptablePolicy, copies: int = 1) -> None:
-        self._policy, self._copies = policy, copies
-        self._act = policy.network.act(policy.weights)
-        self.begin()
-
-    def begin(self) -> None:
-        """An episode begins in every copy, with what the policy remembers and nothing of the last one."""
-        remembered = self._policy.memory
-        self._memory = None if remembered is None else in_copies(remembered, self._copies)
-        start = self._policy.network.start(self._policy.weights, (1, self._copies))
-        self._carry: Carry = start if self._memory is None else self._memory.carry
-        self._last: torch.Tensor | None = None
-
-    def act(self, observation: npt.ArrayLike, reward: npt.ArrayLike = 0.0) -> Actions:
-        """Actions (copy, action), within [-1, 1].
-
-        Args:
-            observation: (copy, obs).
-            reward: (copy,), earned by the last action; kinds that do not remember ignore it.
-
-        Raises:
-            UserError: the observation has another size than those of the training, or is not finite.
-        """
-        seen = torch.from_numpy(np.atleast_2d(self._policy._seen(observation))).unsqueeze(0)
-        earned = torch.as_tensor(np.broadcast_to(np.asarray(reward, np.float32), (1, self._copies)).copy())
-        discrete = self._policy.sizes.discrete
-        nothing = torch.zeros((1, self._copies) if discrete else (1, self._copies, self._policy.sizes.action))
-        now = first_seen(seen, nothing)
-        if self._memory is not None:
-            now = now._replace(last_action=self._memory.last_action, last_reward=self._memory.last_reward)
-        if self._last is not None:
-            now = Seen(seen, self._last, earned, torch.zeros_like(now.first_step))
-        with ordinary_torch(), torch.no_grad():
-            distribution, self._carry = self._act(now, self._carry)
-            self._last = distribution.most_likely
-        actions: Actions = self._last[0].numpy()
-        return actions
 
 
 def load(path: Path | str) -> AdaptablePolicy:
@@ -332,7 +290,8 @@ def as_policy(checkpoint: Checkpoint) -> AdaptablePolicy:
         UserError: see :func:`load`.
     """
     network = make_policy(checkpoint.settings.policy, checkpoint.settings.network, checkpoint.sizes)
-    check_fits(checkpoint, meta_like(checkpoint.settings, network), "the policy that it says it holds")
+    with ordinary_torch():
+        check_fits(checkpoint, meta_like(checkpoint.settings, network), "the policy that it says it holds")
     return AdaptablePolicy(
         network,
         checkpoint.sizes,

@@ -29,7 +29,8 @@ from torch import Tensor
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import replacing
-from rlmaml.deploy.adaptable import AdaptablePolicy, Driver
+from rlmaml.deploy.adaptable import AdaptablePolicy
+from rlmaml.deploy.driver import Driver
 from rlmaml.sampling.rollout import TaskEnvironment
 
 

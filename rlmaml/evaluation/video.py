@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import replacing
-from rlmaml.deploy.adaptable import AdaptablePolicy, Driver
+from rlmaml.deploy.adaptable import AdaptablePolicy
+from rlmaml.deploy.driver import Driver
 from rlmaml.sampling.rollout import TaskEnvironment
 
 Frame: TypeAlias = npt.NDArray[np.uint8]

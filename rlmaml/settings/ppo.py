@@ -17,7 +17,7 @@ class PpoSettings(ScheduleSettings):
     epochs: int = 4
     """Times that every trial is learned from."""
     minibatches: int = 4
-    """Adam's steps per epoch, each on the whole trials of as many tasks."""
+    """Steps of Adam per epoch, each on the whole trials of as many tasks."""
     clip: float = 0.2
     """How far from 1 an action's probability ratio still counts."""
     value_weight: float = 0.5

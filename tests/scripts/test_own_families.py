@@ -102,7 +102,7 @@ def test_a_policy_is_refused_by_a_family_that_has_changed_and_by_another_one(
     changed = FAMILY.replace("control_range=0.5", "control_range=0.4")
     other = write_family(tmp_path / "others", changed.replace("scalar_box(0.1, FASTEST)", "scalar_box(0.2, FASTEST)"))
     capsys.readouterr()
-    names = "controls.0.high was 0.5 and is now 0.4.*tasks.speed.low was 0.1 and is now 0.2"
+    names = "controls.pull.high was 0.5 and is now 0.4.*tasks.speed.low was 0.1 and is now 0.2"
     for script, *options in (
         ("evaluate.py", "run", *words),
         ("adapt.py", "run", "--episodes-per-step", 3),

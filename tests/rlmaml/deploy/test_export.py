@@ -11,7 +11,8 @@ import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.core.types import Meta
-from rlmaml.deploy.adaptable import AdaptablePolicy, Driver, as_policy
+from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy
+from rlmaml.deploy.driver import Driver
 from rlmaml.deploy.export import (
     LARGEST_DIFFERENCE,
     Actor,

@@ -103,7 +103,7 @@ def test_plain_data_through_json_brings_back_the_same_settings(algorithm: str, p
         ),
         ({"device": "cuda:\u0663"}, "--device is 'cuda:\u0663'; it must be cpu, cuda or cuda:N."),
         ({"algorithm": "magic"}, "--algorithm is 'magic'; it must be one of maml-trpo, fomaml, e-maml"),
-        ({"policy": "oracle"}, "--policy is 'oracle'; it must be one of gaussian, categorical, gru, or FILE.py:NAME"),
+        ({"policy": "oracle"}, "--policy is 'oracle'; it must be one of gaussian, categorical, gru, latent, or FILE"),
         ({"policy": "gru", "memory": 0}, "--memory is 0"),
         ({"algorithm": "reptile", "outer_step_size": 0.0}, "--outer-step-size is 0.0"),
         ({"algorithm": "reptile", "inner_steps": 0}, "--inner-steps is 0; it must be at least 1 for reptile"),

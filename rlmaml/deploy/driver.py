@@ -1,0 +1,57 @@
+"""A policy at the controls: through episodes, step after step, whether or not its kind remembers."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rlmaml.base.torch_modes import ordinary_torch
+from rlmaml.core.types import Carry, Seen
+from rlmaml.deploy.adaptable import Actions, AdaptablePolicy, in_copies
+from rlmaml.sampling.rollout import first_seen
+
+
+class Driver:
+    """A policy that acts through episodes by its most likely actions, whether or not its kind remembers.
+
+    Args:
+        policy: who acts.
+        copies: how many robots, or copies of one, act at once.
+    """
+
+    def __init__(self, policy: AdaptablePolicy, copies: int = 1) -> None:
+        self._policy, self._copies = policy, copies
+        self._act = policy.network.act(policy.weights)
+        self.begin()
+
+    def begin(self) -> None:
+        """An episode begins in every copy, with what the policy remembers and nothing of the last one."""
+        remembered = self._policy.memory
+        self._memory = None if remembered is None else in_copies(remembered, self._copies)
+        start = self._policy.network.start(self._policy.weights, (1, self._copies))
+        self._carry: Carry = start if self._memory is None else self._memory.carry
+        self._last: torch.Tensor | None = None
+
+    def act(self, observation: npt.ArrayLike, reward: npt.ArrayLike = 0.0) -> Actions:
+        """Actions (copy, action), within [-1, 1].
+
+        Args:
+            observation: (copy, obs).
+            reward: (copy,), earned by the last action; kinds that do not remember ignore it.
+
+        Raises:
+            UserError: the observation has another size than those of the training, or is not finite.
+        """
+        seen = torch.from_numpy(np.atleast_2d(self._policy.as_seen(observation))).unsqueeze(0)
+        earned = torch.as_tensor(np.broadcast_to(np.asarray(reward, np.float32), (1, self._copies)).copy())
+        discrete = self._policy.sizes.discrete
+        nothing = torch.zeros((1, self._copies) if discrete else (1, self._copies, self._policy.sizes.action))
+        now = first_seen(seen, nothing)
+        if self._memory is not None:
+            now = now._replace(last_action=self._memory.last_action, last_reward=self._memory.last_reward)
+        if self._last is not None:
+            now = Seen(seen, self._last, earned, torch.zeros_like(now.first_step))
+        with ordinary_torch(), torch.no_grad():
+            distribution, self._carry = self._act(now, self._carry)
+            self._last = distribution.most_likely
+        actions: Actions = self._last[0].numpy()
+        return actions
