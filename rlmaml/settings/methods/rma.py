@@ -11,7 +11,7 @@ from rlmaml.settings.ppo import PpoSettings
 
 @dataclass(frozen=True)
 class RmaSettings(PpoSettings):
-    """PPO of what the teacher tells, and regression of what the student guesses."""
+    """Epochs of PPO on what the teacher tells, and of regression on what the student guesses."""
 
     student_step_size: float = 1e-3
     """Step size of the student's Adam."""
