@@ -106,7 +106,8 @@ def main() -> None:
 
         episodes = read_episodes(options.episodes)
         adapted = policy.adapt(episodes, trust_region=options.trust_region)
-        kind = "An inner step" if options.trust_region is None else "A trust-region step"
+        inner = "Living through them" if policy.adapts_by_memory else "An inner step"
+        kind = inner if options.trust_region is None else "A trust-region step"
         change = policy.divergence(adapted, episodes)
         print(f"Recorded episodes: {len(episodes.ends)}, mean return {episodes.returns.mean():.2f}.")
         print(f"{kind} changed the policy by a KL of {change:.3g} nats on what it saw.")

@@ -6,7 +6,7 @@
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -131,10 +131,7 @@ class AdaptablePolicy:
         """Mean ``KL(self ‖ other)`` of the actions over the steps of some episodes, in nats."""
         sampled = as_rollout(episodes)
         with torch.no_grad():
-            ours, theirs = (
-                policy.network.unroll(_with_task_axis(policy.weights), sampled)[0].distribution
-                for policy in (self, other)
-            )
+            ours, theirs = (policy._distributions(sampled) for policy in (self, other))
             return float(ours.kl(theirs)[sampled.valid].mean())
 
     @ordinary_torch()
@@ -164,8 +161,13 @@ class AdaptablePolicy:
         rule = adaptation_rule(self.settings, self.network, trust_region)
         if rule.remembers:
             return self._having_lived_through(check_fit(self, episodes), rule)
-        held = self.settings.inner.inner_l2 or self.settings.inner.inner_kl
-        if held and self.steps_taken and trust_region is None:
+        if self.memory is not None:
+            raise UserError(
+                "This policy has lived through episodes, and a trust-region step knows nothing of its memory. Take the "
+                "step from the policy of the run."
+            )
+        inner = self.settings.inner
+        if trust_region is None and self.steps_taken and (inner.inner_l2 or inner.inner_kl):
             raise UserError(
                 "This policy was trained with --inner-l2 or --inner-kl, which hold further steps near where adaptation "
                 "began, and an adapted policy no longer knows where that was. Adapt once, on more episodes, or within "
@@ -203,7 +205,8 @@ class AdaptablePolicy:
         """
         check_same_family(self.family, env)
         streams = RandomStreams(seed, Phase.EVALUATION)
-        weights = move(self.weights, self.settings.run.rollout_device)
+        device = self.settings.run.rollout_device
+        weights = move(self.weights, device)
         with torch_threads(1):
             sampled = rollout(
                 env,
@@ -212,7 +215,7 @@ class AdaptablePolicy:
                 tasks=[0],
                 streams=streams,
                 k=self.steps_taken,
-                memory=None if self.memory is None else in_copies(self.memory, env.num_envs),
+                memory=None if self.memory is None else move(in_copies(self.memory, env.num_envs), device),
             )
         return from_rollout(sampled)
 
@@ -243,7 +246,18 @@ class AdaptablePolicy:
         for episode in range(sampled.valid.shape[1]):
             alone = Rollout(*(field[:, episode : episode + 1] for field in sampled))
             lived = rule.step(self.network, per_task, lived, alone, self.steps_taken + episode)
+        if lived.memory is None:
+            warnings.warn(
+                f"Nothing is remembered of these episodes: the policy begins anew after every "
+                f"{self.settings.inner.trial_episodes}, within which it adapts.",
+                stacklevel=3,
+            )
         return replace(self, memory=lived.memory, steps_taken=self.steps_taken + sampled.valid.shape[1])
+
+    def _distributions(self, sampled: Rollout) -> Any:
+        """Of the actions at every step of some episodes, each begun with what the policy remembers."""
+        memory = None if self.memory is None else in_copies(self.memory, sampled.valid.shape[1])
+        return self.network.unroll(_with_task_axis(self.weights), sampled, memory)[0].distribution
 
     def _distribution(self, seen: npt.NDArray[np.float32]) -> Distribution:
         if self.remembers:

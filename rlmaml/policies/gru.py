@@ -175,9 +175,9 @@ class GruPolicy:
         weights, biases = _gates(raw)
         if weights[0].dim() == 2:
             rows = inputs.flatten(0, -3)
-            memories = torch.gru(
-                rows, start.reshape(1, len(rows), -1), (*weights, *biases), True, 1, 0.0, False, False, True
-            )[0]
+            options = (True, 1, 0.0, True, False, True)  # biases, one layer, no dropout, training, one way, batch first
+            with torch.backends.cudnn.flags(enabled=False):  # whose rounding is not that of the steps of a rollout
+                memories = torch.gru(rows, start.reshape(1, len(rows), -1), (*weights, *biases), *options)[0]
             return memories.view(*inputs.shape[:-1], -1)
         advance, memory, steps = self._memory(raw), start, []
         for t in range(inputs.shape[-2]):

@@ -139,7 +139,9 @@ def as_method(settings: Settings, algorithm: str, policy: str | None = None) -> 
     Raises:
         UserError: there is no such method or kind.
     """
-    policy = policy or find_method(algorithm).policy or settings.policy
+    needed = find_method(settings.algorithm).policy  # by the method that is left, and not by any other
+    kept = "gaussian" if settings.policy == needed and algorithm != settings.algorithm else settings.policy
+    policy = policy or find_method(algorithm).policy or kept
     if (algorithm, policy) == (settings.algorithm, settings.policy):
         return settings
     names = {field.name for kind in owner_classes(algorithm, policy).values() for field in dataclasses.fields(kind)}

@@ -22,7 +22,16 @@ from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
-from tests.rlmaml.deploy.trained import LEARNED, LIVES, PLAIN, REMEMBERS, checkpoint, navigation, trained_policy
+from tests.rlmaml.deploy.trained import (
+    HORIZON,
+    LEARNED,
+    LIVES,
+    PLAIN,
+    REMEMBERS,
+    checkpoint,
+    navigation,
+    trained_policy,
+)
 from tests.rlmaml.makers import vector
 
 
@@ -374,3 +383,28 @@ def test_it_explores_from_what_it_remembers(living: AdaptablePolicy) -> None:
     distribution = living.network.unroll(living.weights, sampled, in_copies(memory, 6))[0].distribution
     replayed, valid = distribution.log_prob(sampled.actions), sampled.valid
     torch.testing.assert_close(replayed[valid], sampled.log_probs[valid], rtol=1e-4, atol=1e-5)
+
+
+def test_what_it_remembers_changes_how_it_acts_on_recorded_episodes(living: AdaptablePolicy) -> None:
+    episodes = living.record(navigation(), 0)
+    assert living.divergence(living, episodes) == 0
+    assert living.divergence(living.adapt(episodes), episodes) > 1e-6
+
+
+def test_a_policy_that_adapts_by_memory_takes_trust_region_steps_before_it_remembers(living: AdaptablePolicy) -> None:
+    episodes = living.record(navigation(), 0)
+    assert not torch.equal(
+        living.adapt(episodes, trust_region=0.02).weights["layer0.weight"], living.weights["layer0.weight"]
+    )
+    with pytest.raises(UserError, match="knows nothing of its memory"):
+        living.adapt(episodes).adapt(episodes, trust_region=0.02)
+
+
+def test_a_student_that_begins_anew_after_every_episode_says_that_nothing_is_remembered() -> None:
+    settings = configure("rma", horizon=HORIZON, hidden=(8,), memory=4, latent=3, num_tasks=4, threads=1)
+    sizes = Sizes(4, 2, extended=True, task=2)
+    params = make_policy("latent", settings.network, sizes).init(0)
+    policy = as_policy(Checkpoint(Meta(params, {}), 0, settings, sizes))
+    episodes = trained_policy(LIVES).record(navigation(), 0)
+    with pytest.warns(UserWarning, match="begins anew after every 1"):
+        assert policy.adapt(episodes).memory is None
