@@ -20,11 +20,13 @@ from rlmaml.core.losses import mean_over_steps
 from rlmaml.core.returns import generalised_advantages
 from rlmaml.core.surrogate import clipped_losses, divergences, entropies, replay_gap
 from rlmaml.core.task_sums import TaskMean, largest
-from rlmaml.core.types import Params
-from rlmaml.sampling.trials import Trials
+from rlmaml.core.types import Batch, Params
+from rlmaml.sampling.trials import Trials, as_trials
 from rlmaml.settings.advantages import AdvantageSettings
 from rlmaml.settings.ppo import PpoSettings
 
+RETURN_SCALE = "return_scale"
+"""In a state: the typical return, 0 before the first update; see :class:`Judged`."""
 KEPT = 0.9
 """Share of the typical return that is kept at an update; the rest is the trials' at hand."""
 
@@ -133,9 +135,10 @@ def ppo_losses(learner: Learner, lived: Lived, settings: PpoSettings) -> Losses:
     return losses
 
 
-def longest_trial(learner: Learner, trials: Trials) -> int:
-    """Steps of the longest trial of all processes, one at least."""
-    return max(1, int(largest(learner.sums, trials.valid.sum(-1).amax(-1).double())))
+def lived_trials(learner: Learner, stages: Sequence[Batch]) -> Trials:
+    """The stages' trials, as long as the longest of all processes, one step at least."""
+    trials = as_trials(stages)
+    return trials.until(max(1, int(largest(learner.sums, trials.valid.sum(-1).amax(-1).double()))))
 
 
 def per_task(values: Float[Tensor, "task trial time"], trials: Trials) -> Float[Tensor, " task"]:

@@ -14,18 +14,14 @@ import torch
 from rlmaml.algorithms.adam import init_adam
 from rlmaml.algorithms.epochs import Schedule, adam_epochs, mean_of, own_blocks
 from rlmaml.algorithms.meta_algorithm import Learner
-from rlmaml.algorithms.ppo import judged, longest_trial, ppo_losses
+from rlmaml.algorithms.ppo import RETURN_SCALE, judged, lived_trials, ppo_losses
 from rlmaml.base.regions import region
 from rlmaml.core.parameters import flatten
 from rlmaml.core.task_sums import mean_over_usable
 from rlmaml.core.types import Batch, Meta, Params
-from rlmaml.sampling.trials import as_trials
 from rlmaml.settings.advantages import AdvantageSettings
 from rlmaml.settings.ppo import PpoSettings
 from rlmaml.settings.whole import Settings
-
-RETURN_SCALE = "return_scale"
-"""In the state: the typical return, 0 before the first update; see :class:`rlmaml.algorithms.ppo.Judged`."""
 
 
 class Rl2Report(NamedTuple):
@@ -81,12 +77,10 @@ class Rl2:
 
         blocks = own_blocks(learner, len(stages[0].valid), settings.blocks)
         with region("trials"):
-            trials = as_trials(stages)
-            trials = trials.until(longest_trial(learner, trials))
             before = judged(
                 learner,
                 meta.params,
-                trials,
+                lived_trials(learner, stages),
                 state[RETURN_SCALE],
                 mean=mean,
                 blocks=blocks,

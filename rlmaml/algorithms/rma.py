@@ -16,8 +16,7 @@ from torch import Tensor
 from rlmaml.algorithms.adam import init_adam
 from rlmaml.algorithms.epochs import Losses, Schedule, adam_epochs, mean_of, own_blocks
 from rlmaml.algorithms.meta_algorithm import Learner
-from rlmaml.algorithms.ppo import judged, longest_trial, ppo_losses
-from rlmaml.algorithms.rl2 import RETURN_SCALE
+from rlmaml.algorithms.ppo import RETURN_SCALE, judged, lived_trials, ppo_losses
 from rlmaml.base.errors import UserError
 from rlmaml.base.regions import region
 from rlmaml.core.losses import mean_over_steps
@@ -26,7 +25,7 @@ from rlmaml.core.policy import TaughtPolicy
 from rlmaml.core.surrogate import replay_gap
 from rlmaml.core.task_sums import largest, mean_over_usable
 from rlmaml.core.types import Batch, Meta, Params
-from rlmaml.sampling.trials import Trials, as_trials
+from rlmaml.sampling.trials import Trials
 from rlmaml.settings.advantages import AdvantageSettings
 from rlmaml.settings.methods.rma import RmaSettings
 from rlmaml.settings.whole import Settings
@@ -100,8 +99,7 @@ class Rma:
         blocks = own_blocks(learner, len(stages[0].valid), settings.blocks)
         rate = settings.length(learner.streams.iteration)
         with region("trials"):
-            taught, guessed = (as_trials(part) for part in (stages[:1], stages[1:]))
-            taught, guessed = (trials.until(longest_trial(learner, trials)) for trials in (taught, guessed))
+            taught, guessed = (lived_trials(learner, part) for part in (stages[:1], stages[1:]))
             with_teacher = theta | {told: torch.ones_like(theta[told])}
             before = judged(
                 learner,

@@ -21,20 +21,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         UserError: the directory is not writable or the disk is full.
     """
     temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.partial"
-    try:
+    with _put_in_place(temporary, path):
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_directory(path.parent)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise unwritable(path, error) from error
-        raise
 
 
 @contextlib.contextmanager
@@ -47,12 +39,19 @@ def replacing(path: Path) -> Iterator[Path]:
         UserError: the directory is not writable or the disk is full.
     """
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.partial{path.suffix}")
-    try:
+    with _put_in_place(temporary, path):
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         if not temporary.stat().st_size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextlib.contextmanager
+def _put_in_place(temporary: Path, path: Path) -> Iterator[None]:
+    """What the block writes to ``temporary`` replaces ``path`` when it ends; where it fails, nothing is left of it."""
+    try:
+        yield
         temporary.replace(path)
         sync_directory(path.parent)
     except BaseException as error:

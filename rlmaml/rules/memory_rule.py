@@ -1,6 +1,6 @@
 """The rule of policies with a memory: parameters stay, and what was lived through is remembered (arXiv 1611.02779)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,8 +23,8 @@ class MemoryRule:
     """
 
     steps: int
-    forgets_after: int = 0
-    reset: tuple[str, ...] = ()
+    forgets_after: int = field(default=0, kw_only=True)
+    reset: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def remembers(self) -> bool:

@@ -7,13 +7,12 @@ import torch
 
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.policy import Policy
-from rlmaml.core.types import Adaptation, Meta, Params
-from rlmaml.rules.inner_rule import StepJacobian
+from rlmaml.core.types import Adaptation, Meta
 from rlmaml.rules.memory_rule import MemoryRule
 
 
 @dataclass(frozen=True)
-class TeacherRule:
+class TeacherRule(MemoryRule):
     """Stage 0 is the teacher's episodes, the further ones are the student's trial; parameters stay.
 
     Attributes:
@@ -21,26 +20,11 @@ class TeacherRule:
         told: name of the weight that is 1 where the teacher tells, and 0 where the student guesses.
     """
 
-    steps: int
     told: str
-    reset: tuple[str, ...] = ()
-
-    @property
-    def remembers(self) -> bool:
-        """The student does."""
-        return True
-
-    def rates(self, params: Params) -> Params:  # noqa: ARG002
-        """Nothing is learned besides the weights."""
-        return {}
-
-    def during(self, iteration: int) -> "TeacherRule":  # noqa: ARG002
-        """Always the same."""
-        return self
 
     def begin(self, meta: Meta) -> Adaptation:
         """Theta, told by the teacher."""
-        theta = MemoryRule(self.steps).begin(meta).params
+        theta = super().begin(meta).params
         return Adaptation(theta | {self.told: torch.ones_like(theta[self.told])})
 
     def step(
@@ -55,17 +39,6 @@ class TeacherRule:
         create_graph: bool = False,
     ) -> Adaptation:
         """After the teacher's episodes the student begins a trial, and then remembers."""
-        student = MemoryRule(self.steps)
         if k == 0:
-            return student.begin(meta)
-        return student.step(policy, meta, adaptation, data, k, streams, create_graph=create_graph)
-
-    def jacobian(
-        self, policy: Policy, meta: Meta, before: Adaptation, after: Adaptation, k: int, *, bends_on: Any | None
-    ) -> StepJacobian:
-        """There is none.
-
-        Raises:
-            NotImplementedError: always.
-        """
-        raise NotImplementedError("A memory's step has no Jacobian with respect to task parameters.")
+            return super().begin(meta)
+        return super().step(policy, meta, adaptation, data, k, streams, create_graph=create_graph)

@@ -11,8 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from rlmaml.algorithms.epochs import minibatches, own_blocks
-from rlmaml.algorithms.ppo import judged
-from rlmaml.algorithms.rl2 import RETURN_SCALE
+from rlmaml.algorithms.ppo import RETURN_SCALE, judged
 from rlmaml.base.errors import UserError
 from rlmaml.core.task_sums import mean_over_usable
 from rlmaml.core.types import Batch, Outputs
