@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+
 from common import (
     Machine,
     OwnCode,
@@ -21,7 +22,6 @@ from common import (
     make_task_environment,
     trained_search,
 )
-
 from rlmaml.base.command import lasting_imports, run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+
 from common import (
     check_envpool,
     chosen_family,
@@ -21,7 +22,6 @@ from common import (
     physics_replay,
     resolved,
 )
-
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, write_atomically

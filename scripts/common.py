@@ -1,4 +1,4 @@
-"""What the scripts share: they introduce the environments of ``envs`` to ``rlmaml``, and train."""
+"""What the scripts share: they introduce the environments of ``rlmaml_envs`` to ``rlmaml``, and train."""
 
 import os
 import sys
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from defaults import tuned
-
 from rlmaml.base.errors import UserError
 from rlmaml.base.stopping import check_minutes
 from rlmaml.settings.command_line import chosen, parse
@@ -21,12 +20,12 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings
 
 if TYPE_CHECKING:
-    from envs import TaskVectorEnv
     from rlmaml.core.types import Rollout, Tasks
     from rlmaml.deploy.adaptable import AdaptablePolicy
     from rlmaml.evaluation.figures import DrawEpisodes
     from rlmaml.rules.search_rule import Search
     from rlmaml.storage.checkpoint import Checkpoint
+    from rlmaml_envs import TaskVectorEnv
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class OwnCode:
         Raises:
             UserError: names both, or where the policy's family came from.
         """
-        from envs.registry import FAMILIES
+        from rlmaml_envs.registry import FAMILIES
 
         env_id = trained.settings.run.env_id
         if self.family and allow_family(self.family) != env_id:
@@ -208,7 +207,7 @@ def resolved(settings: Settings) -> Settings:
     Raises:
         UserError: the family or its variant is unknown.
     """
-    from envs import horizon_of
+    from rlmaml_envs import horizon_of
 
     run = settings.run
     try:
@@ -246,8 +245,8 @@ def allow_family(word: str) -> str:
     found = named_object("--family", word)
     env_id = f"{found.name}-v0"
     try:
-        from envs import register_family
-        from envs.registry import FAMILIES, origin_of
+        from rlmaml_envs import register_family
+        from rlmaml_envs.registry import FAMILIES, origin_of
 
         if env_id not in FAMILIES or origin_of(env_id) != found.place:
             register_family(env_id, found.value, origin=found.place, text=found.text)
@@ -271,7 +270,7 @@ def chosen_family(env_id: str | None, word: str | None, default: str | None = No
 
 def published(settings: Settings) -> dict[str, tuple[float, ...]]:
     """Published returns of the same problem, after 0, 1, 2, 3 inner steps; empty where none compare."""
-    from envs import published_returns
+    from rlmaml_envs import published_returns
 
     run = resolved(settings).run
     assert run.horizon is not None
@@ -335,7 +334,7 @@ def environment_maker(
 
     def make(num_envs: int) -> "TaskVectorEnv":
         try:
-            from envs import make_tasks_env
+            from rlmaml_envs import make_tasks_env
 
             return make_tasks_env(
                 run.env_id,
@@ -369,8 +368,8 @@ def make_task_environment(
     """
     import numpy as np
 
-    from envs.tasks import describe_task, parse_task
     from rlmaml.base.threads import warn_of_idle_threads
+    from rlmaml_envs.tasks import describe_task, parse_task
 
     warn_of_idle_threads(threads=settings.run.rollout_threads)
     env = environment_maker(settings, render_mode)(num_envs)
@@ -402,8 +401,8 @@ def chosen_variant(env_id: str, variant: str | None, hold_out: str | None) -> st
     if variant is not None:
         raise UserError(f"--hold-out {hold_out} names a variant, and so does --variant {variant}. Give one of them.")
     try:
-        from envs.kinds import variant_without
-        from envs.registry import load_family
+        from rlmaml_envs.kinds import variant_without
+        from rlmaml_envs.registry import load_family
 
         return variant_without(env_id, load_family(env_id).variants, hold_out)
     except (ImportError, ValueError) as error:
@@ -417,7 +416,7 @@ def default_variant(env_id: str) -> str:
         UserError: the id is unknown, or the family's simulator is not installed.
     """
     try:
-        from envs.registry import load_family
+        from rlmaml_envs.registry import load_family
 
         return next(iter(load_family(env_id).variants))
     except (ImportError, ValueError) as error:
@@ -449,7 +448,7 @@ def check_beyond(settings: Settings) -> None:
 
 def tasks_in_words(settings: Settings, tasks: "Tasks") -> list[str]:
     """Several tasks in words, with units."""
-    from envs.tasks import describe_task
+    from rlmaml_envs.tasks import describe_task
 
     units = environment_maker(settings)(1).task_units
     count = len(next(iter(tasks.values())))
@@ -462,7 +461,7 @@ def check_envpool(env_id: str, variant: str) -> str:
     Raises:
         UserError: EnvPool is not installed, or has no such body.
     """
-    from envs.throughput import envpool_name
+    from rlmaml_envs.throughput import envpool_name
 
     try:
         name = envpool_name(env_id, variant)
@@ -477,7 +476,7 @@ def check_envpool(env_id: str, variant: str) -> str:
 
 def envpool_measure(settings: Settings, name: str, horizon: int) -> Callable[[], float]:
     """Measures EnvPool's control steps per second, at the sizes of a run and under its first policy's actions."""
-    from envs.throughput import envpool_rate
+    from rlmaml_envs.throughput import envpool_rate
 
     run = settings.run
     copies = run.num_tasks * run.num_episodes
@@ -486,7 +485,7 @@ def envpool_measure(settings: Settings, name: str, horizon: int) -> Callable[[],
 
 def physics_replay(env: "TaskVectorEnv", sampled: "Rollout") -> float:
     """Seconds that MuJoCo alone takes for a rollout's steps, from the states to which the environment was reset."""
-    from envs.throughput import replay_seconds
+    from rlmaml_envs.throughput import replay_seconds
 
     return replay_seconds(env, sampled.actions.flatten(0, 1).numpy(), sampled.valid.flatten(0, 1).numpy())
 
@@ -498,14 +497,14 @@ def episode_drawing(env_id: str, family: str | None = None) -> "DrawEpisodes":
         env_id: the family's id.
         family: as in :func:`environment_maker`.
     """
-    from envs import path_drawing
     from rlmaml.evaluation.figures import draw_rewards
+    from rlmaml_envs import path_drawing
 
     return partial(_draw_observations, env_id, family) if path_drawing(env_id) else draw_rewards
 
 
 def _draw_observations(env_id: str, family: str | None, axes: Any, task: Any, episodes: Any, **style: Any) -> None:
-    from envs import path_drawing
+    from rlmaml_envs import path_drawing
 
     if family:
         allow_family(family)

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import tyro
+
 from common import (
     Machine,
     check_least,
@@ -22,7 +23,6 @@ from common import (
     resolved,
 )
 from defaults import tuned
-
 from rlmaml.base.command import run_command
 from rlmaml.base.cores import num_cores
 from rlmaml.base.errors import UserError

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+
 from common import (
     Machine,
     OwnCode,
@@ -16,7 +17,6 @@ from common import (
     published,
     trained_search,
 )
-
 from rlmaml.base.command import run_command
 from rlmaml.base.files import check_new, check_writable
 from rlmaml.settings.search import SearchSettings

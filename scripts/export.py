@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
-from common import OwnCode, make_task_environment
 
+from common import OwnCode, make_task_environment
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, replacing, unwritable, write_atomically
@@ -55,11 +55,11 @@ def main() -> None:
 
     import torch
 
-    from envs.registry import data_sheet
     from rlmaml.base.provenance import provenance
     from rlmaml.deploy import export
     from rlmaml.deploy.adaptable import load
     from rlmaml.storage.family_record import check_same_family
+    from rlmaml_envs.registry import data_sheet
 
     torch.set_num_threads(1)
     options.own.allow()

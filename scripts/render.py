@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+
 from common import (
     Machine,
     OwnCode,
@@ -18,7 +19,6 @@ from common import (
     in_variant,
     make_task_environment,
 )
-
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, replacing
@@ -61,8 +61,8 @@ def main() -> None:
     """Parse, adapt, film, write."""
     options = tyro.cli(Options, description=__doc__)
 
-    from envs import path_drawing
     from rlmaml.storage.run_directory import RunDirectory
+    from rlmaml_envs import path_drawing
 
     directory = RunDirectory(options.run_dir)
     targets = [options.output] if options.output else list(directory.videos)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from common import Machine, OwnCode, check_least, environment_maker, published, tasks_in_words
 
+from common import Machine, OwnCode, check_least, environment_maker, published, tasks_in_words
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, write_atomically

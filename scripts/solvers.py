@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
-from common import Machine, OwnCode, check_least, environment_maker
 
+from common import Machine, OwnCode, check_least, environment_maker
 from rlmaml.base.command import run_command
 
 

@@ -12,7 +12,6 @@ torchrun --nproc-per-node=2 scripts/train_locomotion.py ID processes share the t
 import sys
 
 from common import chosen_family, config_of, has_physics, train_command
-
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.settings.command_line import chosen

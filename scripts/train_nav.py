@@ -7,7 +7,6 @@ torchrun --nproc-per-node=2 scripts/train_nav.py shares the tasks among processe
 """
 
 from common import train_command
-
 from rlmaml.base.command import run_command
 
 ENV_ID = "Navigation2D-v0"

@@ -8,10 +8,10 @@ import gymnasium
 import numpy as np
 import pytest
 
-from envs import make_tasks_env
-from envs.registry import FAMILIES
 from rlmaml.deploy.adaptable import load
 from rlmaml.deploy.export import LARGEST_DIFFERENCE, load_program
+from rlmaml_envs import make_tasks_env
+from rlmaml_envs.registry import FAMILIES
 from tests.rlmaml.shapes import shapes_checked
 from tests.scripts.test_scripts import TINY, run_script
 

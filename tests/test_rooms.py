@@ -65,8 +65,8 @@ def test_the_files_of_a_room_need_one_another_in_no_circle() -> None:
 
 def test_rlmaml_never_imports_envs_and_envs_never_imports_torch_or_rlmaml() -> None:
     for path in (ROOT / "rlmaml").rglob("*.py"):
-        assert "envs" not in {name.split(".")[0] for name in imported(path)}, path
-    for path in (ROOT / "envs").glob("*.py"):
+        assert "rlmaml_envs" not in {name.split(".")[0] for name in imported(path)}, path
+    for path in (ROOT / "envs" / "rlmaml_envs").glob("*.py"):
         assert not {"torch", "rlmaml"} & {name.split(".")[0] for name in imported(path)}, path
 
 
@@ -135,7 +135,11 @@ def test_nothing_outside_of_the_policies_room_names_a_policys_entries() -> None:
 
 
 def test_nothing_asks_for_a_family_by_its_name() -> None:
-    for path in [*(ROOT / "rlmaml").rglob("*.py"), *(ROOT / "scripts").glob("*.py"), *(ROOT / "envs").glob("*.py")]:
+    for path in [
+        *(ROOT / "rlmaml").rglob("*.py"),
+        *(ROOT / "scripts").glob("*.py"),
+        *(ROOT / "envs" / "rlmaml_envs").glob("*.py"),
+    ]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Compare):
                 for part in (node.left, *node.comparators):
@@ -148,7 +152,15 @@ ABSENT = {
     "rlmaml.settings.whole": {"torch", "matplotlib", "tensorboard"},
     "rlmaml.storage.checkpoint": {"matplotlib", "tensorboard", "PIL", "rlmaml.algorithms"},
     "rlmaml.deploy.adaptable": {
-        *("rlmaml.algorithms", "rlmaml.training", "rlmaml.results", "rlmaml.evaluation", "envs", "gymnasium", "mujoco"),
+        *(
+            "rlmaml.algorithms",
+            "rlmaml.training",
+            "rlmaml.results",
+            "rlmaml.evaluation",
+            "rlmaml_envs",
+            "gymnasium",
+            "mujoco",
+        ),
         *("tensorboard", "tyro", "torch.utils.tensorboard", "matplotlib", "scipy", "PIL", "moviepy", "torch._dynamo"),
     },
     "rlmaml.algorithms.registry": {"matplotlib", "tensorboard", "PIL", "rlmaml.algorithms.reptile"},

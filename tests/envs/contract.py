@@ -12,9 +12,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import RecordEpisodeStatistics, RecordVideo
 
-from envs import TaskVectorEnv, make_tasks_env
-from envs.robot_drawing import Marks, RobotCamera
-from envs.tasks import Task, stack_tasks
+from rlmaml_envs import TaskVectorEnv, make_tasks_env
+from rlmaml_envs.robot_drawing import Marks, RobotCamera
+from rlmaml_envs.tasks import Task, stack_tasks
 
 Array = npt.NDArray[Any]
 
@@ -159,7 +159,7 @@ class EnvironmentContract:
         assert (later.observation != first.observation).any() or (later.reward != first.reward).any()
 
     def test_gymnasiums_checker_finds_nothing(self, env_id: str, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("envs.locomotion.RobotPictures", Sketches)
+        monkeypatch.setattr("rlmaml_envs.locomotion.RobotPictures", Sketches)
         check(env_id, variant)
 
     def test_the_spaces_contain_what_is_returned(self, env: TaskVectorEnv) -> None:

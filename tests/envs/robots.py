@@ -8,11 +8,11 @@ import mujoco
 import numpy as np
 from gymnasium import spaces
 
-from envs.bodies import planar_position, scalar_box
-from envs.changes import scaled
-from envs.locomotion import Body, LocomotionFamily, LocomotionVariant
-from envs.physics import Simulation
-from envs.problems import control
+from rlmaml_envs.bodies import planar_position, scalar_box
+from rlmaml_envs.changes import scaled
+from rlmaml_envs.locomotion import Body, LocomotionFamily, LocomotionVariant
+from rlmaml_envs.physics import Simulation
+from rlmaml_envs.problems import control
 
 CARTS = """<mujoco><option timestep="0.01" gravity="0 0 0"/><worldbody><light pos="0 0 3"/>
 <body name="front"><joint name="slide" type="slide" axis="1 0 0" damping="1"/><geom size=".1" mass="1"/></body>

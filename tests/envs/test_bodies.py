@@ -3,10 +3,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs import ant, half_cheetah, hopper, humanoid, swimmer, walker2d
-from envs.bodies import factor_box, gaussian_state, load_model
-from envs.locomotion import Body, LocomotionFamily, LocomotionVariant
-from envs.problems import forwards
+from rlmaml_envs import ant, half_cheetah, hopper, humanoid, swimmer, walker2d
+from rlmaml_envs.bodies import factor_box, gaussian_state, load_model
+from rlmaml_envs.locomotion import Body, LocomotionFamily, LocomotionVariant
+from rlmaml_envs.problems import forwards
 
 BODIES = {
     "half_cheetah finn2017": half_cheetah.FINN2017,

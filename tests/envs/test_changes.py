@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from envs import ant, half_cheetah, hopper, walker2d
-from envs.bodies import factor_box, scalar_box
-from envs.changes import (
+from rlmaml_envs import ant, half_cheetah, hopper, walker2d
+from rlmaml_envs.bodies import factor_box, scalar_box
+from rlmaml_envs.changes import (
     changed_variants,
     damaged_actuator,
     dampings,
@@ -19,9 +19,9 @@ from envs.changes import (
     scaled,
     shifted,
 )
-from envs.locomotion import LocomotionFamily
-from envs.model_fields import indices
-from envs.physics import Physics, Simulation
+from rlmaml_envs.locomotion import LocomotionFamily
+from rlmaml_envs.model_fields import indices
+from rlmaml_envs.physics import Physics, Simulation
 
 COPIES = np.arange(3)
 

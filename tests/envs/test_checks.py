@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from envs.checks import check_names, check_numbers
+from rlmaml_envs.checks import check_names, check_numbers
 
 
 def test_rows_that_do_not_count_may_be_anything() -> None:

@@ -3,8 +3,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from envs import KNOWN_IDS
-from envs.registry import FAMILIES, load_family
+from rlmaml_envs import KNOWN_IDS
+from rlmaml_envs.registry import FAMILIES, load_family
 from tests.envs.contract import Ending, EnvironmentContract, PictureContract, RecordingContract
 
 WALKER = {"mass": np.ones(7), "inertia": np.ones(7), "damping": np.ones(6), "friction": np.ones(8)}
@@ -18,7 +18,7 @@ HUMANOID_FALLS = [
 EVERY = [(env_id, variant) for env_id in KNOWN_IDS for variant in load_family(env_id).variants]
 FIRST = [(env_id, next(iter(load_family(env_id).variants))) for env_id in KNOWN_IDS]
 OF_EVERY_FILE = {str(FAMILIES[env_id].family).split(":")[0]: (env_id, variant) for env_id, variant in reversed(FIRST)}
-"""File of ``envs`` -> a variant: every robot, and navigation."""
+"""File of ``rlmaml_envs`` -> a variant: every robot, and navigation."""
 OF_EVERY_CLASS = {
     maker if isinstance(maker := load_family(env_id), type) else type(maker): (env_id, variant)
     for env_id, variant in reversed(FIRST)

@@ -1,7 +1,7 @@
 import mujoco
 import pytest
 
-from envs.control_units import control_names, control_units
+from rlmaml_envs.control_units import control_names, control_units
 
 ROBOT = """<mujoco><worldbody><site name="there"/><body name="arm"><joint name="a" axis="0 1 0"/><geom size=".1"/>
 <body pos=".2 0 0"><joint name="s" type="slide"/><geom size=".1"/><site name="here"/>

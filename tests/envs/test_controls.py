@@ -4,8 +4,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.controls import Around, Mapped, control_ranges, to_controls
-from envs.sheets import family_sheet
+from rlmaml_envs.controls import Around, Mapped, control_ranges, to_controls
+from rlmaml_envs.sheets import family_sheet
 from tests.envs.robots import body, family
 
 SERVOS = """<mujoco><option timestep="0.005"/><worldbody><body pos="0 0 .5"><joint name="a" axis="0 1 0" damping="2"/>

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs import KNOWN_IDS, horizon_of, make_tasks_env, published_returns
-from envs.locomotion import LocomotionFamily, Motion
-from envs.registry import load_family
+from rlmaml_envs import KNOWN_IDS, horizon_of, make_tasks_env, published_returns
+from rlmaml_envs.locomotion import LocomotionFamily, Motion
+from rlmaml_envs.registry import load_family
 
 Ranges = dict[str, tuple[Any, Any, Any, Any]]
 """Task parameter -> least and largest value in training, and beyond it."""

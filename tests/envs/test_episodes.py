@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from envs.episodes import Episodes, tried_out
-from envs.family import Bools, Copies, Floats, Outcome, TaskFamily, finite_box, normalised_box
-from envs.registry import FAMILIES, Entry, load_family
-from envs.tasks import Task, task_features
+from rlmaml_envs.episodes import Episodes, tried_out
+from rlmaml_envs.family import Bools, Copies, Floats, Outcome, TaskFamily, finite_box, normalised_box
+from rlmaml_envs.registry import FAMILIES, Entry, load_family
+from rlmaml_envs.tasks import Task, task_features
 from tests.envs.robots import body, family, paying
 
 
@@ -147,7 +147,7 @@ def test_a_later_number_that_is_not_finite_is_reported_by_term_copy_and_task(wro
 
 def test_a_family_is_tried_out_once_with_the_same_options(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[str] = []
-    monkeypatch.setattr("envs.episodes.try_out", lambda owner, family: tried.append(owner))
+    monkeypatch.setattr("rlmaml_envs.episodes.try_out", lambda owner, family: tried.append(owner))
     monkeypatch.setitem(FAMILIES, "Carts-v0", Entry(family(), 5))
     for options in ({}, {"threads": 1}, {}, {"variant": "mine"}):
         tried_out("Carts-v0", family(), 3, **options)

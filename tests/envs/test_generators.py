@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from gymnasium.utils import seeding
 
-from envs.generators import CopyGenerators, copy_seeds
+from rlmaml_envs.generators import CopyGenerators, copy_seeds
 
 
 def test_a_copys_generator_is_the_one_a_single_environment_makes_of_its_seed() -> None:

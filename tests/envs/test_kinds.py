@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from envs import ant, half_cheetah, make_tasks_env
-from envs.kinds import LARGEST_OFFSET, variant_without
-from envs.locomotion import Locomotion
-from envs.model_fields import indices
-from envs.tasks import Task, stack_tasks
+from rlmaml_envs import ant, half_cheetah, make_tasks_env
+from rlmaml_envs.kinds import LARGEST_OFFSET, variant_without
+from rlmaml_envs.locomotion import Locomotion
+from rlmaml_envs.model_fields import indices
+from rlmaml_envs.tasks import Task, stack_tasks
 
 Array = npt.NDArray[Any]
 

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from envs import KNOWN_IDS, ant, half_cheetah, hopper, humanoid, make_tasks_env, swimmer, walker2d
-from envs.bodies import scalar_box
-from envs.episodes import Episodes
-from envs.locomotion import Body, Locomotion, LocomotionFamily, Motion, RewardTerm
-from envs.problems import forwards
-from envs.registry import load_family
-from envs.rewards import control_cost
+from rlmaml_envs import KNOWN_IDS, ant, half_cheetah, hopper, humanoid, make_tasks_env, swimmer, walker2d
+from rlmaml_envs.bodies import scalar_box
+from rlmaml_envs.episodes import Episodes
+from rlmaml_envs.locomotion import Body, Locomotion, LocomotionFamily, Motion, RewardTerm
+from rlmaml_envs.problems import forwards
+from rlmaml_envs.registry import load_family
+from rlmaml_envs.rewards import control_cost
 from tests.envs.robots import body, family
 
 Array = npt.NDArray[Any]

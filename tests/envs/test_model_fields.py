@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from mujoco.batch import MODEL_FIELDS
 
-from envs.model_fields import check_kind, indices, places
-from envs.physics import Physics, Simulation
+from rlmaml_envs.model_fields import check_kind, indices, places
+from rlmaml_envs.physics import Physics, Simulation
 
 XML = """<mujoco>
 <asset><material name="first"/><material name="paint"/></asset>

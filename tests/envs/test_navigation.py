@@ -3,9 +3,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs import TaskVectorEnv, make_tasks_env
-from envs.navigation import VARIANTS, actuation, distance_cost, is_reached, progress_reward
-from envs.navigation_goals import CORNERS, SHARED_GOAL
+from rlmaml_envs import TaskVectorEnv, make_tasks_env
+from rlmaml_envs.navigation import VARIANTS, actuation, distance_cost, is_reached, progress_reward
+from rlmaml_envs.navigation_goals import CORNERS, SHARED_GOAL
 
 
 def navigation(variant: str, **task: Any) -> TaskVectorEnv:

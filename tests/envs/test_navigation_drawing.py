@@ -4,9 +4,9 @@ import pytest
 from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 
-from envs import path_drawing
-from envs.navigation_drawing import FRAME_SIZE, draw_frame, draw_paths
-from envs.navigation_goals import CORNERS
+from rlmaml_envs import path_drawing
+from rlmaml_envs.navigation_drawing import FRAME_SIZE, draw_frame, draw_paths
+from rlmaml_envs.navigation_goals import CORNERS
 
 matplotlib.use("Agg")
 GOAL = np.array([0.4, 0.4])

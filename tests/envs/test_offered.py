@@ -33,11 +33,11 @@ def run(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
 def test_a_package_that_is_installed_offers_its_families_and_is_imported_when_they_are_used(tmp_path: Path) -> None:
     package(tmp_path, ENTRIES)
     code = (
-        "import gymnasium, envs\n"
-        "print(gymnasium.spec('Carts-v0').id, len(envs.KNOWN_IDS))\n"
-        "print(envs.make_tasks_env('Carts-v0', 2).origin)\n"
+        "import gymnasium, rlmaml_envs\n"
+        "print(gymnasium.spec('Carts-v0').id, len(rlmaml_envs.KNOWN_IDS))\n"
+        "print(rlmaml_envs.make_tasks_env('Carts-v0', 2).origin)\n"
         "for broken in ('Broken-v0', 'Nothing-v0'):\n"
-        "    try: envs.make_tasks_env(broken, 2)\n"
+        "    try: rlmaml_envs.make_tasks_env(broken, 2)\n"
         "    except ValueError as error: print(error)\n"
     )
     done = run(tmp_path, code)
@@ -62,7 +62,7 @@ def test_a_package_that_is_installed_offers_its_families_and_is_imported_when_th
 )
 def test_what_cannot_be_offered_is_left_out_with_a_warning(tmp_path: Path, entry: str, words: str) -> None:
     package(tmp_path, f"[rlmaml.families]\n{entry}\n")
-    done = run(tmp_path, "import envs; print(envs.make_tasks_env('Navigation2D-v0', 2).origin)")
-    assert done.stdout == "envs.navigation:Navigation2D\n"
+    done = run(tmp_path, "import rlmaml_envs; print(rlmaml_envs.make_tasks_env('Navigation2D-v0', 2).origin)")
+    assert done.stdout == "rlmaml_envs.navigation:Navigation2D\n"
     assert "The package offering 1.2 offers as a task family" in done.stderr
     assert words in done.stderr

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from envs.bodies import load_model
-from envs.physics import Physics, Simulation
-from envs.speed_limits import FASTEST
+from rlmaml_envs.bodies import load_model
+from rlmaml_envs.physics import Physics, Simulation
+from rlmaml_envs.speed_limits import FASTEST
 
 NUM_COPIES = 5
 ALL = np.arange(NUM_COPIES)

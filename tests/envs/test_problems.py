@@ -5,9 +5,9 @@ import numpy.typing as npt
 import pytest
 from gymnasium import spaces
 
-from envs.half_cheetah import GYMNASIUM
-from envs.locomotion import LocomotionVariant, Motion
-from envs.problems import (
+from rlmaml_envs.half_cheetah import GYMNASIUM
+from rlmaml_envs.locomotion import LocomotionVariant, Motion
+from rlmaml_envs.problems import (
     along_direction,
     at_goal,
     at_speed,
@@ -60,7 +60,7 @@ def test_the_wide_space_contains_the_space_of_training() -> None:
 
 @pytest.mark.parametrize("direction", [-np.pi / 2, 0.0, np.pi / 2, np.pi])
 def test_a_picture_says_where_to_go_from_every_side(direction: float) -> None:
-    from envs import ant
+    from rlmaml_envs import ant
 
     towards = ant.PLANE_DIRECTION.variants["gymnasium"].marks({"direction": np.array(direction)})
     assert towards.text == f"direction {np.degrees(direction):.0f} deg"

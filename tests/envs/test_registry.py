@@ -9,10 +9,10 @@ import gymnasium
 import pytest
 from gymnasium.vector import SyncVectorEnv
 
-from envs import KNOWN_IDS, TaskVectorEnv, horizon_of, make_tasks_env, path_drawing, register_family
-from envs.half_cheetah import VELOCITY
-from envs.locomotion import Locomotion, LocomotionFamily
-from envs.registry import FAMILIES, Entry, data_sheet, load_family
+from rlmaml_envs import KNOWN_IDS, TaskVectorEnv, horizon_of, make_tasks_env, path_drawing, register_family
+from rlmaml_envs.half_cheetah import VELOCITY
+from rlmaml_envs.locomotion import Locomotion, LocomotionFamily
+from rlmaml_envs.registry import FAMILIES, Entry, data_sheet, load_family
 
 
 @pytest.mark.parametrize("env_id", KNOWN_IDS)
@@ -111,7 +111,10 @@ def test_a_family_says_whether_it_draws_paths_and_has_physics(env_id: str) -> No
 
 
 def test_asking_how_paths_are_drawn_draws_nothing() -> None:
-    code = "import sys, envs; print(envs.path_drawing('Navigation2D-v0') is not None, 'matplotlib' in sys.modules)"
+    code = (
+        "import sys, rlmaml_envs; "
+        "print(rlmaml_envs.path_drawing('Navigation2D-v0') is not None, 'matplotlib' in sys.modules)"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "True False\n"
 
@@ -123,7 +126,7 @@ def test_an_unknown_id_is_refused_with_the_known_ones() -> None:
 
 def test_importing_the_package_is_silent_and_leaves_heavy_packages_alone() -> None:
     heavy = ("torch", "rlmaml", "pygame", "mujoco", "matplotlib")
-    code = f"import sys, envs; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, rlmaml_envs; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
     assert result.stderr == ""

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from envs.bodies import scalar_box
-from envs.locomotion import LocomotionFamily
-from envs.rehearsal import NUM_COPIES, try_out
+from rlmaml_envs.bodies import scalar_box
+from rlmaml_envs.locomotion import LocomotionFamily
+from rlmaml_envs.rehearsal import NUM_COPIES, try_out
 from tests.envs.robots import body, family, paying, speed_error_cost
 
 

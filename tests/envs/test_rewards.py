@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from envs import rewards
+from rlmaml_envs import rewards
 
 
 def test_the_terms_by_hand() -> None:

@@ -8,8 +8,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs import robot_drawing
-from envs.robot_drawing import Marks, RobotCamera, RobotPictures, default_backend, robot_body
+from rlmaml_envs import robot_drawing
+from rlmaml_envs.robot_drawing import Marks, RobotCamera, RobotPictures, default_backend, robot_body
 
 TASKS = {
     "HalfCheetahChanged-v0": ({"dead_joint": 0}, {"dead_joint": 5}),
@@ -32,7 +32,7 @@ def test_a_picture_shows_the_task(env_id: str) -> None:
 
 @pytest.fixture(scope="module")
 def an_ant() -> tuple[RobotPictures, Any]:
-    from envs.ant import CAMERA, VELOCITY
+    from rlmaml_envs.ant import CAMERA, VELOCITY
 
     world = VELOCITY(1)
     world.reset(np.arange(1), {0: np.random.default_rng(0)})
@@ -71,7 +71,7 @@ def test_an_arrow_points_where_the_task_says(an_ant: tuple[RobotPictures, Any]) 
 
 
 def test_the_camera_follows_the_robot() -> None:
-    from envs.half_cheetah import VELOCITY
+    from rlmaml_envs.half_cheetah import VELOCITY
 
     world = VELOCITY(1)
     world.reset(np.arange(1), {0: np.random.default_rng(0)})
@@ -101,7 +101,7 @@ def _missing(name: str) -> Any:
 @pytest.mark.skipif(sys.platform != "linux", reason="a window always opens elsewhere")
 def test_glfw_without_a_screen_ends_in_that_message_alone() -> None:
     code = (
-        "import gymnasium, envs; env = gymnasium.make('AntVel-v0', render_mode='rgb_array'); env.reset(seed=0)\n"
+        "import gymnasium, rlmaml_envs; env = gymnasium.make('AntVel-v0', render_mode='rgb_array'); env.reset(seed=0)\n"
         "try: env.render()\nexcept RuntimeError as error: print(error)"
     )
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
@@ -126,7 +126,7 @@ def test_opengl_needs_no_window_where_there_is_no_screen(monkeypatch: pytest.Mon
 
 def test_stepping_a_robot_loads_no_opengl() -> None:
     code = (
-        "import gymnasium, sys, envs; env = gymnasium.make('AntVel-v0'); env.reset(seed=0); "
+        "import gymnasium, sys, rlmaml_envs; env = gymnasium.make('AntVel-v0'); env.reset(seed=0); "
         "env.step(env.action_space.sample()); print([name for name in sys.modules if 'OpenGL' in name])"
     )
     environment = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}

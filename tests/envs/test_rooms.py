@@ -1,4 +1,4 @@
-"""The order of the files of ``envs``: nothing leads back to itself, and nothing heavy is loaded before it is used."""
+"""The order of the files of ``rlmaml_envs``: none leads back to itself, nothing heavy is loaded before its use."""
 
 import ast
 import subprocess
@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from envs import KNOWN_IDS
+from rlmaml_envs import KNOWN_IDS
 
 ROOT = Path(__file__).parents[2]
-MODULES = {f"envs.{path.stem}": path for path in (ROOT / "envs").glob("*.py") if path.stem != "__init__"}
+MODULES = {
+    f"rlmaml_envs.{path.stem}": path for path in (ROOT / "envs" / "rlmaml_envs").glob("*.py") if path.stem != "__init__"
+}
 
 
 def imported(source: str) -> set[str]:
@@ -45,28 +47,28 @@ def order(sources: dict[str, str]) -> list[str]:
 def test_no_file_of_envs_needs_itself_by_whatever_way() -> None:
     found = order({module: path.read_text() for module, path in MODULES.items()})
     assert set(found) == set(MODULES)
-    families = [found.index(f"envs.{name}") for name in ("navigation", "locomotion", "half_cheetah", "rover")]
-    assert max(families) < found.index("envs.registry") < found.index("envs.vector")
+    families = [found.index(f"rlmaml_envs.{name}") for name in ("navigation", "locomotion", "half_cheetah", "rover")]
+    assert max(families) < found.index("rlmaml_envs.registry") < found.index("rlmaml_envs.vector")
 
 
 @pytest.mark.parametrize(
     "back",
     [
-        "import envs.a",
-        "from envs import a",
-        "def late():\n    from envs.a import x",
-        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from envs.a import x",
-        "table = {'id': ('envs.a:x', 3)}",
+        "import rlmaml_envs.a",
+        "from rlmaml_envs import a",
+        "def late():\n    from rlmaml_envs.a import x",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from rlmaml_envs.a import x",
+        "table = {'id': ('rlmaml_envs.a:x', 3)}",
     ],
 )
 def test_a_circle_is_seen_through_every_kind_of_import(back: str) -> None:
     with pytest.raises(CycleError):
-        order({"envs.a": "from envs.b import y", "envs.b": back})
+        order({"rlmaml_envs.a": "from rlmaml_envs.b import y", "rlmaml_envs.b": back})
 
 
 def test_no_file_of_envs_imports_the_package_whose_part_it_is() -> None:
     for path in MODULES.values():
-        assert "envs" not in imported(path.read_text()), path
+        assert "rlmaml_envs" not in imported(path.read_text()), path
 
 
 def test_envs_asks_what_a_family_can_do_and_never_which_it_is() -> None:
@@ -77,12 +79,14 @@ def test_envs_asks_what_a_family_can_do_and_never_which_it_is() -> None:
 
 
 def test_envs_never_imports_torch_or_rlmaml() -> None:
-    for path in (ROOT / "envs").rglob("*.py"):
+    for path in (ROOT / "envs" / "rlmaml_envs").rglob("*.py"):
         packages = {name.split(".")[0] for name in imported(path.read_text())}
         assert not packages & {"torch", "rlmaml"}, path
 
 
-@pytest.mark.parametrize("modules", ["envs", ", ".join(sorted(MODULES))], ids=["the package", "each of its files"])
+@pytest.mark.parametrize(
+    "modules", ["rlmaml_envs", ", ".join(sorted(MODULES))], ids=["the package", "each of its files"]
+)
 def test_importing_envs_loads_nothing_that_draws(modules: str) -> None:
     heavy = ("torch", "rlmaml", "matplotlib", "pygame", "PIL")
     code = f"import sys, {modules}; print([name for name in {heavy} if name in sys.modules])"

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from envs.locomotion import Locomotion
-from envs.model_fields import indices
-from envs.rover import BODY, FARTHEST_RANGE, GOAL, OBSTACLES, RING
+from rlmaml_envs.locomotion import Locomotion
+from rlmaml_envs.model_fields import indices
+from rlmaml_envs.rover import BODY, FARTHEST_RANGE, GOAL, OBSTACLES, RING
 
 STRAIGHT = {"distance": 1.0, "direction": 0.0}
 

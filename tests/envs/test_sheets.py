@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from envs import KNOWN_IDS, make_tasks_env
-from envs.registry import load_family
-from envs.sheets import family_sheet
+from rlmaml_envs import KNOWN_IDS, make_tasks_env
+from rlmaml_envs.registry import load_family
+from rlmaml_envs.sheets import family_sheet
 from tests.envs.robots import family, variant
 
 EVERY = [(env_id, name) for env_id in KNOWN_IDS for name in load_family(env_id).variants]

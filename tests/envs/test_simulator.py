@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from envs import KNOWN_IDS
-from envs.locomotion import LocomotionFamily
-from envs.registry import load_family
+from rlmaml_envs import KNOWN_IDS
+from rlmaml_envs.locomotion import LocomotionFamily
+from rlmaml_envs.registry import load_family
 
 ROBOTS = [env_id for env_id in KNOWN_IDS if isinstance(load_family(env_id), LocomotionFamily)]
-MAKE = "import gymnasium, envs; env = gymnasium.make('{}'); env.reset(seed=0); env.step(env.action_space.sample())"
+MAKE = (
+    "import gymnasium, rlmaml_envs; env = gymnasium.make('{}'); env.reset(seed=0); env.step(env.action_space.sample())"
+)
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -23,7 +25,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def test_without_mujoco_4_every_robot_says_which_version_is_needed(tmp_path: Path, content: str) -> None:
     (tmp_path / "mujoco").mkdir()
     (tmp_path / "mujoco" / "__init__.py").write_text(content + "\n")
-    lines = [f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import gymnasium, envs"]
+    lines = [f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import gymnasium, rlmaml_envs"]
     for env_id in ROBOTS:
         lines += ["try:", f"    gymnasium.make({env_id!r})", "except ImportError as error:", "    print(error)"]
     result = python("\n".join(lines))

@@ -2,7 +2,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from envs.single import TaskEnv
+from rlmaml_envs.single import TaskEnv
 
 ID = "Navigation2D-v0"
 TASK = {"goal": np.array([0.3, -0.4])}

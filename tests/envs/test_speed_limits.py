@@ -2,9 +2,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs import ant, half_cheetah, hopper, humanoid, rover, swimmer, walker2d
-from envs.physics import Physics, Simulation
-from envs.speed_limits import FASTEST, speed_limits
+from rlmaml_envs import ant, half_cheetah, hopper, humanoid, rover, swimmer, walker2d
+from rlmaml_envs.physics import Physics, Simulation
+from rlmaml_envs.speed_limits import FASTEST, speed_limits
 
 ROTOR = """<mujoco><option timestep="0.002" gravity="0 0 0"/><worldbody>
 <body name="drone" pos="0 0 1"><freejoint/><geom type="box" size=".1 .1 .02" mass="0.5"/><body pos=".1 .1 .03">

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from envs.tasks import (
+from rlmaml_envs.tasks import (
     Permutations,
     describe_task,
     parse_task,

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs import make_tasks_env
-from envs.locomotion import LocomotionFamily
-from envs.registry import FAMILIES, Entry, load_family
-from envs.throughput import envpool_name, envpool_rate, replay_seconds
+from rlmaml_envs import make_tasks_env
+from rlmaml_envs.locomotion import LocomotionFamily
+from rlmaml_envs.registry import FAMILIES, Entry, load_family
+from rlmaml_envs.throughput import envpool_name, envpool_rate, replay_seconds
 
 
 def test_what_is_not_simulated_by_mujoco_has_no_physics_to_replay() -> None:

@@ -9,8 +9,8 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
-from envs import make_tasks_env
-from envs.vector import TaskVectorEnv
+from rlmaml_envs import make_tasks_env
+from rlmaml_envs.vector import TaskVectorEnv
 
 ID = "Navigation2D-v0"
 GOALS = {"goal": np.array([[0.3, 0.0], [0.0, -0.4]])}

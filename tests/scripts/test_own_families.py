@@ -7,15 +7,15 @@ from pathlib import Path
 import gymnasium
 import pytest
 
-from envs.registry import FAMILIES
 from rlmaml.deploy.adaptable import load
 from rlmaml.storage.run_directory import RunDirectory
+from rlmaml_envs.registry import FAMILIES
 from tests.scripts.test_scripts import TINY, run_script
 
 FAMILY = '''"""Two carts on a rail."""
 
-from envs.bodies import scalar_box
-from envs.locomotion import LocomotionFamily
+from rlmaml_envs.bodies import scalar_box
+from rlmaml_envs.locomotion import LocomotionFamily
 from fastest_cart import FASTEST
 from tests.envs.robots import body, variant
 

@@ -455,7 +455,7 @@ def test_adaptation_from_recorded_episodes_imports_neither_simulators_nor_compil
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
     assert {"torch", "rlmaml.deploy.adaptable"} <= imported
-    assert not imported & {"envs", "gymnasium", "mujoco", "matplotlib", "scipy", "tensorboard", "torch._dynamo"}
+    assert not imported & {"rlmaml_envs", "gymnasium", "mujoco", "matplotlib", "scipy", "tensorboard", "torch._dynamo"}
 
 
 def test_recorded_episodes_serve_one_step_and_no_simulator(

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from envs import make_tasks_env
 from rlmaml.algorithms.maml_trpo import MamlTrpo
 from rlmaml.algorithms.meta_algorithm import Learner, replay
 from rlmaml.algorithms.registry import make_meta_algorithm
@@ -21,6 +20,7 @@ from rlmaml.rules.gradient_rule import GradientRule, gradient_rule
 from rlmaml.sampling.collect import episodes_of
 from rlmaml.settings.methods.maml_trpo import MamlTrpoSettings
 from rlmaml.settings.whole import Settings, configure
+from rlmaml_envs import make_tasks_env
 from tests.rlmaml import tabular
 from tests.rlmaml.makers import (
     adapted_batches,

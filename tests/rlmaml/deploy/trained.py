@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from envs import TaskVectorEnv, make_tasks_env
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.types import Meta
 from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy
@@ -11,6 +10,7 @@ from rlmaml.policies.sizes import sizes_of
 from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint
+from rlmaml_envs import TaskVectorEnv, make_tasks_env
 
 HORIZON = 9
 PLAIN = configure(

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from envs import make_tasks_env
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.core.parameters import for_every_task
@@ -11,6 +10,7 @@ from rlmaml.rules.adaptation_rule import trained_rule
 from rlmaml.rules.search_rule import ContextRange
 from rlmaml.sampling.collect import episodes_of
 from rlmaml.settings.whole import Settings, configure
+from rlmaml_envs import make_tasks_env
 from tests.rlmaml.makers import gaussian_policy
 
 SETTINGS = configure(

@@ -7,7 +7,6 @@ import pytest
 import scipy.stats
 import torch
 
-from envs import make_tasks_env
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.core.parameters import detached, for_every_task, with_task_axis
@@ -19,6 +18,7 @@ from rlmaml.sampling.collect import episodes_of, to_batch
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.training.begin import make_method
 from rlmaml.training.train import Learned, meta_iteration
+from rlmaml_envs import make_tasks_env
 from tests.rlmaml.makers import gaussian_policy, gru_policy, random_theta, single, vector
 from tests.rlmaml.scripted import ScriptedEnvironment
 

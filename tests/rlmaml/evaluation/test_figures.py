@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from envs import make_tasks_env
 from rlmaml.evaluation.figures import AFTER, BEFORE, adaptation_figure, draw_rewards, shown_episodes
 from rlmaml.settings.whole import configure
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import IterationReport, meta_iteration
+from rlmaml_envs import make_tasks_env
 
 SETTINGS = configure(num_tasks=2, num_episodes=3, horizon=6, hidden=(8,))
 

@@ -5,11 +5,11 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 
-from envs import TaskVectorEnv
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.driver import Driver
 from rlmaml.evaluation.video import HEADER, Shot, film, film_progress, frame_stride, side_by_side, write_video
 from rlmaml.settings.whole import as_method
+from rlmaml_envs import TaskVectorEnv
 from tests.rlmaml.deploy.trained import HORIZON, PLAIN, REMEMBERS, navigation, trained_policy
 
 

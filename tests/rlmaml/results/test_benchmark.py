@@ -4,8 +4,6 @@ from typing import Any
 import pytest
 import torch
 
-from envs import make_tasks_env
-from envs.throughput import replay_seconds
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.types import Rollout
@@ -24,6 +22,8 @@ from rlmaml.results.benchmark import (
 from rlmaml.settings.whole import as_method, configure
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import IterationReport, meta_iteration
+from rlmaml_envs import make_tasks_env
+from rlmaml_envs.throughput import replay_seconds
 from tests.rlmaml.training.stand_ins import REPORTED as SETTINGS
 from tests.rlmaml.training.stand_ins import report
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from envs import TaskVectorEnv, make_tasks_env
 from rlmaml.base.errors import UserError
 from rlmaml.evaluation.figures import draw_rewards
 from rlmaml.results.compare import (
@@ -31,6 +30,7 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, as_method, configure
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
 from rlmaml.training.run import InterruptedRunError, MakeEnv
+from rlmaml_envs import TaskVectorEnv, make_tasks_env
 from tests.rlmaml.training.conftest import plain_figures
 from tests.rlmaml.training.stand_ins import DisturbedRewards
 

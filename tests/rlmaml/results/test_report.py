@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from envs import TaskVectorEnv, make_tasks_env
 from rlmaml.base.errors import UserError
 from rlmaml.evaluation.effects import adaptation_effects
 from rlmaml.evaluation.evaluate import evaluate
@@ -19,6 +18,7 @@ from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoi
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.begin import begin, make_method, sizes_in
 from rlmaml.training.run import run_settings
+from rlmaml_envs import TaskVectorEnv, make_tasks_env
 from tests.rlmaml.results.test_compare import returns
 from tests.rlmaml.shapes import shapes_checked
 

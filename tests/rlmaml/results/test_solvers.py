@@ -3,7 +3,6 @@ from unittest.mock import Mock
 
 import pytest
 
-from envs import make_tasks_env
 from rlmaml.algorithms.maml_trpo import MamlTrpo
 from rlmaml.algorithms.meta_algorithm import Learner
 from rlmaml.base.errors import UserError
@@ -13,6 +12,7 @@ from rlmaml.results.solvers import Outcome, Solver, compare_solvers, solver_tabl
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.training.begin import begin, make_method
+from rlmaml_envs import make_tasks_env
 
 SETTINGS = configure(
     num_tasks=3, num_episodes=4, horizon=8, hidden=(6,), threads=1, inner_steps=2, inner_loss="likelihood_ratio"

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from envs import make_tasks_env
 from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.base.regions import listening
@@ -14,6 +13,7 @@ from rlmaml.core.advantages import with_advantages
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Params, Rollout, Seen
 from rlmaml.sampling.rollout import TaskEnvironment, rollout
+from rlmaml_envs import make_tasks_env
 from tests.rlmaml.makers import (
     assert_same,
     categorical_policy,

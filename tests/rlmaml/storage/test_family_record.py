@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from envs import make_tasks_env
 from rlmaml.base.errors import UserError
 from rlmaml.storage.family_record import check_same_family, family_record, sheet_differences
+from rlmaml_envs import make_tasks_env
 
 SHEET = {"family": "Mine-v0", "variant": "one", "controls": {"0": {"low": -1.0, "high": 2.6}}, "joints": ["a", "b"]}
 
@@ -39,6 +39,6 @@ def test_a_policy_is_refused_where_its_family_has_changed_and_tried_in_any_other
 def test_an_environments_own_record_survives_being_written() -> None:
     env = make_tasks_env("HalfCheetahChanged-v0", 2, variant="any")
     record = family_record(env)
-    assert record["from"] == "envs.half_cheetah:CHANGED"
+    assert record["from"] == "rlmaml_envs.half_cheetah:CHANGED"
     check_same_family(record, env)
     assert family_record(SimpleNamespace()) == {}

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from envs import make_tasks_env
 from rlmaml.core.types import Memory, Outputs, Params
 from rlmaml.policies.kinds import register_module
 from rlmaml.settings.whole import configure
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import IterationReport, meta_iteration
+from rlmaml_envs import make_tasks_env
 
 REPORTED = configure(num_tasks=2, num_episodes=3, horizon=6, hidden=(8,), cg_iterations=3, threads=1)
 

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from envs import TaskVectorEnv, make_tasks_env
 from rlmaml.algorithms.maml_trpo import MamlTrpo
 from rlmaml.algorithms.reptile import Reptile
 from rlmaml.base.errors import UserError
@@ -20,6 +19,7 @@ from rlmaml.storage.checkpoint import Checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.begin import begin, make_method, sizes_in
 from rlmaml.training.train import Learned
+from rlmaml_envs import TaskVectorEnv, make_tasks_env
 from tests.rlmaml.makers import vector
 
 SETTINGS = configure(hidden=(8, 4), initial_std=0.5, inner_steps=2, inner_step_sizes=(0.3, 0.1), learn_step_sizes=True)

@@ -15,7 +15,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import rlmaml.storage.kept_checkpoints
 import rlmaml.training.run
-from envs import TaskVectorEnv, make_tasks_env
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import load
@@ -41,6 +40,7 @@ from rlmaml.training.run import (
     validation_return,
 )
 from rlmaml.training.train import MetaLearner
+from rlmaml_envs import TaskVectorEnv, make_tasks_env
 from tests.rlmaml.shapes import shapes_checked
 from tests.rlmaml.training.stand_ins import (
     Corridor,

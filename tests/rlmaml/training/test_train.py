@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from envs import make_tasks_env
-from envs.vector import TaskVectorEnv
 from rlmaml.algorithms.meta_algorithm import ReplayError
 from rlmaml.algorithms.reptile import ReptileReport
 from rlmaml.base.errors import NonFiniteError
@@ -18,6 +16,8 @@ from rlmaml.core.types import Meta
 from rlmaml.settings.whole import Settings, as_method, configure
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import IterationReport, Learned, MetaLearner, meta_iteration, meta_train
+from rlmaml_envs import make_tasks_env
+from rlmaml_envs.vector import TaskVectorEnv
 from tests.rlmaml.makers import vector
 from tests.rlmaml.shapes import shapes_checked
 from tests.rlmaml.training.stand_ins import DisturbedRewards, DriftingPolicy, FailingSimulations

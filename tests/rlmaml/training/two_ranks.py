@@ -12,10 +12,10 @@ import torch
 from matplotlib.figure import Figure
 
 import rlmaml.training.run
-from envs import make_tasks_env
 from rlmaml.core.task_sums import TaskSums
 from rlmaml.settings.whole import Settings, as_method, configure
 from rlmaml.training.run import MakeEnv, train
+from rlmaml_envs import make_tasks_env
 from tests.rlmaml.training.stand_ins import DisturbedRewards, FailingSimulations
 
 HORIZON = 6

@@ -1,0 +1,312 @@
+"""What all robots share: a body, a task distribution and reward terms, put together as data.
+
+``half_cheetah.py``, ``ant.py`` and the others are data sheets: each states its bodies, tasks and terms, and this
+file runs them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from rlmaml_envs.checks import check_names, check_numbers
+from rlmaml_envs.control_units import control_names, control_units
+from rlmaml_envs.controls import ControlFunction, Controlled, Mapped, commanded, control_ranges
+from rlmaml_envs.family import (
+    Bools,
+    Copies,
+    Floats,
+    Outcome,
+    PathDrawing,
+    TaskFamily,
+    finite_box,
+    normalised_box,
+    select_variant,
+)
+from rlmaml_envs.physics import Physics, Simulation
+from rlmaml_envs.robot_drawing import Marks, RobotCamera, RobotPictures, robot_body
+from rlmaml_envs.simulator import mujoco
+from rlmaml_envs.tasks import Task, sample_uniform_task
+
+State: TypeAlias = tuple[Floats, Floats] | tuple[Floats, Floats, Floats]
+"""Positions (nq,) and velocities (nv,) of one copy, and activations (na,) of its actuators: without them, 0."""
+
+
+class Motion(NamedTuple):
+    """One control step of all copies, as the reward terms see it."""
+
+    velocity: Floats
+    """Speed over the ground in x and y, (copy, 2) m/s."""
+    position: Floats
+    """Where the robot is after the step, (copy, 2) m."""
+    actions: Floats
+    """Normalised actions as the policy commands them, (copy, action)."""
+    healthy: Bools
+    """Whether the robot stands after the step, (copy,)."""
+    physics: Physics
+    """For terms that read more."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """A robot: its model and how it is started, stepped, observed and judged."""
+
+    build: Callable[[], mujoco.MjModel]
+    """Compiles the model."""
+    simulation: Simulation
+    initial_state: Callable[[mujoco.MjModel, np.random.Generator], State]
+    """Draws the state in which an episode starts."""
+    observe: Callable[[Physics], Floats]
+    """The observations of all copies, (copy, observation)."""
+    position: Callable[[Physics], Floats]
+    """Where the robot is, (copy, 2) m."""
+    velocity: Callable[[Physics], Floats] | None = None
+    """Its speed over the ground, (copy, 2) m/s; None for the change of ``position`` in a control step."""
+    is_healthy: Callable[[Physics], Bools] | None = None
+    """Whether the robot stands, (copy,); an episode in which it does not is terminated. None: always."""
+    control_range: Controlled = None
+    """What a full action commands, in the model's units and within each actuator's own ``ctrlrange``: one number, one
+    per actuator, (control,), or lowest and highest, (control, 2); ``Around(offset, scale)`` a pose;
+    ``Mapped(function, num_actions)``; None for each actuator's own whole range. See :mod:`rlmaml_envs.controls`."""
+    control_units: Sequence[str] | None = None
+    """Each control's unit; None for what follows from the model, :func:`rlmaml_envs.control_units.control_units`."""
+    gymnasium_id: str | None = None
+    """Gymnasium's environment with this robot, e.g. ``"Ant-v5"``, whose control step may be another; None for none."""
+    camera: RobotCamera = field(default_factory=RobotCamera)
+
+
+RewardTerm: TypeAlias = Callable[[Motion, Task], Floats]
+"""A term of the reward, (copy,), from the step and the tasks of all copies."""
+
+ApplyChange: TypeAlias = Callable[[Physics, Copies, npt.NDArray[Any]], None]
+"""Writes the values (n, ...) of a task parameter into the model fields of the listed copies."""
+
+ChangeSignal: TypeAlias = Callable[[Floats, npt.NDArray[Any]], Floats]
+"""A signal of all copies, (copy, n), and the values (copy, ...) of a task parameter -> the signal as it arrives."""
+
+
+@dataclass(frozen=True)
+class LocomotionVariant:
+    """One exactly defined problem."""
+
+    body: Body
+    task_parameters: Mapping[str, spaces.Space[Any]]
+    """Task parameter -> its values in training."""
+    task_units: Mapping[str, str]
+    """Task parameter -> its unit."""
+    reward_terms: Mapping[str, RewardTerm]
+    """Term name -> term; the reward is their sum in this order."""
+    horizon: int = 200
+    """Control steps until an episode is truncated; by default those of the robots of arXiv 1703.03400."""
+    wide_task_parameters: Mapping[str, spaces.Space[Any]] = field(default_factory=dict)
+    """Task parameter -> its values in tests beyond the training range, where they are wider."""
+    sample_task: Callable[[spaces.Dict, np.random.Generator], Task] = sample_uniform_task
+    """Draws one task of a space."""
+    changes: Mapping[str, ApplyChange] = field(default_factory=dict)
+    """Task parameter -> what it changes in the robot."""
+    commands: Mapping[str, ChangeSignal] = field(default_factory=dict)
+    """Task parameter -> what it does to the normalised actions on their way to the actuators, one after the other. The
+    reward terms see the actions as the policy commands them."""
+    readings: Mapping[str, ChangeSignal] = field(default_factory=dict)
+    """Task parameter -> what it does to the observations on their way to the policy, one after the other."""
+    task_labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Task parameter that is an index -> what its values 0, 1, ... mean."""
+    marks: Callable[[Task], Marks] = lambda task: Marks()
+    """What a picture shows of one task."""
+    published: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """What -> its published mean returns after 0, 1, 2, ... inner steps, at this variant's own horizon alone. A problem
+    derived from this one has none: ``replace(variant, ..., published={})``."""
+
+
+@dataclass(frozen=True)
+class LocomotionFamily:
+    """An environment id's variants; called, it makes the worlds."""
+
+    name: str
+    variants: Mapping[str, LocomotionVariant]
+    draw_episodes: ClassVar[PathDrawing | None] = None
+
+    def __call__(self, num_copies: int, variant: str | None = None, threads: int = 1) -> "Locomotion":
+        """``num_copies`` robots of one variant, the first by default.
+
+        Raises:
+            ValueError: unknown variant, or a number of threads that is not positive.
+        """
+        chosen = select_variant(self.name, self.variants, variant)
+        if not isinstance(threads, int) or threads < 1:
+            raise ValueError(f"{self.name}: threads must be a positive integer; got {threads!r}.")
+        return Locomotion(num_copies, chosen, threads)
+
+
+def check_body(body: Body, physics: Physics) -> None:
+    """Refuse a robot whose functions do not give what :class:`Body` says, at the state that its model is built in.
+
+    Raises:
+        ValueError: names the function, what it gave and what is legal; or the model has no actuators, or not the body
+            that the camera follows.
+    """
+    model, copies = physics.model, len(physics.qpos)
+    if not model.nu:
+        raise ValueError("The model has no actuators, so that nothing can be learned; add some to the MJCF file.")
+    robot_body(model, body.camera.body)
+    built = model.qpos0.copy()
+    state = body.initial_state(model, np.random.default_rng(0))
+    if not isinstance(state, tuple) or len(state) not in (2, 3):
+        got = f"{len(state)} values" if isinstance(state, tuple) else type(state).__name__
+        raise ValueError(f"initial_state must give (positions, velocities), or activations as well; got {got}.")
+    if not np.array_equal(built, model.qpos0):
+        raise ValueError("initial_state wrote into the model; let it change a copy, model.qpos0.copy().")
+    check_numbers("The positions of initial_state", state[0], (model.nq,), "(nq,)")
+    check_numbers("The velocities of initial_state", state[1], (model.nv,), "(nv,)")
+    if len(state) == 3:
+        check_numbers("The activations of initial_state", state[2], (model.na,), "(na,)")
+    if body.control_units is not None and len(body.control_units) != model.nu:
+        raise ValueError(f"control_units must be {model.nu}, one per control; got {list(body.control_units)}.")
+    check_numbers("What observe gives", body.observe(physics), (copies, None), "(copy, observation)")
+    check_numbers("What position gives", body.position(physics), (copies, 2), "(copy, 2)")
+    if body.velocity is not None:
+        check_numbers("What velocity gives", body.velocity(physics), (copies, 2), "(copy, 2)")
+    if body.is_healthy is not None:
+        check_numbers("What is_healthy gives", body.is_healthy(physics), (copies,), "(copy,)", kinds="b")
+
+
+@final
+class Locomotion(TaskFamily):
+    """``num_copies`` robots of one variant, stepped on ``threads`` threads."""
+
+    physics: Physics
+
+    def __init__(
+        self, num_copies: int, variant: LocomotionVariant, threads: int, model: mujoco.MjModel | None = None
+    ) -> None:
+        self._variant = variant
+        self._body = variant.body
+        self._pictures: RobotPictures | None = None
+        check_names("changes", variant.changes, variant.task_parameters)
+        check_names("wide_task_parameters", variant.wide_task_parameters, variant.task_parameters)
+        model = self._body.build() if model is None else model
+        self.physics = Physics(model, num_copies, self._body.simulation, threads)
+        check_body(self._body, self.physics)
+        self.frames_per_second = max(1, round(1 / self.physics.duration))
+        self.observation_space = finite_box(self._body.observe(self.physics).shape[1])
+        self._control_range = control_ranges(model, self._body.control_range)
+        asked = self._body.control_range
+        self.action_space = normalised_box(asked.num_actions if isinstance(asked, Mapped) else model.nu)
+        parameters = variant.task_parameters
+        self.task_space = spaces.Dict(deepcopy(dict(parameters)))
+        self.wide_task_space = spaces.Dict(deepcopy({**parameters, **variant.wide_task_parameters}))
+        self.task_units = variant.task_units
+        self.task_labels = variant.task_labels
+        self.reward_terms = tuple(variant.reward_terms)
+        self._tasks: Task = {
+            name: np.zeros((num_copies, *(space.shape or ())), space.dtype) for name, space in parameters.items()
+        }
+
+    @property
+    def control_range(self) -> Floats:
+        """Lowest and highest control of each actuator, (control, 2), in the model's units."""
+        return self._control_range.copy()
+
+    @property
+    def control_function(self) -> ControlFunction | None:
+        """That of the body, where it has one."""
+        asked = self._body.control_range
+        return asked.function if isinstance(asked, Mapped) else None
+
+    @property
+    def control_names(self) -> tuple[str, ...]:
+        """The actuators by name, or by number."""
+        return control_names(self.physics.model)
+
+    @property
+    def control_units(self) -> tuple[str, ...]:
+        """As the body says, or as follows from the model."""
+        units = self._body.control_units
+        return control_units(self.physics.model) if units is None else tuple(units)
+
+    def few(self, num_copies: int) -> "Locomotion":
+        """Robots of the same model."""
+        return Locomotion(num_copies, self._variant, 1, self.physics.model)
+
+    def changed_fields(self) -> Mapping[str, npt.NDArray[Any]]:
+        """The model fields that tasks change, by name."""
+        return self.physics.fields
+
+    def described(self) -> dict[str, Any]:
+        """Seconds per control step, the joints by name, and what tasks change."""
+        model, variant = self.physics.model, self._variant
+        return {
+            "seconds_per_step": self.physics.duration,
+            "joints": [model.joint(index).name for index in range(model.njnt)],
+            "changes": sorted(variant.changes),
+            "commands": list(variant.commands),
+            "readings": list(variant.readings),
+        }
+
+    def sample_task(self, generator: np.random.Generator, *, wide: bool = False) -> Task:
+        """Draw from the variant's distribution over its task space, or over the wide one."""
+        return self._variant.sample_task(self.wide_task_space if wide else self.task_space, generator)
+
+    def set_tasks(self, copies: Copies, tasks: Task) -> None:
+        """Keep the tasks for the reward, and change the robots as they say."""
+        for name, values in tasks.items():
+            self._tasks[name][copies] = values
+        for name, change in self._variant.changes.items():
+            change(self.physics, copies, tasks[name])
+        if self._variant.changes:
+            self.physics.settle(copies)
+
+    def reset(self, copies: Copies, generators: Mapping[int, np.random.Generator]) -> None:
+        """Draw each copy's initial state from its own generator."""
+        states = [self._body.initial_state(self.physics.model, generators[copy]) for copy in copies.tolist()]
+        self.physics.reset(copies, *(np.stack(rows) for rows in zip(*states, strict=True)))
+
+    def step(self, actions: Floats, running: Bools) -> Outcome:
+        """Step the physics, and judge where it led."""
+        body, physics = self._body, self.physics
+        before = np.array(body.position(physics))
+        instability = physics.step(self.controls(actions), running)
+        after = body.position(physics)
+        motion = Motion(
+            velocity=(after - before) / physics.duration if body.velocity is None else body.velocity(physics),
+            position=after,
+            actions=actions,
+            healthy=np.ones(len(actions), np.bool_) if body.is_healthy is None else body.is_healthy(physics),
+            physics=physics,
+        )
+        terms = {name: term(motion, self._tasks) for name, term in self._variant.reward_terms.items()}
+        return Outcome(terms, ~motion.healthy, instability)
+
+    def controls(self, actions: Floats) -> Floats:
+        """The actions, through what the tasks do to commands, in the units of the actuators."""
+        arriving = self._arriving(actions, self._variant.commands)
+        return commanded(arriving, self._control_range, self.control_function)
+
+    def observe(self) -> Floats:
+        """The observations of all copies, through what the tasks do to readings."""
+        return np.array(self._arriving(self._body.observe(self.physics), self._variant.readings), np.float64)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The tasks, and the state of the physics."""
+        return {"tasks": {name: values.copy() for name, values in self._tasks.items()}} | self.physics.snapshot()
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on as the robots of a snapshot do."""
+        self._tasks = snapshot["tasks"]
+        self.physics.restore(snapshot)
+
+    def render(self, copy: int) -> npt.NDArray[np.uint8]:
+        """The robot, followed by the camera, with what its task asks of it."""
+        if self._pictures is None:
+            self._pictures = RobotPictures(self.physics.model, self._body.camera)
+        task = {name: values[copy] for name, values in self._tasks.items()}
+        return self._pictures.draw(self.physics.data_of(copy), self._variant.marks(task))
+
+    def _arriving(self, signal: Floats, path: Mapping[str, ChangeSignal]) -> Floats:
+        for name, change in path.items():
+            signal = change(signal, self._tasks[name])
+        return signal

@@ -1,0 +1,125 @@
+"""Rover: a small differential-drive mobile robot with eight range sensors. RoverGoal-v0.
+
+Model: ``robots/rover.xml``, our own: a chassis of 0.3 m x 0.2 m on two driven wheels and a caster (2.5 kg), three
+cylindrical obstacles of 0.15 m radius. Ten physics steps of 0.01 s per control step.
+
+Observation (float64, 10)
+    ======  ==========================================  =====  ====================
+    0-7     range sensors, counter-clockwise from the   m      range_0 ... range_7
+            front; 2 where nothing is nearer
+    8-9     speeds of the wheels                        rad/s  left, right
+    ======  ==========================================  =====  ====================
+    The policy never sees where it is, the goal, or how worn its wheels are.
+
+Action (float32, 2; clipped to [-1, 1])
+    Commanded speeds of the left and the right wheel, in units of 20 rad/s (1 m/s).
+
+Initial state: at the origin, facing x with a heading + U[-0.1, 0.1] rad, at rest.
+Terminated: never.
+
+RoverGoal-v0: ``distance_cost`` = -|x - x_g| - |y - y_g|; ``nearness_cost`` = -(1 - r / 0.15) where the smallest range
+    r is below 0.15 m; ``control_cost`` = -0.01 sum(a^2). Task, variant ``worn`` (default): ``distance``, ``direction``:
+    the goal, uniform over a disc of 1.5 m, wide 2 m; ``obstacles`` (3 x 2, m): uniform over a ring from 0.5 to 1.5 m
+    around the start; ``wear`` (2): share of its commanded speed that each wheel reaches, U[0.6, 1], wide [0.4, 1].
+
+Horizon: 100 steps.
+
+Version history
+    v0: first version.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from gymnasium import spaces
+
+from rlmaml_envs.bodies import ground_position, load_model
+from rlmaml_envs.changes import placed, scaled
+from rlmaml_envs.family import Floats
+from rlmaml_envs.locomotion import Body, LocomotionFamily, LocomotionVariant, Motion, RewardTerm, State
+from rlmaml_envs.physics import Physics, Simulation
+from rlmaml_envs.problems import at_goal, control, sample_disc
+from rlmaml_envs.robot_drawing import RobotCamera
+from rlmaml_envs.simulator import mujoco
+from rlmaml_envs.tasks import Task
+
+MODEL = Path(__file__).parent / "robots" / "rover.xml"
+OBSTACLES = ("obstacle_1", "obstacle_2", "obstacle_3")
+FARTHEST_RANGE = 2.0
+"""Metres."""
+NEAR = 0.15
+"""Metres."""
+RING = (0.5, 1.5)
+"""Distances of the obstacles from the start, metres."""
+
+
+def start(model: mujoco.MjModel, generator: np.random.Generator) -> State:
+    """At rest at the origin, facing x."""
+    heading = generator.uniform(-0.1, 0.1)
+    qpos = model.qpos0.copy()
+    qpos[3:7] = (np.cos(heading / 2), 0.0, 0.0, np.sin(heading / 2))
+    return qpos, np.zeros(model.nv)
+
+
+def ranges(physics: Physics) -> Floats:
+    """What the range sensors see, (copy, 8) m."""
+    seen = physics.outputs["sensordata"]
+    return np.asarray(np.where(seen < 0, FARTHEST_RANGE, seen))
+
+
+def observe(physics: Physics) -> Floats:
+    """Ranges and the speeds of the wheels, (copy, 10)."""
+    return np.hstack([ranges(physics), physics.qvel[:, 6:]])
+
+
+def nearness_cost(motion: Motion, task: Task) -> Floats:
+    """``-(1 - r / 0.15)`` where the smallest range r is below 0.15 m, else 0."""
+    return np.asarray(np.minimum(ranges(motion.physics).min(axis=1) / NEAR - 1.0, 0.0))
+
+
+def sample_task(space: spaces.Dict, generator: np.random.Generator) -> Task:
+    """A goal uniform over the disc, obstacles uniform over the ring, wear uniform."""
+    task = sample_disc(space, generator)
+    nearest, farthest = RING
+    distances = np.sqrt(generator.uniform(nearest**2, farthest**2, 3))
+    angles = generator.uniform(-np.pi, np.pi, 3)
+    return task | {"obstacles": distances[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)}
+
+
+BODY = Body(
+    build=partial(load_model, MODEL),
+    simulation=Simulation(substeps=10, outputs=("sensordata",), fresh="velocities"),
+    initial_state=start,
+    observe=observe,
+    position=ground_position,
+    control_range=20.0,
+    camera=RobotCamera(distance=4.0, elevation=-60.0),
+)
+
+
+def with_worn_wheels(base: LocomotionVariant) -> LocomotionVariant:
+    """The goal problem among obstacles, with wheels that are not what they were."""
+    return LocomotionVariant(
+        body=base.body,
+        task_parameters={
+            **base.task_parameters,
+            "obstacles": spaces.Box(-RING[1], RING[1], (3, 2), np.float64),
+            "wear": spaces.Box(0.6, 1.0, (2,), np.float64),
+        },
+        wide_task_parameters={**base.wide_task_parameters, "wear": spaces.Box(0.4, 1.0, (2,), np.float64)},
+        task_units={**base.task_units, "obstacles": "m", "wear": ""},
+        reward_terms=base.reward_terms,
+        horizon=100,
+        sample_task=sample_task,
+        changes={
+            "obstacles": placed("body_pos", "body", OBSTACLES, slice(0, 2)),
+            "wear": scaled("actuator_gainprm", "actuator", ("left", "right"), slice(0, 1)),
+        },
+        marks=base.marks,
+    )
+
+
+TERMS: dict[str, RewardTerm] = {"nearness_cost": nearness_cost, "control_cost": control(0.01)}
+
+GOAL = LocomotionFamily("RoverGoal", {"worn": with_worn_wheels(at_goal(BODY, TERMS, 1.5, 2.0))})

@@ -1,0 +1,49 @@
+"""What a family is, as plain data: families with one sheet mean the same by observations, actions and tasks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gymnasium import spaces
+
+from rlmaml_envs.family import TaskFamily
+
+
+def family_sheet(env_id: str, variant: str, world: TaskFamily) -> dict[str, Any]:
+    """The data sheet of one variant, of JSON's types alone.
+
+    Args:
+        env_id: the family's id.
+        variant: its name.
+        world: worlds of this variant.
+
+    Returns:
+        ``family``, ``variant``; ``observation`` and ``action``: their sizes; ``controls``: range and unit of each
+        actuator; ``reward_terms``; ``tasks`` and ``tasks_beyond``: each parameter's range and unit; and what the family
+        adds, :meth:`rlmaml_envs.family.TaskFamily.described`.
+    """
+    return {
+        "family": env_id,
+        "variant": variant,
+        "observation": {"size": int(world.observation_space.shape[0])},
+        "action": {"size": int(world.action_space.shape[0])},
+        "controls": {
+            name: {"low": low, "high": high, "unit": unit}
+            for name, unit, (low, high) in zip(
+                world.control_names, world.control_units, world.control_range.tolist(), strict=True
+            )
+        },
+        "reward_terms": list(world.reward_terms),
+        "tasks": {name: _parameter(space, world.task_units[name]) for name, space in world.task_space.items()},
+        "tasks_beyond": {
+            name: _parameter(space, world.task_units[name]) for name, space in world.wide_task_space.items()
+        },
+        **world.described(),
+    }
+
+
+def _parameter(space: spaces.Space[Any], unit: str) -> Mapping[str, Any]:
+    """One task parameter."""
+    if isinstance(space, spaces.Discrete):
+        return {"least": int(space.start), "values": int(space.n), "unit": unit}
+    assert isinstance(space, spaces.Box)
+    return {"low": space.low.tolist(), "high": space.high.tolist(), "unit": unit}

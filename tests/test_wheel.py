@@ -1,0 +1,93 @@
+"""What is installed from a wheel is found beside whatever else is called ``envs``."""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Callable
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+USED = """
+import gymnasium, rlmaml, rlmaml_envs
+print(rlmaml.__file__, rlmaml_envs.__file__, sep="\\n")
+for family in ("Navigation2D-v0", "RoverGoal-v0"):
+    env = gymnasium.make(family)
+    env.reset(seed=0)
+    print(env.step(env.action_space.sample())[0].shape)
+"""
+
+Python = Callable[..., str]
+
+
+def pip(*words: str | Path) -> None:
+    subprocess.run([sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words], check=True)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, because setuptools leaves its own folders beside the sources."""
+    sources = tmp_path_factory.mktemp("sources") / "rlmaml"
+    names = ("pyproject.toml", "README.md", "LICENSE", "rlmaml", "envs")
+    sources.mkdir()
+    for name in names:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, sources / name)
+    pip("wheel", sources, "--no-deps", "--no-build-isolation", "--wheel-dir", sources.parent)
+    (built,) = sources.parent.glob("*.whl")
+    return built
+
+
+@pytest.fixture
+def python(tmp_path: Path, wheel: Path) -> Python:
+    """An interpreter that has the wheel, and what it needs from here, in a directory that holds a folder ``envs``."""
+    clean = tmp_path / "clean"
+    venv.create(clean)
+    interpreter = clean / "bin" / "python"
+    installed = Path(sysconfig.get_path("purelib", vars={"base": str(clean)}))
+    pip("install", wheel, "--no-deps", "--target", installed)
+    (installed / "needed.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    project = tmp_path / "project"
+    (project / "envs").mkdir(parents=True)
+    (project / "envs" / "__init__.py").write_text("NAME = 'their own'\n")
+
+    def run(code: str, *others: Path) -> str:
+        for other in others:
+            pip("install", other, "--no-deps", "--target", installed)
+        command = [str(interpreter), "-W", "ignore", "-c", code]
+        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=project).stdout
+
+    return run
+
+
+def check(output: str, tmp_path: Path) -> None:
+    rlmaml, rlmaml_envs, *shapes = output.splitlines()
+    assert rlmaml.startswith(str(tmp_path))
+    assert rlmaml_envs.startswith(str(tmp_path))
+    assert shapes == ["(2,)", "(10,)"]
+
+
+def test_a_wheel_works_where_a_project_has_a_folder_of_environments_of_its_own(python: Python, tmp_path: Path) -> None:
+    check(python(USED), tmp_path)
+    assert python("import rlmaml_envs, envs; print(envs.NAME)") == "their own\n"
+
+
+@pytest.mark.slow
+def test_a_wheel_works_beside_the_package_that_is_called_envs_in_the_index(python: Python, tmp_path: Path) -> None:
+    pip("download", "envs==1.4", "--no-deps", "--dest", tmp_path)
+    (other,) = tmp_path.glob("envs-1.4*")
+    check(python(USED, other), tmp_path)
+    code = "import sys, rlmaml_envs; sys.path.pop(0); import envs; print(hasattr(envs, 'env'))"
+    assert python(code) == "True\n"
+
+
+def test_the_folder_of_our_environments_is_no_package_itself() -> None:
+    spec = PathFinder.find_spec("envs", [str(ROOT)])
+    assert spec is not None
+    assert spec.loader is None or spec.origin is None
+    assert [path.name for path in (ROOT / "envs").iterdir() if path.name != "__pycache__"] == ["rlmaml_envs"]
