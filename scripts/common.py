@@ -439,6 +439,15 @@ def has_tasks_beyond(settings: Settings) -> bool:
     return bool(env.wide_task_space != env.task_space)
 
 
+def unchanged_variant(settings: Settings) -> str | None:
+    """The variant of a family in which the robot is as it was built; None where there is none, or it is this one."""
+    from rlmaml_envs.kinds import UNCHANGED
+    from rlmaml_envs.registry import load_family
+
+    there = UNCHANGED in load_family(settings.run.env_id).variants and settings.run.variant != UNCHANGED
+    return UNCHANGED if there else None
+
+
 def check_beyond(settings: Settings) -> None:
     """Raise a :class:`UserError` where the family has no tasks beyond the training range."""
     if not has_tasks_beyond(settings):

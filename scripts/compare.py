@@ -4,11 +4,18 @@ Each method is trained with the family's settings and the same number of environ
 adapted to the same held-out tasks, in the training range and, where the family has such tasks, beyond it. Finished
 runs and evaluations are kept and used again, so an interrupted comparison goes on where it was. With --search, methods
 with a context (cavia) adapt by it instead of by their inner steps, and --steps is for the others.
+
+With --lived 0 1 2 5 10 20 50 methods are compared by what they cost on a new robot: the return, with sampled and with
+mean actions, after so many episodes lived on it. Memory (rl2, rma) lives through them, a search tries one context in
+each, inner steps share them, and a policy without steps (pretrained: the robust one; oracle; random) stays as it is. Of
+rma there is the teacher, too. Where a family has the variant unchanged, the table says what share of the cost of a
+change is recovered.
 """
 
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -21,6 +28,7 @@ from common import (
     episode_drawing,
     has_tasks_beyond,
     resolved,
+    unchanged_variant,
 )
 from defaults import tuned
 from rlmaml.base.command import run_command
@@ -29,6 +37,9 @@ from rlmaml.base.errors import UserError
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, PAPERS, find_method
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings
+
+if TYPE_CHECKING:
+    from rlmaml.storage.run_directory import ComparisonDirectory
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,9 @@ class Options:
     """Episodes per task and inner step in the evaluation."""
     steps: int = 3
     """Inner steps in the evaluation."""
+    lived: tuple[int, ...] = ()
+    """Compare returns after these numbers of episodes lived on a new task, 0 among them, instead of after inner steps.
+    A search then has as many episodes."""
     search: tyro.conf.OmitArgPrefixes[SearchSettings] = field(default_factory=SearchSettings)
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
     processes: int = field(default_factory=num_cores)
@@ -110,6 +124,9 @@ def main() -> None:
     from rlmaml.storage.run_directory import ComparisonDirectory
 
     directory = ComparisonDirectory(options.output or Path("runs") / f"compare-{run.env_id}-{run.variant}")
+    if options.lived:
+        compare_by_episodes(options, settings, directory)
+        return
     comparison = compare(
         settings,
         {name: options.settings_of(name) for name in options.algorithms},
@@ -133,6 +150,30 @@ def main() -> None:
             shares = ", ".join(f"{method} {100 * share:.0f} %" for method, share in recovered.items())
             print(f"Of what knowing the task is worth, one step recovers: {shares}.")
     print(f"\n{directory.figure}\n{directory.results}")
+
+
+def compare_by_episodes(options: Options, settings: Settings, directory: "ComparisonDirectory") -> None:
+    """Compare by episodes lived on a new robot, and print a table for every set of tasks."""
+    from rlmaml.results.by_episodes import compare_lived, lived_table
+
+    comparison = compare_lived(
+        settings,
+        {name: options.settings_of(name) for name in options.algorithms},
+        options.seeds,
+        partial(environment_maker, family=options.family),
+        directory,
+        lived=options.lived,
+        beyond=has_tasks_beyond(settings),
+        as_built=unchanged_variant(settings),
+        processes=options.processes,
+        search=options.search if options.search.search else None,
+        tell=lambda text: print(text, flush=True),
+    )
+    for place, of_actions in comparison.results.items():
+        print(f"\n{options.tasks} held-out tasks {place}, {options.episodes} episodes each:")
+        for actions in of_actions:
+            print(f"\n{lived_table(comparison, place, actions)}")
+    print(f"\n{directory.lived_figure}\n{directory.lived}")
 
 
 if __name__ == "__main__":

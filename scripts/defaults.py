@@ -86,6 +86,10 @@ ANT = LOCOMOTION.changed(
 )
 """``finn2017``'s ant: one inner step, because a step of its physics costs as much as five of a half-cheetah's."""
 
+KINDS = ("dead", "inverted", "swapped", "offset")
+CHANGES = ("damaged", "any", *KINDS, *(f"any_but_{kind}" for kind in KINDS))
+"""Variants in which every task's robot has changed."""
+
 NOT_ADAPTING = SHORT.changed(inner_steps=0, learn_step_sizes=False, stage_weights=(1.0,))
 
 TUNED: dict[tuple[str, str], Settings] = {
@@ -98,11 +102,14 @@ TUNED: dict[tuple[str, str], Settings] = {
     ("HalfCheetahVel-v0", "finn2017"): SPEED.changed(iterations=200),
     ("HalfCheetahVel-v0", "rothfuss2019"): SHORT.changed(advantage_scale=3.0, damping=0.1),
     ("HalfCheetahVel-v0", "raghu2020"): SHORT.changed(advantage_scale=3.0, iterations=20),
-    ("HalfCheetahChanged-v0", "damaged"): SHORT,
     ("HalfCheetahChanged-v0", "intact"): NOT_ADAPTING,
+    ("HalfCheetahChanged-v0", "unchanged"): NOT_ADAPTING,
+    **{("HalfCheetahChanged-v0", variant): SHORT for variant in CHANGES},
 }
 """(Environment id, variant) -> settings that were tried and that RESULTS.md reports on."""
 
+
+MEMORY_OF_CHANGES = {"reward_scale": 4.0, "iterations": 300, "cosine_iterations": 300}
 
 METHODS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     ("Navigation2D-v0", "finn2017"): {
@@ -116,15 +123,16 @@ METHODS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     ("HalfCheetahVel-v0", "rothfuss2019"): {
         "promp": {"outer_step_size": 3e-3},
         "maml-ppo": {"outer_step_size": 3e-3},
-        "rl2": {"reward_scale": 2.0, "iterations": 300},
+        "rl2": {"reward_scale": 2.0, "iterations": 300, "cosine_iterations": 300},
     },
     ("HalfCheetahDir-v0", "rothfuss2019"): {
-        "rl2": {"reward_scale": 4.0, "iterations": 300},
+        "rl2": {"reward_scale": 4.0, "iterations": 300, "cosine_iterations": 300},
     },
     ("HalfCheetahDir-v0", "finn2017"): {
         "promp": {"outer_step_size": 3e-3},
         "maml-ppo": {"outer_step_size": 3e-3},
     },
+    **{("HalfCheetahChanged-v0", variant): dict.fromkeys(("rl2", "rma"), MEMORY_OF_CHANGES) for variant in CHANGES},
 }
 """(Environment id, variant) -> method -> what it has other than ``maml-trpo`` there, as RESULTS.md reports on.
 

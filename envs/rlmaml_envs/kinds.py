@@ -21,6 +21,9 @@ from rlmaml_envs.tasks import Permutations, Task
 LARGEST_OFFSET = 0.3
 """Of a joint's encoder, rad."""
 
+UNCHANGED = "unchanged"
+"""The variant in which nothing has changed."""
+
 HELD_OUT = "any_but_"
 """With the name of a kind after it, the variant that draws any other kind."""
 
@@ -109,7 +112,7 @@ def one_change_variants(
             published={},
         )
 
-    free = {"any": set(kinds), **{name: {name} for name in kinds}, "unchanged": set()}
+    free = {"any": set(kinds), **{name: {name} for name in kinds}, UNCHANGED: set()}
     free |= {HELD_OUT + name: set(kinds) - {name} for name in kinds}
     return {name: drawing(names) for name, names in free.items()}
 

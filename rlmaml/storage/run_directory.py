@@ -59,6 +59,8 @@ class RunDirectory:
         """Evaluation by a search in the context, of a comparison."""
         self.searched_beyond = self.path / "searched_beyond.json"
         """The same beyond the training range."""
+        self.lived = self.path / "lived.json"
+        """Returns by episodes lived on a new robot, of a comparison."""
 
     def found(self) -> list[str]:
         """Names of a training's files that are there."""
@@ -178,6 +180,9 @@ class ComparisonDirectory:
         self.path = Path(path)
         self.results = self.path / "comparison.json"
         self.figure = self.path / "comparison.png"
+        self.lived = self.path / "lived.json"
+        """Returns by episodes lived on a new robot."""
+        self.lived_figure = self.path / "lived.png"
 
     def run(self, method: str, seed: int) -> RunDirectory:
         """The run of one method and seed."""
