@@ -26,7 +26,7 @@ from rlmaml.policies.sizes import Sizes
 from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import to_batch
-from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout, check_episodes, from_rollout
+from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout, check_episodes, check_rewards, from_rollout
 from rlmaml.sampling.rollout import TaskEnvironment, first_seen, rollout
 from rlmaml.settings.trust_region import check_trust_region
 from rlmaml.settings.whole import Settings
@@ -154,8 +154,8 @@ class AdaptablePolicy:
             holds no policy that is better on them, and the policy stays as it is.
 
         Raises:
-            UserError: the episodes do not fit the policy, the trust region is not above 0, the step is not finite, or
-                it is a further one of a rule that holds it near where adaptation began.
+            UserError: the episodes do not fit the policy, their rewards prefer none, the trust region is not above 0,
+                the step is not finite, or it is a further one of a rule that holds it near where adaptation began.
         """
         check_trust_region(trust_region)
         rule = adaptation_rule(self.settings, self.network, trust_region)
@@ -174,6 +174,7 @@ class AdaptablePolicy:
                 "a trust region."
             )
         episodes = check_fit(self, episodes)
+        check_rewards(episodes)
         if reason := off_policy_reason(self, episodes):
             warnings.warn(f"The episodes were not produced by this policy: {reason}", stacklevel=2)
         per_task = for_every_task(self.meta, 1)

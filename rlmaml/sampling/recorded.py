@@ -114,7 +114,7 @@ def check_episodes(episodes: RecordedEpisodes, source: str) -> RecordedEpisodes:
 
     Raises:
         UserError: zero steps, arrays of unequal length or wrong number of axes, not numbers, NaN or infinite, actions
-            that are not normalised, or rewards that are all the same; see :func:`check_rewards`.
+            that are not normalised.
     """
     axes = {"observations": 2, "actions": 2, "final_observations": 2}
     given = {name: np.asarray(array) for name, array in episodes._asdict().items() if array is not None}
@@ -150,12 +150,13 @@ def check_episodes(episodes: RecordedEpisodes, source: str) -> RecordedEpisodes:
         raise UserError(
             f"{source}: an action is {largest:.4g}; actions must be normalised, so that [-1, 1] is the robot's range."
         )
-    check_rewards(checked, source)
     return checked
 
 
-def check_rewards(episodes: RecordedEpisodes, source: str) -> None:
+def check_rewards(episodes: RecordedEpisodes) -> None:
     """Refuse rewards that prefer no episode over another: all zero, or all equal in episodes of equal length.
+
+    What adapts by gradients needs others; a memory lives through any episodes.
 
     Raises:
         UserError: adaptation would do nothing, or follow rounding errors.
@@ -165,7 +166,7 @@ def check_rewards(episodes: RecordedEpisodes, source: str) -> None:
         return
     place = " and every episode equally long" if value else ""
     raise UserError(
-        f"{source}: every reward is {value:g}{place}, so adaptation would do nothing. Record the rewards of the task."
+        f"The recording: every reward is {value:g}{place}, so adaptation would do nothing. Record the task's rewards."
     )
 
 

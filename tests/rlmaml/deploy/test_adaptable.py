@@ -237,6 +237,17 @@ def test_a_policy_with_a_memory_adapts_from_what_was_recorded(
         assert 0 < remembering.divergence(adapted, remembered) < 1
 
 
+def test_what_lives_through_episodes_takes_those_that_prefer_none_and_inner_steps_do_not(
+    policy: AdaptablePolicy, remembering: AdaptablePolicy, remembered: RecordedEpisodes
+) -> None:
+    alike = remembered._replace(rewards=np.zeros_like(remembered.rewards))
+    lives = trained_policy(LIVES)
+    assert lives.adapt(lives.record(navigation(), 0)._replace(rewards=alike.rewards)).memory is not None
+    for steps in (policy, remembering):
+        with pytest.raises(UserError, match="every reward is 0, so adaptation would do nothing"):
+            steps.adapt(alike)
+
+
 def test_a_policy_with_a_memory_acts_through_an_actor_alone(
     policy: AdaptablePolicy, remembering: AdaptablePolicy
 ) -> None:

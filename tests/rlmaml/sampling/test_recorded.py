@@ -13,6 +13,7 @@ from rlmaml.sampling.recorded import (
     RecordedEpisodes,
     as_rollout,
     check_episodes,
+    check_rewards,
     from_rollout,
     read_episodes,
     write_episodes,
@@ -195,8 +196,6 @@ def with_nan(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     ("episodes", "words"),
     [
         (replaced("rewards", np.ones(4)), "unequal numbers of steps.*'rewards': 4"),
-        (replaced("rewards", np.zeros(5)), "every reward is 0"),
-        (recording((3, 3))._replace(rewards=np.full(6, -1.5)), "every reward is -1.5 and every episode equally long"),
         (replaced("rewards", with_nan(np.ones(5))), "rewards is NaN or infinite in row 3"),
         (replaced("observations", with_nan(np.ones((5, 4)))), "observations is NaN or infinite in row 0"),
         (replaced("observations", np.ones(5)), r"observations has shape \(5,\).*2 axes"),
@@ -211,8 +210,22 @@ def test_a_recording_that_cannot_be_used_says_why(episodes: RecordedEpisodes, wo
         check_episodes(episodes, "recording.npz")
 
 
+@pytest.mark.parametrize(
+    ("episodes", "words"),
+    [
+        (replaced("rewards", np.zeros(5)), "every reward is 0,"),
+        (recording((3, 3))._replace(rewards=np.full(6, -1.5)), "every reward is -1.5 and every episode equally long"),
+    ],
+)
+def test_rewards_that_prefer_no_episode_say_so(episodes: RecordedEpisodes, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        check_rewards(check_episodes(episodes, "recording.npz"))
+
+
 def test_a_constant_reward_for_every_step_survived_can_be_used() -> None:
-    assert check_episodes(replaced("rewards", np.ones(5)), "recording.npz").returns.tolist() == [3.0, 2.0]
+    survived = check_episodes(replaced("rewards", np.ones(5)), "recording.npz")
+    check_rewards(survived)
+    assert survived.returns.tolist() == [3.0, 2.0]
 
 
 def test_a_file_that_is_no_recording_says_so(tmp_path: Path) -> None:
