@@ -18,6 +18,7 @@ ORDER = (
     "rules",
     "policies",
     "sampling",
+    "families",
     "storage",
     "deploy",
     "evaluation",
