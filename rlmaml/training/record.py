@@ -70,7 +70,7 @@ def write_outcome(
     iterations = settings.run.iterations
     with _quiet_writer(), _on_disk(directory.path), SummaryWriter(str(directory.tensorboard)) as writer:
         _add_summary(writer, hparams_pb(shown, trial_id=""), iterations)
-        for step, mean in enumerate(summary.get("mean_with_failed", summary["mean"])):
+        for step, mean in enumerate(summary.get("mean_with_failed") or summary["mean"]):
             if mean is not None:
                 writer.add_scalar(f"held_out_{what}/after_{step}_steps", mean, iterations)
 
