@@ -32,8 +32,8 @@ class Options(SupervisedOptions):
     """Points of a wave that a model adapts on."""
     queries: int = 20
     """Points of a wave that the loss after adaptation is on."""
-    test_shots: int | None = None
-    """Points of a wave in the test; by default as many as in the training."""
+    test_shots: tuple[int, ...] = ()
+    """Points of a wave in the test, in the main row and in further ones; by default as many as in the training."""
 
 
 def main() -> None:
@@ -47,9 +47,17 @@ def main() -> None:
     from rlmaml.training.run import EVALUATION_SEED
 
     family = Sinusoid(options.waves, options.shots, options.queries)
-    held_out = Sinusoid(options.waves, options.test_shots or options.shots, queries=100)
-    published = PUBLISHED.get((options.waves, options.shots, held_out.shots), {})
-    trained, run_dir = train_supervised_command(settings, family, held_out, options, "errors", published=published)
+    tested = options.test_shots or (options.shots,)
+    held_out, *others = (Sinusoid(options.waves, shots, queries=100) for shots in tested)
+    published = {
+        f"{who}, {shots}-shot": means
+        for shots in tested
+        for who, means in PUBLISHED.get((options.waves, options.shots, shots), {}).items()
+    }
+    also = {f"{other.shots}-shot": other for other in others}
+    trained, run_dir = train_supervised_command(
+        settings, family, held_out, options, "errors", published=published, also=also
+    )
     picture, figure = io.BytesIO(), RunDirectory(run_dir).figure
     method, latest = trained.method, trained.checkpoint
     fits_figure(held_out, method.policy, method.rule, latest.meta, EVALUATION_SEED).savefig(picture, dpi=150)

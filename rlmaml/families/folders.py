@@ -1,12 +1,12 @@
-"""Images of classes from a folder as users have them, decoded once, and scikit-learn's digits.
+"""Images of classes from a folder as users have them, decoded once.
 
 A folder that directly holds images is a class, named by its path below the root: ``class/*.png``, or Omniglot's
 ``alphabet/character/*.png``. A folder called ``images`` belongs to the one above it (Tiny-ImageNet's
 ``n…/images/*.JPEG``), unless a ``val_annotations.txt`` beside it names the class of every file (its validation folder).
+Hidden files are passed over.
 """
 
 import os
-from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -15,16 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
 from rlmaml.base.errors import UserError
+from rlmaml.families.decoding import decoded
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-ANNOTATIONS = "val_annotations.txt"
-LEAST_SIDE = 4
-"""Pixels below which a side of a picture shows nothing."""
+ANNOTATIONS, TINY_IMAGENET = "val_annotations.txt", "wnids.txt"
 ROOM = 16
 """Pictures that a process is handed at once."""
 
@@ -33,15 +31,21 @@ def find_classes(root: Path) -> dict[str, list[Path]]:
     """Class -> its pictures, both in the order of their names.
 
     Raises:
-        UserError: there is no such folder, it holds no pictures, or a folder of a class is empty.
+        UserError: there is no such folder, it holds no pictures, a folder of a class is empty, or it is
+            Tiny-ImageNet as a whole.
     """
     if not root.is_dir():
         raise UserError(f"There is no folder {root}. Give one with a folder of pictures for every class.")
+    if (root / TINY_IMAGENET).exists():
+        raise UserError(
+            f"{root} is Tiny-ImageNet as a whole, whose test pictures have no class. Give its folder train, or val."
+        )
     found: dict[str, list[Path]] = {}
-    for folder, below, files in os.walk(root):
-        below.sort()
+    for folder, below, files in os.walk(root, followlinks=True):
+        below[:] = sorted(name for name in below if not name.startswith("."))
         here = Path(folder)
-        pictures = [here / file for file in sorted(files) if Path(file).suffix.lower() in SUFFIXES]
+        shown = [file for file in sorted(files) if not file.startswith(".")]
+        pictures = [here / file for file in shown if Path(file).suffix.lower() in SUFFIXES]
         if not pictures:
             if not below and here != root:
                 raise UserError(f"The folder {here} holds no picture ({', '.join(SUFFIXES)}). Fill it, or remove it.")
@@ -94,39 +98,3 @@ def read_classes(
         images[name] = every[first : first + len(own)]
         first += len(own)
     return images
-
-
-def decoded(path: Path, image: tuple[int, int, int]) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    """A picture as channels × height × width numbers, whatever its own size and colours.
-
-    Raises:
-        UserError: it is damaged or tiny.
-    """
-    channels, height, width = image
-    try:
-        with Image.open(path) as opened:
-            size, picture = opened.size, opened.convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise UserError(f"{path} is damaged, or no picture: {error}. Remove it, or replace it.") from error
-    if min(size) < LEAST_SIDE:
-        raise UserError(f"{path} has {size[0]} × {size[1]} pixels; at least {LEAST_SIDE} × {LEAST_SIDE} are needed.")
-    pixels = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), np.uint8)
-    return pixels.reshape(height, width, channels).transpose(2, 0, 1).reshape(-1)
-
-
-def read_digits() -> Mapping[str, UInt8[Tensor, "image obs"]]:
-    """The 1797 handwritten digits of scikit-learn, 8 × 8 pixels each.
-
-    Raises:
-        UserError: scikit-learn is not installed.
-    """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise UserError(
-            "Without --images FOLDER the pictures are scikit-learn's digits, and it is not installed: "
-            "pip install 'rlmaml[images]'."
-        ) from error
-    data, labels = load_digits(return_X_y=True)
-    pixels = torch.from_numpy(np.round(data * (255 / 16)).astype(np.uint8))
-    return {str(digit): pixels[torch.from_numpy(labels == digit)] for digit in range(10)}

@@ -4,8 +4,10 @@ Classes are labelled 0 … N − 1 in the order in which a task draws them (arXi
 [0, 1]. The classes of a training and of a test are different ones: see :func:`split_classes`.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,6 +21,12 @@ from rlmaml.policies.sizes import Sizes
 from rlmaml.sampling.examples import Sets
 
 PARTS = ("train", "validation", "test")
+FOLDERS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+"""Folders that classes lie in where they are split already -> the part that they are."""
+TRAINED = 0.6
+"""Share of the classes that are for training where nobody says how many; the others are for the test."""
+HELD_BACK = 4
+"""One of so many images of a training class is for validation, where no classes are."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,18 @@ class FewShot:
 
     @property
     def variant(self) -> str:
-        """Images, ways and shots."""
+        """Images, with a checksum over them, ways and shots."""
         by = "transductive" if self.transductive else "by the support's statistics"
-        return f"{self.name}, {self.ways}-way {self.shots}-shot, {self.queries} queries, {by}"
+        images = f"{self.name}, images {self._checksum}"
+        return f"{images}, {self.ways}-way {self.shots}-shot, {self.queries} queries, {by}"
+
+    @cached_property
+    def _checksum(self) -> str:
+        found = hashlib.sha256()
+        for name, images in self.images.items():
+            found.update(f"{name}: {len(images)}\n".encode())
+            found.update(images.numpy().tobytes())
+        return found.hexdigest()[:8]
 
     @property
     def sizes(self) -> Sizes:
@@ -125,6 +142,55 @@ def split_classes(names: Sequence[str], seed: int, numbers: tuple[int, int, int]
     shuffled = [sorted(names)[index] for index in _generator(seed).permutation(len(names))]
     ends = np.cumsum([0, *numbers])
     return {part: shuffled[first:last] for part, first, last in zip(PARTS, ends[:-1], ends[1:], strict=True)}
+
+
+def split_of(names: Sequence[str], seed: int, numbers: tuple[int, ...]) -> dict[str, list[str]]:
+    """Classes for training, validation and test: as many as are asked for, or else as their folders say, or six of ten.
+
+    Args:
+        names: of the classes.
+        seed: of the shuffle, where they are in no folders of parts.
+        numbers: as in :func:`split_classes`, or empty.
+
+    Raises:
+        UserError: there are fewer classes.
+    """
+    if numbers:
+        if len(numbers) != len(PARTS):
+            raise UserError(f"--split is {numbers}; it must be three numbers: of training, validation and test.")
+        return split_classes(names, seed, (numbers[0], numbers[1], numbers[2]))
+    folders = {name.split("/")[0] for name in names}
+    if folders <= set(FOLDERS) and {"train", "test"} <= folders:
+        parts: dict[str, list[str]] = {part: [] for part in PARTS}
+        for name in sorted(names):
+            parts[FOLDERS[name.split("/")[0]]].append(name)
+        check_apart(parts)
+        return parts
+    trained = round(TRAINED * len(names))
+    return split_classes(names, seed, (trained, 0, len(names) - trained))
+
+
+def check_apart(parts: Mapping[str, Sequence[str]]) -> None:
+    """Refuse folders of parts that have a class in common.
+
+    Raises:
+        UserError: names it.
+    """
+    seen: dict[str, str] = {}
+    for name in (name for part in parts.values() for name in part):
+        own = name.split("/", 1)[-1]
+        if own in seen:
+            raise UserError(
+                f"{seen[own]} and {name} are one class in two parts; a test needs classes that were not trained on. "
+                "Give one of these folders alone, or numbers with --split."
+            )
+        seen[own] = name
+
+
+def held_back(images: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The images of every class that stay, and one in :data:`HELD_BACK` that is for validation."""
+    kept = {name: own[[i for i in range(len(own)) if i % HELD_BACK]] for name, own in images.items()}
+    return kept, {name: own[::HELD_BACK] for name, own in images.items()}
 
 
 def rotated(images: Mapping[str, UInt8[Tensor, "image obs"]], image: tuple[int, int, int]) -> dict[str, Tensor]:

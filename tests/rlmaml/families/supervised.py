@@ -1,10 +1,12 @@
 """Random, non-degenerate supervised data, and a family whose meta-learning problem has a solution in closed form."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from rlmaml.core.losses import squared_error
@@ -12,6 +14,9 @@ from rlmaml.core.types import Examples, Outputs, Tasks
 from rlmaml.policies.sizes import Sizes
 from rlmaml.sampling.examples import Sets
 from rlmaml.settings.whole import Settings, configure
+
+GREY = (1, 6, 6)
+"""Size of grey pictures."""
 
 METHODS: dict[str, dict[str, Any]] = {
     "maml-trpo": {"inner_steps": 2},
@@ -91,3 +96,10 @@ class Lines:
 def halved(outputs: Outputs, data: Examples) -> Tensor:
     """Another loss, to tell whose is used."""
     return 0.5 * squared_error(outputs, data)
+
+
+def draw(path: Path, value: int = 100, mode: str = "L", size: tuple[int, int] = (6, 6)) -> Path:
+    """A picture of one colour in a file, whose folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value if mode == "L" else (value, 0, 0)).save(path)
+    return path

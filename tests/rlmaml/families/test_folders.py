@@ -1,20 +1,13 @@
+import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from rlmaml.base.errors import UserError
-from rlmaml.families.folders import decoded, find_classes, read_classes, read_digits
-
-GREY = (1, 6, 6)
-
-
-def draw(path: Path, value: int = 100, mode: str = "L", size: tuple[int, int] = (6, 6)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, value if mode == "L" else (value, 0, 0)).save(path)
-    return path
+from rlmaml.families.folders import find_classes, read_classes
+from rlmaml.families.images import FewShot
+from tests.rlmaml.families.supervised import GREY, draw
 
 
 def test_a_folder_per_class_is_found_whatever_the_case_of_its_endings(tmp_path: Path) -> None:
@@ -64,26 +57,29 @@ def test_an_empty_folder_and_a_missing_one_are_named(tmp_path: Path) -> None:
         find_classes(tmp_path / "nowhere")
 
 
-def test_pictures_of_any_size_and_colours_become_channels_height_and_width(tmp_path: Path) -> None:
-    red = draw(tmp_path / "red.png", 200, "RGB", (9, 12))
-    assert decoded(red, (3, 2, 2)).tolist() == [200] * 4 + [0] * 8
-    grey = draw(tmp_path / "grey.png", 70)
-    assert decoded(grey, (3, 1, 1)).tolist() == [70] * 3
-    assert decoded(grey, (1, 2, 3)).tolist() == [70] * 6
-    halves = np.zeros((4, 4), np.uint8)
-    halves[2:] = 250
-    Image.fromarray(halves).save(tmp_path / "halves.png")
-    assert decoded(tmp_path / "halves.png", (1, 4, 4)).reshape(4, 4).tolist() == halves.tolist()  # rows are height
+def test_hidden_files_are_passed_over_and_links_to_folders_are_followed(tmp_path: Path) -> None:
+    draw(tmp_path / "data/cat/1.png")
+    draw(tmp_path / "elsewhere/1.png")
+    (tmp_path / "data/dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data/cat/._1.png").write_bytes(b"no picture")
+    draw(tmp_path / "data/.thumbnails/1.png")
+    assert {name: len(own) for name, own in find_classes(tmp_path / "data").items()} == {"cat": 1, "dog": 1}
 
 
-def test_damaged_and_tiny_pictures_are_refused_by_name(tmp_path: Path) -> None:
-    whole = draw(tmp_path / "whole.png", size=(60, 60)).read_bytes()
-    for name, content in (("cut.png", whole[:50]), ("none.png", b"no picture"), ("empty.png", b"")):
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(UserError, match=f"{name} is damaged, or no picture"):
-            decoded(tmp_path / name, GREY)
-    with pytest.raises(UserError, match=r"tiny\.png has 2 × 9 pixels; at least 4 × 4 are needed"):
-        decoded(draw(tmp_path / "tiny.png", size=(2, 9)), GREY)
+def test_tiny_imagenet_as_a_whole_is_refused_because_its_test_has_no_classes(tmp_path: Path) -> None:
+    draw(tmp_path / "train/n01/images/n01_0.JPEG", mode="RGB")
+    (tmp_path / "wnids.txt").write_text("n01\n")
+    with pytest.raises(UserError, match=r"Give its folder train, or val\."):
+        find_classes(tmp_path)
+
+
+def test_once_read_pictures_are_in_memory_and_nothing_is_decoded_again(tmp_path: Path) -> None:
+    for name in ("a/1", "a/2", "b/1", "b/2"):
+        draw(tmp_path / "pictures" / f"{name}.png")
+    pictures = read_classes(tmp_path / "pictures", GREY, processes=1, progress=False)
+    shutil.rmtree(tmp_path / "pictures")
+    family = FewShot("made", pictures, ways=2, shots=1, queries=1)
+    assert family.sets(family.sample_tasks(3, range(3)), range(3)).support.observations.shape == (3, 2, 36)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -101,17 +97,3 @@ def test_a_damaged_picture_ends_the_reading_by_its_name_from_another_process_too
     draw(tmp_path / "b/1.png").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"b/1\.png is damaged"):
         read_classes(tmp_path, GREY, processes=2, progress=False)
-
-
-def test_the_digits_are_ten_classes_of_eight_by_eight() -> None:
-    pytest.importorskip("sklearn")
-    digits = read_digits()
-    assert list(digits) == [str(digit) for digit in range(10)]
-    assert sum(len(own) for own in digits.values()) == 1797
-    assert all(own.shape[1] == 64 and own.dtype == torch.uint8 and own.max() == 255 for own in digits.values())
-
-
-def test_without_scikit_learn_the_digits_say_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
-    with pytest.raises(UserError, match=r"pip install 'rlmaml\[images\]'"):
-        read_digits()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlmaml.base.errors import UserError
-from rlmaml.families.images import FewShot, rotated, split_classes
+from rlmaml.families.images import FewShot, held_back, rotated, split_classes, split_of
 from rlmaml.sampling.examples import SupervisedFamily, check_examples
 
 PICTURES = {
@@ -84,6 +84,38 @@ def test_another_seed_splits_otherwise_and_too_many_classes_are_refused() -> Non
     assert split_classes(names, 0, (4, 2, 2)) != split_classes(names, 1, (4, 2, 2))
     with pytest.raises(UserError, match=r"--split is \(6, 2, 1\).*at most 8 in all"):
         split_classes(names, 0, (6, 2, 1))
+
+
+def test_folders_of_parts_are_the_split_unless_numbers_are_asked_for() -> None:
+    names = ["train/n02", "test/n03", "train/n01", "val/n04"]
+    assert split_of(names, 0, ()) == {
+        "train": ["train/n01", "train/n02"],
+        "validation": ["val/n04"],
+        "test": ["test/n03"],
+    }
+    assert [len(own) for own in split_of(names, 0, (1, 1, 2)).values()] == [1, 1, 2]
+    with pytest.raises(UserError, match="train/n01 and val/n01 are one class in two parts"):
+        split_of(["train/n01", "val/n01", "test/n03"], 0, ())
+    with pytest.raises(UserError, match=r"--split is \(1, 2\); it must be three numbers"):
+        split_of(names, 0, (1, 2))
+
+
+def test_without_folders_of_parts_six_of_ten_classes_are_trained_on() -> None:
+    split = split_of([str(digit) for digit in range(10)], 3, ())
+    assert [len(own) for own in split.values()] == [6, 0, 4]
+    assert split == split_classes([str(digit) for digit in range(10)], 3, (6, 0, 4))
+
+
+def test_images_that_are_held_back_are_a_fourth_of_every_class_and_no_others() -> None:
+    kept, held = held_back(PICTURES)
+    assert held["a"][:, 0].tolist() == [0, 4]
+    assert kept["a"][:, 0].tolist() == [1, 2, 3, 5, 6, 7]
+
+
+def test_a_run_on_other_images_of_the_same_names_is_another_problem() -> None:
+    other = {**PICTURES, "a": PICTURES["a"].flip(0)}
+    assert FewShot("made", dict(PICTURES), 2, 3, 4).variant == family().variant
+    assert FewShot("made", other, 2, 3, 4).variant != family().variant
 
 
 def test_turned_images_are_classes_of_their_own() -> None:
