@@ -1,5 +1,6 @@
 """Tuned settings of each task family, in one place; RESULTS.md says what they reach."""
 
+from collections.abc import Callable
 from typing import Any
 
 from rlmaml.settings.methods.registry import DEFAULT_METHOD
@@ -108,6 +109,42 @@ TUNED: dict[tuple[str, str], Settings] = {
 }
 """(Environment id, variant) -> settings that were tried and that RESULTS.md reports on."""
 
+SINUSOID = configure(
+    env_id="sinusoid",
+    outer_optimiser="adam",
+    adam_step_size=2e-3,
+    iterations=7000,
+    cosine_iterations=7000,
+    num_tasks=25,
+    inner_steps=1,
+    inner_step_sizes=(0.02,),
+    learn_step_sizes=True,
+    hidden=(80, 80),
+    activation="relu",
+    evaluation_tasks=1000,
+    evaluation_steps=10,
+    checkpoint_interval=500,
+    threads=1,
+)
+"""Sine waves, with a model twice as wide as the papers'."""
+
+FEW_SHOT = configure(
+    policy="conv4",
+    env_id="few-shot",
+    outer_optimiser="adam",
+    adam_step_size=1e-3,
+    iterations=1000,
+    num_tasks=4,
+    inner_steps=2,
+    inner_step_sizes=(0.1,),
+    learn_step_sizes=True,
+    evaluation_tasks=600,
+    evaluation_steps=10,
+    checkpoint_interval=100,
+    threads=1,
+)
+"""Pictures of classes."""
+
 
 MEMORY_OF_CHANGES = {"reward_scale": 4.0, "iterations": 300, "cosine_iterations": 300}
 
@@ -145,3 +182,18 @@ def tuned(env_id: str, variant: str, method: str = DEFAULT_METHOD) -> Settings:
     family = TUNED.get((env_id, variant), LOCOMOTION).changed(env_id=env_id, variant=variant)
     changes = METHODS.get((env_id, variant), {}).get(method, {})
     return as_method(family, method).changed(**changes)
+
+
+SUPERVISED: dict[str, Settings] = {"sinusoid": SINUSOID, "few-shot": FEW_SHOT}
+"""Supervised family -> the settings that it begins from."""
+
+
+def supervised(family: str) -> Callable[[str | None, str], Settings]:
+    """A function from a variant, which is not asked for, and a method to the settings of a supervised family."""
+    return lambda _, method: as_supervised(SUPERVISED[family], method)
+
+
+def as_supervised(settings: Settings, method: str) -> Settings:
+    """The settings of another method on the same supervised tasks, with Adam where that is its choice."""
+    changed = as_method(settings, method)
+    return changed.changed(outer_optimiser="adam") if changed.has("outer_optimiser") else changed

@@ -9,6 +9,8 @@ import pytest
 from rlmaml.settings.methods.registry import METHODS
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
+SHARED = ("common.py", "defaults.py", "supervised.py")
+"""What the scripts share; the others are commands."""
 
 
 @pytest.fixture(scope="session")
@@ -16,7 +18,7 @@ def help_texts() -> dict[str, str]:
     """Script -> what its ``--help`` prints; of a method, too, ``train_nav.py --algorithm NAME``."""
     texts = {}
     commands: list[tuple[Path, list[str]]] = [
-        (path, []) for path in sorted(SCRIPTS.glob("*.py")) if path.name not in ("common.py", "defaults.py")
+        (path, []) for path in sorted(SCRIPTS.glob("*.py")) if path.name not in SHARED
     ]
     commands += [(SCRIPTS / "train_nav.py", ["--algorithm", method]) for method in METHODS]
     for path, words in commands:

@@ -18,6 +18,7 @@ ORDER = (
     "rules",
     "policies",
     "sampling",
+    "families",
     "storage",
     "deploy",
     "evaluation",
@@ -163,6 +164,7 @@ ABSENT = {
         ),
         *("tensorboard", "tyro", "torch.utils.tensorboard", "matplotlib", "scipy", "PIL", "moviepy", "torch._dynamo"),
     },
+    "rlmaml.families.decoding": {"torch"},
     "rlmaml.algorithms.registry": {"matplotlib", "tensorboard", "PIL", "rlmaml.algorithms.reptile"},
     "rlmaml.results.summary": {"matplotlib", "tensorboard", "PIL", "rlmaml.training"},
 }

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlmaml.algorithms.meta_algorithm import Learner, Replayed, replay, replay_gaps
+from rlmaml.algorithms.query_loss import QueryLoss
 from rlmaml.base.regions import region
 from rlmaml.core.distributions import Distribution
 from rlmaml.core.parameters import as_meta, detached, entries, for_every_task, meta_vector, repeated
@@ -181,6 +182,6 @@ def centred(batch: Batch) -> Batch:
     return batch._replace(advantages=(batch.advantages - mean) * batch.valid)
 
 
-def meta_algorithm(settings: Settings) -> MamlTrpo:
-    """The meta-algorithm of a run."""
-    return MamlTrpo(settings.outer)
+def meta_algorithm(settings: Settings) -> MamlTrpo | QueryLoss:
+    """The meta-algorithm of a run: this one or, for supervised tasks, that of their query sets."""
+    return QueryLoss(settings.outer) if settings.outer.outer_optimiser == "adam" else MamlTrpo(settings.outer)

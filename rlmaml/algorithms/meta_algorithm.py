@@ -12,7 +12,7 @@ from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.policy import Policy
 from rlmaml.core.surrogate import replay_gap
 from rlmaml.core.task_sums import TaskSums
-from rlmaml.core.types import Adaptation, Meta, Outputs, Params
+from rlmaml.core.types import Adaptation, Examples, Meta, Outputs, Params
 from rlmaml.rules.inner_rule import InnerRule
 
 REPLAY_TOLERANCE = 0.01
@@ -106,7 +106,9 @@ def replay(learner: Learner, points: Meta, stages: Sequence[Any], *, create_grap
 
 
 def replay_gaps(outputs: Sequence[Outputs], stages: Sequence[Any]) -> Float[Tensor, " task"]:
-    """Largest ``|log π_replayed − log π_sampled|`` of every task over these stages, in nats."""
+    """Largest ``|log π_replayed − log π_sampled|`` of every task over these stages, in nats; 0 for given examples."""
+    if isinstance(stages[0], Examples):
+        return torch.zeros(len(stages[0].valid))
     with torch.no_grad():
         gaps = [replay_gap(said.distribution, data) for said, data in zip(outputs, stages, strict=True)]
     return torch.stack(gaps).amax(0)

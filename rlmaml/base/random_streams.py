@@ -28,6 +28,7 @@ class Stream(IntEnum):
     PARAMETER_NOISE = 4
     MINIBATCHES = 5
     SEARCH = 6
+    EXAMPLES = 7
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ class RandomStreams:
         return [
             seed for task in tasks for seed in _integers(self.generator(Stream.INITIAL_STATES, k, task), num_episodes)
         ]
+
+    def example_seeds(self, tasks: Sequence[int]) -> list[int]:
+        """One seed per task for its support and query sets; tasks are given by their indices."""
+        seeds = _integers(self.generator(Stream.EXAMPLES), max(tasks, default=-1) + 1)
+        return [seeds[task] for task in tasks]
 
     def action_generators(self, k: int, tasks: Sequence[int]) -> list[np.random.Generator]:
         """One generator per task for the action noise of stage k; tasks are given by their indices."""

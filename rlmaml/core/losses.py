@@ -1,7 +1,7 @@
-"""Policy-gradient losses of ONE task, as functions of the log-ratio to the policy that sampled.
+"""Losses of ONE task: policy gradients as functions of the log-ratio to the policy that sampled, and supervised ones.
 
-All take ``log_ratio = log π(a|s) − log π_sampling(a|s)``, advantages and a mask of valid steps, and return a
-scalar: minus the objective, a sum over valid steps divided by their number. At the sampling policy all three have
+Policy gradients take ``log_ratio = log π(a|s) − log π_sampling(a|s)``, advantages and a mask of valid steps, and return
+a scalar: minus the objective, a sum over valid steps divided by their number. At the sampling policy all three have
 the same gradient, the policy gradient; they differ in their second derivative, and so in the meta-gradient.
 With H₂ = E[Σ ∇²log π · A], H₁ = E[Σ ∇log π ∇log πᵀ · A] and H₁₂ = E[Σ ∇log π ∇Qᵀ] (arXiv 1810.06784):
 """
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rlmaml.core.types import Batch, Outputs
+from rlmaml.core.types import Batch, Examples, Outputs
 
 PolicyGradient: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """A form of the policy gradient: ``(log_ratio, advantages, valid)`` to a scalar."""
@@ -83,6 +83,21 @@ def policy_gradient(form: PolicyGradient) -> InnerLoss:
     return loss
 
 
-def mean_over_steps(values: Float[Tensor, "episode time"], valid: Bool[Tensor, "episode time"]) -> Float[Tensor, ""]:
-    """Sum over the valid steps divided by their number; 0 where there are none."""
+def squared_error(outputs: Outputs, data: Examples) -> Float[Tensor, ""]:
+    """``mean ‖mean − target‖² / size``, the mean squared error of what is predicted."""
+    return mean_over_steps((outputs.distribution.mean - data.targets).square().mean(-1), data.valid)
+
+
+def cross_entropy(outputs: Outputs, data: Examples) -> Float[Tensor, ""]:
+    """``−mean log p(target)``, in nats."""
+    return -mean_over_steps(outputs.distribution.log_prob(data.targets), data.valid)
+
+
+def share_correct(outputs: Outputs, data: Examples) -> Float[Tensor, ""]:
+    """The share of the targets that were held to be the most likely ones, in [0, 1]."""
+    return mean_over_steps((outputs.distribution.most_likely == data.targets).to(data.observations), data.valid)
+
+
+def mean_over_steps(values: Float[Tensor, "*axes time"], valid: Bool[Tensor, "*axes time"]) -> Float[Tensor, ""]:
+    """Sum over the valid steps, or examples, divided by their number; 0 where there are none."""
     return (values * valid).sum(-1).sum() / valid.sum().clamp(min=1)

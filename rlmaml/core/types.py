@@ -132,11 +132,24 @@ class Batch(NamedTuple):
         return at_the_start(self.valid)
 
 
+class Examples(NamedTuple):
+    """Supervised data of every task. Tasks may have different numbers of examples: the others are padding.
+
+    ``references`` are the observations whose batch statistics normalise these examples, in networks that have any;
+    with none of them, ``[task, 0, obs]``, these examples' own do.
+    """
+
+    observations: Float[Tensor, "task example obs"]
+    targets: Num[Tensor, "task example *target"]
+    valid: Bool[Tensor, "task example"]
+    references: Float[Tensor, "task reference obs"]
+
+
 class Stage(NamedTuple):
     """The data of one stage: what the policies after k inner steps met."""
 
     data: Any
-    """What inner rule and meta-algorithm read: a :class:`Batch`, or a family's own."""
+    """What inner rule and meta-algorithm read: a :class:`Batch`, or :class:`Examples`."""
     rollout: Rollout | None = None
     """The episodes it was made of, for whoever reports on them."""
 

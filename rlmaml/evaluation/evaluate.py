@@ -186,9 +186,9 @@ def adapted_in_stages(
     num_tasks: int,
     steps: int,
     device: str = "cpu",
-    judged: Callable[[Params, int], Rollout] | None = None,
-) -> Iterator[Rollout]:
-    """The episodes before, between and after ``steps`` steps of adaptation.
+    judged: Callable[[Params, int], Any] | None = None,
+) -> Iterator[Any]:
+    """The episodes before, between and after ``steps`` steps of adaptation, or what is judged there.
 
     Args:
         policy: the policy.
@@ -199,7 +199,7 @@ def adapted_in_stages(
         num_tasks: number of tasks.
         steps: number of steps.
         device: where the steps are computed.
-        judged: samples other episodes of a stage, which are given in place of those that are adapted on.
+        judged: samples other episodes of a stage, or scores it, which is given in place of what is adapted on.
     """
     per_task = for_every_task(meta, num_tasks)
     adaptation = rule.begin(per_task)

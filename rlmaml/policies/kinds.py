@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from rlmaml.base.errors import UserError
 from rlmaml.core.policy import Policy
 from rlmaml.policies.categorical import CategoricalPolicy
+from rlmaml.policies.convolutional import ConvolutionalPolicy
 from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.gru import GruPolicy
 from rlmaml.policies.latent import LatentPolicy
@@ -22,6 +23,7 @@ KINDS: dict[str, MakePolicy] = {
     "categorical": CategoricalPolicy,
     "gru": GruPolicy,
     "latent": LatentPolicy,
+    "conv4": ConvolutionalPolicy,
 }
 """Name of a kind -> what makes it; modules of the user's own are added by :func:`register_module`."""
 

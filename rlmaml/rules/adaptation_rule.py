@@ -3,6 +3,7 @@
 import dataclasses
 
 from rlmaml.base.errors import UserError
+from rlmaml.core.losses import InnerLoss
 from rlmaml.core.policy import Policy, TaughtPolicy
 from rlmaml.core.types import Meta
 from rlmaml.rules.gradient_rule import gradient_rule
@@ -16,22 +17,22 @@ from rlmaml.settings.trust_region import TrustRegionSettings, check_trust_region
 from rlmaml.settings.whole import Settings
 
 
-def trained_rule(settings: Settings, policy: Policy) -> InnerRule:
-    """The inner rule with which a run adapts to tasks that are not its training's."""
+def trained_rule(settings: Settings, policy: Policy, loss: InnerLoss | None = None) -> InnerRule:
+    """The inner rule with which a run adapts to tasks that are not its training's; supervised ones bring a loss."""
     inner = settings.inner
     if isinstance(inner, TaughtSettings):
         return MemoryRule(inner.trial_episodes - 1, forgets_after=inner.trial_episodes)
     if isinstance(inner, MemorySettings):
         return MemoryRule(inner.inner_steps)
-    return gradient_rule(inner, policy)
+    return gradient_rule(inner, policy, loss)
 
 
-def training_rule(settings: Settings, policy: Policy) -> InnerRule:
+def training_rule(settings: Settings, policy: Policy, loss: InnerLoss | None = None) -> InnerRule:
     """The inner rule of a training itself: where there is a teacher, it acts first."""
     if isinstance(settings.inner, TaughtSettings):
         assert isinstance(policy, TaughtPolicy)
         return TeacherRule(settings.inner.trial_episodes, policy.told)
-    return trained_rule(settings, policy)
+    return trained_rule(settings, policy, loss)
 
 
 def meta_like(settings: Settings, policy: Policy) -> Meta:

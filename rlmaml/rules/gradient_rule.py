@@ -228,15 +228,15 @@ def shaken(params: Params, std: float, k: int, streams: RandomStreams) -> Params
     return {name: tensor + std * noise[name].to(tensor) for name, tensor in params.items()}
 
 
-def gradient_rule(settings: InnerSettings, policy: Policy) -> GradientRule:
-    """The rule of some settings for a policy, with a policy-gradient loss."""
+def gradient_rule(settings: InnerSettings, policy: Policy, loss: InnerLoss | None = None) -> GradientRule:
+    """The rule of some settings for a policy, with the policy-gradient loss that they name, or another loss."""
     learned: Rates = PerParameter() if getattr(settings, "step_sizes_per", "layer") == "parameter" else PerEntry()
     head = (*policy.head, *policy.exploration) if settings.adapt_std else policy.head
     entries = {"all": None, "head": head, "context": policy.context}[settings.adapt]
     return GradientRule(
         steps=settings.inner_steps,
         step_sizes=settings.inner_step_sizes,
-        loss=policy_gradient(POLICY_GRADIENTS[settings.inner_loss]),
+        loss=loss or policy_gradient(POLICY_GRADIENTS[settings.inner_loss]),
         learned=learned if getattr(settings, "learn_step_sizes", False) else None,
         first_order=getattr(settings, "first_order", False),
         first_order_until=getattr(settings, "first_order_until", 0),

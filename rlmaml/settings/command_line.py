@@ -24,7 +24,7 @@ class Choice:
     """How it meta-learns: maml-trpo, fomaml, e-maml, meta-sgd, maml++, anil, cavia, promp, maml-ppo, reptile, rl2, rma,
     or, without adaptation, pretrained, oracle, random; the help lists the options of the one that is named."""
     policy: str
-    """Who acts: gaussian, categorical, gru, latent, or FILE.py:NAME of a torch module of your own, which is then
+    """Who acts: gaussian, categorical, gru, latent, conv4, or FILE.py:NAME of a torch module of your own, which is then
     run."""
 
 

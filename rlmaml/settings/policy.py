@@ -93,6 +93,22 @@ class LatentSettings(RecurrentSettings):
 
 
 @dataclass(frozen=True)
+class ConvolutionalSettings:
+    """A convolutional network for the logits of an image's class."""
+
+    image: tuple[int, int, int] = (1, 28, 28)
+    """Size of the images: channels, height and width."""
+    filters: int = 32
+    """Filters of each of the four layers."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_kinds(self)
+        require(self, "image", all(number > 0 for number in self.image), "three numbers above 0")
+        require_positive(self, "filters")
+
+
+@dataclass(frozen=True)
 class ModuleSettings:
     """A torch module of the user's own, which maps observations to the mean of the actions."""
 
@@ -115,6 +131,7 @@ POLICIES: dict[str, type[Any]] = {
     "categorical": CategoricalSettings,
     "gru": RecurrentSettings,
     "latent": LatentSettings,
+    "conv4": ConvolutionalSettings,
 }
 """Name of a kind -> its settings; a module of the user's own is named by FILE.py:NAME."""
 

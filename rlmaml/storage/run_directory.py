@@ -20,6 +20,7 @@ _FILES = {
     "figure": "adaptation.png",
     "context_range": "context_range.json",
     "best": "best.safetensors",
+    "split": "split.json",
 }
 _TENSORBOARD, _EARLIER = "tensorboard", "earlier_checkpoints"
 
@@ -43,6 +44,8 @@ class RunDirectory:
         """Where contexts are on tasks of the training, of a search."""
         self.best = self.path / _FILES["best"]
         """The checkpoint that was best on validation tasks."""
+        self.split = self.path / _FILES["split"]
+        """Which classes are for training, validation and test, where some are held out."""
         self.tensorboard = self.path / _TENSORBOARD
         self.earlier = self.path / _EARLIER
         """Checkpoints before the newest one."""

@@ -12,7 +12,9 @@ from rlmaml.core.types import Meta, Params
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes, sizes_of
 from rlmaml.rules.adaptation_rule import training_rule
+from rlmaml.sampling.examples import SupervisedFamily
 from rlmaml.settings.checks import option
+from rlmaml.settings.supervised import check_source
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import check_entries
 from rlmaml.storage.kept_checkpoints import newest_checkpoint
@@ -21,7 +23,9 @@ from rlmaml.training.train import Learned, MetaLearner
 
 
 def sizes_in(env: Any, settings: Settings) -> Sizes:
-    """Sizes of a policy for an environment made under these settings."""
+    """Sizes of a policy for an environment made under these settings, or of a model for a supervised family."""
+    if isinstance(env, SupervisedFamily):
+        return env.sizes
     return sizes_of(env, extended=settings.run.observe_task)
 
 
@@ -30,14 +34,17 @@ def make_method(settings: Settings, env: Any, sums: TaskSums = ALONE) -> MetaLea
 
     Args:
         settings: of the run.
-        env: the environment, whose observations and actions size the policy.
+        env: the environment, whose observations and actions size the policy, or a supervised family.
         sums: this process's part of the tasks.
 
     Raises:
-        UserError: the policy's kind is not known here, or does not fit the environment.
+        UserError: the policy's kind is not known here, or does not fit the environment; or the method learns from
+            episodes, and the family has examples, or the other way round.
     """
+    check_source(settings, supervised=isinstance(env, SupervisedFamily))
     policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
-    return MetaLearner(policy, training_rule(settings, policy), make_meta_algorithm(settings), sums)
+    loss = env.loss if isinstance(env, SupervisedFamily) else None
+    return MetaLearner(policy, training_rule(settings, policy, loss), make_meta_algorithm(settings), sums)
 
 
 @ordinary_torch()

@@ -7,6 +7,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.plain_data import read_file, read_json
 from rlmaml.core.ranks import RankError
 from rlmaml.rules.adaptation_rule import meta_like
+from rlmaml.sampling.examples import SupervisedFamily
 from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.whole import Settings, check_resumable
 from rlmaml.storage.checkpoint import Checkpoint, check_entries, check_fits, load_checkpoint, save_checkpoint
@@ -41,7 +42,7 @@ def earlier_commits(directory: RunDirectory) -> dict[str, list[str | None]]:
 def opened_together(
     settings: Settings,
     method: MetaLearner,
-    env: TaskEnvironment,
+    env: TaskEnvironment | SupervisedFamily,
     directory: RunDirectory,
     held: ExitStack,
     *,
@@ -70,7 +71,7 @@ def opened_together(
 def open_run(
     settings: Settings,
     method: MetaLearner,
-    env: TaskEnvironment,
+    env: TaskEnvironment | SupervisedFamily,
     directory: RunDirectory,
     *,
     resume: bool,

@@ -51,8 +51,10 @@ def scalars(policy: Policy, theta: Params, report: IterationReport) -> dict[str,
     return numbers | {f"seconds/{name}": value for name, value in report.seconds.items()}
 
 
-def write_outcome(directory: RunDirectory, settings: Settings, summary: Mapping[str, Sequence[Any]]) -> None:
-    """Add a finished run to TensorBoard's table of hyper-parameters, with its returns on held-out tasks.
+def write_outcome(
+    directory: RunDirectory, settings: Settings, summary: Mapping[str, Sequence[Any]], what: str = "return"
+) -> None:
+    """Add a finished run to TensorBoard's table of hyper-parameters, with its returns, or ``what``, on held-out tasks.
 
     A failed simulation counts as the worst return seen.
 
@@ -68,9 +70,9 @@ def write_outcome(directory: RunDirectory, settings: Settings, summary: Mapping[
     iterations = settings.run.iterations
     with _quiet_writer(), _on_disk(directory.path), SummaryWriter(str(directory.tensorboard)) as writer:
         _add_summary(writer, hparams_pb(shown, trial_id=""), iterations)
-        for step, mean in enumerate(summary["mean_with_failed"]):
+        for step, mean in enumerate(summary.get("mean_with_failed") or summary["mean"]):
             if mean is not None:
-                writer.add_scalar(f"held_out_return/after_{step}_steps", mean, iterations)
+                writer.add_scalar(f"held_out_{what}/after_{step}_steps", mean, iterations)
 
 
 def settings_table(settings: Mapping[str, Any]) -> str:
@@ -163,13 +165,13 @@ class Recorder(AbstractContextManager["Recorder"]):
             for name, value in defined.items():
                 if value is not None:
                     self._writer.add_scalar(name, value, report.iteration)
-        first, last = report.outcomes[0], report.outcomes[-1]
-        shown = {"before": f"{first.mean_return:.1f}"}
+        shown = {"before": f"{report.outcomes[0].mean_return:.1f}"} if report.outcomes else {}
         if len(report.outcomes) > 1:
-            shown[f"after_{len(report.outcomes) - 1}"] = f"{last.mean_return:.1f}"
-        if "update/kl" in numbers:
-            shown["kl"] = f"{numbers['update/kl']:.4f}"
-        unstable = max(seen.share_unstable for seen in report.outcomes)
+            shown[f"after_{len(report.outcomes) - 1}"] = f"{report.outcomes[-1].mean_return:.1f}"
+        for name in ("query_loss", "kl"):
+            if f"update/{name}" in numbers:
+                shown[name] = f"{numbers[f'update/{name}']:.4f}"
+        unstable = max((seen.share_unstable for seen in report.outcomes), default=0.0)
         if unstable:
             shown["unstable"] = f"{100 * unstable:.0f} %"
         self._bar.set_postfix(shown)

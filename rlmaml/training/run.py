@@ -29,6 +29,7 @@ from rlmaml.evaluation.video import MakeScene, as_video, film_progress
 from rlmaml.policies.kinds import make_policy
 from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like, trained_rule
 from rlmaml.rules.search_rule import ContextRange, Search
+from rlmaml.sampling.examples import SupervisedFamily
 from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.checks import check_count, option
 from rlmaml.settings.run import RunSettings
@@ -48,6 +49,8 @@ VALIDATION_SEED = 20_000
 
 MakeEnv: TypeAlias = Callable[[int], TaskEnvironment]
 """An environment with the given number of copies."""
+Validate: TypeAlias = Callable[[Checkpoint], float]
+"""What a checkpoint reaches on validation tasks; more is better."""
 
 
 class InterruptedRunError(UserError):
@@ -121,7 +124,17 @@ def train(
             stopping(stop_after) as asked,
             Recorder(directory, latest.iteration, run.iterations, written, progress=progress) as recorder,
         ):
-            latest = train_from(latest, env, method, directory, recorder, draw, make_env, make_scene, asked)
+            latest = train_from(
+                latest,
+                env,
+                method,
+                directory,
+                recorder,
+                draw,
+                lambda checkpoint: validation_return(checkpoint, make_env),
+                make_scene,
+                asked,
+            )
         evaluation = configured_evaluation(latest, make_env, EVALUATION_SEED)
         write_json(directory.evaluation, evaluation.as_json(written))
         write_outcome(directory, settings, evaluation.summary())
@@ -136,12 +149,12 @@ def train(
 
 def train_from(
     latest: Checkpoint,
-    env: TaskEnvironment,
+    env: TaskEnvironment | SupervisedFamily,
     method: MetaLearner,
     directory: RunDirectory,
     recorder: Recorder,
-    draw: DrawEpisodes,
-    make_env: MakeEnv,
+    draw: DrawEpisodes | None,
+    validate: Validate,
     make_scene: MakeScene | None,
     asked_to_end: Asked,
 ) -> Checkpoint:
@@ -151,8 +164,9 @@ def train_from(
         UserError: see :func:`train`.
     """
     settings, run = latest.settings, latest.settings.run
-    drawn: DrawEpisodes | None = draw
-    best = best_so_far(directory, make_env) if run.validation_interval else None
+    drawn, best = draw, -math.inf
+    if run.validation_interval and directory.best.exists():
+        best = validate(load_checkpoint(directory.best))
 
     def keep() -> None:
         recorder.sync()  # the record of what a checkpoint holds is on the disk before it
@@ -165,12 +179,13 @@ def train_from(
             if drawn and run.figure_interval and report.iteration % run.figure_interval == 0:
                 drawn = show_adaptation(recorder, report, drawn)
             latest = latest._replace(meta=learned.meta, state=learned.state, iteration=report.iteration + 1)
-            if make_scene and run.video_interval and latest.iteration % run.video_interval == 0:
+            due = run.video_interval and latest.iteration % run.video_interval == 0
+            if make_scene and due and not isinstance(env, SupervisedFamily):
                 make_scene = show_progress(recorder, latest, report.tasks, env, make_scene)
             if latest.iteration % run.checkpoint_interval == 0:
                 keep()
-            if best is not None and latest.iteration % run.validation_interval == 0:
-                best = keep_best(directory, latest, make_env, best)
+            if run.validation_interval and latest.iteration % run.validation_interval == 0:
+                best = keep_best(directory, latest, validate, best)
     except (NonFiniteError, ReplayError, RankError) as error:
         raise UserError(
             f"Stopped in meta-iteration {latest.iteration}: {error} {directory.checkpoint} holds the last checkpoint."
@@ -191,24 +206,13 @@ def train_from(
     return latest
 
 
-def best_so_far(directory: RunDirectory, make_env: MakeEnv) -> float:
-    """What the best checkpoint of a run reaches on the validation tasks; minus infinity where there is none.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    if not directory.best.exists():
-        return -math.inf
-    return validation_return(load_checkpoint(directory.best), make_env)
-
-
-def keep_best(directory: RunDirectory, latest: Checkpoint, make_env: MakeEnv, best: float) -> float:
+def keep_best(directory: RunDirectory, latest: Checkpoint, validate: Validate, best: float) -> float:
     """Keep the checkpoint as the best one if it reaches more on the validation tasks than ``best``.
 
     Returns:
         What the best one reaches.
     """
-    reached = validation_return(latest, make_env)
+    reached = validate(latest)
     if reached <= best:
         return best
     save_checkpoint(directory.best, latest)

@@ -16,6 +16,7 @@ from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Meta, Params, Rollout, Tasks
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import episodes_of
+from rlmaml.sampling.examples import SupervisedFamily, examples_of
 from rlmaml.sampling.outcomes import Outcomes, of_all_tasks, outcomes
 from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.whole import Settings
@@ -44,7 +45,7 @@ class IterationReport(NamedTuple):
     iteration: int
     tasks: Tasks
     outcomes: list[Outcomes]
-    """Of the episodes of all tasks."""
+    """Of the episodes of all tasks; none where tasks are supervised."""
     rollouts: list[Rollout]
     """The episodes of this process's own tasks."""
     update: Report
@@ -54,14 +55,14 @@ class IterationReport(NamedTuple):
 
 @ordinary_torch()
 def meta_iteration(
-    env: TaskEnvironment, method: MetaLearner, learned: Learned, settings: Settings, iteration: int
+    env: TaskEnvironment | SupervisedFamily, method: MetaLearner, learned: Learned, settings: Settings, iteration: int
 ) -> tuple[Learned, IterationReport]:
-    """Sample tasks, adapt to each of them on fresh episodes, and meta-update.
+    """Sample tasks, adapt to each of them on fresh episodes or its support set, and meta-update.
 
     What was learned, the settings and the iteration number determine everything that happens.
 
     Args:
-        env: environment with ``num_episodes`` copies for each of this process's own tasks.
+        env: environment with ``num_episodes`` copies for each of this process's own tasks, or a supervised family.
         method: policy, inner rule, meta-algorithm.
         learned: meta-parameters, and the meta-algorithm's state.
         settings: of the run.
@@ -77,8 +78,13 @@ def meta_iteration(
         own = sums.own(run.num_tasks, settings.task_blocks)
         rule, streams = rule.during(iteration), RandomStreams(run.seed, iteration=iteration, tasks=own)
         tasks = env.sample_tasks(run.num_tasks, streams.task_seeds(run.num_tasks))
-        env.set_tasks({name: values[own.start : own.stop] for name, values in tasks.items()})
-        collect = episodes_of(env, policy, settings.advantages, streams, own, run.rollout_device)
+        mine = {name: values[own.start : own.stop] for name, values in tasks.items()}
+        given = isinstance(env, SupervisedFamily)  # examples are the same whoever has adapted
+        if isinstance(env, SupervisedFamily):
+            collect = examples_of(env, mine, streams, own, rule.steps)
+        else:
+            env.set_tasks(mine)
+            collect = episodes_of(env, policy, settings.advantages, streams, own, run.rollout_device)
 
         meta = move(learned.meta, run.device)
         per_task = for_every_task(meta, len(own))
@@ -87,7 +93,7 @@ def meta_iteration(
         for k in range(rule.steps + algorithm.reads_last_stage):
             stages.append(collect(adaptation, k))
             data.append(move(stages[k].data, run.device))
-            if k < rule.steps:
+            if k < rule.steps and not given:
                 with region("adapt"):
                     adaptation = rule.step(policy, per_task, adaptation, data[k], k, streams)
 
@@ -97,11 +103,12 @@ def meta_iteration(
         learned = move(Learned(meta, state), "cpu")
         rollouts = [stage.rollout for stage in stages if stage.rollout is not None]
         seen = [of_all_tasks(outcomes(sampled), sums) for sampled in rollouts]
-    return learned, IterationReport(iteration, tasks, seen, rollouts, report, dict(seconds), env.reward_terms)
+    terms = getattr(env, "reward_terms", ())
+    return learned, IterationReport(iteration, tasks, seen, rollouts, report, dict(seconds), terms)
 
 
 def meta_train(
-    env: TaskEnvironment,
+    env: TaskEnvironment | SupervisedFamily,
     method: MetaLearner,
     learned: Learned,
     settings: Settings,

@@ -2,12 +2,15 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Literal
 
-from rlmaml.settings.checks import require
+from rlmaml.settings.checks import require, require_positive
 from rlmaml.settings.inner import DifferentiatedInnerSettings
 from rlmaml.settings.methods.method import Method
 from rlmaml.settings.objective import ObjectiveSettings
 from rlmaml.settings.trust_region import TrustRegionSettings
+
+OuterOptimiser = Literal["trust_region", "adam"]
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,27 @@ class MamlTrpoSettings(ObjectiveSettings, TrustRegionSettings):
         return self if length == 1.0 else dataclasses.replace(self, max_kl=self.max_kl * length)
 
 
+@dataclass(frozen=True)
+class MamlSettings(MamlTrpoSettings):
+    """That meta-update or, on the query sets of supervised tasks, a step of Adam."""
+
+    outer_optimiser: OuterOptimiser = "trust_region"
+    """What the meta-update is: trust_region on episodes, or adam on the loss on the query sets of supervised tasks."""
+    adam_step_size: float = 1e-3
+    """Step size of Adam, where that is the outer optimiser."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        super().__post_init__()
+        require_positive(self, "adam_step_size")
+        free = self.outer_optimiser != "adam" or not self.entropy_bonus
+        require(self, "entropy_bonus", free, "0 where --outer-optimiser is adam: predictions need not explore")
+
+
 MAML_TRPO = Method(
     name="maml-trpo",
     summary="MAML with a TRPO meta-update (arXiv 1703.03400)",
     module="rlmaml.algorithms.maml_trpo",
     inner=DifferentiatedInnerSettings,
-    outer=MamlTrpoSettings,
+    outer=MamlSettings,
 )

@@ -16,7 +16,7 @@ def test_every_seed_phase_iteration_stream_step_and_task_draws_its_own_numbers()
             range(3), Phase, range(3), Stream, range(3), range(3)
         )
     ]
-    assert len(set(draws)) == len(draws) == 3 * 2 * 3 * 7 * 3 * 3
+    assert len(set(draws)) == len(draws) == 3 * 2 * 3 * 8 * 3 * 3
 
 
 def test_the_same_key_draws_the_same_numbers() -> None:

@@ -23,7 +23,8 @@ def the_registry_is_as_before() -> Iterator[None]:
 def test_every_kind_with_settings_is_made_by_its_name() -> None:
     assert {kind for kind in KINDS if ":" not in kind} == set(POLICIES)  # besides modules of the user's own
     for name, settings in POLICIES.items():
-        policy = make_policy(name, settings(), Sizes(3, 2, discrete=name == "categorical", task=1))
+        numbers = 28 * 28 if name == "conv4" else 3
+        policy = make_policy(name, settings(), Sizes(numbers, 2, discrete=name in ("categorical", "conv4"), task=1))
         assert type(policy) is KINDS[name]
 
 

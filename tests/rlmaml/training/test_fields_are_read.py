@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from rlmaml.families.images import FewShot
+from rlmaml.families.sinusoid import Sinusoid
 from rlmaml.settings.methods.registry import METHODS
 from rlmaml.settings.policy import POLICIES
 from rlmaml.settings.run import RunSettings
@@ -14,6 +17,8 @@ from rlmaml.settings.whole import Settings, configure, owner_classes
 from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.run import evaluate_run, train
+from rlmaml.training.supervised import train_supervised
+from tests.rlmaml.families.supervised import supervised
 from tests.rlmaml.training.stand_ins import Corridor, own_module
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
@@ -102,7 +107,7 @@ def go_through(settings: Settings, make_env: Any, run_dir: Path) -> None:
 def test_every_field_is_read_by_somebody_who_is_no_settings_class(tmp_path: Path, read: ReadBy, make_env: Any) -> None:
     kinds = {(method.inner, method.outer): method.name for method in reversed(METHODS.values())}
     pairs = [(name, METHODS[name].policy or "gaussian") for name in kinds.values() if name != "maml-trpo"]
-    pairs += [("maml-trpo", kind) for kind in (*POLICIES, own_module(tmp_path))]
+    pairs += [("maml-trpo", kind) for kind in (*POLICIES, own_module(tmp_path)) if kind != "conv4"]
     for algorithm, policy in pairs:
         small_batches = {"minibatches": 1} if configure(algorithm, policy).has("minibatches") else {}
         settings = configure(algorithm, policy, **TINY, **small_batches)
@@ -111,6 +116,13 @@ def test_every_field_is_read_by_somebody_who_is_no_settings_class(tmp_path: Path
         small = {"hidden": (3,), "memory": 2, "cg_iterations": 2}
         settings = settings.changed(**{name: value for name, value in small.items() if settings.has(name)})
         go_through(settings, make_env, tmp_path / f"{algorithm}-{Path(policy).name}")
+    small_sets = supervised("maml-trpo", iterations=1, num_tasks=2, evaluation_tasks=2)
+    train_supervised(small_sets, Sinusoid(), Sinusoid(), tmp_path / "supervised", "errors", progress=False)
+    pictures = {name: torch.arange(96, dtype=torch.uint8).view(6, 16) for name in "ab"}
+    few_shot = FewShot("made", pictures, ways=2, shots=2, queries=2)
+    small_sets = configure("maml-trpo", "conv4", outer_optimiser="adam", iterations=1, image=(1, 4, 4), filters=2)
+    small_sets = small_sets.changed(num_tasks=2, evaluation_tasks=2, evaluation_steps=1, threads=1)
+    train_supervised(small_sets, few_shot, few_shot, tmp_path / "few_shot", "accuracy", progress=False)
     unread = [f"{kind.__name__}.{name}" for kind, fields in read.items() for name, by in fields.items() if not by]
     assert not unread, f"nobody reads {unread}"
     ignored = [name for name in ENVIRONMENT if "common" not in read[RunSettings][name]]

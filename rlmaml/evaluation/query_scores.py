@@ -1,0 +1,119 @@
+"""How well a model adapts to supervised tasks never seen: scores on their query sets after every step."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rlmaml.base.intervals import finite_or_none, half_interval
+from rlmaml.base.random_streams import Phase, RandomStreams
+from rlmaml.base.threads import torch_threads
+from rlmaml.base.torch_modes import ordinary_torch
+from rlmaml.core.devices import move
+from rlmaml.core.losses import InnerLoss
+from rlmaml.core.policy import Policy
+from rlmaml.core.types import Meta, Params
+from rlmaml.evaluation.evaluate import adapted_in_stages
+from rlmaml.evaluation.table import shown_steps
+from rlmaml.rules.gradient_rule import losses_of
+from rlmaml.rules.inner_rule import InnerRule
+from rlmaml.sampling.examples import SupervisedFamily, examples_of
+from rlmaml.settings.whole import Settings
+
+ZERO_SHOT = "zero-shot"
+"""What column 0 of a table is named: nothing of the task was seen."""
+
+
+class QueryScores(NamedTuple):
+    """Scores on held-out tasks; column k is after k steps."""
+
+    scores: Float[Tensor, "task stage"]
+
+    def summary(self) -> dict[str, list[Any]]:
+        """Mean over tasks, and its 95 % interval by Student's t, per stage; null where a single task leaves it open."""
+        scores = self.scores.double().numpy()
+        mean, half = scores.mean(0), half_interval(scores)
+        lowest, highest = finite_or_none(mean - half), finite_or_none(mean + half)
+        return {"mean": finite_or_none(mean), "ci95": [list(pair) for pair in zip(lowest, highest, strict=True)]}
+
+
+@ordinary_torch()
+def score(
+    family: SupervisedFamily,
+    policy: Policy,
+    rule: InnerRule,
+    meta: Meta,
+    settings: Settings,
+    *,
+    judge: InnerLoss,
+    num_tasks: int,
+    steps: int,
+    seed: int,
+) -> QueryScores:
+    """Adapt theta to ``num_tasks`` tasks drawn for evaluation alone, with no meta-update.
+
+    As many tasks as a meta-iteration has are adapted to at once; how many changes no task.
+
+    Args:
+        family: of the held-out tasks.
+        policy: the model.
+        rule: how it adapts.
+        meta: meta-parameters.
+        settings: of device and threads.
+        judge: of ONE task's query set, from what the model says of it.
+        num_tasks: number of tasks.
+        steps: number of steps; it may be other than the trained one.
+        seed: seed of the evaluation; its streams are never used in training.
+    """
+    run = settings.run
+    seeds = RandomStreams(seed, Phase.EVALUATION).task_seeds(num_tasks)
+    meta = move(meta, run.device)
+    parts = []
+    for first in range(0, num_tasks, run.num_tasks):
+        chosen = range(first, min(first + run.num_tasks, num_tasks))
+        streams = RandomStreams(seed, Phase.EVALUATION, tasks=chosen)
+        tasks = family.sample_tasks(len(chosen), seeds[first : chosen.stop])
+        collect = examples_of(family, tasks, streams, chosen, steps)
+        query = move(collect(rule.begin(meta), steps).data, run.device)
+
+        def judged(params: Params, k: int, query: Any = query) -> Float[Tensor, " task"]:  # noqa: ARG001
+            with torch.no_grad():
+                return losses_of(policy.unroll(params, query)[0], query, judge).cpu()
+
+        with torch_threads(run.threads):
+            stages = adapted_in_stages(
+                *(policy, rule, meta, collect, streams),
+                num_tasks=len(chosen),
+                steps=steps,
+                device=run.device,
+                judged=judged,
+            )
+            parts.append(torch.stack(list(stages), 1))
+    return QueryScores(torch.cat(parts))
+
+
+def score_table(rows: Mapping[str, Mapping[str, Sequence[Any]]], published: Mapping[str, Mapping[int, float]]) -> str:
+    """Means after each step with half of their 95 % intervals, one row per name, above published means.
+
+    Args:
+        rows: summaries, as :meth:`QueryScores.summary` makes them, by name.
+        published: mean after a number of steps, by name.
+    """
+    shown = shown_steps(max(len(row["mean"]) for row in rows.values()) - 1)
+    lines = [("steps", *[ZERO_SHOT if step == 0 else str(step) for step in shown])]
+    for name, row in rows.items():
+        cells = [_cell(mean, interval) for mean, interval in zip(row["mean"], row["ci95"], strict=True)]
+        lines.append((name, *[cells[step] if step < len(cells) else "" for step in shown]))
+    for name, means in published.items():
+        lines.append((name, *[f"{means[step]:.3f}" if step in means else "" for step in shown]))
+    width = max(len(line[0]) for line in lines) + 2
+    return "\n".join((f"{line[0]:<{width}}" + "".join(f"{cell:>15}" for cell in line[1:])).rstrip() for line in lines)
+
+
+def _cell(mean: float | None, interval: Sequence[float | None]) -> str:
+    low, high = interval
+    if mean is None:
+        return "–"
+    return f"{mean:.3f}" if low is None or high is None else f"{mean:.3f} ±{(high - low) / 2:.3f}"

@@ -1,0 +1,121 @@
+"""A training on supervised tasks in a run directory: the same loop, checkpoints and record as of episodes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rlmaml.base.errors import NonFiniteError
+from rlmaml.base.stopping import check_minutes, stopping
+from rlmaml.base.threads import keep_freed_memory, warn_of_fork, warn_of_idle_threads
+from rlmaml.base.torch_modes import ordinary_torch
+from rlmaml.core.losses import InnerLoss
+from rlmaml.evaluation.query_scores import QueryScores, score
+from rlmaml.sampling.examples import SupervisedFamily
+from rlmaml.settings.whole import Settings
+from rlmaml.storage.checkpoint import Checkpoint
+from rlmaml.storage.run_directory import RunDirectory, write_json
+from rlmaml.training.begin import make_method
+from rlmaml.training.opening import earlier_commits, opened_together
+from rlmaml.training.record import Recorder, write_outcome
+from rlmaml.training.run import EVALUATION_SEED, VALIDATION_SEED, check_devices, run_settings, train_from
+from rlmaml.training.train import MetaLearner
+
+
+class Trained(NamedTuple):
+    """A finished training."""
+
+    method: MetaLearner
+    checkpoint: Checkpoint
+    config: dict[str, Any]
+    """Settings, commit, versions and machine, as they are written beside every result."""
+    scores: QueryScores
+    """On held-out tasks."""
+
+
+@ordinary_torch()
+def train_supervised(
+    settings: Settings,
+    family: SupervisedFamily,
+    held_out: SupervisedFamily,
+    run_dir: Path,
+    what: str,
+    *,
+    validation: SupervisedFamily | None = None,
+    split: Mapping[str, Sequence[str]] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    stop_after: float | None = None,
+    progress: bool = True,
+) -> Trained:
+    """Meta-train in ``run_dir``, and score on held-out tasks at the end.
+
+    Args:
+        settings: of the run; its variant is the family's.
+        family: of the tasks that are trained on.
+        held_out: of those that are scored on.
+        run_dir: where everything is kept; made if it does not exist.
+        what: what the score is, such as ``errors``: its name in the written evaluation.
+        validation: of the tasks by which the best checkpoint is found, where ``validation_interval`` asks for it; None
+            for other tasks of ``family``.
+        split: part -> its classes, where some are held out; it is written beside the run.
+        resume: continue the run found there, or begin it if there is none.
+        overwrite: delete the run found there, and begin anew.
+        stop_after: minutes of training after which no further meta-iteration is begun; None for as long as it takes.
+        progress: show a progress bar.
+
+    Raises:
+        UserError: as :func:`rlmaml.training.run.train`; or the method learns from episodes.
+    """
+    settings = settings.changed(variant=family.variant)
+    run, directory = settings.run, RunDirectory(run_dir)
+    check_minutes(stop_after)
+    check_devices(run)
+    warn_of_idle_threads(threads=run.threads)
+    warn_of_fork(run.threads)
+    method = make_method(settings, family)
+    with ExitStack() as held:
+        latest = opened_together(settings, method, family, directory, held, resume=resume, overwrite=overwrite)
+        keep_freed_memory()
+        config = run_settings(settings) | {"family": dict(latest.family)} | earlier_commits(directory)
+        write_json(directory.settings, config)
+        if split is not None:
+            write_json(directory.split, split)
+
+        def validate(checkpoint: Checkpoint) -> float:
+            return -validation_loss(method, checkpoint, validation or family)
+
+        with (
+            stopping(stop_after) as asked,
+            Recorder(directory, latest.iteration, run.iterations, config, progress=progress) as recorder,
+        ):
+            latest = train_from(latest, family, method, directory, recorder, None, validate, None, asked)
+        scores = score_run(method, latest, held_out, held_out.score, EVALUATION_SEED)
+        write_json(directory.evaluation, {what: scores.summary(), "config": config})
+        write_outcome(directory, settings, scores.summary(), what)
+    return Trained(method, latest, config, scores)
+
+
+def score_run(
+    method: MetaLearner, latest: Checkpoint, held_out: SupervisedFamily, judge: InnerLoss, seed: int
+) -> QueryScores:
+    """What a checkpoint reaches on as many held-out tasks, after as many steps, as its settings say."""
+    run = latest.settings.run
+    return score(
+        *(held_out, method.policy, method.rule, latest.meta, latest.settings),
+        judge=judge,
+        num_tasks=run.evaluation_tasks,
+        steps=run.evaluation_steps,
+        seed=seed,
+    )
+
+
+def validation_loss(method: MetaLearner, checkpoint: Checkpoint, family: SupervisedFamily) -> float:
+    """Mean query loss on the validation tasks after the trained steps; of steps that diverge, infinity."""
+    trained = checkpoint._replace(settings=checkpoint.settings.changed(evaluation_steps=method.rule.steps))
+    try:
+        final = score_run(method, trained, family, family.loss, VALIDATION_SEED).scores[:, -1].mean()
+    except NonFiniteError:
+        return math.inf
+    return float(final) if final.isfinite() else math.inf

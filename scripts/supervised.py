@@ -1,0 +1,109 @@
+"""What the trainings on supervised tasks share: their options, their rows beside each other, and their files."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from defaults import as_supervised
+from rlmaml.base.files import check_new, check_writable
+from rlmaml.base.stopping import check_minutes
+from rlmaml.settings.whole import Settings
+
+if TYPE_CHECKING:
+    from rlmaml.sampling.examples import SupervisedFamily
+    from rlmaml.training.supervised import Trained
+
+BESIDE = ("pretrained", "random")
+"""Methods whose rows stand beside that of a run."""
+
+
+@dataclass(frozen=True)
+class SupervisedOptions:
+    """Options of a training on supervised tasks that are no settings."""
+
+    run_dir: Path | None = None
+    """Directory of the run; by default runs/<family>-<method>-seed<seed>."""
+    json: Path | None = None
+    """File for the scores after every step with 95 % intervals, and the configuration."""
+    resume: bool = False
+    """Continue the run in the run directory, or begin it if there is none."""
+    overwrite: bool = False
+    """Delete the run in the run directory and begin anew; replace the file of --json."""
+    stop_after: float | None = None
+    """Minutes of training after which no further meta-iteration is begun: the run is kept, --resume goes on with it,
+    and the exit code is 75, as after a signal."""
+    pretrained: bool = True
+    """Also train one model jointly on all tasks, and score it, and a random one, fine-tuned: two rows of the table."""
+
+
+def train_supervised_command(
+    settings: Settings,
+    family: "SupervisedFamily",
+    held_out: "SupervisedFamily",
+    options: SupervisedOptions,
+    what: str,
+    *,
+    published: Mapping[str, Mapping[int, float]] = MappingProxyType({}),
+    also: "Mapping[str, SupervisedFamily]" = MappingProxyType({}),
+    validation: "SupervisedFamily | None" = None,
+    split: Mapping[str, Sequence[str]] | None = None,
+) -> tuple["Trained", Path]:
+    """Train on supervised tasks, and print the table, with the same model pretrained and from scratch.
+
+    Args:
+        settings: of the run.
+        family: of the tasks that are trained on.
+        held_out: of those that are scored on.
+        options: where the run is kept, and what is written.
+        what: what the scores are, in the JSON.
+        published: mean scores after a number of steps of the same problem, by name.
+        also: further families that the run is scored on, by name.
+        validation: of the tasks by which the best checkpoint is found; None for other tasks of ``family``.
+        split: part -> its classes, where some are held out; it is written beside the run.
+
+    Raises:
+        UserError: see :func:`rlmaml.training.supervised.train_supervised`; or the file of --json cannot be written.
+    """
+    check_minutes(options.stop_after)
+    check_writable(options.json)
+    check_new(options.json, overwrite=options.overwrite or options.resume)
+    run_dir = options.run_dir or Path("runs") / f"{settings.run.env_id}-{settings.algorithm}-seed{settings.run.seed}"
+
+    from rlmaml.evaluation.query_scores import score_table
+    from rlmaml.storage.run_directory import write_json
+    from rlmaml.training.run import EVALUATION_SEED
+    from rlmaml.training.supervised import score_run, train_supervised
+
+    began = time.monotonic()
+
+    def trained_in(directory: Path, own: Settings) -> "Trained":
+        left = options.stop_after and max(options.stop_after - (time.monotonic() - began) / 60, 1e-3)
+        return train_supervised(
+            *(own, family, held_out, directory, what),
+            validation=validation,
+            split=split,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            stop_after=left,
+        )
+
+    trained = trained_in(run_dir, settings)
+    rows = {settings.algorithm: trained.scores}
+    for name in BESIDE if options.pretrained else ():
+        if name != settings.algorithm:
+            rows[name] = trained_in(run_dir / name, as_supervised(settings, name)).scores
+    for name, other in also.items():
+        rows[f"{settings.algorithm}, {name}"] = score_run(
+            trained.method, trained.checkpoint, other, other.score, EVALUATION_SEED
+        )
+    summaries = {name: scores.summary() for name, scores in rows.items()}
+    if options.json:
+        written = {what: summaries[settings.algorithm], "rows": summaries, "config": trained.config}
+        write_json(options.json, written)
+    print(f"\n{what} on {settings.run.evaluation_tasks} held-out tasks of {held_out.variant}:\n")
+    print(score_table(summaries, published))
+    print(f"\nRun: {run_dir}\nLook at it with: tensorboard --logdir {run_dir.parent}")
+    return trained, run_dir

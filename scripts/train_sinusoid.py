@@ -1,0 +1,69 @@
+"""Meta-train on sine waves, and end with errors on waves never seen, beside the published ones, and a figure of fits.
+
+Waves differ in amplitude and phase (finn2017, arXiv 1703.03400) or in their frequency, too (li2017, arXiv 1707.09835).
+A model of two hidden layers sees --shots points of a wave; the table has its mean squared error on other points of it
+after 0, 1, … 10 steps. --algorithm chooses the method; --algorithm NAME --help lists its options. With the same options
+and --resume an interrupted run goes on. maml-trpo is MAML; its outer optimiser here is Adam.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import Literal
+
+from defaults import supervised
+from rlmaml.base.command import run_command
+from rlmaml.settings.command_line import parse
+from supervised import SupervisedOptions, train_supervised_command
+
+PUBLISHED = {
+    ("li2017", 5, 5): {"MAML, arXiv 1707.09835": {1: 1.13}, "Meta-SGD, arXiv 1707.09835": {1: 0.90}},
+    ("li2017", 5, 20): {"MAML, arXiv 1707.09835": {1: 0.71}, "Meta-SGD, arXiv 1707.09835": {1: 0.50}},
+}
+"""Waves, shots in training, shots in the test -> mean squared errors after a number of steps."""
+
+
+@dataclass(frozen=True)
+class Options(SupervisedOptions):
+    """Options of the script."""
+
+    waves: Literal["finn2017", "li2017"] = "finn2017"
+    """Which waves: finn2017 or, with another frequency each, li2017."""
+    shots: int = 10
+    """Points of a wave that a model adapts on."""
+    queries: int = 20
+    """Points of a wave that the loss after adaptation is on."""
+    test_shots: tuple[int, ...] = ()
+    """Points of a wave in the test, in the main row and in further ones; by default as many as in the training."""
+
+
+def main() -> None:
+    """Parse, train, print the table, draw."""
+    options, settings = parse(Options(), supervised("sinusoid"), str(__doc__))
+
+    from rlmaml.base.files import write_atomically
+    from rlmaml.evaluation.fits import fits_figure
+    from rlmaml.families.sinusoid import Sinusoid
+    from rlmaml.storage.run_directory import RunDirectory
+    from rlmaml.training.run import EVALUATION_SEED
+
+    family = Sinusoid(options.waves, options.shots, options.queries)
+    tested = options.test_shots or (options.shots,)
+    held_out, *others = (Sinusoid(options.waves, shots, queries=100) for shots in tested)
+    published = {
+        f"{who}, {shots}-shot": means
+        for shots in tested
+        for who, means in PUBLISHED.get((options.waves, options.shots, shots), {}).items()
+    }
+    also = {f"{other.shots}-shot": other for other in others}
+    trained, run_dir = train_supervised_command(
+        settings, family, held_out, options, "errors", published=published, also=also
+    )
+    picture, figure = io.BytesIO(), RunDirectory(run_dir).figure
+    method, latest = trained.method, trained.checkpoint
+    fits_figure(held_out, method.policy, method.rule, latest.meta, EVALUATION_SEED).savefig(picture, dpi=150)
+    write_atomically(figure, picture.getvalue())
+    print(figure)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,184 @@
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import rlmaml.training.supervised
+from rlmaml.base.errors import UserError
+from rlmaml.core.losses import squared_error
+from rlmaml.core.parameters import meta_vector
+from rlmaml.core.types import Examples
+from rlmaml.families.sinusoid import Sinusoid
+from rlmaml.policies.sizes import Sizes
+from rlmaml.rules.adaptation_rule import trained_rule
+from rlmaml.rules.gradient_rule import GradientRule, gradient_rule
+from rlmaml.sampling.examples import Sets
+from rlmaml.settings.whole import Settings, configure
+from rlmaml.storage.checkpoint import load_checkpoint
+from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.storage.run_lock import sole_writer
+from rlmaml.training.begin import begin, make_method
+from rlmaml.training.run import StoppedRunError
+from rlmaml.training.supervised import train_supervised, validation_loss
+from rlmaml.training.train import Learned, meta_train
+from tests.rlmaml.families.supervised import METHODS, Lines, halved, supervised
+from tests.rlmaml.makers import gaussian_policy
+
+ROOT = Path(__file__).parents[3]
+SMALL: dict[str, Any] = {"num_tasks": 3, "evaluation_tasks": 4, "evaluation_steps": 2, "checkpoint_interval": 2}
+
+
+def learned(settings: Settings, family: Any) -> Learned:
+    method = make_method(settings, family)
+    after = begin(settings, method)
+    for result, _ in meta_train(family, method, after, settings):
+        after = result
+    return after
+
+
+@pytest.mark.parametrize("first_order", [False, True], ids=["maml-trpo", "fomaml"])
+def test_linear_regression_finds_the_solution_in_closed_form(unchecked: None, first_order: bool) -> None:
+    family, size = Lines(), 0.2
+    options = {"hidden": (), "num_tasks": 4, "iterations": 500, "inner_step_sizes": (size,)}
+    method = "fomaml" if first_order else "maml-trpo"
+    settings = supervised(method, **options, adam_step_size=0.03, cosine_iterations=400)
+    weight, bias, *_ = learned(settings, family).meta.params.values()
+    found = torch.cat([weight.flatten(), bias]).double()
+    best, other = (family.best(size, first_order=order) for order in (first_order, not first_order))
+    assert float((best - other).norm()) > 0.1
+    assert float((found - best).norm()) < 2e-3
+
+
+def test_reinforcement_learning_and_supervised_tasks_share_one_rule() -> None:
+    policy, settings = gaussian_policy(), configure("meta-sgd", outer_optimiser="adam", inner_steps=2)
+    ours, theirs = trained_rule(settings, policy, squared_error), trained_rule(settings, policy)
+    assert isinstance(ours, GradientRule)
+    assert dataclasses.replace(ours, loss=theirs.loss) == theirs  # type: ignore[attr-defined]
+    assert ours.loss is squared_error
+    family = Lines()
+    family.loss = halved
+    assert make_method(supervised("maml-trpo"), family).rule == gradient_rule(
+        supervised("maml-trpo").inner, make_method(supervised("maml-trpo"), family).policy, halved
+    )
+
+
+@pytest.mark.parametrize("method", [*METHODS, "reptile", "random"])
+def test_every_method_trains_on_supervised_tasks_and_is_scored(unchecked: None, tmp_path: Path, method: str) -> None:
+    options = SMALL | METHODS.get(method, {}) | ({} if method == "random" else {"iterations": 2})
+    settings, family = supervised(method, **options), Sinusoid(shots=3, queries=4)
+    trained = train_supervised(settings, family, family, tmp_path / "run", "errors", progress=False)
+    assert trained.scores.scores.shape == (4, 3)
+    assert trained.scores.scores.isfinite().all()
+    fresh = begin(settings, trained.method).meta
+    moved = not torch.equal(meta_vector(fresh), meta_vector(trained.checkpoint.meta))
+    assert moved == (method != "random")
+    written = json.loads(RunDirectory(tmp_path / "run").evaluation.read_text())
+    assert written["errors"] == trained.scores.summary()
+    assert written["config"]["settings"]["run"]["variant"] == "finn2017, 3-shot, 4 queries"
+
+
+def test_query_examples_never_leak_into_the_inner_steps(unchecked: None) -> None:
+    class Hidden(Sinusoid):
+        """The same support sets, and other query sets."""
+
+        def sets(self, tasks: Any, seeds: Any) -> Sets:
+            support, query = super().sets(tasks, seeds)
+            return Sets(support, query._replace(observations=-query.observations, targets=query.targets + 5.0))
+
+    settings = supervised("reptile", iterations=2, num_tasks=3)  # learns from the inner steps alone
+    one, other = (learned(settings, family()).meta for family in (Sinusoid, Hidden))
+    assert torch.equal(meta_vector(one), meta_vector(other))
+    settings = supervised("maml-trpo", iterations=2, num_tasks=3)
+    one, other = (learned(settings, family()).meta for family in (Sinusoid, Hidden))
+    assert not torch.equal(meta_vector(one), meta_vector(other))
+
+
+@pytest.mark.parametrize("method", ["meta-sgd", "reptile"])
+def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
+    unchecked: None, tmp_path: Path, method: str
+) -> None:
+    family = Sinusoid(shots=3, queries=4)
+
+    def trained(directory: str, iterations: int) -> None:
+        settings = supervised(method, **SMALL, iterations=iterations)
+        train_supervised(settings, family, family, tmp_path / directory, "errors", resume=True, progress=False)
+
+    trained("straight", 4)
+    trained("resumed", 2)
+    trained("resumed", 4)
+    straight, resumed = (RunDirectory(tmp_path / name) for name in ("straight", "resumed"))
+    assert straight.checkpoint.read_bytes() == resumed.checkpoint.read_bytes()
+    errors = [json.loads(run.evaluation.read_text())["errors"] for run in (straight, resumed)]
+    assert errors[0] == errors[1]
+    assert [line["iteration"] for line in resumed.read_metrics()] == [0, 1, 2, 3]
+
+
+def test_a_run_that_is_asked_to_end_keeps_its_iteration_and_goes_on_to_the_same_end(
+    unchecked: None, tmp_path: Path
+) -> None:
+    settings, family = supervised("maml-trpo", **SMALL, iterations=3), Sinusoid(shots=3, queries=4)
+
+    def trained(directory: str, **options: Any) -> bytes:
+        train_supervised(settings, family, family, tmp_path / directory, "errors", progress=False, **options)
+        return RunDirectory(tmp_path / directory).checkpoint.read_bytes()
+
+    with pytest.raises(StoppedRunError, match="--stop-after 1e-09 after 1 meta-iterations") as stopped:
+        trained("stopped", stop_after=1e-9)
+    assert stopped.value.exit_code == 75
+    assert not RunDirectory(tmp_path / "stopped").evaluation.exists()
+    assert trained("stopped", resume=True) == trained("straight")
+
+
+def test_one_process_trains_in_a_directory_at_a_time(unchecked: None, tmp_path: Path) -> None:
+    settings, family = supervised("maml-trpo", **SMALL, iterations=1), Sinusoid(shots=3, queries=4)
+    with sole_writer(RunDirectory(tmp_path)), pytest.raises(UserError, match="Another process is training in"):
+        train_supervised(settings, family, family, tmp_path, "errors", progress=False)
+
+
+def test_the_best_checkpoint_on_validation_tasks_is_that_of_the_least_loss(unchecked: None, tmp_path: Path) -> None:
+    settings = supervised("maml-trpo", **SMALL, iterations=3, validation_interval=1, adam_step_size=0.3)
+    family, other = Sinusoid(shots=3, queries=4), Sinusoid("li2017", 3, 4)
+    reached: list[float] = []
+
+    def remembered(*arguments: Any) -> float:
+        reached.append(validation_loss(*arguments))
+        assert arguments[2] is other
+        return reached[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rlmaml.training.supervised, "validation_loss", remembered)
+        train_supervised(settings, family, family, tmp_path, "errors", validation=other, progress=False)
+    assert len(set(reached)) == 3
+    assert load_checkpoint(RunDirectory(tmp_path).best).iteration == 1 + reached.index(min(reached))
+
+
+def test_a_run_goes_on_with_its_own_family_alone(unchecked: None, tmp_path: Path) -> None:
+    settings = supervised("maml-trpo", **SMALL, iterations=1)
+    train_supervised(settings, Sinusoid(shots=3), Sinusoid(), tmp_path, "errors", progress=False)
+    with pytest.raises(UserError, match="--variant was 'finn2017, 3-shot, 10 queries' and is now 'finn2017, 4-shot"):
+        train_supervised(settings, Sinusoid(shots=4), Sinusoid(), tmp_path, "errors", resume=True, progress=False)
+    with pytest.raises(UserError, match="--overwrite"):
+        train_supervised(settings, Sinusoid(shots=3), Sinusoid(), tmp_path, "errors", progress=False)
+
+
+def test_a_method_of_episodes_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--algorithm is 'promp'"):
+        train_supervised(configure("promp"), Sinusoid(), Sinusoid(), tmp_path / "run", "errors")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_family_of_the_contributors_page_is_trained_on(unchecked: None, tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {"np": np, "torch": torch, "Sizes": Sizes, "Sets": Sets, "Examples": Examples}
+    names["squared_error"] = squared_error
+    exec(code, names)
+    family = names["Lines"]()
+    trained = train_supervised(
+        supervised("fomaml", **SMALL, iterations=2), family, family, tmp_path, "errors", progress=False
+    )
+    assert trained.scores.scores.isfinite().all()

@@ -1,0 +1,36 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rlmaml.storage.run_directory import RunDirectory
+from tests.scripts.test_scripts import run_script
+
+
+def test_pictures_of_folders_are_trained_on_and_their_classes_split_beside_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator = np.random.default_rng(0)
+    for name in "abcdefg":
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for index in range(6):
+            picture = Image.fromarray(generator.integers(0, 255, (9, 9), dtype=np.uint8))
+            picture.save(tmp_path / "pictures" / name / f"{index}.png")
+    words: list[object] = ["--images", tmp_path / "pictures", "--image", 1, 8, 8, "--split", 3, 2, 2, "--processes", 1]
+    words += ["--ways", 2, "--shots", 2, "--queries", 3, "--filters", 2, "--iterations", 2, "--tasks", 2]
+    words += ["--evaluation-tasks", 3, "--run-dir", tmp_path / "run", "--json", tmp_path / "accuracy.json"]
+    assert run_script("train_few_shot.py", *words) == 0
+    table = capsys.readouterr().out
+    rows = ("zero-shot", "pretrained", "random", "maml-trpo, transductive", "maml-trpo, validation")
+    assert all(row in table for row in rows)
+    written = json.loads((tmp_path / "accuracy.json").read_text())
+    assert len(written["accuracy"]["mean"]) == 11
+    assert written["rows"]["maml-trpo, transductive"]["mean"] != written["accuracy"]["mean"]
+    split = json.loads(RunDirectory(tmp_path / "run").split.read_text())
+    assert sorted(name for part in split.values() for name in part) == list("abcdefg")
+    assert [len(part) for part in split.values()] == [3, 2, 2]
+    (tmp_path / "pictures" / "a" / "0.png").write_bytes(b"damaged")
+    assert run_script("train_few_shot.py", *words, "--overwrite") == 2
+    assert "0.png is damaged" in capsys.readouterr().err

@@ -1,0 +1,47 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from rlmaml.storage.run_directory import RunDirectory
+from tests.scripts.test_scripts import run_script
+
+TINY = ("--iterations", 2, "--tasks", 3, "--hidden", 4, "--evaluation-tasks", 5)
+
+
+def test_sine_waves_are_trained_on_resumed_and_tabled_beside_the_published_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words: list[object] = [*TINY, "--waves", "li2017", "--shots", 5, "--test-shots", 5, 20]
+    words += ["--run-dir", tmp_path / "run", "--json", tmp_path / "errors.json"]
+    assert run_script("train_sinusoid.py", *words, "--algorithm", "meta-sgd", "--seed", 3) == 0
+    table = capsys.readouterr().out
+    rows = ("zero-shot", "pretrained", "random", "meta-sgd, 20-shot", "Meta-SGD, arXiv 1707.09835, 20-shot")
+    assert all(row in table for row in rows)
+    written = json.loads((tmp_path / "errors.json").read_text())
+    assert len(written["errors"]["mean"]) == len(written["errors"]["ci95"]) == 11
+    assert written["rows"]["meta-sgd"] == written["errors"]
+    assert written["rows"]["pretrained"]["mean"] != written["rows"]["random"]["mean"]
+    assert written["config"]["settings"]["run"]["seed"] == 3
+    assert RunDirectory(tmp_path / "run").figure.exists()
+    assert run_script("train_sinusoid.py", *words, "--algorithm", "meta-sgd", "--seed", 3) == 2
+    assert "errors.json exists" in capsys.readouterr().err
+    assert (
+        run_script("train_sinusoid.py", *words, "--algorithm", "meta-sgd", "--seed", 3, "--resume", "--no-pretrained")
+        == 0
+    )
+    assert json.loads((tmp_path / "errors.json").read_text())["errors"] == written["errors"]
+
+
+def test_a_method_of_episodes_ends_with_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_script("train_sinusoid.py", "--algorithm", "rl2", "--run-dir", tmp_path / "run") == 2
+    assert "--algorithm is 'rl2', which learns from episodes" in capsys.readouterr().err
+
+
+def test_the_benchmark_says_how_much_faster_one_pass_over_all_tasks_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--tasks", 2, "--hidden", 4, "--repeats", 1, "--json", tmp_path / "times.json")
+    assert run_script("benchmark_supervised.py", *words) == 0
+    assert "times as fast" in capsys.readouterr().out
+    assert set(json.loads((tmp_path / "times.json").read_text())) > {"seconds", "ratio", "difference", "settings"}
