@@ -76,7 +76,8 @@ class QueryLoss:
                 raise NonFiniteError("The query loss or its gradient", "the inner step sizes are too large")
         with region("outer_step"):
             rate = self.settings.adam_step_size * self.settings.length(iteration)
-            after, state = adam(named(meta), unflatten(gradient, named(meta)), state, rate)
+            taken = shortened(gradient, self.settings.max_gradient_norm)
+            after, state = adam(named(meta), unflatten(taken, named(meta)), state, rate)
             new = as_meta(flatten(after.values()), meta)
         report = QueryReport(
             loss=loss,
@@ -101,3 +102,12 @@ class QueryLoss:
             if weight:
                 objective = objective + weight * task_losses(policy, adaptation.params, query, rule.loss)
         return objective, last
+
+
+def shortened(gradient: Float[Tensor, " parameter"], norm: float) -> Float[Tensor, " parameter"]:
+    """``g · min(1, norm / ‖g‖)``, the gradient at no more than this norm (arXiv 1211.5063); 0 is for any.
+
+    Through several inner steps single gradients are thousands of times as long as others, and stay in Adam's moments.
+    """
+    length = float(gradient.norm())
+    return gradient if not norm or length <= norm else gradient * (norm / length)

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from rlmaml.settings.checks import require, require_positive
+from rlmaml.settings.checks import require, require_not_negative, require_positive
 from rlmaml.settings.inner import DifferentiatedInnerSettings
 from rlmaml.settings.methods.method import Method
 from rlmaml.settings.objective import ObjectiveSettings
@@ -46,11 +46,14 @@ class MamlSettings(MamlTrpoSettings):
     """What the meta-update is: trust_region on episodes, or adam on the loss on the query sets of supervised tasks."""
     adam_step_size: float = 1e-3
     """Step size of Adam, where that is the outer optimiser."""
+    max_gradient_norm: float = 0.0
+    """Norm to which Adam's gradient is shortened where it is longer; 0 leaves it as it is."""
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
         require_positive(self, "adam_step_size")
+        require_not_negative(self, "max_gradient_norm")
         free = self.outer_optimiser != "adam" or not self.entropy_bonus
         require(self, "entropy_bonus", free, "0 where --outer-optimiser is adam: predictions need not explore")
 

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from rlmaml.algorithms.adam import adam
 from rlmaml.algorithms.meta_algorithm import Learner
-from rlmaml.algorithms.query_loss import QueryLoss, QueryReport
+from rlmaml.algorithms.query_loss import QueryLoss, QueryReport, shortened
 from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.errors import NonFiniteError
 from rlmaml.core.losses import squared_error
@@ -160,3 +161,19 @@ def test_nothing_that_is_given_is_written_to() -> None:
     after = [*named(posed.meta).values(), *posed.state.values()]
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
     assert not any(tensor.requires_grad for tensor in after)
+
+
+def test_a_long_gradient_is_shortened_before_adam_and_a_short_one_left_as_it_is() -> None:
+    gradient = torch.tensor([3.0, -4.0])
+    assert shortened(gradient, 0.5).tolist() == pytest.approx([0.3, -0.4])
+    assert shortened(gradient, 5.0) is gradient
+    assert shortened(gradient, 0.0) is gradient
+    posed = Posed("maml-trpo")
+    _, free, report = posed.update()
+    outer = dataclasses.replace(posed.settings.outer, max_gradient_norm=report.gradient_norm / 4)
+    posed.algorithm = QueryLoss(outer)
+    _, short, other = posed.update()
+    assert other.gradient_norm == report.gradient_norm
+    for name, moment in free.items():
+        if name.startswith("exp_avg/"):
+            assert_same(short[name], moment / 4)
