@@ -27,6 +27,7 @@ from rlmaml_envs.family import (
     normalised_box,
     select_variant,
 )
+from rlmaml_envs.observation_names import Entry
 from rlmaml_envs.physics import Physics, Simulation
 from rlmaml_envs.robot_drawing import Marks, RobotCamera, RobotPictures, robot_body
 from rlmaml_envs.simulator import mujoco
@@ -64,6 +65,9 @@ class Body:
     """The observations of all copies, (copy, observation)."""
     position: Callable[[Physics], Floats]
     """Where the robot is, (copy, 2) m."""
+    observed: Callable[[mujoco.MjModel], Sequence[Entry]] | None = None
+    """Name and unit of each number of an observation, for whoever builds one from sensors; None where nobody says.
+    :mod:`rlmaml_envs.observation_names` has those of MuJoCo's state."""
     velocity: Callable[[Physics], Floats] | None = None
     """Its speed over the ground, (copy, 2) m/s; None for the change of ``position`` in a control step."""
     is_healthy: Callable[[Physics], Bools] | None = None
@@ -167,6 +171,11 @@ def check_body(body: Body, physics: Physics) -> None:
     if body.control_units is not None and len(body.control_units) != model.nu:
         raise ValueError(f"control_units must be {model.nu}, one per control; got {list(body.control_units)}.")
     check_numbers("What observe gives", body.observe(physics), (copies, None), "(copy, observation)")
+    if body.observed is not None and len(body.observed(model)) != body.observe(physics).shape[1]:
+        raise ValueError(
+            "observed must give a name and a unit for each of the "
+            f"{body.observe(physics).shape[1]} numbers that observe gives; got {len(body.observed(model))}."
+        )
     check_numbers("What position gives", body.position(physics), (copies, 2), "(copy, 2)")
     if body.velocity is not None:
         check_numbers("What velocity gives", body.velocity(physics), (copies, 2), "(copy, 2)")
@@ -227,6 +236,22 @@ class Locomotion(TaskFamily):
         """As the body says, or as follows from the model."""
         units = self._body.control_units
         return control_units(self.physics.model) if units is None else tuple(units)
+
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """As the body says, or by number."""
+        observed = self._body.observed
+        return (
+            super().observation_names if observed is None else tuple(name for name, _ in observed(self.physics.model))
+        )
+
+    @property
+    def observation_units(self) -> tuple[str, ...]:
+        """As the body says, or none."""
+        observed = self._body.observed
+        return (
+            super().observation_units if observed is None else tuple(unit for _, unit in observed(self.physics.model))
+        )
 
     def few(self, num_copies: int) -> "Locomotion":
         """Robots of the same model."""
