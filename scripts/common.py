@@ -178,7 +178,7 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
         resume=options.resume,
         overwrite=options.overwrite,
         stop_after=options.stop_after,
-        draw=episode_drawing(run.env_id),
+        draw=episode_drawing(run.env_id, run.variant),
         make_scene=lambda: environment_maker(settings, "rgb_array")(1),
         sums=join_ranks(os.environ, here.run.device),
     )
@@ -490,24 +490,27 @@ def physics_replay(env: "TaskVectorEnv", sampled: "Rollout") -> float:
     return replay_seconds(env, sampled.actions.flatten(0, 1).numpy(), sampled.valid.flatten(0, 1).numpy())
 
 
-def episode_drawing(env_id: str, family: str | None = None) -> "DrawEpisodes":
-    """How the family's episodes are drawn in figures, to be pickled: as paths where it can, or as rewards over time.
+def episode_drawing(env_id: str, variant: str, family: str | None = None) -> "DrawEpisodes":
+    """How a variant's episodes are drawn in figures, to be pickled: as it says, or as rewards over time.
 
     Args:
         env_id: the family's id.
+        variant: the variant.
         family: as in :func:`environment_maker`.
     """
     from rlmaml.evaluation.figures import draw_rewards
     from rlmaml_envs import path_drawing
 
-    return partial(_draw_observations, env_id, family) if path_drawing(env_id) else draw_rewards
+    return partial(_draw_observations, env_id, variant, family) if path_drawing(env_id, variant) else draw_rewards
 
 
-def _draw_observations(env_id: str, family: str | None, axes: Any, task: Any, episodes: Any, **style: Any) -> None:
+def _draw_observations(
+    env_id: str, variant: str, family: str | None, axes: Any, task: Any, episodes: Any, **style: Any
+) -> None:
     from rlmaml_envs import path_drawing
 
     if family:
         allow_family(family)
-    draw_paths = path_drawing(env_id)
+    draw_paths = path_drawing(env_id, variant)
     assert draw_paths is not None
     draw_paths(axes, task, [episode.observations for episode in episodes], **style)

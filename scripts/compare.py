@@ -116,7 +116,7 @@ def main() -> None:
         options.seeds,
         partial(environment_maker, family=options.family),
         directory,
-        episode_drawing(run.env_id, options.family),
+        episode_drawing(run.env_id, run.variant, options.family),
         beyond=has_tasks_beyond(settings),
         processes=options.processes,
         overwrite=options.overwrite,

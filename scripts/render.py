@@ -109,7 +109,7 @@ def main() -> None:
     for path in targets:
         write_video(path, frames, scene.metadata["render_fps"] / stride)
         print(path)
-    if path_drawing(settings.run.env_id):
+    if path_drawing(settings.run.env_id, settings.run.variant):
         draw_stills(options, settings, stills)
         print(stills)
 
@@ -117,6 +117,7 @@ def main() -> None:
 def draw_stills(options: Options, settings: Settings, path: Path) -> None:
     """Paths before and after adaptation to four tasks drawn for evaluation, with exploration."""
     from rlmaml.evaluation.figures import adaptation_figure
+    from rlmaml.settings.stages import stage_words
     from rlmaml.storage.kept_checkpoints import newest_checkpoint
     from rlmaml.storage.run_directory import RunDirectory
     from rlmaml.training.run import evaluate_run
@@ -129,7 +130,9 @@ def draw_stills(options: Options, settings: Settings, path: Path) -> None:
         steps=options.steps,
         seed=options.seed,
     )
-    figure = adaptation_figure(episode_drawing(settings.run.env_id), evaluation.tasks, evaluation.rollouts)
+    run = settings.run
+    draw, words = episode_drawing(run.env_id, run.variant), stage_words(settings)
+    figure = adaptation_figure(draw, evaluation.tasks, evaluation.rollouts, words=words)
     with replacing(path) as target:
         figure.savefig(target, dpi=150)
 

@@ -95,7 +95,7 @@ MOTORS = ("hip_4", "ankle_4", "hip_1", "ankle_1", "hip_2", "ankle_2", "hip_3", "
 HEALTHY_HEIGHT = (0.2, 1.0)
 """Metres."""
 CONTACT_WEIGHT = 5e-4
-CAMERA = RobotCamera(distance=5.0, elevation=-45.0)
+CAMERA = RobotCamera(distance=4.5, elevation=-20.0)
 
 
 def build(*, like_finn2017: bool) -> mujoco.MjModel:
@@ -190,7 +190,7 @@ ROTHFUSS2019 = replace(
     observe=observe_state_and_forces,
     observed=lambda model: [*state_without(0, model), *of_bodies(model, FORCES)],
     is_healthy=None,
-    camera=RobotCamera(distance=12.0, elevation=-60.0),
+    camera=RobotCamera(distance=8.0, elevation=-20.0),
 )
 
 

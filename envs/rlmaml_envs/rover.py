@@ -96,7 +96,7 @@ BODY = Body(
     observed=lambda model: [*((f"range_{number}", "m") for number in range(8)), *joint_velocities(model)[6:]],
     position=ground_position,
     control_range=20.0,
-    camera=RobotCamera(distance=4.0, elevation=-60.0),
+    camera=RobotCamera(distance=3.5, elevation=-20.0),
 )
 
 
