@@ -12,7 +12,7 @@ scales, the control step and all else that policy.json says are in the metadata 
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Options:
     """Options of the script."""
 
-    run_dir: tyro.conf.Positional[Path]
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """Directory of the run, or an adapted policy."""
     output: Path | None = None
     """Directory of the files; by default RUN_DIR/export."""

@@ -38,8 +38,8 @@ COLOURS = ("#d1495b", "#edae49", "#8f6bc1", "#8d6b48", "#4a7fb5", "#c06a9d")
 """Of the runs."""
 KL_SCALE = (
     "KL, for scale: moving the mean of one action by one of its standard deviations is 0.5 nats, by a tenth of one "
-    "0.005; trust regions of training are 0.01 to 0.03. Far above a few nats, the first policy says little "
-    "of the adapted one."
+    "0.005; trust regions of training are 0.01 to 0.03. Trained inner steps go much further: on 2-D navigation 20 nats "
+    "after one, hundreds after three, because the deviations shrink as well."
 )
 
 

@@ -54,6 +54,8 @@ MakeEnv: TypeAlias = Callable[[int], TaskEnvironment]
 class InterruptedRunError(UserError):
     """The user stopped a run; it can be resumed."""
 
+    heading = ""
+
 
 class StoppedRunError(InterruptedRunError):
     """The run was asked to end, by a signal or after some time, and finished its meta-iteration; it can be resumed."""

@@ -60,6 +60,13 @@ def test_help_explains_every_option(help_texts: dict[str, str]) -> None:
             assert re.search(r"[A-Z][a-z-]+:? [a-z]+|show this help", entry), entry
 
 
+def test_help_says_run_dir_where_a_run_is_named(help_texts: dict[str, str]) -> None:
+    for name in ("adapt.py", "evaluate.py", "export.py", "render.py", "report.py", "summarise.py"):
+        usage = help_texts[name][: help_texts[name].index("positional arguments")]
+        assert "RUN_DIR" in usage, name
+        assert not re.search(r"\bPATH\b", usage), name
+
+
 def test_train_evaluate_and_summarise_work_together(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
