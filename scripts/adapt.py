@@ -39,7 +39,7 @@ DEFAULT_EPISODES = 20
 class Options:
     """Options of the script."""
 
-    run_dir: tyro.conf.Positional[Path]
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """Directory of the run, or an adapted policy."""
     task: tuple[str, ...] = ("random",)
     """Task to adapt to in simulation: parameters by name, such as velocity=1.3 or goal=0.3,-0.2; or random."""

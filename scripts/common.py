@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from defaults import tuned
 from rlmaml.base.errors import UserError
 from rlmaml.base.stopping import check_minutes
+from rlmaml.base.words import counted
 from rlmaml.settings.command_line import chosen, parse
 from rlmaml.settings.config_file import Config, read_config
 from rlmaml.settings.methods.registry import DEFAULT_METHOD
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from rlmaml.rules.search_rule import Search
     from rlmaml.storage.checkpoint import Checkpoint
     from rlmaml_envs import TaskVectorEnv
+
+
+NAVIGATION = "Navigation2D-v0"
+"""What train_nav.py trains."""
 
 
 @dataclass(frozen=True)
@@ -156,10 +161,12 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
     run = settings.run
     if options.family and allow_family(options.family) != env_id:
         raise UserError(
-            f"--family is {options.family}; this command trains {env_id}. Use train_locomotion.py --family."
+            f"--family is {options.family}; this command trains {env_id}. Use: train_locomotion.py --family "
+            f"{options.family}."
         )
     if run.env_id != env_id:
-        raise UserError(f"--env-id is {run.env_id}; this command trains {env_id}. Name the family first.")
+        command = "train_nav.py" if run.env_id == NAVIGATION else f"train_locomotion.py {run.env_id}"
+        raise UserError(f"--env-id is {run.env_id}; this command trains {env_id}. Use: {command}.")
     name = "" if settings.algorithm == DEFAULT_METHOD else f"-{settings.algorithm}"
     run_dir = options.run_dir or Path("runs") / f"{run.env_id}-{run.variant}{name}-seed{run.seed}"
 
@@ -178,13 +185,14 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
         resume=options.resume,
         overwrite=options.overwrite,
         stop_after=options.stop_after,
-        draw=episode_drawing(run.env_id),
+        draw=episode_drawing(run.env_id, run.variant),
         make_scene=lambda: environment_maker(settings, "rgb_array")(1),
         sums=join_ranks(os.environ, here.run.device),
     )
     if evaluation is None:
         return
-    print(f"\nMean return on {run.evaluation_tasks} held-out tasks, {run.evaluation_episodes} episodes each:\n")
+    tasks, episodes = counted(run.evaluation_tasks, "held-out task"), counted(run.evaluation_episodes, "episode")
+    print(f"\nMean return on {tasks}, {episodes} each, of sampled actions:\n")
     print(evaluation_table(evaluation.summary(), evaluation.terms, published(settings)))
     print(f"\nRun: {run_dir}\nLook at it with: tensorboard --logdir {run_dir.parent}")
 
@@ -499,24 +507,27 @@ def physics_replay(env: "TaskVectorEnv", sampled: "Rollout") -> float:
     return replay_seconds(env, sampled.actions.flatten(0, 1).numpy(), sampled.valid.flatten(0, 1).numpy())
 
 
-def episode_drawing(env_id: str, family: str | None = None) -> "DrawEpisodes":
-    """How the family's episodes are drawn in figures, to be pickled: as paths where it can, or as rewards over time.
+def episode_drawing(env_id: str, variant: str, family: str | None = None) -> "DrawEpisodes":
+    """How a variant's episodes are drawn in figures, to be pickled: as it says, or as rewards over time.
 
     Args:
         env_id: the family's id.
+        variant: the variant.
         family: as in :func:`environment_maker`.
     """
     from rlmaml.evaluation.figures import draw_rewards
     from rlmaml_envs import path_drawing
 
-    return partial(_draw_observations, env_id, family) if path_drawing(env_id) else draw_rewards
+    return partial(_draw_observations, env_id, variant, family) if path_drawing(env_id, variant) else draw_rewards
 
 
-def _draw_observations(env_id: str, family: str | None, axes: Any, task: Any, episodes: Any, **style: Any) -> None:
+def _draw_observations(
+    env_id: str, variant: str, family: str | None, axes: Any, task: Any, episodes: Any, **style: Any
+) -> None:
     from rlmaml_envs import path_drawing
 
     if family:
         allow_family(family)
-    draw_paths = path_drawing(env_id)
+    draw_paths = path_drawing(env_id, variant)
     assert draw_paths is not None
     draw_paths(axes, task, [episode.observations for episode in episodes], **style)

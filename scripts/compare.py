@@ -34,6 +34,7 @@ from defaults import tuned
 from rlmaml.base.command import run_command
 from rlmaml.base.cores import num_cores
 from rlmaml.base.errors import UserError
+from rlmaml.base.words import counted
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, PAPERS, find_method
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings
@@ -133,7 +134,7 @@ def main() -> None:
         options.seeds,
         partial(environment_maker, family=options.family),
         directory,
-        episode_drawing(run.env_id, options.family),
+        episode_drawing(run.env_id, run.variant, options.family),
         beyond=has_tasks_beyond(settings),
         processes=options.processes,
         overwrite=options.overwrite,
@@ -141,7 +142,8 @@ def main() -> None:
         tell=lambda text: print(text, flush=True),
     )
     for place, methods in comparison.results.items():
-        print(f"\n{options.tasks} held-out tasks {place}, {options.episodes} episodes each:\n")
+        tasks, episodes = counted(options.tasks, "held-out task"), counted(options.episodes, "episode")
+        print(f"\n{tasks} {place}, {episodes} each, of sampled actions:\n")
         print(comparison_table(methods, comparison.searched))
         recovered = {
             m: share for m, share in fractions_recovered(methods, comparison.searched).items() if m != "oracle"

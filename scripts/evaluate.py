@@ -19,6 +19,7 @@ from common import (
 )
 from rlmaml.base.command import run_command
 from rlmaml.base.files import check_new, check_writable
+from rlmaml.base.words import counted
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import check_trust_region
 
@@ -27,7 +28,7 @@ from rlmaml.settings.trust_region import check_trust_region
 class Options:
     """Options of the script."""
 
-    run_dir: tyro.conf.Positional[Path]
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """Directory of the run."""
     num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 40
     """Held-out tasks, drawn for evaluation alone."""
@@ -114,7 +115,7 @@ def main() -> None:
         actions=options.actions,
     )
     place = " beyond the training range" if options.beyond else ""
-    judged = f"{options.num_episodes} episodes each, {options.actions} actions"
+    judged = f"{counted(options.num_episodes, 'episode')} each, {options.actions} actions"
     print(f"Mean return on {options.num_tasks} held-out tasks{place}, {judged}:\n")
     inner_steps = options.trust_region is None and options.search.search is None
     comparable = not options.beyond and inner_steps and options.actions == "sampled"

@@ -1,22 +1,26 @@
 """Write a policy as files that run on a robot: ONNX, a torch.export program, weights and a card; verify and time them.
 
 RUN_DIR may also be a policy that adapt.py wrote. The files map observations (batch, obs) to the robot's controls
-(batch, action), with the clipping and the scaling of actions inside, for any batch size:
+(batch, control) in its actuators' units, with the clipping and the scaling of actions inside, for any batch size:
 
     policy.onnx  policy.pt2  policy.safetensors  policy.json  and, with --int8, policy.int8.onnx
+
+With --normalised, policy-normalised.onnx and so on give actions in [-1, 1] instead: what env.step takes. Names, units,
+scales, the control step and all else that policy.json says are in the metadata of each file, too.
 """
 
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from common import OwnCode, make_task_environment
-from rlmaml.base.command import run_command
+from rlmaml.base.command import lasting_imports, run_command
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import check_new, replacing, unwritable, write_atomically
+from rlmaml.base.files import check_new, unwritable, write_atomically
+from rlmaml.base.intervals import half_interval
 
 if TYPE_CHECKING:
     from rlmaml.storage.run_directory import RunDirectory
@@ -26,14 +30,17 @@ if TYPE_CHECKING:
 class Options:
     """Options of the script."""
 
-    run_dir: tyro.conf.Positional[Path]
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """Directory of the run, or an adapted policy."""
     output: Path | None = None
     """Directory of the files; by default RUN_DIR/export."""
     int8: bool = False
     """Also write ONNX with 8-bit weights, and measure what that costs in return."""
+    normalised: bool = False
+    """Let the files give actions in [-1, 1], as env.step of a Gymnasium environment takes them, instead of controls."""
     task: tuple[str, ...] = ("random",)
-    """Task on which --int8 is measured: parameters by name, such as velocity=1.3; or random."""
+    """Task on which --int8 is measured: parameters by name, such as velocity=1.3; or random, for a policy that has not
+    adapted to one."""
     seed: int = 0
     """Seed of all that is drawn: observations, episodes, and a random task."""
     own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
@@ -49,46 +56,56 @@ def main() -> None:
 
     directory = beside(options.run_dir)
     folder = options.output or directory.exported
+    stem = "policy-normalised" if options.normalised else "policy"
     suffixes = ["onnx", "pt2", "safetensors", "json"] + (["int8.onnx"] if options.int8 else [])
-    files = {suffix: folder / f"policy.{suffix}" for suffix in suffixes}
+    files = {suffix: folder / f"{stem}.{suffix}" for suffix in suffixes}
     check_new(*files.values(), overwrite=options.overwrite)
 
-    import torch
+    with lasting_imports():
+        import torch
 
-    from rlmaml.base.provenance import provenance
-    from rlmaml.deploy import export
-    from rlmaml.deploy.adaptable import load
-    from rlmaml.storage.family_record import check_same_family
-    from rlmaml_envs.registry import data_sheet
+        from rlmaml.base.provenance import provenance
+        from rlmaml.deploy import export
+        from rlmaml.deploy.adaptable import load
+        from rlmaml.deploy.robot import robot_of
+        from rlmaml.storage.family_record import check_same_family
+        from rlmaml_envs.registry import data_sheet
 
-    torch.set_num_threads(1)
-    options.own.allow()
-    policy = load(options.run_dir)
-    options.own.check(policy)
-    settings = policy.settings.changed(threads=1, rollout_threads=1)
-    env, task = make_task_environment(settings, 20, options.task, options.seed)
-    check_same_family(policy.family, env)
-    actuation = export.actuation_of(env)
-    actor = export.Actor(policy, actuation)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from error
+        torch.set_num_threads(1)
+        options.own.allow()
+        policy = load(options.run_dir)
+        options.own.check(policy)
+        if options.int8 and policy.steps_taken and options.task == ("random",):
+            raise UserError(
+                f"{options.run_dir} has adapted to a task, on which --int8 is to be measured. Name it: "
+                "--task NAME=VALUE."
+            )
+        settings = policy.settings.changed(threads=1, rollout_threads=1)
+        env, task = make_task_environment(settings, 20, options.task, options.seed)
+        check_same_family(policy.family, env)
+        robot = robot_of(env, normalised=options.normalised)
+        actuation = robot.actuation
+        actor = export.Actor(policy, actuation)
+        made_with = {
+            "steps_taken": policy.steps_taken,
+            "held_out_returns": held_out_returns(directory),
+            "data_sheet": data_sheet(settings.run.env_id),
+            **provenance(),
+        }
+        card = export.card(policy, robot, made_with)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(folder, error) from error
 
-    program = export.export_program(actor)
-    export.write_onnx(program, files["onnx"], remembers=policy.remembers)
-    with replacing(files["pt2"]) as target:
-        torch.export.save(program, target)
+        program = export.export_program(actor)
+        metadata = export.as_metadata(card)
+        export.write_onnx(program, files["onnx"], actor, metadata)
+    export.write_program(program, files["pt2"], metadata)
     policy.save(files["safetensors"])
-    made_with = {
-        "held_out_returns": held_out_returns(directory),
-        "data_sheet": data_sheet(settings.run.env_id),
-        **provenance(),
-    }
-    text = json.dumps(export.card(policy, actuation, dict(env.task_units), made_with), indent=2)
-    write_atomically(files["json"], text.encode())
+    write_atomically(files["json"], json.dumps(card, indent=2).encode())
 
-    print("file                   kB   us/action   largest difference")
+    print(f"{'file':<24}   kB   us/action   largest difference")
     for suffix, loader in (("onnx", export.load_onnx), ("pt2", export.load_program)):
         controls = loader(files[suffix])
         difference = export.largest_difference(controls, policy, actuation, options.seed)
@@ -101,14 +118,19 @@ def main() -> None:
         difference = export.largest_difference(small, policy, actuation, options.seed)
         report(files["int8.onnx"], export.latency(small, actor), difference)
     if options.int8 and actuation.function is not None:
-        print("\nThe return of files whose controls are a function of the actions is not measured.")
+        print("\nThe return of files whose controls are a function of the actions is not measured; --normalised does.")
     elif options.int8:
         exact, rounded = (
-            export.mean_return(env, export.driven(controls, policy, env.num_envs), actuation, env.horizon, options.seed)
-            for controls in (export.load_onnx(files["onnx"]), small)
+            export.returns_of(env, export.driven(one, policy, env.num_envs), actuation, env.horizon, options.seed)
+            for one in (export.load_onnx(files["onnx"]), small)
         )
-        print(f"\nReturn on {task}: {exact:.2f} exact, {rounded:.2f} with 8-bit weights (20 episodes each).")
-    print(f"\nFiles: {folder}")
+        loss = exact - rounded
+        print(
+            f"\nReturn on {task}, of the most likely actions: {exact.mean():.2f} exact, {rounded.mean():.2f} with "
+            f"8-bit weights, which lose {loss.mean():.2f} ± {half_interval(loss):.2f} (the same {len(loss)} initial "
+            "states)."
+        )
+    print(f"\nThe files {'give actions in [-1, 1]' if options.normalised else 'command actuators'}: {folder}")
 
 
 def held_out_returns(directory: "RunDirectory") -> list[float] | None:
@@ -121,7 +143,7 @@ def held_out_returns(directory: "RunDirectory") -> list[float] | None:
 
 def report(path: Path, seconds: float, difference: float) -> None:
     """One line about one file."""
-    print(f"{path.name:<18} {path.stat().st_size / 1000:>6.1f} {1e6 * seconds:>11.1f} {difference:>20.1e}")
+    print(f"{path.name:<24} {path.stat().st_size / 1000:>6.1f} {1e6 * seconds:>11.1f} {difference:>20.1e}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from common import (
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, replacing
+from rlmaml.base.words import counted
 from rlmaml.settings.whole import Settings
 
 
@@ -29,7 +30,7 @@ from rlmaml.settings.whole import Settings
 class Options:
     """Options of the script."""
 
-    run_dir: tyro.conf.Positional[Path]
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """Directory of the run."""
     task: tuple[str, ...] = ("random",)
     """Task: parameters by name, such as velocity=1.3 or goal=0.3,-0.2; or random."""
@@ -99,17 +100,18 @@ def main() -> None:
         bar.set_description("filming")
         films = [film(scene, actor, options.seed, stride, bar.update) for actor in (policy, adapted)]
     if policy.adapts_by_memory:
-        steps = f"{adapted.steps_taken} episode{'s' if adapted.steps_taken > 1 else ''}"
+        steps = counted(adapted.steps_taken, "episode")
         captions = ("before adaptation", f"after {steps}")
     else:
-        steps = f"{options.steps} gradient step{'s' if options.steps > 1 else ''}"
-        captions = ("before adaptation", f"after {steps} on {options.num_episodes} episodes each")
+        steps = counted(options.steps, "gradient step")
+        captions = ("before adaptation", f"after {steps} on {counted(options.num_episodes, 'episode')} each")
     frames = list(side_by_side(films, captions, f"{settings.run.env_id}: {description}"))
-    print(f"Task: {description}; return {films[0][-1].earned:.1f} before, {films[1][-1].earned:.1f} after {steps}")
+    before, after = (shots[-1].earned for shots in films)
+    print(f"Task: {description}; return {before:.1f} before, {after:.1f} after {steps}, of the most likely actions")
     for path in targets:
         write_video(path, frames, scene.metadata["render_fps"] / stride)
         print(path)
-    if path_drawing(settings.run.env_id):
+    if path_drawing(settings.run.env_id, settings.run.variant):
         draw_stills(options, settings, stills)
         print(stills)
 
@@ -117,6 +119,7 @@ def main() -> None:
 def draw_stills(options: Options, settings: Settings, path: Path) -> None:
     """Paths before and after adaptation to four tasks drawn for evaluation, with exploration."""
     from rlmaml.evaluation.figures import adaptation_figure
+    from rlmaml.settings.stages import stage_words
     from rlmaml.storage.kept_checkpoints import newest_checkpoint
     from rlmaml.storage.run_directory import RunDirectory
     from rlmaml.training.run import evaluate_run
@@ -129,7 +132,9 @@ def draw_stills(options: Options, settings: Settings, path: Path) -> None:
         steps=options.steps,
         seed=options.seed,
     )
-    figure = adaptation_figure(episode_drawing(settings.run.env_id), evaluation.tasks, evaluation.rollouts)
+    run = settings.run
+    draw, words = episode_drawing(run.env_id, run.variant), stage_words(settings)
+    figure = adaptation_figure(draw, evaluation.tasks, evaluation.rollouts, words=words)
     with replacing(path) as target:
         figure.savefig(target, dpi=150)
 

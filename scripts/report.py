@@ -21,7 +21,7 @@ from rlmaml.base.files import check_new, check_writable, write_atomically
 class Options:
     """Options of the script."""
 
-    run_dirs: tyro.conf.Positional[tuple[Path, ...]]
+    run_dirs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN_DIR ...")]
     """Directories of runs of one family and variant."""
     num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 40
     """Held-out tasks, drawn for evaluation alone."""
@@ -65,7 +65,7 @@ def main() -> None:
 
     from rlmaml.base.threads import warn_of_idle_threads
     from rlmaml.results.compare import comparison_around
-    from rlmaml.results.report import EvaluationSizes, read_runs, report_page, reported
+    from rlmaml.results.report import EvaluationSizes, ReportedRun, read_runs, report_page, reported
 
     options.own.allow()
     warn_of_idle_threads(threads=options.machine.threads)
@@ -73,9 +73,11 @@ def main() -> None:
     options.own.check(checkpoints[0])
     comparison = comparison_around(options.run_dirs, checkpoints[0].settings)
     sizes = EvaluationSizes(options.num_tasks, options.num_episodes, options.steps, options.seed)
-    runs = []
-    for directory, checkpoint in zip(tqdm(directories, desc="evaluating", unit="run"), checkpoints, strict=True):
+    runs: list[ReportedRun] = []
+    bar = tqdm(directories, desc=f"evaluating run 1 of {len(directories)}", unit="run")
+    for directory, checkpoint in zip(bar, checkpoints, strict=True):
         settings = options.machine.applied(checkpoint.settings)
+        bar.set_description(f"evaluating run {len(runs) + 1} of {len(directories)}")
         runs.append(
             reported(
                 directory,

@@ -6,15 +6,13 @@ evaluation.json and a picture of adaptation. Ctrl-C ends the training after its 
 torchrun --nproc-per-node=2 scripts/train_nav.py shares the tasks among processes, with the same result.
 """
 
-from common import train_command
+from common import NAVIGATION, train_command
 from rlmaml.base.command import run_command
-
-ENV_ID = "Navigation2D-v0"
 
 
 def main() -> None:
     """Parse, train, print the table."""
-    train_command(ENV_ID, str(__doc__))
+    train_command(NAVIGATION, str(__doc__))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,21 @@ import re
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 
-from rlmaml.deploy.adaptable import load
+from rlmaml.core.types import Meta
+from rlmaml.deploy.adaptable import as_policy, load
+from rlmaml.deploy.export import Actor, export_program, write_onnx
+from rlmaml.deploy.robot import robot_of
+from rlmaml.policies.kinds import make_policy
+from rlmaml.policies.sizes import sizes_of
 from rlmaml.sampling.recorded import write_episodes
 from rlmaml.settings.methods.registry import METHODS, find_method
-from rlmaml.storage.checkpoint import save_checkpoint
+from rlmaml.settings.whole import configure
+from rlmaml.storage.checkpoint import Checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
+from rlmaml_envs import make_tasks_env
 from tests.rlmaml.deploy.trained import checkpoint, navigation
 from tests.rlmaml.shapes import shapes_checked
 
@@ -33,6 +41,27 @@ def test_the_policy_is_used_as_the_readme_says(tmp_path: Path, monkeypatch: pyte
     exec(code_with("read_episodes"), names)
     assert names["action"].shape == (2,)
     assert names["adapted"].steps_taken == 1
+
+
+def test_an_exported_policy_drives_a_gymnasium_environment_as_the_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rover = make_tasks_env("RoverGoal-v0", 1)
+    settings, sizes = configure(env_id="RoverGoal-v0", variant="worn", horizon=100, hidden=(8,)), sizes_of(rover)
+    params = make_policy("gaussian", settings.network, sizes).init(0)
+    policy = as_policy(Checkpoint(Meta({name: 3 * value for name, value in params.items()}, {}), 0, settings, sizes))
+    actor = Actor(policy, robot_of(rover, normalised=True).actuation)
+    write_onnx(export_program(actor), tmp_path / "policy-normalised.onnx", actor, {})
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code_with("onnxruntime"), names)
+    env = gymnasium.make("RoverGoal-v0")
+    observation, expected = env.reset(seed=0)[0], 0.0
+    for _ in range(100):
+        observation, reward, *_ = env.step(policy.act(observation))
+        expected += float(reward)
+    assert names["total"] == pytest.approx(expected, rel=1e-4)
+    assert abs(expected) > 1.0
 
 
 def test_the_loop_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:

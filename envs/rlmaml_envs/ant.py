@@ -81,6 +81,7 @@ from rlmaml_envs.changes import changed_variants
 from rlmaml_envs.family import Bools, Floats
 from rlmaml_envs.kinds import one_change_variants
 from rlmaml_envs.locomotion import Body, LocomotionFamily, Motion, RewardTerm
+from rlmaml_envs.observation_names import CENTRE_OF_MASS, FORCES, ROTATION_MATRIX, of_bodies, state_without
 from rlmaml_envs.physics import Physics, Simulation
 from rlmaml_envs.problems import along_direction, at_goal, at_speed, control, forwards, forwards_or_backwards, survive
 from rlmaml_envs.rewards import contact_cost
@@ -94,7 +95,7 @@ MOTORS = ("hip_4", "ankle_4", "hip_1", "ankle_1", "hip_2", "ankle_2", "hip_3", "
 HEALTHY_HEIGHT = (0.2, 1.0)
 """Metres."""
 CONTACT_WEIGHT = 5e-4
-CAMERA = RobotCamera(distance=5.0, elevation=-45.0)
+CAMERA = RobotCamera(distance=4.5, elevation=-20.0)
 
 
 def build(*, like_finn2017: bool) -> mujoco.MjModel:
@@ -158,6 +159,12 @@ FINN2017 = Body(
     simulation=Simulation(substeps=1, outputs=("cfrc_ext", "xmat", "subtree_com", "subtree_linvel"), fresh="forces"),
     initial_state=standing_state,
     observe=observe_everything,
+    observed=lambda model: [
+        *state_without(0, model),
+        *of_bodies(model, FORCES),
+        *ROTATION_MATRIX,
+        *CENTRE_OF_MASS,
+    ],
     position=ground_position,
     gymnasium_id="Ant-v5",
     velocity=centre_of_mass_velocity,
@@ -170,6 +177,7 @@ GYMNASIUM = Body(
     simulation=Simulation(substeps=5, outputs=("cfrc_ext", "xpos")),
     initial_state=partial(gymnasium_state, scale=0.1),
     observe=observe_without_position,
+    observed=lambda model: [*state_without(2, model), *of_bodies(model, FORCES, 1)],
     position=torso_position,
     gymnasium_id="Ant-v5",
     is_healthy=is_healthy,
@@ -180,8 +188,9 @@ GYMNASIUM = Body(
 ROTHFUSS2019 = replace(
     GYMNASIUM,
     observe=observe_state_and_forces,
+    observed=lambda model: [*state_without(0, model), *of_bodies(model, FORCES)],
     is_healthy=None,
-    camera=RobotCamera(distance=12.0, elevation=-60.0),
+    camera=RobotCamera(distance=8.0, elevation=-20.0),
 )
 
 

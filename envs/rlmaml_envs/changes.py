@@ -230,11 +230,12 @@ def _with_changes(base: LocomotionVariant, changes: Sequence[Change], joints: Se
         numbers = dict(task)
         dead = numbers.pop("dead_joint", None)
         text = describe_task(numbers, units)
+        asked = replace(base.marks(task), heading=0.0)
         if dead is None:
-            return Marks(text, heading=0.0)
+            return replace(asked, text=text)
         limbs = (joints[int(dead) - 1],) if dead > 0 else ()
         words = f"dead motor: {limbs[0]}" if limbs else "intact"
-        return Marks(words + (f", {text}" if text else ""), heading=0.0, damaged=limbs)
+        return replace(asked, text=words + (f", {text}" if text else ""), damaged=limbs)
 
     return replace(
         base,
@@ -262,7 +263,7 @@ def random_parameters(
 
     def marks(task: Task) -> Marks:
         words = (base.marks(task).text, f"mean mass factor {task['mass'].mean():.2f}")
-        return Marks(", ".join(filter(None, words)), heading=0.0)
+        return replace(base.marks(task), text=", ".join(filter(None, words)), heading=0.0)
 
     return replace(
         base,

@@ -13,7 +13,15 @@ import numpy.typing as npt
 from rlmaml_envs.family import Bools, Copies, FamilyMaker, Floats, finite_box
 from rlmaml_envs.registry import FAMILIES, load_family
 from rlmaml_envs.rehearsal import NUM_COPIES, try_out
-from rlmaml_envs.tasks import Task, describe_task, repeat_tasks, stack_tasks, task_features, validate_tasks
+from rlmaml_envs.tasks import (
+    Task,
+    describe_task,
+    repeat_tasks,
+    stack_tasks,
+    task_feature_names,
+    task_features,
+    validate_tasks,
+)
 
 
 class Transition(NamedTuple):
@@ -116,6 +124,13 @@ class Episodes:
         vars(self).update(state)
         self.family = load_family(self.family_id)(self.num_copies, **self._options)
         self.family.restore(state["family"])
+
+    @property
+    def observation_entries(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names and units of the numbers of an observation; of a task's parameters, scaled, the names alone."""
+        names, units = self.family.observation_names, self.family.observation_units
+        added = task_feature_names(self.family.wide_task_space) if self._observe_task else ()
+        return (*names, *added), (*units, *("",) * len(added))
 
     @property
     def tasks(self) -> Task:

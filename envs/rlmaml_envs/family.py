@@ -121,6 +121,16 @@ class TaskFamily(ABC):
         """The unit of each control, "" where it has none or nobody said."""
         return ("",) * len(self.control_range)
 
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """What each number of an observation is; its number where nobody said."""
+        return tuple(map(str, range(*self.observation_space.shape)))
+
+    @property
+    def observation_units(self) -> tuple[str, ...]:
+        """The unit of each number of an observation, "" where it has none or nobody said."""
+        return ("",) * self.observation_space.shape[0]
+
     def few(self, num_copies: int) -> "TaskFamily | None":
         """Other worlds like these, on which the family is tried out; None where they are made as these were."""
         return None

@@ -91,6 +91,7 @@ from rlmaml_envs.changes import changed_variants
 from rlmaml_envs.family import Floats
 from rlmaml_envs.kinds import one_change_variants
 from rlmaml_envs.locomotion import Body, LocomotionFamily, RewardTerm
+from rlmaml_envs.observation_names import CENTRE_OF_MASS, state_without
 from rlmaml_envs.physics import Physics, Simulation
 from rlmaml_envs.problems import at_speed, control, forwards, forwards_or_backwards
 from rlmaml_envs.simulator import mujoco
@@ -125,6 +126,7 @@ FINN2017 = Body(
     simulation=Simulation(substeps=1, outputs=("subtree_com", "subtree_linvel"), fresh="velocities", persistent=True),
     initial_state=partial(gaussian_state, position_scale=0.01, velocity_scale=0.1),
     observe=observe_with_centre_of_mass,
+    observed=lambda model: [*state_without(1, model), *CENTRE_OF_MASS],
     position=planar_position,
     gymnasium_id="HalfCheetah-v5",
     velocity=centre_of_mass_velocity,
@@ -135,6 +137,7 @@ GYMNASIUM = Body(
     simulation=Simulation(substeps=5),
     initial_state=partial(gymnasium_state, scale=0.1),
     observe=partial(positions_and_velocities, skipped=1),
+    observed=partial(state_without, 1),
     position=planar_position,
     gymnasium_id="HalfCheetah-v5",
 )

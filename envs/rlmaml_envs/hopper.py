@@ -47,6 +47,7 @@ from rlmaml_envs.bodies import load_model, planar_position, positions_and_veloci
 from rlmaml_envs.changes import random_parameters
 from rlmaml_envs.family import Bools
 from rlmaml_envs.locomotion import Body, LocomotionFamily
+from rlmaml_envs.observation_names import state_without
 from rlmaml_envs.physics import Physics, Simulation
 from rlmaml_envs.problems import at_speed, forwards, upright
 
@@ -73,6 +74,7 @@ BODY = Body(
     simulation=Simulation(substeps=4),
     initial_state=partial(uniform_state, scale=0.005),
     observe=partial(positions_and_velocities, skipped=1, largest_velocity=10.0),
+    observed=partial(state_without, 1),
     position=planar_position,
     gymnasium_id="Hopper-v5",
     is_healthy=is_healthy,

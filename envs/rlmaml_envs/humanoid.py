@@ -40,6 +40,7 @@ import numpy as np
 from rlmaml_envs.bodies import add_sensor, load_model, uniform_state
 from rlmaml_envs.family import Bools, Floats
 from rlmaml_envs.locomotion import Body, LocomotionFamily, RewardTerm
+from rlmaml_envs.observation_names import FORCES, INERTIAS, MOTIONS, joint_forces, of_bodies, state_without
 from rlmaml_envs.physics import Physics, Simulation
 from rlmaml_envs.problems import along_direction, survive
 from rlmaml_envs.rewards import contact_cost, control_cost
@@ -82,6 +83,13 @@ BODY = Body(
     simulation=Simulation(substeps=5, outputs=("cinert", "cvel", "qfrc_actuator", "cfrc_ext", "xipos")),
     initial_state=partial(uniform_state, scale=0.01),
     observe=observe,
+    observed=lambda model: [
+        *state_without(2, model),
+        *of_bodies(model, INERTIAS, 1),
+        *of_bodies(model, MOTIONS, 1),
+        *joint_forces(model)[6:],
+        *of_bodies(model, FORCES, 1),
+    ],
     position=centre_of_mass,
     gymnasium_id="Humanoid-v5",
     is_healthy=is_healthy,

@@ -94,7 +94,8 @@ def one_change_variants(
 
     def marks(task: Task) -> Marks:
         own = marks_of_change(task, joints, motors)
-        return replace(own, text="; ".join(filter(None, [own.text, base.marks(task).text])))
+        asked = base.marks(task)
+        return replace(own, text="; ".join(filter(None, [own.text, asked.text])), speed=asked.speed)
 
     def drawing(free: Collection[str]) -> LocomotionVariant:
         in_training = {k.parameter: k.space if name in free else _only(k.as_built) for name, k in kinds.items()}

@@ -7,6 +7,7 @@ file runs them.
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, TypeAlias, final
 
 import numpy as np
@@ -27,6 +28,8 @@ from rlmaml_envs.family import (
     normalised_box,
     select_variant,
 )
+from rlmaml_envs.motion_drawing import motion_drawing
+from rlmaml_envs.observation_names import Entry
 from rlmaml_envs.physics import Physics, Simulation
 from rlmaml_envs.robot_drawing import Marks, RobotCamera, RobotPictures, robot_body
 from rlmaml_envs.simulator import mujoco
@@ -64,6 +67,9 @@ class Body:
     """The observations of all copies, (copy, observation)."""
     position: Callable[[Physics], Floats]
     """Where the robot is, (copy, 2) m."""
+    observed: Callable[[mujoco.MjModel], Sequence[Entry]] | None = None
+    """Name and unit of each number of an observation, for whoever builds one from sensors; None where nobody says.
+    :mod:`rlmaml_envs.observation_names` has those of MuJoCo's state."""
     velocity: Callable[[Physics], Floats] | None = None
     """Its speed over the ground, (copy, 2) m/s; None for the change of ``position`` in a control step."""
     is_healthy: Callable[[Physics], Bools] | None = None
@@ -121,6 +127,15 @@ class LocomotionVariant:
     """What -> its published mean returns after 0, 1, 2, ... inner steps, at this variant's own horizon alone. A problem
     derived from this one has none: ``replace(variant, ..., published={})``."""
 
+    @cached_property
+    def draw_episodes(self) -> PathDrawing | None:
+        """How its episodes are drawn, with what the task asks; None where observations do not say how fast it goes."""
+        if self.body.observed is None:
+            return None
+        model = self.body.build()
+        seconds = self.body.simulation.duration(model)
+        return motion_drawing(model, self.body.observed(model), seconds, self.marks, self.task_units)
+
 
 @dataclass(frozen=True)
 class LocomotionFamily:
@@ -129,6 +144,7 @@ class LocomotionFamily:
     name: str
     variants: Mapping[str, LocomotionVariant]
     draw_episodes: ClassVar[PathDrawing | None] = None
+    """That of its variants, which know what is asked."""
 
     def __call__(self, num_copies: int, variant: str | None = None, threads: int = 1) -> "Locomotion":
         """``num_copies`` robots of one variant, the first by default.
@@ -167,6 +183,11 @@ def check_body(body: Body, physics: Physics) -> None:
     if body.control_units is not None and len(body.control_units) != model.nu:
         raise ValueError(f"control_units must be {model.nu}, one per control; got {list(body.control_units)}.")
     check_numbers("What observe gives", body.observe(physics), (copies, None), "(copy, observation)")
+    if body.observed is not None and len(body.observed(model)) != body.observe(physics).shape[1]:
+        raise ValueError(
+            "observed must give a name and a unit for each of the "
+            f"{body.observe(physics).shape[1]} numbers that observe gives; got {len(body.observed(model))}."
+        )
     check_numbers("What position gives", body.position(physics), (copies, 2), "(copy, 2)")
     if body.velocity is not None:
         check_numbers("What velocity gives", body.velocity(physics), (copies, 2), "(copy, 2)")
@@ -202,6 +223,8 @@ class Locomotion(TaskFamily):
         self.task_units = variant.task_units
         self.task_labels = variant.task_labels
         self.reward_terms = tuple(variant.reward_terms)
+        self._velocity = np.zeros((num_copies, 2))
+        """Over the ground in the last step, m/s, for pictures."""
         self._tasks: Task = {
             name: np.zeros((num_copies, *(space.shape or ())), space.dtype) for name, space in parameters.items()
         }
@@ -227,6 +250,22 @@ class Locomotion(TaskFamily):
         """As the body says, or as follows from the model."""
         units = self._body.control_units
         return control_units(self.physics.model) if units is None else tuple(units)
+
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """As the body says, or by number."""
+        observed = self._body.observed
+        return (
+            super().observation_names if observed is None else tuple(name for name, _ in observed(self.physics.model))
+        )
+
+    @property
+    def observation_units(self) -> tuple[str, ...]:
+        """As the body says, or none."""
+        observed = self._body.observed
+        return (
+            super().observation_units if observed is None else tuple(unit for _, unit in observed(self.physics.model))
+        )
 
     def few(self, num_copies: int) -> "Locomotion":
         """Robots of the same model."""
@@ -263,6 +302,7 @@ class Locomotion(TaskFamily):
     def reset(self, copies: Copies, generators: Mapping[int, np.random.Generator]) -> None:
         """Draw each copy's initial state from its own generator."""
         states = [self._body.initial_state(self.physics.model, generators[copy]) for copy in copies.tolist()]
+        self._velocity[copies] = 0.0
         self.physics.reset(copies, *(np.stack(rows) for rows in zip(*states, strict=True)))
 
     def step(self, actions: Floats, running: Bools) -> Outcome:
@@ -279,6 +319,7 @@ class Locomotion(TaskFamily):
             physics=physics,
         )
         terms = {name: term(motion, self._tasks) for name, term in self._variant.reward_terms.items()}
+        self._velocity = np.where(running[:, None], motion.velocity, self._velocity)
         return Outcome(terms, ~motion.healthy, instability)
 
     def controls(self, actions: Floats) -> Floats:
@@ -292,11 +333,15 @@ class Locomotion(TaskFamily):
 
     def snapshot(self) -> dict[str, Any]:
         """The tasks, and the state of the physics."""
-        return {"tasks": {name: values.copy() for name, values in self._tasks.items()}} | self.physics.snapshot()
+        own = {
+            "tasks": {name: values.copy() for name, values in self._tasks.items()},
+            "velocity": self._velocity.copy(),
+        }
+        return own | self.physics.snapshot()
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go on as the robots of a snapshot do."""
-        self._tasks = snapshot["tasks"]
+        self._tasks, self._velocity = snapshot["tasks"], snapshot["velocity"]
         self.physics.restore(snapshot)
 
     def render(self, copy: int) -> npt.NDArray[np.uint8]:
@@ -304,7 +349,9 @@ class Locomotion(TaskFamily):
         if self._pictures is None:
             self._pictures = RobotPictures(self.physics.model, self._body.camera)
         task = {name: values[copy] for name, values in self._tasks.items()}
-        return self._pictures.draw(self.physics.data_of(copy), self._variant.marks(task))
+        marks = self._variant.marks(task)
+        reached = marks.reached(self._body.position(self.physics)[copy], self._velocity[copy])
+        return self._pictures.draw(self.physics.data_of(copy), marks, reached)
 
     def _arriving(self, signal: Floats, path: Mapping[str, ChangeSignal]) -> Floats:
         for name, change in path.items():

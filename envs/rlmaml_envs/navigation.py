@@ -206,6 +206,16 @@ class Navigation2D(TaskFamily):
         self._history: list[Floats] = []
         self._began = np.zeros(num_copies, np.int64)
 
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """Where the point is."""
+        return "x", "y"
+
+    @property
+    def observation_units(self) -> tuple[str, ...]:
+        """Of both."""
+        return "m", "m"
+
     def sample_task(self, generator: np.random.Generator, *, wide: bool = False) -> Task:
         """Draw every parameter uniformly."""
         return sample_uniform_task(self.wide_task_space if wide else self.task_space, generator)

@@ -51,7 +51,7 @@ def at_speed(body: Body, terms: Mapping[str, RewardTerm], fastest: float, fastes
         wide_task_parameters={"velocity": scalar_box(0.0, fastest_wide)},
         task_units={"velocity": "m/s"},
         reward_terms={"velocity_error_cost": velocity_error, **terms},
-        marks=lambda task: Marks(f"target {task['velocity']:.2f} m/s", heading=0.0),
+        marks=lambda task: Marks(f"target {task['velocity']:.2f} m/s", heading=0.0, speed=float(task["velocity"])),
     )
 
 

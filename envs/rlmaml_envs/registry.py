@@ -136,9 +136,12 @@ def published_returns(env_id: str, variant: str | None, horizon: int) -> Mapping
     return published if getattr(chosen, "horizon", None) == horizon else {}
 
 
-def path_drawing(env_id: str) -> PathDrawing | None:
-    """How a family's episodes are drawn as paths; None for a family that draws none. No environment is made.
+def path_drawing(env_id: str, variant: str | None = None) -> PathDrawing | None:
+    """How the episodes of a variant, the first by default, are drawn; None where they are not. No environment is made.
 
-    Raises as ``find_entry`` does.
+    Raises:
+        ValueError: the id or the variant is unknown.
     """
-    return load_family(env_id).draw_episodes
+    family = load_family(env_id)
+    own: PathDrawing | None = getattr(select_variant(env_id, family.variants, variant), "draw_episodes", None)
+    return own or family.draw_episodes

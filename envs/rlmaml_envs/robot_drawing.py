@@ -3,6 +3,7 @@
 import copy
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from rlmaml_envs.simulator import mujoco
 
 WIDTH, HEIGHT = 480, 360
 """Pixels of a picture."""
+CHARACTERS = 60
+"""Of a line, that fit into it."""
 
 _ARROW, _GOAL, _DAMAGE = (0.18, 0.55, 0.34, 1.0), (0.18, 0.55, 0.34, 0.6), (0.82, 0.29, 0.36, 1.0)
 
@@ -51,10 +54,28 @@ class Marks:
     """Written in a corner."""
     heading: float | None = None
     """Where to go, radians counter-clockwise from x: an arrow above the robot."""
+    speed: float | None = None
+    """How fast to go there, m/s; None for as fast as possible."""
     goal: npt.NDArray[np.float64] | None = None
     """A place on the ground, (2,) m."""
     damaged: tuple[str, ...] = field(default=())
     """Joints whose limbs are red."""
+
+    def reached(self, position: npt.NDArray[np.float64], velocity: npt.NDArray[np.float64]) -> str:
+        """What a robot at a position (2,) m with a velocity (2,) m/s does of what is asked, in words."""
+        if self.goal is not None:
+            return f"now {np.linalg.norm(position - self.goal):.2f} m from it"
+        if self.heading is not None:
+            return f"now {velocity @ (np.cos(self.heading), np.sin(self.heading)):.2f} m/s that way"
+        return f"now {np.linalg.norm(velocity):.2f} m/s"
+
+    @property
+    def legend(self) -> str:
+        """What the colours of the marks mean."""
+        asked = {"arrow: where to go": self.heading is not None, "disc: the goal": self.goal is not None}
+        green = ", ".join(words for words, shown in asked.items() if shown)
+        red = ", ".join(self.damaged)
+        return "; ".join([*([f"green {green}"] if green else []), *([f"red: {red}, changed"] if red else [])])
 
 
 class RobotPictures:
@@ -92,8 +113,8 @@ class RobotPictures:
             camera.azimuth,
         )
 
-    def draw(self, data: mujoco.MjData, marks: Marks) -> npt.NDArray[np.uint8]:
-        """One picture, (HEIGHT, WIDTH, 3), of a state and of what its task asks."""
+    def draw(self, data: mujoco.MjData, marks: Marks, reached: str = "") -> npt.NDArray[np.uint8]:
+        """One picture, (HEIGHT, WIDTH, 3), of a state, what its task asks, and what is reached of that, in words."""
         model, scene, frame, painter = self._model, self._scene, self._frame, self._painter
         model.geom_rgba[:], model.geom_matid[:] = self._colours, self._materials
         for joint in marks.damaged:
@@ -107,9 +128,11 @@ class RobotPictures:
         if marks.goal is not None:
             _add_disc(scene, marks.goal)
         mujoco.mjr_render(frame, scene, painter)
-        if marks.text:
-            corner, font = mujoco.mjtGridPos.mjGRID_TOPLEFT, mujoco.mjtFont.mjFONT_NORMAL
-            mujoco.mjr_overlay(font, corner, frame, marks.text, "", painter)
+        corners = mujoco.mjtGridPos.mjGRID_TOPLEFT, mujoco.mjtGridPos.mjGRID_BOTTOMLEFT
+        for corner, words in zip(corners, ((marks.text, reached), (marks.legend,)), strict=True):
+            lines = [line for part in words for line in textwrap.wrap(part, CHARACTERS)]
+            if lines:
+                mujoco.mjr_overlay(mujoco.mjtFont.mjFONT_NORMAL, corner, frame, "\n".join(lines), "", painter)
         picture = np.empty((HEIGHT, WIDTH, 3), np.uint8)
         mujoco.mjr_readPixels(picture, None, frame, painter)
         return np.flipud(picture).copy()
@@ -155,7 +178,7 @@ def default_backend() -> str:
 
 def _add_disc(scene: mujoco.MjvScene, position: npt.NDArray[np.float64]) -> None:
     """Mark a place on the ground."""
-    _add(scene, mujoco.mjtGeom.mjGEOM_CYLINDER, (0.25, 0.25, 0.02), (*position, 0.02), np.eye(3), _GOAL)
+    _add(scene, mujoco.mjtGeom.mjGEOM_CYLINDER, (0.25, 0.02, 0.0), (*position, 0.02), np.eye(3), _GOAL)
 
 
 def _add_arrow(scene: mujoco.MjvScene, position: npt.NDArray[np.float64], angle: float) -> None:

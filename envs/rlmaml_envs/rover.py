@@ -38,6 +38,7 @@ from rlmaml_envs.bodies import ground_position, load_model
 from rlmaml_envs.changes import placed, scaled
 from rlmaml_envs.family import Floats
 from rlmaml_envs.locomotion import Body, LocomotionFamily, LocomotionVariant, Motion, RewardTerm, State
+from rlmaml_envs.observation_names import joint_velocities
 from rlmaml_envs.physics import Physics, Simulation
 from rlmaml_envs.problems import at_goal, control, sample_disc
 from rlmaml_envs.robot_drawing import RobotCamera
@@ -92,9 +93,10 @@ BODY = Body(
     simulation=Simulation(substeps=10, outputs=("sensordata",), fresh="velocities"),
     initial_state=start,
     observe=observe,
+    observed=lambda model: [*((f"range_{number}", "m") for number in range(8)), *joint_velocities(model)[6:]],
     position=ground_position,
     control_range=20.0,
-    camera=RobotCamera(distance=4.0, elevation=-60.0),
+    camera=RobotCamera(distance=3.5, elevation=-20.0),
 )
 
 

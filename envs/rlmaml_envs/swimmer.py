@@ -35,6 +35,7 @@ from functools import partial
 
 from rlmaml_envs.bodies import ground_position, load_model, positions_and_velocities, uniform_state
 from rlmaml_envs.locomotion import Body, LocomotionFamily, RewardTerm
+from rlmaml_envs.observation_names import state_without
 from rlmaml_envs.physics import Simulation
 from rlmaml_envs.problems import at_speed, control
 from rlmaml_envs.robot_drawing import RobotCamera
@@ -44,9 +45,10 @@ BODY = Body(
     simulation=Simulation(substeps=4),
     initial_state=partial(uniform_state, scale=0.1),
     observe=partial(positions_and_velocities, skipped=2),
+    observed=partial(state_without, 2),
     position=ground_position,
     gymnasium_id="Swimmer-v5",
-    camera=RobotCamera(distance=6.0, elevation=-50.0),
+    camera=RobotCamera(distance=4.0, elevation=-20.0),
 )
 
 TERMS: dict[str, RewardTerm] = {"control_cost": control(1e-4)}

@@ -130,6 +130,18 @@ def task_features(tasks: Task, space: spaces.Dict) -> npt.NDArray[np.float64]:
     return np.concatenate(columns, axis=1)
 
 
+def task_feature_names(space: spaces.Dict) -> tuple[str, ...]:
+    """What each number of :func:`task_features` is, (features,)."""
+    names: list[str] = []
+    for name, parameter in space.items():
+        if isinstance(parameter, spaces.Discrete):
+            names += [f"{name} is {value}" for value in range(int(parameter.start), int(parameter.start + parameter.n))]
+        else:
+            shape = parameter.shape or ()
+            names += [f"{name}{list(index) if index else ''}, scaled" for index in np.ndindex(*shape)]
+    return tuple(names)
+
+
 def stack_tasks(tasks: Sequence[Task]) -> Task:
     """A batch of tasks from single ones: the leading axis is the task axis."""
     return {name: np.stack([task[name] for task in tasks]) for name in tasks[0]}

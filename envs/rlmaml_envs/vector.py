@@ -49,6 +49,7 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         control_range: what the actions -1 and 1 command, (control, 2), in ``control_units``.
         control_function: what makes controls of actions instead, where that is a function; else None.
         control_names, control_units: of each actuator's control.
+        observation_names, observation_units: of each number of an observation.
         has_physics: whether the copies are moved by physics that can be timed by itself, ``worlds.physics``.
         horizon: the largest number of control steps of an episode, ``max_episode_steps``.
         task_size: how many numbers a task's parameters add to an observation that ends in them.
@@ -93,6 +94,7 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.task_size = self._episodes.task_size
         self.control_function = world.control_function
         self.control_names, self.control_units = world.control_names, world.control_units
+        self.observation_names, self.observation_units = self._episodes.observation_entries
         self.observation_space = batch_space(self._episodes.observation_space, num_envs)
         self.action_space = batch_space(world.action_space, num_envs)
         self.task_space = world.task_space

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.waiting import signs_of_life
 
 
 def run_command(command: Callable[[], None]) -> None:
@@ -18,7 +19,8 @@ def run_command(command: Callable[[], None]) -> None:
     An interrupt (Ctrl-C, SIGTERM or SIGHUP) ends it with exit code 130; a training that finished its meta-iteration
     before it ended, and can be gone on with, has 75. It must be called before torch is first imported: it
     asks MKL, unless the user asks for something else, to round a task alone as in a batch of tasks, so that any number
-    of processes gives the same bits. What a terminal cannot show is shown as a question mark.
+    of processes gives the same bits. Whoever waits before a terminal sees signs of life,
+    :mod:`rlmaml.base.waiting`. What a terminal cannot show is shown as a question mark.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -29,9 +31,10 @@ def run_command(command: Callable[[], None]) -> None:
         if signal.getsignal(one) != signal.SIG_IGN:  # nohup asks for that
             signal.signal(one, signal.default_int_handler)
     try:
-        command()
+        with signs_of_life():
+            command()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        print(f"{error.heading}{error}", file=sys.stderr)  # noqa: T201
         interrupted = isinstance(error.__cause__, KeyboardInterrupt)
         raise SystemExit(130 if interrupted else error.exit_code) from None
     except KeyboardInterrupt:

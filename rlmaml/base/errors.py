@@ -6,6 +6,8 @@ class UserError(Exception):
 
     exit_code = 2
     """With which a script ends."""
+    heading = "error: "
+    """What stands before the sentence; nothing where all went as the user asked."""
 
 
 class NonFiniteError(UserError):

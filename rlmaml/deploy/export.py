@@ -4,7 +4,10 @@ All of them map observations (batch, obs) to the robot's controls (batch, contro
 [-1, 1] and stretched to the range of each actuator, or put through the robot's own function from actions to controls. A
 policy with a memory also takes the last reward (batch,) and a state (batch, state), and gives the next state, with
 which the next step is called. The batch size is free. On the robot, ONNX needs onnxruntime alone, and the program torch
-alone. The program's graph is a function of its numbers and its inputs::
+alone. With :func:`~rlmaml.deploy.robot.normalised_actuation` they give actions instead, which is what the ``step`` of
+an environment takes. What must be known of the numbers is in the files: in ``custom_metadata_map`` of ONNX, in the
+extra files of the program, each entry of the card as JSON. The program's graph is a function of its numbers and its
+inputs::
 
     program = torch.export.load("policy.pt2")
     numbers = (*program.parameters(), *program.tensor_constants.values())
@@ -13,14 +16,15 @@ alone. The program's graph is a function of its numbers and its inputs::
 ``program.module()(observations)`` gives the same, but checks every input first, which takes longer than to act.
 """
 
+import json
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -31,34 +35,8 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import replacing
 from rlmaml.deploy.adaptable import AdaptablePolicy
 from rlmaml.deploy.driver import Driver
+from rlmaml.deploy.robot import Actuation, Robot, described_interface
 from rlmaml.sampling.rollout import TaskEnvironment
-
-
-class Actuation(NamedTuple):
-    """What actions command of a robot's actuators."""
-
-    range: npt.NDArray[np.float64]
-    """Lowest and highest control of each, (control, 2); without a function, what the actions -1 and 1 command."""
-    function: Callable[[Any, Any], Any] | None = None
-    """``function(torch, actions)``: actions (batch, action) within [-1, 1] to controls (batch, control)."""
-    names: tuple[str, ...] = ()
-    units: tuple[str, ...] = ()
-
-    @property
-    def middle(self) -> npt.NDArray[np.float64]:
-        """What no action commands, (control,)."""
-        return np.asarray(self.range.sum(axis=1) / 2, np.float64)
-
-    @property
-    def half_width(self) -> npt.NDArray[np.float64]:
-        """How much more a full one does, (control,)."""
-        return np.asarray((self.range[:, 1] - self.range[:, 0]) / 2, np.float64)
-
-
-def actuation_of(env: Any) -> Actuation:
-    """What actions command of an environment's robot."""
-    return Actuation(env.control_range, env.control_function, env.control_names, env.control_units)
-
 
 Controls: TypeAlias = Callable[..., Any]
 """Observations (batch, obs) to controls (batch, action); with a memory, also last rewards and states, to controls and
@@ -88,7 +66,7 @@ class Actor(torch.nn.Module):
         self.network = policy.network.deterministic(policy.weights)
         self.observation_size = policy.observed
         self.state_size = int(getattr(self.network, "state_size", 0))
-        self.function = actuation.function
+        self.function, self.output = actuation.function, actuation.output
         if self.function is None:
             self.middle, self.half_width = (
                 torch.nn.Parameter(torch.tensor(numbers, dtype=torch.float32))
@@ -143,6 +121,11 @@ def commanded_controls(actions: npt.NDArray[Any], actuation: Actuation) -> npt.N
     return np.asarray(actuation.function(np, actions.astype(np.float64)))
 
 
+def as_metadata(card: dict[str, Any]) -> dict[str, str]:
+    """A card as a file keeps it: each entry as JSON."""
+    return {name: json.dumps(value) for name, value in card.items()}
+
+
 def export_program(actor: Actor) -> torch.export.ExportedProgram:
     """The actor as a program that needs none of this package, for any batch size."""
     example, batch = tuple(actor.inputs(2).values()), torch.export.Dim("batch")
@@ -150,25 +133,39 @@ def export_program(actor: Actor) -> torch.export.ExportedProgram:
     return torch.export.export(actor, example, dynamic_shapes=(first, tuple(rest)) if rest else (first,))
 
 
-def write_onnx(program: torch.export.ExportedProgram, path: Path, *, remembers: bool = False) -> None:
-    """Write the program as one ONNX file with the input ``observation`` and the output ``control``.
+def write_program(program: torch.export.ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write the program with its metadata, which ``torch.export.load(path, extra_files={name: ""})`` reads by name."""
+    with replacing(path) as target:
+        torch.export.save(program, target, extra_files=dict(metadata))
+
+
+def write_onnx(program: torch.export.ExportedProgram, path: Path, actor: Actor, metadata: Mapping[str, str]) -> None:
+    """Write the program as one ONNX file with the input ``observation`` and the output ``control``, or ``action``.
 
     Where it remembers, ``reward`` and ``state`` are inputs, and ``next_state`` is an output, too.
+
+    Args:
+        program: of the actor.
+        path: the file.
+        actor: whose inputs and outputs are named.
+        metadata: text by name, which the file keeps; onnxruntime gives it as ``custom_metadata_map``.
 
     Raises:
         UserError: the packages for ONNX are not installed.
     """
     _onnx_module("onnxscript")
+    remembers = bool(actor.state_size)
     with replacing(path) as target, _quiet():
-        torch.onnx.export(
+        written = torch.onnx.export(
             program,
-            f=str(target),
             dynamo=True,
-            external_data=False,
             verbose=False,
             input_names=["observation", *["reward", "state"] * remembers],
-            output_names=["control", *["next_state"] * remembers],
+            output_names=[actor.output, *["next_state"] * remembers],
         )
+        assert written is not None
+        written.model.metadata_props.update(metadata)
+        written.save(target, external_data=False)
 
 
 def write_int8(source: Path, target: Path) -> None:
@@ -271,8 +268,10 @@ def latency(controls: Controls, actor: Actor, repeats: int = 2000) -> float:
     return float(np.median(times[repeats // 10 :]))
 
 
-def mean_return(env: TaskEnvironment, drive: Drive, actuation: Actuation, horizon: int, seed: int) -> float:
-    """Mean return of an exported policy over one episode in each copy of an environment.
+def returns_of(
+    env: TaskEnvironment, drive: Drive, actuation: Actuation, horizon: int, seed: int
+) -> npt.NDArray[np.float64]:
+    """Return of an exported policy over one episode in each copy of an environment, (copy,).
 
     Raises:
         UserError: controls are a function of the actions, which says nothing of what actions a control comes from.
@@ -288,31 +287,19 @@ def mean_return(env: TaskEnvironment, drive: Drive, actuation: Actuation, horizo
         returns += reward
         if (terminated | truncated).all():
             break
-    return float(returns.mean())
+    return returns
 
 
-def card(policy: AdaptablePolicy, actuation: Actuation, task_units: dict[str, str], made_with: dict[str, Any]) -> Any:
+def card(policy: AdaptablePolicy, robot: Robot, made_with: dict[str, Any]) -> dict[str, Any]:
     """What a user of the files must know, as plain data."""
     run = policy.settings.run
     return {
         "family": run.env_id,
         "variant": run.variant,
-        "task_units": task_units,
-        "observation": {"size": policy.observed, "units": "as in the data sheet"},
-        "control": {
-            "size": len(actuation.range),
-            "names": list(actuation.names),
-            "range": actuation.range.tolist(),
-            "units": list(actuation.units),
-            "meaning": "most likely action, clipped to [-1, 1], "
-            + (
-                "of which -1 and 1 are the ends of each control's range"
-                if actuation.function is None
-                else f"of {policy.sizes.action} numbers, through the robot's function from actions to controls"
-            ),
-        },
+        **described_interface(robot, policy.observed, policy.sizes.action),
+        "horizon": run.horizon,
         "network": {"kind": policy.settings.policy, **policy.network.describe()},
-        **({"state": _how_to_carry(policy)} if policy.remembers else {}),
+        "memory": _how_to_carry(policy) if policy.remembers else None,
         "training": {
             "algorithm": policy.settings.algorithm,
             "meta_iterations": policy.iteration,
@@ -321,7 +308,6 @@ def card(policy: AdaptablePolicy, actuation: Actuation, task_units: dict[str, st
             "horizon": run.horizon,
             "seed": run.seed,
         },
-        "steps_taken": policy.steps_taken,
         **made_with,
     }
 

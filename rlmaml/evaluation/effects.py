@@ -1,6 +1,6 @@
 """What adaptation changed in a policy: how far each layer moved, how far the actions, and how much still varies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -9,10 +9,12 @@ from torch import Tensor
 
 from rlmaml.core.parameters import detached, for_every_task
 from rlmaml.core.policy import Policy
-from rlmaml.core.types import Meta, Rollout
+from rlmaml.core.types import Adaptation, Meta, Rollout
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import to_batch
 from rlmaml.settings.advantages import AdvantageSettings
+
+MEMORY = "memory"
 
 
 class Effects(NamedTuple):
@@ -24,6 +26,8 @@ class Effects(NamedTuple):
     """``KL(π_θ ‖ π_φk)`` per step in nats, on what the policy saw before it adapted."""
     entropy: Float[Tensor, " stage"]
     """Differential entropy of the policy's actions in nats."""
+    from_zero: Mapping[str, Float[Tensor, " step"]] = {}
+    """What begins at 0 on every task, a context by its entry and ``memory`` -> root mean square of its numbers."""
 
 
 def adaptation_effects(
@@ -60,7 +64,22 @@ def adaptation_effects(
             },
             kl=torch.stack([mean(distributions[0].kl(after)) for after in distributions[1:]]),
             entropy=torch.stack([mean(distribution.entropy()) for distribution in distributions]),
+            from_zero={name: torch.stack([_size(one, name) for one in stages[1:]]) for name in begun_at_zero(rule)},
         )
+
+
+def begun_at_zero(rule: InnerRule) -> tuple[str, ...]:
+    """What every task begins with at 0: entries of the parameters, and a memory where there is one."""
+    return (*rule.reset, *([MEMORY] if rule.remembers else []))
+
+
+def _size(stage: Adaptation, name: str) -> Float[Tensor, ""]:
+    """Root mean square over tasks of an entry of the parameters, or of what is remembered; 0 for nothing."""
+    if name != MEMORY:
+        return stage.params[name].square().mean().sqrt()
+    carry = () if stage.memory is None else stage.memory.carry
+    parts = [carry] if isinstance(carry, Tensor) else list(carry)
+    return torch.cat([part.flatten() for part in parts] or [torch.zeros(1)]).square().mean().sqrt()
 
 
 def _relative_change(adapted: Float[Tensor, "task *shape"], start: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:

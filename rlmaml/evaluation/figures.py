@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlmaml.core.types import Rollout, Tasks
+from rlmaml.settings.stages import StageWords, after_steps
 
 
 class Episode(NamedTuple):
@@ -26,22 +27,40 @@ BEFORE, AFTER = "#9aa4b2", "#d1495b"
 
 
 def adaptation_figure(
-    draw: DrawEpisodes, tasks: Tasks, rollouts: Sequence[Rollout], *, num_tasks: int = 4, num_episodes: int = 5
+    draw: DrawEpisodes,
+    tasks: Tasks,
+    rollouts: Sequence[Rollout],
+    *,
+    words: StageWords = after_steps,
+    num_tasks: int = 4,
+    num_episodes: int = 5,
 ) -> Figure:
-    """The first tasks side by side: some episodes before adaptation, and as many after the last inner step."""
+    """The first tasks side by side: some episodes of the first stage, and as many of the last one.
+
+    Args:
+        draw: draws episodes of one task.
+        tasks: with a leading task axis.
+        rollouts: of every stage.
+        words: what the stages are called.
+        num_tasks: how many tasks are shown, at most.
+        num_episodes: and of each stage, how many episodes.
+    """
     num_tasks = min(num_tasks, len(rollouts[0].returns))
-    figure = Figure(figsize=(3 * num_tasks, 3.4), layout="constrained")
+    figure = Figure(figsize=(3.2 * num_tasks, 3.8), layout="constrained")
     all_axes = figure.subplots(1, num_tasks, squeeze=False)[0]
     last = len(rollouts) - 1
-    shown = [(0, BEFORE, "before")] + ([(last, AFTER, f"after {last} inner step(s)")] if last else [])
+    shown = [(0, BEFORE, words(0))] + ([(last, AFTER, words(last))] if last else [])
     for index, axes in enumerate(all_axes):
         task = {name: values[index] for name, values in tasks.items()}
         for step, color, label in shown:
             draw(axes, task, shown_episodes(rollouts[step], index, num_episodes), color=color, label=label)
         means = [f"{float(rollouts[step].returns[index].nanmean()):.1f}" for step, _, _ in shown]
         axes.set_title(f"return {' → '.join(means)}", fontsize=10)
-    handles, labels = all_axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    found = [entry for axes in all_axes for entry in zip(*axes.get_legend_handles_labels(), strict=True)]
+    names = [label for _, _, label in shown]
+    entries = {label: handle for handle, label in sorted(found, key=lambda entry: entry[1] not in names)}
+    columns = len(entries) if num_tasks > 1 else 1
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 

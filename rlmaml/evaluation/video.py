@@ -14,12 +14,15 @@ from rlmaml.base.files import replacing
 from rlmaml.deploy.adaptable import AdaptablePolicy
 from rlmaml.deploy.driver import Driver
 from rlmaml.sampling.rollout import TaskEnvironment
+from rlmaml.settings.stages import stage_words
 
 Frame: TypeAlias = npt.NDArray[np.uint8]
 """A picture, (height, width, 3)."""
 
 HEADER = 44
 """Pixels above each picture for its caption."""
+MARGIN = 10
+"""Pixels to the left and right of what is written."""
 PROGRESS_FRAMES = 40
 """About how many frames of each film a video of the training's progress has."""
 INK, PAPER, FADED = (24, 28, 36), (250, 250, 248), (130, 136, 148)
@@ -87,24 +90,48 @@ def side_by_side(films: Sequence[Sequence[Shot]], captions: Sequence[str], title
     Args:
         films: one list of shots each.
         captions: what is written above each, beside its return so far.
-        title: what is written above all.
+        title: what is written above all, on as many lines as it needs.
     """
     large, small = (ImageFont.load_default(size) for size in (16, 13))
+    lines = wrapped(title, large.getlength, sum(shots[0].picture.shape[1] for shots in films) - 2 * MARGIN)
+    top = 8 + 18 * len(lines)
     for time in range(max(map(len, films))):
         shots = [shots[min(time, len(shots) - 1)] for shots in films]
         widths = [shot.picture.shape[1] for shot in shots]
         height = max(shot.picture.shape[0] for shot in shots)
         # An even number of pixels both ways, as video formats want it.
-        canvas = Image.new("RGB", (sum(widths) + sum(widths) % 2, 26 + HEADER + height + height % 2), PAPER)
+        below = top + HEADER
+        size = (sum(widths) + sum(widths) % 2, below + height + (below + height) % 2)
+        canvas = Image.new("RGB", size, PAPER)
         pen = ImageDraw.Draw(canvas)
-        pen.text((10, 6), title, INK, large)
+        pen.text((MARGIN, 6), "\n".join(lines), INK, large, spacing=2)
         left = 0
         for shot, caption, width in zip(shots, captions, widths, strict=True):
-            pen.text((left + 10, 30), caption, FADED, small)
-            pen.text((left + 10, 47), f"return {shot.earned:.1f}", INK, large)
-            canvas.paste(Image.fromarray(shot.picture), (left, 26 + HEADER))
+            room = width - 2 * MARGIN
+            pen.text((left + MARGIN, top + 4), cut(caption, small.getlength, room), FADED, small)
+            pen.text((left + MARGIN, top + 21), f"return {shot.earned:.1f}", INK, large)
+            canvas.paste(Image.fromarray(shot.picture), (left, below))
             left += width
         yield np.asarray(canvas)
+
+
+def wrapped(text: str, length: Callable[[str], float], room: int) -> list[str]:
+    """Lines of whole words, none of which is longer than there is room; a word that is, is cut."""
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".lstrip()
+        if length(longer) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(cut(word, length, room))
+    return [line for line in lines if line] or [""]
+
+
+def cut(text: str, length: Callable[[str], float], room: int) -> str:
+    """The text, or as much of its beginning as there is room for."""
+    if length(text) <= room:
+        return text
+    return max((f"{text[:end]}…" for end in range(len(text)) if length(f"{text[:end]}…") <= room), key=len, default="")
 
 
 def film_progress(
@@ -130,9 +157,8 @@ def film_progress(
     actors = [policy]
     if policy.settings.inner.inner_steps:
         actors.append(policy.adapt(policy.record(env, seed).first(policy.settings.run.num_episodes)))
-    lived = policy.settings.run.num_episodes
-    after = f"after {lived} episode{'s' * (lived > 1)}" if policy.adapts_by_memory else "after 1 gradient step"
-    captions = ("before adaptation", after)[: len(actors)]
+    words = stage_words(policy.settings)
+    captions = (words(0), words(policy.settings.run.num_episodes if policy.adapts_by_memory else 1))[: len(actors)]
     films = [film(scene, actor, seed, stride) for actor in actors]
     title = f"meta-iteration {policy.iteration}"
     return list(side_by_side(films, captions, title)), steps_per_second / stride

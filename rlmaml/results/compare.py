@@ -20,6 +20,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import write_atomically
 from rlmaml.base.intervals import finite_or_none, half_interval
 from rlmaml.base.plain_data import is_number, read_json
+from rlmaml.base.words import counted
 from rlmaml.evaluation.figures import DrawEpisodes
 from rlmaml.results.contenders import (
     BEYOND_RANGE,
@@ -132,13 +133,13 @@ def compare(
         for name, own in methods.items()
     ]
     check_contenders(contenders)
-    tell(f"{len(contenders)} runs, {min(processes, len(contenders))} at once, in {directory.path}")
+    tell(f"{counted(len(contenders), 'run')}, {min(processes, len(contenders))} at once, in {directory.path}")
     reports: dict[tuple[str, int], Reports] = {}
     for done, (contender, found) in enumerate(
         evaluated(contenders, places, make_env, draw, processes=processes), start=1
     ):
         reports[contender.method, contender.seed] = found
-        tell(f"{done} of {len(contenders)}: {in_words(contender, found)}")
+        tell(f"run {done} of {len(contenders)}: {in_words(contender, found)}")
     results = {place: {m: gather(reports[m, seed][place] for seed in seeds) for m in methods} for place in places}
     comparison = Comparison(settings.changed(seed=seeds[0]), tuple(seeds), results, searched)
     picture = io.BytesIO()
@@ -160,7 +161,7 @@ def searched_methods(methods: Mapping[str, Settings], search: SearchSettings | N
     if not found:
         raise UserError(f"--search tries contexts, and none of {', '.join(methods)} has one; add --algorithms cavia.")
     average = f", {search.search_average} per attempt" if search.search_average > 1 else ""
-    return dict.fromkeys(found, f"{search.search}, {search.search_episodes} episodes{average}")
+    return dict.fromkeys(found, f"{search.search}, {counted(search.search_episodes, 'episode')}{average}")
 
 
 def in_words(contender: Contender, found: Reports) -> str:
@@ -311,7 +312,8 @@ def comparison_table(results: Mapping[str, MethodReturns], searched: Mapping[str
         lines.append(f"| {label} | " + " | ".join(cells + [""] * (stages - len(cells))) + " |")
     if searched:
         lines.append("\nA search has its first and its last return: at the context 0, and at the best it measured.")
-    lines.append(f"\nIn brackets: 95 % intervals over {seeds} seeds, and over {tasks} tasks.")
+    over = f"over {counted(seeds, 'seed')}, and over {counted(tasks, 'task')}"
+    lines.append(f"\nIn brackets: 95 % intervals {over}.")
     return "\n".join(lines)
 
 

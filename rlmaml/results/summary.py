@@ -10,6 +10,7 @@ import numpy as np
 from rlmaml.base.errors import UserError
 from rlmaml.base.intervals import half_interval
 from rlmaml.base.plain_data import DamagedError
+from rlmaml.base.words import counted
 from rlmaml.settings.whole import from_plain
 from rlmaml.storage.run_directory import RunDirectory, check_different
 
@@ -49,7 +50,7 @@ def summarise_seeds(run_dirs: Sequence[Path]) -> str:
         cells = " | ".join(_number(value) for value in values)
         rows.append(f"| {one.run.seed} | {cells} | {duration:.0f} |")
     cells = " | ".join(f"**{_number(value)}**" for value in means.mean(0))
-    rows.append(f"| mean of {len(means)} seeds | {cells} | {statistics.mean(seconds):.0f} |")
+    rows.append(f"| mean of {counted(len(means), 'seed')} | {cells} | {statistics.mean(seconds):.0f} |")
     if len(means) > 1:
         half = half_interval(means)
         rows.append("| 95 % interval over seeds | " + " | ".join(f"± {_number(value)}" for value in half) + " | |")

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import re
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,11 +24,14 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import unwritable, write_atomically
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Params
+from rlmaml.settings.stages import StageWords, after_steps, teacher_and_student
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.metrics_file import ITERATION, RETURN, sound_lines
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.train import IterationReport
 
+STAGE = re.compile(r"after_(\d+)_steps")
+"""How the name of a stage's number ends."""
 MOST_UNSTABLE = 0.5
 """Share of a stage's episodes whose simulation failed above which the user is told."""
 
@@ -69,7 +73,7 @@ def write_outcome(
     }
     iterations = settings.run.iterations
     with _quiet_writer(), _on_disk(directory.path), SummaryWriter(str(directory.tensorboard)) as writer:
-        _add_summary(writer, hparams_pb(shown, trial_id=""), iterations)
+        _add_summary(writer, hparams_pb(shown, trial_id=directory.path.resolve().name), iterations)
         for step, mean in enumerate(summary.get("mean_with_failed") or summary["mean"]):
             if mean is not None:
                 writer.add_scalar(f"held_out_{what}/after_{step}_steps", mean, iterations)
@@ -126,8 +130,10 @@ class Recorder(AbstractContextManager["Recorder"]):
         iterations: int,
         settings: dict[str, Any],
         *,
+        words: StageWords = after_steps,
         progress: bool = True,
     ) -> None:
+        self._words = words
         self._path, metrics = directory.path, directory.metrics
         self._warned = False
         before = sound_lines(metrics.read_bytes() if metrics.exists() else b"")
@@ -164,17 +170,19 @@ class Recorder(AbstractContextManager["Recorder"]):
             self._lines.flush()
             for name, value in defined.items():
                 if value is not None:
-                    self._writer.add_scalar(name, value, report.iteration)
-        shown = {"before": f"{report.outcomes[0].mean_return:.1f}"} if report.outcomes else {}
+                    self._writer.add_scalar(self._curve(name), value, report.iteration)
+        shown = []
+        if report.outcomes:
+            shown.append(f"return {report.outcomes[0].mean_return:.1f} {self._words(0)}")
         if len(report.outcomes) > 1:
-            shown[f"after_{len(report.outcomes) - 1}"] = f"{report.outcomes[-1].mean_return:.1f}"
-        for name in ("query_loss", "kl"):
+            shown.append(f"{report.outcomes[-1].mean_return:.1f} {self._words(len(report.outcomes) - 1)}")
+        for name, word in (("query_loss", "loss on query sets"), ("kl", "KL")):
             if f"update/{name}" in numbers:
-                shown[name] = f"{numbers[f'update/{name}']:.4f}"
+                shown.append(f"{word} {numbers[f'update/{name}']:.4f}")
         unstable = max((seen.share_unstable for seen in report.outcomes), default=0.0)
         if unstable:
-            shown["unstable"] = f"{100 * unstable:.0f} %"
-        self._bar.set_postfix(shown)
+            shown.append(f"{100 * unstable:.0f} % unstable")
+        self._bar.set_postfix_str(", ".join(shown))
         self._bar.update()
         if unstable > MOST_UNSTABLE and not self._warned:
             self._warned = True
@@ -184,6 +192,13 @@ class Recorder(AbstractContextManager["Recorder"]):
                 "time step, its actuators' range and the speeds it may reach.",
                 stacklevel=2,
             )
+
+    def _curve(self, name: str) -> str:
+        """A number's name in TensorBoard: by inner steps, or by what else the stages of the method are."""
+        found = STAGE.search(name)
+        if found is None or self._words is not teacher_and_student:
+            return name
+        return STAGE.sub(self._words(int(found[1])).replace(", ", "_").replace(" ", "_"), name)
 
     def sync(self) -> None:
         """Let what was recorded outlast a loss of power.

@@ -33,6 +33,7 @@ from rlmaml.sampling.examples import SupervisedFamily
 from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.checks import check_count, option
 from rlmaml.settings.run import RunSettings
+from rlmaml.settings.stages import StageWords, stage_words
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
 from rlmaml.storage.family_record import check_same_family
@@ -55,6 +56,8 @@ Validate: TypeAlias = Callable[[Checkpoint], float]
 
 class InterruptedRunError(UserError):
     """The user stopped a run; it can be resumed."""
+
+    heading = ""
 
 
 class StoppedRunError(InterruptedRunError):
@@ -122,7 +125,14 @@ def train(
         write_json(directory.settings, written)
         with (
             stopping(stop_after) as asked,
-            Recorder(directory, latest.iteration, run.iterations, written, progress=progress) as recorder,
+            Recorder(
+                directory,
+                latest.iteration,
+                run.iterations,
+                written,
+                words=stage_words(settings, in_training=True),
+                progress=progress,
+            ) as recorder,
         ):
             latest = train_from(
                 latest,
@@ -140,7 +150,9 @@ def train(
         write_outcome(directory, settings, evaluation.summary())
         try:
             picture = io.BytesIO()
-            adaptation_figure(draw, evaluation.tasks, evaluation.rollouts[:2]).savefig(picture, dpi=150)
+            words = stage_words(settings)
+            figure = adaptation_figure(draw, evaluation.tasks, evaluation.rollouts[:2], words=words)
+            figure.savefig(picture, dpi=150)
             write_atomically(directory.figure, picture.getvalue())
         except Exception as error:
             warnings.warn(f"No figure {directory.figure}: {reason_of(error)}", stacklevel=2)
@@ -164,7 +176,8 @@ def train_from(
         UserError: see :func:`train`.
     """
     settings, run = latest.settings, latest.settings.run
-    drawn, best = draw, -math.inf
+    drawn: DrawEpisodes | None = draw
+    words, best = stage_words(settings, in_training=True), -math.inf
     if run.validation_interval and directory.best.exists():
         best = validate(load_checkpoint(directory.best))
 
@@ -177,7 +190,7 @@ def train_from(
         for learned, report in meta_train(env, method, start, settings, latest.iteration, asked_to_end):
             recorder.write(method.policy, learned.meta.params, report)
             if drawn and run.figure_interval and report.iteration % run.figure_interval == 0:
-                drawn = show_adaptation(recorder, report, drawn)
+                drawn = show_adaptation(recorder, report, drawn, words)
             latest = latest._replace(meta=learned.meta, state=learned.state, iteration=report.iteration + 1)
             due = run.video_interval and latest.iteration % run.video_interval == 0
             if make_scene and due and not isinstance(env, SupervisedFamily):
@@ -228,14 +241,16 @@ def validation_return(checkpoint: Checkpoint, make_env: MakeEnv) -> float:
     return float(final) if final.isfinite() else -math.inf
 
 
-def show_adaptation(recorder: Recorder, report: IterationReport, draw: DrawEpisodes) -> DrawEpisodes | None:
-    """Draw episodes of a meta-iteration for TensorBoard.
+def show_adaptation(
+    recorder: Recorder, report: IterationReport, draw: DrawEpisodes, words: StageWords
+) -> DrawEpisodes | None:
+    """Draw episodes of a meta-iteration for TensorBoard, with words for its stages.
 
     Returns:
         ``draw``, or None where it fails, after a warning that says why: a picture never ends a training.
     """
     try:
-        figure = adaptation_figure(draw, report.tasks, report.rollouts, num_tasks=2)
+        figure = adaptation_figure(draw, report.tasks, report.rollouts, words=words, num_tasks=2)
         recorder.figure("adaptation", figure, report.iteration)
     except UserError:
         raise

@@ -51,21 +51,41 @@ def an_ant() -> tuple[RobotPictures, Any]:
 )
 def test_each_mark_is_seen(an_ant: tuple[RobotPictures, Any], marks: Marks, channel: int | None) -> None:
     pictures, data = an_ant
-    plain, marked = (pictures.draw(data, shown).astype(int) for shown in (Marks(), marks))
+    seen = slice(0, robot_drawing.HEIGHT - 30)  # below are words about the marks
+    plain, marked = (pictures.draw(data, shown)[seen].astype(int) for shown in (Marks(), marks))
     different = (plain != marked).any(axis=2)
     assert different.sum() > 100
     if channel is not None:  # green for where to go, red for a limb that is damaged
         others = np.delete(marked[different].mean(axis=0), channel)
         assert (marked[different].mean(axis=0)[channel] > others + 20).all()
-    np.testing.assert_array_equal(pictures.draw(data, Marks()), plain)
+    np.testing.assert_array_equal(pictures.draw(data, Marks())[seen], plain)
+
+
+def test_words_of_a_picture_end_before_its_edge(an_ant: tuple[RobotPictures, Any]) -> None:
+    pictures, data = an_ant
+    plain = pictures.draw(data, Marks())
+    for marks in (Marks(text=", ".join(["encoder offset -0.049"] * 9)), Marks(damaged=("hip_1", "ankle_1") * 5)):
+        box = (pictures.draw(data, marks, "now 1.00 m/s") != plain).any(axis=2)
+        assert box[:, : robot_drawing.WIDTH - 10].sum() > 1000
+        assert not box[:100, robot_drawing.WIDTH - 2 :].any()
+        assert not box[-60:, robot_drawing.WIDTH - 2 :].any()
+
+
+def test_what_is_reached_is_said_in_the_terms_of_what_is_asked() -> None:
+    position, velocity = np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    assert Marks(heading=np.pi / 2).reached(position, velocity) == "now 4.00 m/s that way"
+    assert Marks(goal=np.array([1.0, 0.5])).reached(position, velocity) == "now 1.50 m from it"
+    assert Marks().reached(position, velocity) == "now 5.00 m/s"
+    assert Marks(heading=0.0, damaged=("knee",)).legend == "green arrow: where to go; red: knee, changed"
 
 
 def test_an_arrow_points_where_the_task_says(an_ant: tuple[RobotPictures, Any]) -> None:
     pictures, data = an_ant
-    plain = pictures.draw(data, Marks())
+    seen = slice(0, robot_drawing.HEIGHT // 2)
+    plain = pictures.draw(data, Marks())[seen]
     middles = []
     for angle in (0.0, np.pi):
-        different = (pictures.draw(data, Marks(heading=angle)) != plain).any(axis=2)
+        different = (pictures.draw(data, Marks(heading=angle))[seen] != plain).any(axis=2)
         middles.append(np.argwhere(different)[:, 1].mean())
     assert middles[0] > middles[1] + 20  # x is to the right
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import runpy
@@ -57,6 +58,13 @@ def test_help_explains_every_option(help_texts: dict[str, str]) -> None:
         assert len(entries) > 1 or name == "summarise.py"
         for entry in entries:
             assert re.search(r"[A-Z][a-z-]+:? [a-z]+|show this help", entry), entry
+
+
+def test_help_says_run_dir_where_a_run_is_named(help_texts: dict[str, str]) -> None:
+    for name in ("adapt.py", "evaluate.py", "export.py", "render.py", "report.py", "summarise.py"):
+        usage = help_texts[name][: help_texts[name].index("positional arguments")]
+        assert "RUN_DIR" in usage, name
+        assert not re.search(r"\bPATH\b", usage), name
 
 
 def test_train_evaluate_and_summarise_work_together(
@@ -520,15 +528,23 @@ def test_a_policy_is_exported_verified_and_timed(
     assert run(*export) == 0
     output = capsys.readouterr().out
     assert re.search(r"^policy.onnx +\d+\.\d +\d+\.\d +\d\.\de-\d+$", output, re.MULTILINE)
-    assert "Return on goal = (0.3, -0.2) m: -" in output
+    assert "Return on goal = (0.3, -0.2) m, of the most likely actions: -" in output
+    assert re.search(r"which lose -?\d+\.\d\d ± \d+\.\d\d \(the same 20 initial states\)", output)
     names = ["policy.int8.onnx", "policy.json", "policy.onnx", "policy.pt2", "policy.safetensors"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     card = json.loads((tmp_path / "out" / "policy.json").read_text())
     assert card["family"] == "Navigation2D-v0"
     assert "Navigation2D-v0" in card["data_sheet"]
     assert len(card["held_out_returns"]) > 1
+    assert card["observation"] == {"size": 2, "names": ["x", "y"], "units": ["m", "m"]}
+    assert card["horizon"] == 5
     assert run(*export) == 2
     assert "exists" in capsys.readouterr().err
+    again = dataclasses.replace(load(trained), steps_taken=1)
+    again.save(tmp_path / "adapted.safetensors")
+    assert run("export.py", tmp_path / "adapted.safetensors", "--int8", "--output", tmp_path / "adapted") == 2
+    assert "has adapted to a task, on which --int8 is to be measured. Name it" in capsys.readouterr().err
+    assert not (tmp_path / "adapted").exists()
 
 
 def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(

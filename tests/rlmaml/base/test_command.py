@@ -24,7 +24,7 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2(capsys: pytest.CaptureF
 
 def test_what_ended_as_it_was_asked_to_has_an_exit_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     class EndedError(UserError):
-        exit_code = 75
+        exit_code, heading = 75, ""
 
     def command() -> None:
         raise EndedError("Stopped.")
@@ -32,6 +32,7 @@ def test_what_ended_as_it_was_asked_to_has_an_exit_code_of_its_own(capsys: pytes
     with pytest.raises(SystemExit) as ended:
         run_command(command)
     assert ended.value.code == 75
+    assert capsys.readouterr().err == "Stopped.\n"
 
 
 def test_a_hangup_that_is_ignored_stays_so() -> None:

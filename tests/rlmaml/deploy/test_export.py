@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -16,7 +17,7 @@ from rlmaml.deploy.driver import Driver
 from rlmaml.deploy.export import (
     LARGEST_DIFFERENCE,
     Actor,
-    Actuation,
+    as_metadata,
     card,
     driven,
     export_program,
@@ -24,19 +25,23 @@ from rlmaml.deploy.export import (
     latency,
     load_onnx,
     load_program,
-    mean_return,
+    returns_of,
     write_int8,
     write_onnx,
+    write_program,
 )
+from rlmaml.deploy.robot import Actuation, Robot, normalised_actuation, robot_of
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import Checkpoint
+from rlmaml_envs import make_tasks_env
 from tests.rlmaml.deploy.trained import HORIZON, LEARNED, LIVES, navigation, trained_policy
 
 CONTROL_RANGE = np.array([[-0.4, 0.4], [0.0, 2.5]])
-ACTUATION = Actuation(CONTROL_RANGE)
+ACTUATION = Actuation(CONTROL_RANGE, names=("wheel", "brake"), units=("N m", "N"))
 """Of a motor, and of one that turns one way alone."""
+ROBOT = Robot(ACTUATION, ("x", "y"), ("m", "m"), 0.1, {"goal": "m"})
 
 
 def steered(xp: Any, actions: Any) -> Any:
@@ -72,9 +77,10 @@ def test_the_actor_is_the_policy_in_the_robots_units(policy: AdaptablePolicy) ->
 
 
 def test_the_files_do_what_the_policy_does_at_any_batch_size(tmp_path: Path, policy: AdaptablePolicy) -> None:
-    program = export_program(Actor(policy, ACTUATION))
-    write_onnx(program, tmp_path / "policy.onnx")
-    torch.export.save(program, tmp_path / "policy.pt2")
+    actor = Actor(policy, ACTUATION)
+    program, metadata = export_program(actor), as_metadata(card(policy, ROBOT, {"commit": "abc"}))
+    write_onnx(program, tmp_path / "policy.onnx", actor, metadata)
+    write_program(program, tmp_path / "policy.pt2", metadata)
     assert [path.name for path in tmp_path.glob("policy.onnx*")] == ["policy.onnx"]
     for controls in (load_onnx(tmp_path / "policy.onnx"), load_program(tmp_path / "policy.pt2")):
         assert largest_difference(controls, policy, ACTUATION) < LARGEST_DIFFERENCE
@@ -83,6 +89,13 @@ def test_the_files_do_what_the_policy_does_at_any_batch_size(tmp_path: Path, pol
     write_int8(tmp_path / "policy.onnx", tmp_path / "policy.int8.onnx")
     rounded = largest_difference(load_onnx(tmp_path / "policy.int8.onnx"), policy, ACTUATION)
     assert LARGEST_DIFFERENCE < rounded < 0.5
+    for name in ("policy.onnx", "policy.int8.onnx"):
+        session = onnxruntime.InferenceSession(tmp_path / name)
+        assert [one.name for one in session.get_outputs()] == ["control"]
+        assert session.get_modelmeta().custom_metadata_map.items() >= metadata.items()
+    read = dict.fromkeys(metadata, "")
+    torch.export.load(tmp_path / "policy.pt2", extra_files=read)
+    assert read == metadata
 
 
 @pytest.mark.parametrize("package", ["onnxscript", "onnxruntime", "onnxruntime.quantization"])
@@ -91,12 +104,27 @@ def test_without_the_packages_for_onnx_the_message_names_them(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     needs: dict[str, Callable[[], object]] = {
-        "onnxscript": lambda: write_onnx(export_program(Actor(policy, WHOLE)), tmp_path / "policy.onnx"),
+        "onnxscript": lambda: write_onnx(
+            export_program(Actor(policy, WHOLE)), tmp_path / "policy.onnx", Actor(policy, WHOLE), {}
+        ),
         "onnxruntime": lambda: load_onnx(tmp_path / "policy.onnx"),
         "onnxruntime.quantization": lambda: write_int8(tmp_path / "policy.onnx", tmp_path / "policy.int8.onnx"),
     }
     with pytest.raises(UserError, match="pip install onnx onnxruntime onnxscript"):
         needs[package]()
+
+
+def test_normalised_files_give_the_policys_actions_whatever_the_actuators(policy: AdaptablePolicy) -> None:
+    rover = make_tasks_env("RoverGoal-v0", 1)
+    assert robot_of(rover).actuation.half_width.tolist() == [20.0, 20.0]
+    robot = robot_of(rover, normalised=True)
+    seen = np.random.default_rng(2).standard_normal((5, 2)).astype(np.float32)
+    given = Actor(policy, robot.actuation)(torch.from_numpy(seen)).numpy()
+    np.testing.assert_allclose(given, policy.act(seen), atol=1e-6)
+    assert card(policy, robot, {})["control"]["is"] == normalised_actuation(2).output == "action"
+    assert robot.seconds_per_step == pytest.approx(0.1)
+    assert robot.observation_names[:2] == ("range_0", "range_1")
+    assert robot.observation_units[7:9] == ("m", "rad/s")
 
 
 def test_a_wrong_file_is_seen(policy: AdaptablePolicy) -> None:
@@ -114,7 +142,7 @@ def test_the_return_of_a_file_is_that_of_the_policy(policy: AdaptablePolicy) -> 
     for _ in range(HORIZON):
         observation, reward, *_ = env.step(policy.act(observation).astype(np.float64))
         expected += float(reward.mean())
-    assert mean_return(env, controls, WHOLE, HORIZON, 3) == pytest.approx(expected, rel=1e-5)
+    assert returns_of(env, controls, WHOLE, HORIZON, 3).mean() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.fixture(scope="module", params=["fresh", "having lived through episodes"])
@@ -132,7 +160,7 @@ def test_files_of_a_policy_that_remembers_do_what_it_does_through_episodes(
 ) -> None:
     actor = Actor(remembering, ACTUATION)
     program = export_program(actor)
-    write_onnx(program, tmp_path / "policy.onnx", remembers=True)
+    write_onnx(program, tmp_path / "policy.onnx", actor, {})
     torch.export.save(program, tmp_path / "policy.pt2")
     for controls in (load_onnx(tmp_path / "policy.onnx"), load_program(tmp_path / "policy.pt2")):
         assert largest_difference(controls, remembering, ACTUATION) < LARGEST_DIFFERENCE
@@ -144,7 +172,7 @@ def test_files_of_a_policy_that_remembers_do_what_it_does_through_episodes(
 
 
 def test_the_card_says_how_a_memory_is_carried(remembering: AdaptablePolicy) -> None:
-    state = json.loads(json.dumps(card(remembering, ACTUATION, {}, {})))["state"]
+    state = json.loads(json.dumps(card(remembering, ROBOT, {})))["memory"]
     assert state["size"] == len(state["at_the_start"]) == Actor(remembering, WHOLE).state_size == 4 + 2 + 1
     lived = remembering.memory
     assert any(state["at_the_start"]) == (lived is not None)
@@ -162,7 +190,7 @@ def test_a_policy_that_remembers_earns_by_its_file_what_it_earns_in_person(remem
     for _ in range(HORIZON):
         observation, reward, *_ = env.step(driver.act(observation, reward).astype(np.float64))
         expected += float(reward.mean())
-    by_file = mean_return(env, driven(controls, remembering, 6), WHOLE, HORIZON, 3)
+    by_file = returns_of(env, driven(controls, remembering, 6), WHOLE, HORIZON, 3).mean()
     assert by_file == pytest.approx(expected, rel=1e-5)
 
 
@@ -174,9 +202,17 @@ def test_a_policy_that_chooses_is_refused() -> None:
 
 
 def test_the_card_is_plain_data_with_units(policy: AdaptablePolicy) -> None:
-    text = json.loads(json.dumps(card(policy, ACTUATION, {"goal": "m"}, {"commit": "abc"})))
+    text = json.loads(json.dumps(card(policy, ROBOT, {"commit": "abc"})))
     assert text["observation"]["size"] == text["control"]["size"] == 2
+    assert text["observation"] == {"size": 2, "names": ["x", "y"], "units": ["m", "m"]}
     assert text["control"]["range"] == [[-0.4, 0.4], [0.0, 2.5]]
+    assert text["control"]["names"] == ["wheel", "brake"]
+    assert text["control"]["units"] == ["N m", "N"]
+    assert text["control"]["scale"] == [0.4, 1.25]
+    assert text["control"]["offset"] == [0.0, 1.25]
+    assert text["seconds_per_step"] == 0.1
+    assert text["horizon"] == HORIZON
+    assert text["memory"] is None
     assert text["task_units"] == {"goal": "m"}
     assert text["training"]["meta_iterations"] == 3
     assert text["network"]["kind"] == "gaussian"
@@ -188,7 +224,7 @@ def test_the_card_is_plain_data_with_units(policy: AdaptablePolicy) -> None:
 def test_the_files_hold_a_robots_function_from_actions_to_controls(tmp_path: Path, policy: AdaptablePolicy) -> None:
     actor = Actor(policy, STEERED)
     program = export_program(actor)
-    write_onnx(program, tmp_path / "policy.onnx")
+    write_onnx(program, tmp_path / "policy.onnx", actor, {})
     torch.export.save(program, tmp_path / "policy.pt2")
     seen = np.random.default_rng(2).standard_normal((5, 2)).astype(np.float32)
     expected = steered(np, policy.act(seen))
@@ -198,11 +234,12 @@ def test_the_files_hold_a_robots_function_from_actions_to_controls(tmp_path: Pat
         assert latency(controls, actor, repeats=20) > 0
         other = STEERED._replace(function=lambda xp, actions: steered(xp, actions) + 0.2)
         assert largest_difference(controls, policy, other) == pytest.approx(0.1, rel=0.01)
-    text = json.loads(json.dumps(card(policy, STEERED, {}, {})))["control"]
+    text = json.loads(json.dumps(card(policy, Robot(STEERED), {})))["control"]
     assert text["size"] == 3
+    assert text["scale"] is text["offset"] is None
     assert "of 2 numbers, through the robot's function" in text["meaning"]
     with pytest.raises(UserError, match="cannot be measured"):
-        mean_return(navigation(), lambda seen, rewards: seen, STEERED, HORIZON, 0)
+        returns_of(navigation(), lambda seen, rewards: seen, STEERED, HORIZON, 0)
 
 
 @pytest.mark.parametrize(

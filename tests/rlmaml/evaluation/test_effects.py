@@ -8,10 +8,11 @@ from torch.distributions import Independent, Normal, kl_divergence
 from torch.nn import functional
 
 from rlmaml.base.random_streams import Phase, RandomStreams
-from rlmaml.core.types import Batch, Meta, Params, Rollout
-from rlmaml.evaluation.effects import adaptation_effects
+from rlmaml.core.types import Adaptation, Batch, Memory, Meta, Params, Rollout
+from rlmaml.evaluation.effects import _size, adaptation_effects, begun_at_zero
 from rlmaml.evaluation.evaluate import adapted_in_stages
 from rlmaml.rules.adaptation_rule import adaptation_rule
+from rlmaml.rules.memory_rule import MemoryRule
 from rlmaml.sampling.collect import episodes_of, to_batch
 from rlmaml.settings.whole import Settings, configure
 from tests.rlmaml.makers import gaussian_policy, random_theta, single
@@ -110,3 +111,12 @@ def test_no_step_size_no_effect() -> None:
     torch.testing.assert_close(effects.kl, torch.zeros(2), atol=1e-9, rtol=0)
     assert all(float(change.max()) < 1e-6 for change in effects.layers.values())
     assert effects.entropy.std() < 1e-6
+
+
+def test_what_begins_at_zero_is_measured_by_its_size() -> None:
+    context, memory = torch.tensor([[3.0, 4.0]]), Memory(torch.full((1, 1, 2), 2.0), torch.zeros(1), torch.zeros(1))
+    assert begun_at_zero(MemoryRule(2)) == ("memory",)
+    assert begun_at_zero(MemoryRule(2, reset=("context",))) == ("context", "memory")
+    assert float(_size(Adaptation({"context": context}), "context")) == pytest.approx(12.5**0.5)
+    assert float(_size(Adaptation({}, memory=memory), "memory")) == pytest.approx(2.0)
+    assert float(_size(Adaptation({}), "memory")) == 0.0

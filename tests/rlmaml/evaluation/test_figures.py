@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from rlmaml.evaluation.figures import AFTER, BEFORE, adaptation_figure, draw_rewards, shown_episodes
+from rlmaml.settings.stages import teacher_and_student
 from rlmaml.settings.whole import configure
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import IterationReport, meta_iteration
@@ -43,6 +44,10 @@ def test_the_figure_shows_each_task_before_and_after_with_its_returns(tmp_path: 
                 np.testing.assert_array_equal(line.get_ydata(), report.rollouts[step].rewards[index, episode])
         after = float(torch.as_tensor(report.rollouts[1].returns[index]).mean())
         assert f"{after:.1f}" in axes.get_title()
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words == ["before adaptation", "after 1 inner step"]
+    taught = adaptation_figure(draw_rewards, report.tasks, report.rollouts, words=teacher_and_student)
+    assert [text.get_text() for text in taught.legends[0].get_texts()] == ["teacher", "student, episode 1"]
     figure.savefig(tmp_path / "figure.png")
 
 

@@ -7,7 +7,19 @@ import pytest
 
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.driver import Driver
-from rlmaml.evaluation.video import HEADER, Shot, film, film_progress, frame_stride, side_by_side, write_video
+from rlmaml.evaluation.video import (
+    HEADER,
+    MARGIN,
+    PAPER,
+    Shot,
+    cut,
+    film,
+    film_progress,
+    frame_stride,
+    side_by_side,
+    wrapped,
+    write_video,
+)
 from rlmaml.settings.whole import as_method
 from rlmaml_envs import TaskVectorEnv
 from tests.rlmaml.deploy.trained import HORIZON, PLAIN, REMEMBERS, navigation, trained_policy
@@ -87,6 +99,20 @@ def test_films_of_different_length_stand_side_by_side_on_even_numbers_of_pixels(
         assert (frame[height : height + 31, :40] == value).all()
         assert (frame[height : height + 31, 40:81] == 200).all()
     assert not np.array_equal(frames[0][:height], frames[1][:height])
+
+
+def test_titles_and_captions_end_before_the_edge_however_long_they_are() -> None:
+    title = "RoverGoal-v0: " + ", ".join(f"obstacle {number} = (-0.53, 1.21) m" for number in range(5))
+    narrow = [shots([200], width=150), shots([200], width=150)]
+    (frame,) = side_by_side(narrow, ["before adaptation, a long caption", "after"], title)
+    header = frame[: -31 - 1]
+    assert (header[:, -MARGIN:] == PAPER).all()
+    assert (header[-HEADER:, 150 - MARGIN : 150] == PAPER).all()
+    assert (header[:, : 300 - MARGIN] != PAPER).any(axis=(0, 2))[200:].any()
+    lines = wrapped(title, len, 40)
+    assert " ".join(lines) == title
+    assert max(map(len, lines)) <= 40
+    assert wrapped("a" * 50, len, 10) == [cut("a" * 50, len, 10)] == ["aaaaaaaaa…"]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # imageio leaves ffmpeg's pipes open

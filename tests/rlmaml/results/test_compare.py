@@ -333,7 +333,7 @@ def test_a_comparison_that_was_interrupted_goes_on_and_a_finished_one_is_used_ag
     assert list(in_its_midst.steps)[-1] in rest.steps
     assert told[0] == f"8 runs, 1 at once, in {directory.path}"
     assert [line for line in told if "maml-trpo" in line] == [
-        f"{done} of 8: maml-trpo, seed {seed}" for done, seed in ((1, 3), (5, 5))
+        f"run {done} of 8: maml-trpo, seed {seed}" for done, seed in ((1, 3), (5, 5))
     ]
     assert sum("fine-tuned with step sizes [0." in line for line in told) == 4
 

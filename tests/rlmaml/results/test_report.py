@@ -11,7 +11,17 @@ from rlmaml.evaluation.effects import adaptation_effects
 from rlmaml.evaluation.evaluate import evaluate
 from rlmaml.results.compare import Comparison
 from rlmaml.results.contenders import IN_RANGE
-from rlmaml.results.report import EvaluationSizes, ReportedRun, as_label, read_runs, report_page, reported
+from rlmaml.results.report import (
+    EvaluationSizes,
+    ReportedRun,
+    _axes,
+    _curves,
+    _legend,
+    as_label,
+    read_runs,
+    report_page,
+    reported,
+)
 from rlmaml.settings.methods.registry import METHODS
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -74,6 +84,7 @@ def a_run(variant: str = "finn2017", steps: int = 2, name: str = "a <run>") -> R
         evaluation=evaluation,
         effects=effects,
         task_words=[f"task {index}" for index in range(8)],
+        task_units=env.task_units,
         picture=b"png",
         video=b"mp4",
     )
@@ -109,8 +120,32 @@ def test_the_page_shows_returns_beside_published_ones_worst_and_best_tasks_and_w
     shown = [int(index) for index in re.findall(r"<td>task (\d)</td>", page)]
     assert shown == [*order[:3], *order[-3:]]
     assert "layer0.weight" in page
+    assert page.index("<th>worst tasks</th>") < page.index("<th>best tasks</th>")
     assert "KL from the unadapted policy" in page
+    assert "by one of its standard deviations is 0.5 nats" in page
+    assert "goal[0], m" in page
     assert "abc" in page
+
+
+def test_legends_are_as_wide_as_the_figure_however_long_the_names_of_runs_are() -> None:
+    names = [
+        f"a run whose name says with what it was trained, such as its step size, and seed {seed}" for seed in (0, 1)
+    ]
+    figure, axes = _axes()
+    for name in names:
+        axes.plot([0, 1], label=name)
+    _legend(figure, axes)
+    figure.canvas.draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.x1
+    assert [text.get_text().replace("\n", "") for text in figure.legends[0].get_texts()] == names
+
+
+def test_curves_of_a_training_with_a_teacher_name_both() -> None:
+    run = a_run()._replace(settings=configure("rma"))
+    assert "teacher" in _curves([run])
+    assert "student, episode 1" in _curves([run])
 
 
 def compared(tasks: int, episodes: int) -> Comparison:

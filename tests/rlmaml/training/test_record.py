@@ -12,6 +12,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from rlmaml.core.types import Params
 from rlmaml.evaluation.video import as_video
+from rlmaml.settings.stages import teacher_and_student
 from rlmaml.settings.whole import configure
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.record import Recorder, scalars, settings_table, write_outcome
@@ -114,10 +115,19 @@ def test_the_bar_shows_returns_divergence_and_the_share_that_failed(
     with Recorder(RunDirectory(tmp_path), 0, 1, PLAIN) as recorder:
         recorder.write(POLICY, THETA, seen)
     bar = capsys.readouterr().err.splitlines()[-1]
-    assert f"before={seen.outcomes[0].mean_return:.1f}" in bar
-    assert f"after_1={seen.outcomes[1].mean_return:.1f}" in bar
-    assert f"kl={seen.update.numbers()['kl']:.4f}" in bar
-    assert "unstable=17 %" in bar
+    assert f"return {seen.outcomes[0].mean_return:.1f} before adaptation, " in bar
+    assert f", {seen.outcomes[1].mean_return:.1f} after 1 inner step" in bar
+    assert f"KL {seen.update.numbers()['kl']:.4f}" in bar
+    assert "17 % unstable" in bar
+
+
+def test_curves_of_a_training_with_a_teacher_say_who_acts(tmp_path: Path) -> None:
+    with Recorder(RunDirectory(tmp_path), 0, 1, PLAIN, words=teacher_and_student) as recorder:
+        recorder.write(POLICY, THETA, report())
+    assert {"return/after_0_steps", "return/after_1_steps"} <= written(tmp_path)[0].keys()
+    tags = events(tmp_path).Tags()["scalars"]
+    assert {"return/teacher", "return/student_episode_1", "return_terms/distance_cost/teacher"} <= set(tags)
+    assert not [tag for tag in tags if "after_" in tag]
 
 
 def test_a_finished_run_is_in_the_table_of_hyper_parameters_with_its_returns(tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""Signs of life: whoever waits before a terminal sees within two seconds that something goes on."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+PATIENCE = 1.5
+"""Seconds without a word after which there is a sign."""
+ERASE = "\r\x1b[K"
+"""What clears the line that the cursor is in."""
+
+
+class Waiting:
+    """When something was last written, and whether a sign stands in the last line.
+
+    Args:
+        terminal: where signs are shown.
+        patience: seconds without a word before one.
+    """
+
+    def __init__(self, terminal: TextIO, patience: float) -> None:
+        self.lock = threading.RLock()
+        self._terminal, self._patience = terminal, patience
+        self._began = self._last = time.monotonic()
+        self._shown = False
+
+    def heard(self) -> None:
+        """Something is about to be written: the sign makes room for it."""
+        if self._shown:
+            self._terminal.write(ERASE)
+            self._terminal.flush()
+        self._shown, self._last = False, time.monotonic()
+
+    def show(self) -> None:
+        """Count on, where nothing was written for a while: in the progress bars, or else in a line of its own."""
+        with self.lock:
+            now = time.monotonic()
+            if now - self._last < self._patience:
+                return
+            bars = [bar for bar in progress_bars() if not bar.disable]
+            for bar in bars:
+                bar.refresh()
+            if not bars:
+                self._terminal.write(f"{ERASE}working, {now - self._began:.0f} s")
+                self._terminal.flush()
+                self._shown = True
+
+
+class Heard:
+    """A stream whose words are noticed."""
+
+    def __init__(self, stream: Any, waiting: Waiting) -> None:
+        self._stream, self._waiting = stream, waiting
+
+    def write(self, text: str) -> Any:
+        """As the stream does."""
+        with self._waiting.lock:
+            self._waiting.heard()
+            return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else the stream can do."""
+        return getattr(self._stream, name)
+
+
+def progress_bars() -> list[Any]:
+    """The progress bars that are shown now."""
+    module = sys.modules.get("tqdm.std")
+    return [] if module is None else list(getattr(module.tqdm, "_instances", ()))
+
+
+@contextmanager
+def signs_of_life(patience: float = PATIENCE) -> Iterator[None]:
+    """Inside the block, show after every ``patience`` seconds without a word that something goes on.
+
+    It is for those who look at a terminal: where stderr is none, nothing is shown.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    streams = sys.stdout, sys.stderr
+    waiting, over = Waiting(sys.stderr, patience), threading.Event()
+    sys.stdout, sys.stderr = (Heard(stream, waiting) for stream in streams)
+
+    def watch() -> None:
+        while not over.wait(patience / 3):
+            waiting.show()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        waiting.heard()
+        sys.stdout, sys.stderr = streams

@@ -1,0 +1,33 @@
+"""What the stages of a method are called, wherever a picture or a curve shows them."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from rlmaml.base.words import counted
+from rlmaml.settings.inner import MemorySettings, TaughtSettings
+from rlmaml.settings.whole import Settings
+
+StageWords: TypeAlias = Callable[[int], str]
+"""The words for stage k."""
+
+
+def after_steps(k: int) -> str:
+    """Of a policy that takes inner steps."""
+    return f"after {counted(k, 'inner step')}" if k else "before adaptation"
+
+
+def after_episodes(k: int) -> str:
+    """Of a policy that lives through episodes."""
+    return f"after {counted(k, 'episode')}" if k else "before adaptation"
+
+
+def teacher_and_student(k: int) -> str:
+    """Of a training in which a teacher acts first, and then the student, episode after episode."""
+    return f"student, episode {k}" if k else "teacher"
+
+
+def stage_words(settings: Settings, *, in_training: bool = False) -> StageWords:
+    """The words for the stages of a run; in training a teacher may act first."""
+    if isinstance(settings.inner, TaughtSettings) and in_training:
+        return teacher_and_student
+    return after_episodes if isinstance(settings.inner, MemorySettings) else after_steps
