@@ -8,7 +8,11 @@ class UserError(Exception):
     """With which a script ends."""
 
 
-class NonFiniteError(UserError):
+class LostUpdateError(UserError):
+    """Nothing can be learned from the numbers of a meta-iteration; :mod:`rlmaml.base.lost_updates`."""
+
+
+class NonFiniteError(LostUpdateError):
     """A quantity of the computation became NaN or infinite."""
 
     def __init__(self, what: str, cause: str) -> None:

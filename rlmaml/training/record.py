@@ -47,6 +47,7 @@ def scalars(policy: Policy, theta: Params, report: IterationReport) -> dict[str,
         numbers[f"steps_per_episode/after_{k}_steps"] = seen.mean_length
         numbers[f"unstable_episodes/after_{k}_steps"] = float(seen.unstable.sum())
     numbers |= {f"update/{name}": value for name, value in report.update.numbers().items()}
+    numbers |= {f"updates_lost/{name}": float(count) for name, count in report.lost._asdict().items()}
     numbers |= {f"theta/{name}": value for name, value in policy.numbers(theta).items()}
     return numbers | {f"seconds/{name}": value for name, value in report.seconds.items()}
 
@@ -172,6 +173,8 @@ class Recorder(AbstractContextManager["Recorder"]):
         unstable = max(seen.share_unstable for seen in report.outcomes)
         if unstable:
             shown["unstable"] = f"{100 * unstable:.0f} %"
+        if report.lost.total:
+            shown["lost"] = f"{report.lost.total}"
         self._bar.set_postfix(shown)
         self._bar.update()
         if unstable > MOST_UNSTABLE and not self._warned:

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 
 import torch
 
-from rlmaml.algorithms.meta_algorithm import ReplayError
 from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.files import write_atomically
+from rlmaml.base.lost_updates import TooManyLostError
 from rlmaml.base.provenance import provenance
 from rlmaml.base.stopping import ORDERLY, Asked, check_minutes, stopping
 from rlmaml.base.threads import keep_freed_memory, warn_of_fork, warn_of_idle_threads
@@ -111,7 +111,8 @@ def train(
         keep_freed_memory()
         if not sums.leads:
             with stopping(stop_after) as asked:
-                for _ in meta_train(env, method, Learned(latest.meta, latest.state), settings, latest.iteration, asked):
+                start = Learned(latest.meta, latest.state, latest.lost)
+                for _ in meta_train(env, method, start, settings, latest.iteration, asked):
                     pass
             return None
 
@@ -159,19 +160,19 @@ def train_from(
         keep_checkpoint(directory, latest, run.kept_checkpoints)
 
     try:
-        start = Learned(latest.meta, latest.state)
+        start = Learned(latest.meta, latest.state, latest.lost)
         for learned, report in meta_train(env, method, start, settings, latest.iteration, asked_to_end):
             recorder.write(method.policy, learned.meta.params, report)
-            if drawn and run.figure_interval and report.iteration % run.figure_interval == 0:
+            if drawn and report.rollouts and run.figure_interval and report.iteration % run.figure_interval == 0:
                 drawn = show_adaptation(recorder, report, drawn)
-            latest = latest._replace(meta=learned.meta, state=learned.state, iteration=report.iteration + 1)
+            latest = latest._replace(**learned._asdict(), iteration=report.iteration + 1)
             if make_scene and run.video_interval and latest.iteration % run.video_interval == 0:
                 make_scene = show_progress(recorder, latest, report.tasks, env, make_scene)
             if latest.iteration % run.checkpoint_interval == 0:
                 keep()
             if best is not None and latest.iteration % run.validation_interval == 0:
                 best = keep_best(directory, latest, make_env, best)
-    except (NonFiniteError, ReplayError, RankError) as error:
+    except (TooManyLostError, RankError) as error:
         raise UserError(
             f"Stopped in meta-iteration {latest.iteration}: {error} {directory.checkpoint} holds the last checkpoint."
         ) from error
