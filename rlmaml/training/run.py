@@ -14,6 +14,7 @@ import torch
 from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.files import write_atomically
 from rlmaml.base.lost_updates import TooManyLostError
+from rlmaml.base.memory import check_memory
 from rlmaml.base.provenance import provenance
 from rlmaml.base.stopping import ORDERLY, Asked, check_minutes, stopping
 from rlmaml.base.threads import keep_freed_memory, warn_of_fork, warn_of_idle_threads
@@ -31,6 +32,7 @@ from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like, trained_rul
 from rlmaml.rules.search_rule import ContextRange, Search
 from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.checks import check_count, option
+from rlmaml.settings.memory_needed import episodes_bytes, training_bytes
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
@@ -103,7 +105,12 @@ def train(
     check_devices(run)
     warn_of_idle_threads(threads=run.threads, rollout_threads=run.rollout_threads)
     warn_of_fork(run.threads)
-    env = make_env(len(sums.own(run.num_tasks, settings.task_blocks)) * run.num_episodes)
+    own = len(sums.own(run.num_tasks, settings.task_blocks))
+    least = "Take fewer --tasks or --episodes, a shorter --horizon or smaller --hidden layers."
+    check_memory(training_bytes(settings, own), f"A meta-iteration on {own} tasks", least)
+    held_out = run.evaluation_tasks * run.evaluation_episodes
+    check_memory(episodes_bytes(run, held_out), f"The evaluation of {held_out} episodes", "Take fewer of them.")
+    env = make_env(own * run.num_episodes)
     settings = settings.changed(horizon=env.horizon)
     method = make_method(settings, env, sums)
     with ExitStack() as held:
