@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from defaults import tuned
 from rlmaml.base.errors import UserError
+from rlmaml.base.memory import check_memory
 from rlmaml.base.stopping import check_minutes
 from rlmaml.base.words import counted
 from rlmaml.settings.command_line import chosen, parse
 from rlmaml.settings.config_file import Config, read_config
+from rlmaml.settings.memory_needed import episodes_bytes
 from rlmaml.settings.methods.registry import DEFAULT_METHOD
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.search import SearchSettings
@@ -341,6 +343,8 @@ def environment_maker(
         allow_family(family)
 
     def make(num_envs: int) -> "TaskVectorEnv":
+        episodes = f"An episode in each of {num_envs} copies"
+        check_memory(episodes_bytes(run, num_envs), episodes, "Take fewer tasks or episodes, or a shorter --horizon.")
         try:
             from rlmaml_envs import make_tasks_env
 

@@ -4,6 +4,7 @@ Tasks are assigned here, episodes end here, and copies whose episode is over are
 single and the batched environment and for every family.
 """
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -23,6 +24,9 @@ from rlmaml_envs.tasks import (
     validate_tasks,
 )
 
+LARGEST = float(np.finfo(np.float32).max)
+"""Of a reward or a number of an observation: policies compute in single precision."""
+
 
 class Transition(NamedTuple):
     """One control step of all copies. Every array is new and has a leading copy axis."""
@@ -32,8 +36,8 @@ class Transition(NamedTuple):
     terminated: Bools
     truncated: Bools
     info: dict[str, npt.NDArray[Any]]
-    """The reward terms by name and, in a step in which a simulation went unstable, ``"instability"``: the cause
-    of each copy, ``""`` for the sound ones."""
+    """The reward terms by name and, in a step in which a simulation went unstable or a number of it was not finite,
+    ``"instability"``: the cause of each copy, ``""`` for the sound ones."""
 
 
 def tried_out(family_id: str, make_family: FamilyMaker, *counts: Any, **options: Any) -> "Episodes":
@@ -104,12 +108,15 @@ class Episodes:
         self._terminated = np.zeros(num_copies, np.bool_)
         self._truncated = np.zeros(num_copies, np.bool_)
         self._observe_task = observe_task
+        self._told: frozenset[str] = frozenset()
         self.observation_space = self.family.observation_space
         self.task_size = task_features(self._tasks, self.family.wide_task_space).shape[1]
         """How many numbers a task's parameters add to an observation that ends in them."""
         if observe_task:
             self.observation_space = finite_box(self.observation_space.shape[0] + self.task_size)
         self._actions_shape = (num_copies, *self.family.action_space.shape)
+        self._seen = np.zeros((num_copies, *self.observation_space.shape))
+        self._blind: dict[int, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the worlds as a snapshot, from which the table's family goes on."""
@@ -161,7 +168,8 @@ class Episodes:
     def reset(self, copies: Copies, generators: Mapping[int, np.random.Generator]) -> Floats:
         """Start a new episode in the listed copies and return the observations of all copies.
 
-        Until tasks are assigned, each of these copies first draws a task from its own generator.
+        Until tasks are assigned, each of these copies first draws a task from its own generator. Where a copy's
+        observation is not finite it is 0, and the next step ends the episode.
         """
         if self._assigned is None:
             sampled = stack_tasks([self.family.sample_task(generators[copy]) for copy in copies.tolist()])
@@ -176,50 +184,94 @@ class Episodes:
         self._elapsed[copies] = 0
         self._terminated[copies] = False
         self._truncated[copies] = False
-        return self._observe()
+        self._seen[copies] = 0.0
+        observation = self._observe()
+        begun = set(copies.tolist())
+        kept = {copy: cause for copy, cause in self._blind.items() if copy not in begun}
+        found = {} if _usable(observation) else self._unusable({}, observation)
+        self._blind = kept | {copy: cause for copy, cause in found.items() if copy in begun}
+        return self._readable(observation)
 
     def step(self, actions: Any) -> Transition:
         """One control step of every copy whose episode is not over.
 
         Actions (num_copies, action) are clipped to [-1, 1]. A copy whose episode is over keeps its state,
-        observation and flags, and gets zero for every reward term; so does one whose simulation went unstable
-        in this step, which terminates its episode.
+        observation and flags, and gets zero for every reward term; so does one whose simulation went unstable, or one
+        of whose reward terms or observations is not finite in single precision, in this step, which terminates its
+        episode.
 
         Raises:
             RuntimeError: a copy was never reset.
             ValueError: actions of the wrong shape, or not finite.
-            FloatingPointError: a reward term or an observation is not finite; the message names term and copy.
+
+        Warns:
+            A reward term or an observation is not finite, for the first time; it names term, copy, step and task.
         """
         actions = self._legal_actions(actions)
         running = ~(self._terminated | self._truncated)
         terms, terminated, instability = self.family.step(actions, running)
+        self._elapsed += running
+        observation = self._observe()
+        instability = self._with_unusable(terms, observation, running, instability)
         counted = running if instability is None else running & (instability == "")
         if not counted.all():
             terms = {name: np.where(counted, term, 0.0) for name, term in terms.items()}
             terminated = np.where(counted, terminated, running)
-        self._elapsed += running
         self._terminated |= terminated
         self._truncated |= (self._elapsed >= self._horizon) & running & ~terminated
         reward = sum((terms[name] for name in self.family.reward_terms), start=np.zeros(self.num_copies))
         info: dict[str, npt.NDArray[Any]] = dict(terms) if instability is None else terms | {"instability": instability}
-        observation = self._observe()
-        if not (np.isfinite(reward).all() and np.isfinite(observation).all()):
-            raise FloatingPointError(self._not_finite(terms, observation))
-        return Transition(observation, reward, self._terminated.copy(), self._truncated.copy(), info)
+        return Transition(self._readable(observation), reward, self._terminated.copy(), self._truncated.copy(), info)
 
-    def _not_finite(self, terms: Mapping[str, Floats], observation: Floats) -> str:
-        """Which number of which copy is not finite, in words."""
-        columns = {
-            f"number {column} of the observation": observation[:, column] for column in range(observation.shape[1])
-        }
-        named = {f'the reward term "{name}"': values for name, values in terms.items()} | columns
-        what, values = next(((what, values) for what, values in named.items() if not np.isfinite(values).all()))
-        copy = int(np.flatnonzero(~np.isfinite(values))[0])
-        task = describe_task({name: values[copy] for name, values in self._tasks.items()}, self.family.task_units)
-        return (
-            f"{self.family_id}: {what} of copy {copy} is {values[copy]} in step {self._elapsed[copy]} of its episode, "
-            f"with the task {task}"
-        )
+    def _with_unusable(
+        self,
+        terms: Mapping[str, Floats],
+        observation: Floats,
+        running: Bools,
+        instability: npt.NDArray[np.str_] | None,
+    ) -> npt.NDArray[np.str_] | None:
+        """The causes of a step's failures, with those running copies that gave a number which is not finite."""
+        causes = {} if all(map(_usable, (observation, *terms.values()))) else self._unusable(terms, observation)
+        sound = running if instability is None else running & (instability == "")
+        counted = np.flatnonzero(sound).tolist()
+        causes = {copy: cause for copy, cause in (causes | self._blind).items() if copy in counted}
+        if not causes:
+            return instability
+        self._tell(causes)
+        before = np.full(self.num_copies, "") if instability is None else instability
+        return np.array([causes.get(copy, str(cause)) for copy, cause in enumerate(before)])
+
+    def _unusable(self, terms: Mapping[str, Floats], observation: Floats) -> dict[int, str]:
+        """Copy -> its first number that is not finite in single precision, in words."""
+        columns = {f"number {column} of the observation": values for column, values in enumerate(observation.T)}
+        found: dict[int, str] = {}
+        for what, values in ({f'the reward term "{name}"': term for name, term in terms.items()} | columns).items():
+            for copy in np.flatnonzero(~(np.abs(values) <= LARGEST)).tolist():
+                found.setdefault(copy, f"{what} is {values[copy]}")
+        return found
+
+    def _tell(self, causes: Mapping[int, str]) -> None:
+        """Warn of each number the first time that it is not finite."""
+        for copy, cause in causes.items():
+            number = cause.rpartition(" is ")[0]
+            if number not in self._told:
+                self._told |= {number}
+                task = describe_task(
+                    {name: values[copy] for name, values in self._tasks.items()}, self.family.task_units
+                )
+                warnings.warn(
+                    f"{self.family_id}: {cause} for copy {copy} in step {self._elapsed[copy]} of its episode, with the "
+                    f"task {task}. Such an episode ends there, counts as a failed simulation and is not learned from.",
+                    stacklevel=2,
+                )
+
+    def _readable(self, observation: Floats) -> Floats:
+        """The observations, with what was seen last of copies whose numbers are not finite; kept for later."""
+        if not _usable(observation):
+            finite = (np.abs(observation) <= LARGEST).all(axis=1, keepdims=True)
+            observation = np.where(finite, observation, self._seen)
+        self._seen = observation.copy()
+        return observation
 
     def _observe(self) -> Floats:
         observation = self.family.observe()
@@ -242,6 +294,11 @@ class Episodes:
             copy = int(np.argwhere(~np.isfinite(array))[0, 0])
             raise ValueError(f"{self.family_id} expects finite actions; got {array[copy]} for copy {copy}.")
         return np.minimum(np.maximum(array, -1.0), 1.0)
+
+
+def _usable(values: Floats) -> bool:
+    """Whether every number is finite in single precision."""
+    return bool(np.abs(values).max() <= LARGEST)
 
 
 def _require_positive(name: str, value: Any) -> None:

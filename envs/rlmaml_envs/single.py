@@ -18,8 +18,8 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
     """One copy of a family as a ``gymnasium.Env``.
 
     ``reset``'s info holds the task of the episode; ``step``'s info holds the reward terms by name, whose sum
-    is the reward, and ``"instability"``, the cause, in a step in which the simulation
-    went unstable. The time limit is Gymnasium's ``TimeLimit`` wrapper, added by ``gymnasium.make``: the horizon of the
+    is the reward, and ``"instability"``, the cause, in a step in which the simulation went unstable or a number was not
+    finite. The time limit is Gymnasium's ``TimeLimit`` wrapper, added by ``gymnasium.make``: the horizon of the
     family's default variant unless ``make`` is told another.
 
     Args:
@@ -85,7 +85,6 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
         Raises:
             RuntimeError: before the first reset.
             ValueError: an action of the wrong shape, or not finite.
-            FloatingPointError: the reward or the observation is not finite.
         """
         now = self._episodes.step(np.asarray(action)[None])
         self._show()

@@ -32,8 +32,9 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
 
     The two flags are never both set. ``step``'s info
     carries the reward terms by name, (num_envs,) each; their sum is the reward. In a step in which a simulation
-    went unstable, info also carries ``"instability"``: the cause of each copy, ``""`` for the sound ones. The
-    episode of such a copy is terminated, the copy is as it was before the step, and its reward is 0.
+    went unstable, or gave a number that is not finite, info also carries ``"instability"``: the cause of each copy,
+    ``""`` for the sound ones. The episode of such a copy is terminated, the copy is as it was before the step (or its
+    observation, where that is not finite), and its reward is 0.
     Every returned array is new.
 
     Args:
@@ -197,7 +198,6 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
             RuntimeError: before the first reset.
             gymnasium.error.ResetNeeded: an episode is over, and the mode is ``DISABLED``.
             ValueError: actions of the wrong shape, or not finite.
-            FloatingPointError: a reward term or an observation is not finite; the message names term and copy.
         """
         if self._mode is None:
             return self._episodes.step(actions)

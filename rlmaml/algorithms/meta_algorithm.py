@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rlmaml.base.errors import UserError
+from rlmaml.base.errors import LostUpdateError
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.policy import Policy
 from rlmaml.core.surrogate import replay_gap
@@ -19,7 +19,7 @@ REPLAY_TOLERANCE = 0.01
 """Largest |log π_replayed − log π_sampled| in nats that still counts as rounding: an importance ratio off by 1 %."""
 
 
-class ReplayError(UserError):
+class ReplayError(LostUpdateError):
     """A meta-update saw other policies than those that sampled."""
 
 

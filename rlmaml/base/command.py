@@ -37,6 +37,11 @@ def run_command(command: Callable[[], None]) -> None:
         print(f"{error.heading}{error}", file=sys.stderr)  # noqa: T201
         interrupted = isinstance(error.__cause__, KeyboardInterrupt)
         raise SystemExit(130 if interrupted else error.exit_code) from None
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):  # torch's
+            raise
+        print(f"error: There is not enough memory: {error}. Ask for less at once.", file=sys.stderr)  # noqa: T201
+        raise SystemExit(UserError.exit_code) from None
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)  # noqa: T201
         raise SystemExit(130) from None

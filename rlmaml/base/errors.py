@@ -10,7 +10,11 @@ class UserError(Exception):
     """What stands before the sentence; nothing where all went as the user asked."""
 
 
-class NonFiniteError(UserError):
+class LostUpdateError(UserError):
+    """Nothing can be learned from the numbers of a meta-iteration; :mod:`rlmaml.base.lost_updates`."""
+
+
+class NonFiniteError(LostUpdateError):
     """A quantity of the computation became NaN or infinite."""
 
     def __init__(self, what: str, cause: str) -> None:

@@ -25,9 +25,17 @@ def provenance() -> dict[str, object]:
 
 
 def commit() -> str | None:
-    """The checkout's commit, marked ``+changes`` if files differ from it; None outside a checkout."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
+    """The checkout's commit, marked ``+changes`` if files differ from it; None outside a checkout.
+
+    Nothing is written to the repository and no lock is taken in it, as ``git describe --dirty`` would.
+    """
     try:
-        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        head, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+        return f"{head}+changes" if changed else head
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _git(*words: str) -> str:
+    quiet = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(Path(__file__).parent)]
+    return subprocess.run([*quiet, *words], capture_output=True, text=True, check=True).stdout.strip()

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.memory import check_memory
 from rlmaml.core.policy import Policy
 from rlmaml.policies.categorical import CategoricalPolicy
 from rlmaml.policies.convolutional import ConvolutionalPolicy
@@ -13,6 +14,7 @@ from rlmaml.policies.gru import GruPolicy
 from rlmaml.policies.latent import LatentPolicy
 from rlmaml.policies.module import MakeModule, ModulePolicy, module_maker
 from rlmaml.policies.sizes import Sizes
+from rlmaml.settings.memory_needed import network_bytes
 from rlmaml.settings.policy import POLICIES
 
 MakePolicy: TypeAlias = Callable[[Any, Sizes], Policy]
@@ -60,4 +62,5 @@ def make_policy(kind: str, settings: Any, sizes: Sizes) -> Policy:
             f"The policy is a module of your own, {kind}. Say that its code may be run: --policy {kind}, or "
             "rlmaml.policies.kinds.register_module."
         )
+    check_memory(network_bytes(settings), f"A {kind} policy", "Take smaller --hidden layers or a smaller --memory.")
     return KINDS[kind](settings, sizes)

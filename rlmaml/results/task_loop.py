@@ -34,7 +34,7 @@ def looped_iteration(
         UserError: step sizes are learned, or not all weights adapt.
     """
     policy, rule, algorithm, _ = method
-    run, (meta, state) = settings.run, learned
+    run, meta, state = settings.run, learned.meta, learned.state
     if not isinstance(rule, GradientRule) or rule.learned or rule.entries is not None or rule.reset:
         raise UserError("The loop over tasks is that of MAML with given step sizes, in which all weights adapt.")
     streams = RandomStreams(run.seed, iteration=iteration)
@@ -56,7 +56,7 @@ def looped_iteration(
             gradient[name] += part / run.num_tasks
     rate = algorithm.settings.adam_step_size * algorithm.settings.length(iteration)  # type: ignore[attr-defined]
     after, state = adam(named(meta), {f"params/{name}": part for name, part in gradient.items()}, state, rate)
-    return Learned(as_meta(flatten(after.values()), meta), state)
+    return learned._replace(meta=as_meta(flatten(after.values()), meta), state=state)
 
 
 @ordinary_torch()

@@ -27,6 +27,7 @@ import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import write_atomically
+from rlmaml.base.memory import MemoryNeededError, check_memory
 from rlmaml.core.types import Rollout
 
 REQUIRED = ("observations", "actions", "rewards", "terminations", "truncations")
@@ -71,17 +72,21 @@ def read_episodes(path: Path | str) -> RecordedEpisodes:
     """A checked recording.
 
     Raises:
-        UserError: see :func:`check_episodes`; or there is nothing at ``path``, it is no recording, or it is a Minari
-            dataset and Minari is not installed.
+        UserError: see :func:`check_episodes`; or there is nothing at ``path``, it is no recording, it needs more memory
+            than there is, or it is a Minari dataset and Minari is not installed.
     """
     path = Path(path)
     if path.is_dir():
         return check_episodes(_read_minari(path), str(path))
     try:
         with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+            claimed = sum(entry.file_size for entry in file.zip.infolist())
+            check_memory(claimed, f"What {path} says it holds", "Give a recording of fewer episodes.")
             arrays = {name: np.asarray(file[name]) for name in file.files}
     except FileNotFoundError as error:
         raise UserError(f"There are no episodes at {path}. Give an .npz file or a Minari dataset.") from error
+    except MemoryNeededError:
+        raise
     except Exception as error:  # an empty, cut or foreign file: EOFError, BadZipFile, zlib.error, AttributeError, ...
         raise UserError(f"{path} is no readable .npz file of plain arrays. Write it with numpy.savez.") from error
     missing, unknown = set(REQUIRED) - set(arrays), set(arrays) - set(RecordedEpisodes._fields)

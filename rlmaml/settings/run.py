@@ -47,6 +47,9 @@ class RunSettings:
     validation_interval: int = free(0)
     """Meta-iterations between evaluations on validation tasks, as large as the one that ends the run; the checkpoint
     with the highest return after the last step is kept as best.safetensors. 0 for none."""
+    patience: int = free(10)
+    """Meta-updates in a row after whose loss the training stops: lost are those of which a number is not finite, an
+    inner step explodes, the standard deviation collapses or the replay differs, or that change nothing."""
     figure_interval: int = free(25)
     """Meta-iterations between figures in TensorBoard; 0 for none."""
     video_interval: int = free(50)
@@ -72,8 +75,8 @@ class RunSettings:
             require(self, name, getattr(self, name) <= MOST_THREADS, f"at most {MOST_THREADS}")
         require_positive(
             self,
-            "num_tasks num_episodes evaluation_tasks evaluation_episodes checkpoint_interval kept_checkpoints threads "
-            "rollout_threads",
+            "num_tasks num_episodes evaluation_tasks evaluation_episodes checkpoint_interval kept_checkpoints patience "
+            "threads rollout_threads",
         )
         require_not_negative(
             self, "seed iterations evaluation_steps validation_interval figure_interval video_interval"

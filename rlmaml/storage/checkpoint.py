@@ -19,6 +19,7 @@ import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import write_atomically
+from rlmaml.base.lost_updates import LostUpdates
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Memory, Meta, Params
@@ -50,6 +51,7 @@ class Checkpoint(NamedTuple):
     """What a policy that remembers has lived through on one task, by the fields of a memory; empty for nothing."""
     family: FamilyRecord = {}  # noqa: RUF012 (never written to)
     """What it was trained on."""
+    lost: LostUpdates = LostUpdates()
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -82,6 +84,7 @@ def checkpoint_bytes(checkpoint: Checkpoint) -> bytes:
         "settings": dataclasses.asdict(checkpoint.settings),
         "order": {section: list(entries) for section, entries in sections.items() if entries},
         "family": dict(checkpoint.family),
+        "lost_updates": checkpoint.lost._asdict(),
     }
     text["checksum"] = checksum(text, tensors)
     return safetensors.torch.save(tensors, {HEADER: json.dumps(text)})
@@ -131,6 +134,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             steps_taken=text["steps_taken"],
             memory=sections.get(MEMORY, {}),
             family=text.get("family", {}),
+            lost=LostUpdates(**text.get("lost_updates", {})),
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -166,7 +170,8 @@ def check_counts(text: Mapping[str, Any]) -> None:
     Raises:
         ValueError: names the first one.
     """
-    for name, count in {**{key: text[key] for key in ("iteration", "steps_taken")}, **text["sizes"]}.items():
+    counts = {key: text[key] for key in ("iteration", "steps_taken")} | text.get("lost_updates", {}) | text["sizes"]
+    for name, count in counts.items():
         if name in ("discrete", "extended"):
             legal = isinstance(count, bool)
         else:

@@ -51,6 +51,7 @@ def scalars(policy: Policy, theta: Params, report: IterationReport) -> dict[str,
         numbers[f"steps_per_episode/after_{k}_steps"] = seen.mean_length
         numbers[f"unstable_episodes/after_{k}_steps"] = float(seen.unstable.sum())
     numbers |= {f"update/{name}": value for name, value in report.update.numbers().items()}
+    numbers |= {f"updates_lost/{name}": float(count) for name, count in report.lost._asdict().items()}
     numbers |= {f"theta/{name}": value for name, value in policy.numbers(theta).items()}
     return numbers | {f"seconds/{name}": value for name, value in report.seconds.items()}
 
@@ -182,6 +183,8 @@ class Recorder(AbstractContextManager["Recorder"]):
         unstable = max((seen.share_unstable for seen in report.outcomes), default=0.0)
         if unstable:
             shown.append(f"{100 * unstable:.0f} % unstable")
+        if report.lost.total:
+            shown.append(f"{report.lost.total} lost")
         self._bar.set_postfix_str(", ".join(shown))
         self._bar.update()
         if unstable > MOST_UNSTABLE and not self._warned:

@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 
 import torch
 
-from rlmaml.algorithms.meta_algorithm import ReplayError
 from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.files import write_atomically
+from rlmaml.base.lost_updates import TooManyLostError
 from rlmaml.base.provenance import provenance
 from rlmaml.base.stopping import ORDERLY, Asked, check_minutes, stopping
 from rlmaml.base.threads import keep_freed_memory, warn_of_fork, warn_of_idle_threads
@@ -32,6 +32,7 @@ from rlmaml.rules.search_rule import ContextRange, Search
 from rlmaml.sampling.examples import SupervisedFamily
 from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.checks import check_count, option
+from rlmaml.settings.memory_needed import check_training_fits
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.stages import StageWords, stage_words
 from rlmaml.settings.whole import Settings
@@ -109,7 +110,9 @@ def train(
     check_devices(run)
     warn_of_idle_threads(threads=run.threads, rollout_threads=run.rollout_threads)
     warn_of_fork(run.threads)
-    env = make_env(len(sums.own(run.num_tasks, settings.task_blocks)) * run.num_episodes)
+    own = len(sums.own(run.num_tasks, settings.task_blocks))
+    check_training_fits(settings, own)
+    env = make_env(own * run.num_episodes)
     settings = settings.changed(horizon=env.horizon)
     method = make_method(settings, env, sums)
     with ExitStack() as held:
@@ -117,7 +120,8 @@ def train(
         keep_freed_memory()
         if not sums.leads:
             with stopping(stop_after) as asked:
-                for _ in meta_train(env, method, Learned(latest.meta, latest.state), settings, latest.iteration, asked):
+                start = Learned(latest.meta, latest.state, latest.lost)
+                for _ in meta_train(env, method, start, settings, latest.iteration, asked):
                     pass
             return None
 
@@ -186,12 +190,12 @@ def train_from(
         keep_checkpoint(directory, latest, run.kept_checkpoints)
 
     try:
-        start = Learned(latest.meta, latest.state)
+        start = Learned(latest.meta, latest.state, latest.lost)
         for learned, report in meta_train(env, method, start, settings, latest.iteration, asked_to_end):
             recorder.write(method.policy, learned.meta.params, report)
-            if drawn and run.figure_interval and report.iteration % run.figure_interval == 0:
+            if drawn and report.rollouts and run.figure_interval and report.iteration % run.figure_interval == 0:
                 drawn = show_adaptation(recorder, report, drawn, words)
-            latest = latest._replace(meta=learned.meta, state=learned.state, iteration=report.iteration + 1)
+            latest = latest._replace(**learned._asdict(), iteration=report.iteration + 1)
             due = run.video_interval and latest.iteration % run.video_interval == 0
             if make_scene and due and not isinstance(env, SupervisedFamily):
                 make_scene = show_progress(recorder, latest, report.tasks, env, make_scene)
@@ -199,7 +203,7 @@ def train_from(
                 keep()
             if run.validation_interval and latest.iteration % run.validation_interval == 0:
                 best = keep_best(directory, latest, validate, best)
-    except (NonFiniteError, ReplayError, RankError) as error:
+    except (TooManyLostError, RankError) as error:
         raise UserError(
             f"Stopped in meta-iteration {latest.iteration}: {error} {directory.checkpoint} holds the last checkpoint."
         ) from error

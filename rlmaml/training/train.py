@@ -1,9 +1,14 @@
 """The meta-training loop."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import torch
+
 from rlmaml.algorithms.meta_algorithm import Learner, MetaAlgorithm, Report, check_replay
+from rlmaml.base.errors import LostUpdateError
+from rlmaml.base.lost_updates import SEVERAL, LostUpdates, check_patience
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.base.regions import listening, region
 from rlmaml.base.threads import torch_threads
@@ -20,6 +25,7 @@ from rlmaml.sampling.examples import SupervisedFamily, examples_of
 from rlmaml.sampling.outcomes import Outcomes, of_all_tasks, outcomes
 from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.whole import Settings
+from rlmaml.training.guard import Lost, check_step, check_update, nothing_learned
 
 
 class MetaLearner(NamedTuple):
@@ -37,6 +43,8 @@ class Learned(NamedTuple):
     meta: Meta
     state: Params
     """The meta-algorithm's."""
+    lost: LostUpdates = LostUpdates()
+    """Meta-updates that were lost."""
 
 
 class IterationReport(NamedTuple):
@@ -51,6 +59,8 @@ class IterationReport(NamedTuple):
     update: Report
     seconds: dict[str, float]
     reward_terms: tuple[str, ...]
+    lost: LostUpdates = LostUpdates()
+    """With this one."""
 
 
 @ordinary_torch()
@@ -69,8 +79,8 @@ def meta_iteration(
         iteration: counted from 0.
 
     Raises:
-        NonFiniteError: an observation, a reward, the baseline or the update is NaN or infinite.
-        ReplayError: the replayed policies are not those that sampled.
+        LostUpdateError: an observation, a reward, the baseline, an inner step or the update is NaN or infinite, an
+            inner step exploded, the standard deviation collapsed, or the replayed policies are not those that sampled.
     """
     policy, rule, algorithm, sums = method
     run = settings.run
@@ -96,15 +106,75 @@ def meta_iteration(
             if k < rule.steps and not given:
                 with region("adapt"):
                     adaptation = rule.step(policy, per_task, adaptation, data[k], k, streams)
+                    if not rule.remembers:
+                        check_step(per_task.params, adaptation.params, k)
 
         learner = Learner(policy, rule, sums, streams)
         meta, state, report = algorithm.update(learner, meta, move(learned.state, run.device), data)
         check_replay(report)
-        learned = move(Learned(meta, state), "cpu")
+        check_update(policy, meta, state)
+        learned = learned._replace(meta=move(meta, "cpu"), state=move(state, "cpu"))
         rollouts = [stage.rollout for stage in stages if stage.rollout is not None]
         seen = [of_all_tasks(outcomes(sampled), sums) for sampled in rollouts]
     terms = getattr(env, "reward_terms", ())
     return learned, IterationReport(iteration, tasks, seen, rollouts, report, dict(seconds), terms)
+
+
+def guarded_iteration(
+    env: TaskEnvironment | SupervisedFamily, method: MetaLearner, learned: Learned, settings: Settings, iteration: int
+) -> tuple[Learned, IterationReport]:
+    """:func:`meta_iteration`; where its update is lost, what was learned is as before, and counts it.
+
+    Where it is lost in one process of several, it is in all of them.
+
+    Warns:
+        Why it was lost; where it changed nothing, of several in a row alone.
+
+    Raises:
+        TooManyLostError: as many in a row were lost as ``settings.run.patience`` says.
+        RankError: another process failed.
+    """
+    sums, reason = method.sums, ""
+    try:
+        after, report = meta_iteration(env, method, learned, settings, iteration)
+        well = sums.agree(ok=True)
+    except LostUpdateError as error:
+        reason, well = str(error), sums.agree(ok=False)
+    except RankError:
+        well = False
+    except Exception:
+        sums.agree(ok=False)
+        sums.agree(ok=False)  # it is no update that was lost
+        raise
+    if well:
+        reason = nothing_learned(learned.meta, after.meta)
+    elif not sums.agree(ok=True):
+        raise RankError("Another process of this run failed; its message is above.")
+    else:
+        after, report = learned, nothing_known(env, method, settings, iteration)
+        reason = reason or "It was lost in another process of this run; its message is above."
+    lost = learned.lost.after(lost=bool(reason))
+    check_patience(lost, settings.run.patience, reason)
+    if reason and (not well or lost.in_a_row == SEVERAL):
+        counted = "meta-update was" if not well else f"last {SEVERAL} meta-updates were"
+        warnings.warn(f"In meta-iteration {iteration} the {counted} lost. {reason}", stacklevel=2)
+    return after._replace(lost=lost), report._replace(lost=lost)
+
+
+def nothing_known(
+    env: TaskEnvironment | SupervisedFamily, method: MetaLearner, settings: Settings, iteration: int
+) -> IterationReport:
+    """The report on a meta-iteration that was lost: which tasks it had, and returns that are not known."""
+    run = settings.run
+    tasks = env.sample_tasks(run.num_tasks, RandomStreams(run.seed, iteration=iteration).task_seeds(run.num_tasks))
+    if isinstance(env, SupervisedFamily):
+        return IterationReport(iteration, tasks, [], [], Lost(), {}, ())
+    nan = torch.full((run.num_tasks, run.num_episodes), torch.nan)
+    unknown = Outcomes(
+        nan, nan, nan.unsqueeze(-1).expand(-1, -1, len(env.reward_terms)), torch.zeros_like(nan, dtype=torch.bool)
+    )
+    stages = method.rule.steps + method.algorithm.reads_last_stage
+    return IterationReport(iteration, tasks, [unknown] * stages, [], Lost(), {}, env.reward_terms)
 
 
 def meta_train(
@@ -129,17 +199,10 @@ def meta_train(
 
     Raises:
         RankError: another process failed.
+        TooManyLostError: too many meta-updates in a row were lost.
     """
     for iteration in range(start, settings.run.iterations):
-        try:
-            learned, report = meta_iteration(env, method, learned, settings, iteration)
-        except RankError:
-            raise
-        except Exception:
-            method.sums.agree(ok=False)
-            raise
+        learned, report = guarded_iteration(env, method, learned, settings, iteration)
         yield learned, report
-        if not method.sums.agree(ok=True):
-            raise RankError("Another process of this run failed; its message is above.")
         if not method.sums.agree(ok=not asked_to_end()):
             return

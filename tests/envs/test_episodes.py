@@ -1,3 +1,4 @@
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -130,19 +131,43 @@ def test_an_oracle_sees_its_task_after_the_observation(env_id: str) -> None:
         ({"observe": lambda p: np.where(p.qpos > 0.2, np.inf, p.qpos)}, "number 0 of the observation"),
     ],
 )
-def test_a_later_number_that_is_not_finite_is_reported_by_term_copy_and_task(wrong: Any, words: str) -> None:
+def test_a_number_that_is_not_finite_ends_its_copy_s_episode_and_is_named(wrong: Any, words: str) -> None:
     made = paying(wrong["reward_terms"]) if "reward_terms" in wrong else family(body(observe=wrong["observe"]))
     episodes = tried_out("Carts-v0", made, 3)
     episodes.assign({"speed": [0.1, 0.2, 0.3], "load": [[1.0], [1.5], [2.0]]})
     episodes.reset(np.arange(3), {copy: np.random.default_rng(copy) for copy in range(3)})
     actions = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
+    told = rf"v0: {words} is (nan|inf) for copy 1 in step \d+ of its episode, .*speed = 0.2"
+    with pytest.warns(UserWarning, match=told) as caught:
+        steps = [episodes.step(actions) for _ in range(100)]
+    assert len(caught) == 1
+    (at,) = [number for number, step in enumerate(steps) if "instability" in step.info]
+    causes = steps[at].info["instability"].tolist()
+    assert [bool(cause) for cause in causes] == [False, True, False]
+    assert re.fullmatch(rf"{words} is (nan|inf)", causes[1])
+    assert all(step.terminated.tolist() == [False, number >= at, False] for number, step in enumerate(steps))
+    for name in ("observation", "reward"):
+        assert all(np.isfinite(getattr(step, name)).all() for step in steps)
+    if "observe" in wrong:  # what was seen last stays
+        np.testing.assert_array_equal(steps[-1].observation[1], steps[at - 1].observation[1])
+    assert not any(step.reward[1] for step in steps[at:])
+    episodes.reset(np.arange(3), {copy: np.random.default_rng(copy) for copy in range(3)})
+    assert not episodes.over.any()
 
-    def drive() -> None:
-        for _ in range(100):
-            episodes.step(actions)
 
-    with pytest.raises(FloatingPointError, match=rf"v0: {words} of copy 1 is (nan|inf) in step \d+ .*speed = 0.2"):
-        drive()
+def test_an_episode_that_begins_with_a_reading_that_is_not_finite_ends_in_its_first_step() -> None:
+    readings = [0.0]
+    episodes = Episodes("Carts-v0", family(body(observe=lambda p: p.qpos + np.array([readings] * 3))), 3)
+    readings[0] = 1e39  # no number of single precision
+    begun = episodes.reset(np.arange(3), {copy: np.random.default_rng(copy) for copy in range(3)})
+    assert not begun.any()
+    with pytest.warns(UserWarning, match="number 0 of the observation is 1e\\+39"):
+        ended = episodes.step(np.zeros((3, 2)))
+    assert ended.terminated.all()
+    assert not ended.reward.any()
+    readings[0] = 0.0
+    episodes.reset(np.array([1]), {1: np.random.default_rng(1)})
+    assert episodes.step(np.zeros((3, 2))).terminated.tolist() == [True, False, True]
 
 
 def test_a_family_is_tried_out_once_with_the_same_options(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -264,6 +264,7 @@ def test_a_run_resumes_only_under_settings_that_would_have_made_the_same_run(alg
     every = {
         *("iterations", "evaluation_tasks", "evaluation_episodes", "evaluation_steps"),
         *("checkpoint_interval", "kept_checkpoints", "validation_interval", "figure_interval", "video_interval"),
+        "patience",
         *("device", "rollout_device", "threads", "rollout_threads"),
     }
     assert free == every - {*METHODS[algorithm].stands_for}

@@ -47,15 +47,24 @@ def test_where_one_process_fails_both_end_and_the_last_checkpoint_is_intact(
 ) -> None:
     said = (ranks.said[0][line], ranks.said[1][line])
     assert "The reward in a rollout became NaN" in said[failed]
-    assert "Another process of this run failed" in said[1 - failed]
+    assert "It was lost in another process of this run" in said[1 - failed]
     assert said[0].startswith("UserError: Stopped in meta-iteration 1: ")
     run_dir = ranks.runs / ("the second fails" if failed else "the first fails")
     assert load_checkpoint(RunDirectory(run_dir).checkpoint).iteration == 1
     assert lines(run_dir) == lines(ranks.runs / "maml-trpo")[:1]
 
 
+def test_an_update_that_one_process_loses_is_lost_in_both_and_the_run_is_that_of_one(
+    tmp_path: Path, ranks: Ranks
+) -> None:
+    with pytest.warns(UserWarning, match="In meta-iteration 1 the meta-update was lost"):
+        train(two_ranks.SETTINGS, two_ranks.poisoned(1, 1), tmp_path)
+    assert_same_run(ranks.runs / "an update is lost", tmp_path)
+    assert [line["updates_lost/total"] for line in lines(tmp_path)] == [0.0, 1.0, 1.0]
+
+
 def test_more_processes_than_tasks_are_refused(ranks: Ranks) -> None:
     for last in (ranks.said[0][9], ranks.said[1][9]):
         assert last.startswith("UserError: There are 2 processes, but 1 tasks (--tasks)")
     assert not (ranks.runs / "too few tasks").exists()
-    assert len(ranks.said[0]) == len(ranks.said[1]) == 10
+    assert len(ranks.said[0]) == len(ranks.said[1]) == 11

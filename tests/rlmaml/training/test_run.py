@@ -17,6 +17,7 @@ import rlmaml.storage.kept_checkpoints
 import rlmaml.training.run
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
+from rlmaml.base.lost_updates import LostUpdates
 from rlmaml.deploy.adaptable import load
 from rlmaml.evaluation.evaluate import Evaluation
 from rlmaml.rules.search_rule import Search
@@ -509,9 +510,25 @@ def test_a_module_of_one_s_own_is_run_only_where_it_was_asked_for(
 
 def test_a_reward_that_is_nan_stops_the_run_names_the_iteration_and_keeps_the_checkpoint(tmp_path: Path) -> None:
     poison = lambda steps: float("nan") if steps == int(3.5 * 2 * HORIZON) else 0.0
-    with pytest.raises(UserError, match=r"meta-iteration 3: The reward in a rollout became NaN .* last checkpoint"):
-        train(SETTINGS, disturbed(poison), tmp_path)
+    said = r"meta-iteration 3: a meta-update was lost .*The reward in a rollout became NaN .* last checkpoint"
+    with pytest.raises(UserError, match=said):
+        train(SETTINGS.changed(patience=1), disturbed(poison), tmp_path)
     assert stored(tmp_path).iteration == 2
+
+
+def test_a_lost_update_is_counted_in_metrics_and_checkpoints_and_a_resumed_run_counts_on(tmp_path: Path) -> None:
+    poison = lambda steps: float("nan") if steps == HORIZON else 0.0
+    disturbed_in_training = lambda n: (disturbed(poison) if n == 12 else make_env)(n)
+    with pytest.warns(UserWarning, match="meta-update was lost"):
+        train(SETTINGS.changed(iterations=2), disturbed_in_training, tmp_path)
+    train(SETTINGS, make_env, tmp_path, resume=True)
+    told = RunDirectory(tmp_path).read_metrics()
+    assert [line["updates_lost/total"] for line in told] == [1.0] * 4
+    assert [line["updates_lost/in_a_row"] for line in told] == [1.0, 0.0, 0.0, 0.0]
+    assert [line["return/after_1_steps"] is None for line in told] == [True, False, False, False]
+    assert stored(tmp_path).lost == LostUpdates(1, 0)
+    points = EventAccumulator(str(RunDirectory(tmp_path).tensorboard)).Reload().Scalars("updates_lost/total")
+    assert [point.value for point in points] == [1.0] * 4
 
 
 def test_a_policy_that_replays_otherwise_than_it_acted_ends_the_run_and_the_last_checkpoint_is_intact(
@@ -530,10 +547,10 @@ def test_a_policy_that_replays_otherwise_than_it_acted_ends_the_run_and_the_last
         return 0.0
 
     monkeypatch.setattr(rlmaml.training.run, "make_method", with_drift)
-    said = r"Stopped in meta-iteration 3: The policies .* are not those that sampled: log-probabilities of the same"
+    said = r"Stopped in meta-iteration 3: .* The policies .* are not those that sampled: log-probabilities of the same"
     cure = r"actions differ by up to 0\.\d+ nats.*or the policy or inner rule draws random numbers or keeps state"
     with pytest.raises(UserError, match=f"{said} {cure}.*holds the last checkpoint") as caught:
-        train(SETTINGS, disturbed(drift), tmp_path)
+        train(SETTINGS.changed(patience=1), disturbed(drift), tmp_path)
     assert not isinstance(caught.value, InterruptedRunError)
     assert stored(tmp_path).iteration == 2
     assert lines(tmp_path) == lines(uninterrupted[0])[:3]

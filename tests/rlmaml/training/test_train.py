@@ -9,10 +9,13 @@ import torch
 
 from rlmaml.algorithms.meta_algorithm import ReplayError
 from rlmaml.algorithms.reptile import ReptileReport
-from rlmaml.base.errors import NonFiniteError
+from rlmaml.base.errors import LostUpdateError, NonFiniteError
+from rlmaml.base.lost_updates import SEVERAL, LostUpdates, TooManyLostError
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.ranks import RankError
 from rlmaml.core.types import Meta
+from rlmaml.settings.methods.registry import METHODS as REGISTERED
+from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.whole import Settings, as_method, configure
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import IterationReport, Learned, MetaLearner, meta_iteration, meta_train
@@ -41,8 +44,11 @@ LARGE = configure(
 
 def environment(settings: Settings) -> TaskVectorEnv:
     run = settings.run
-    copies, threads = run.num_tasks * run.num_episodes, run.rollout_threads
-    return make_tasks_env("Navigation2D-v0", copies, run.horizon, variant="finn2017", threads=threads)
+    copies, options = (
+        run.num_tasks * run.num_episodes,
+        {"threads": run.rollout_threads, "observe_task": run.observe_task},
+    )
+    return make_tasks_env("Navigation2D-v0", copies, run.horizon, variant="finn2017", **options)
 
 
 def initial(settings: Settings) -> Learned:
@@ -333,16 +339,89 @@ def test_where_every_simulation_fails_nothing_changes_and_the_run_goes_on(algori
         assert all(np.isnan(seen.mean_return) and seen.share_unstable == 1.0 for seen in report.outcomes)
 
 
-def poisoned() -> tuple[DisturbedRewards, MetaLearner]:
-    """An environment whose rewards are NaN from the third step on, and a method."""
-    env = environment(ODD)
-    return DisturbedRewards(env, lambda steps: np.nan if steps == 3 else 0.0), make_method(ODD, env)
+def poisoned(*moments: int, settings: Settings = ODD) -> tuple[DisturbedRewards, MetaLearner]:
+    """An environment whose rewards are NaN in these steps, counted over all episodes, and a method."""
+    env = environment(settings)
+    return DisturbedRewards(env, lambda steps: np.nan if steps in moments else 0.0), make_method(settings, env)
 
 
 def test_a_reward_that_is_nan_ends_the_iteration() -> None:
-    env, method = poisoned()
+    env, method = poisoned(3)
     with pytest.raises(NonFiniteError, match="The reward in a rollout"):
-        list(meta_train(env, method, begin(ODD, method), ODD))
+        meta_iteration(env, method, begin(ODD, method), ODD, 0)
+
+
+def every_method() -> list[str]:
+    return [name for name in REGISTERED if name != "random"]
+
+
+def of_method(algorithm: str, **options: Any) -> Settings:
+    return as_method(ODD, algorithm, find_method(algorithm).policy or "gaussian").changed(**options)
+
+
+@pytest.mark.parametrize("algorithm", every_method())
+def test_a_lost_update_of_any_method_leaves_what_was_learned_and_the_next_goes_on_from_there(algorithm: str) -> None:
+    settings = of_method(algorithm)
+    env, method = poisoned(3, settings=settings)
+    start = begin(settings, method)
+    with pytest.warns(
+        UserWarning, match="In meta-iteration 0 the meta-update was lost. The reward in a rollout"
+    ) as said:
+        (lost, told), (after, then) = meta_train(env, method, start, settings)
+    assert len(said) == 1
+    assert_same_learned(lost, start)
+    assert told.lost == lost.lost == LostUpdates(1, 1)
+    assert all(np.isnan(seen.mean_return) for seen in told.outcomes)
+    expected, report = meta_iteration(environment(settings), method, start, settings, 1)
+    assert_same_learned(after, expected)
+    assert then.lost == after.lost == LostUpdates(1, 0)
+    assert [seen.mean_return for seen in then.outcomes] == [seen.mean_return for seen in report.outcomes]
+    assert len(told.outcomes) == len(then.outcomes)
+    assert told.outcomes[0].term_returns.shape == then.outcomes[0].term_returns.shape
+    assert [*told.tasks] == [*then.tasks]
+
+
+def test_after_as_many_lost_updates_in_a_row_as_may_be_the_training_stops() -> None:
+    settings = ODD.changed(iterations=9, patience=3)
+    # the first is lost in its first step, the second is not in its ten; the next three are lost in their first
+    env, method = poisoned(1, 12, 13, 14, settings=settings)
+    seen: list[LostUpdates] = []
+    said = r"3 meta-updates in a row were lost \(--patience\). The reward in a"
+    with pytest.warns(UserWarning, match="meta-update was lost"), pytest.raises(TooManyLostError, match=said):
+        seen.extend(learned.lost for learned, _ in meta_train(env, method, begin(settings, method), settings))
+    assert seen == [LostUpdates(1, 1), LostUpdates(1, 0), LostUpdates(2, 1), LostUpdates(3, 2)]
+
+
+def test_updates_that_change_nothing_are_lost_and_several_in_a_row_are_said() -> None:
+    settings = ODD.changed(iterations=SEVERAL + 2, patience=SEVERAL + 2, max_kl=1e-30)
+    env = environment(settings)
+    method = make_method(settings, env)
+    start, seen = begin(settings, method), list[tuple[Learned, IterationReport]]()
+    several = rf"the last {SEVERAL} meta-updates were lost. .* the line search found"
+    with (
+        pytest.warns(UserWarning, match=several) as said,
+        pytest.raises(TooManyLostError, match="7 meta-"),
+    ):
+        seen.extend(meta_train(env, method, start, settings))
+    assert [learned.lost.in_a_row for learned, _ in seen] == [*range(1, SEVERAL + 2)]
+    assert not any(report.update.numbers()["accepted"] for _, report in seen)
+    assert_same_learned(seen[-1][0], start)
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"inner_step_sizes": (1e6,)}, "Inner step 1 exploded: .* times 1"),
+        ({"inner_step_sizes": (1e38,), "inner_steps": 2}, r"Inner step \d exploded|became NaN or infinite"),
+    ],
+)
+def test_inner_steps_that_explode_lose_the_update(options: dict[str, Any], why: str) -> None:
+    settings = ODD.changed(**options)
+    env = environment(settings)
+    method = make_method(settings, env)
+    with pytest.raises(LostUpdateError, match=why):
+        meta_iteration(env, method, begin(settings, method), settings, 0)
 
 
 class Company:
@@ -368,14 +447,26 @@ class Company:
 
 
 def test_a_process_that_fails_says_so_to_the_others_once() -> None:
-    (env, method), company = poisoned(), Company()
-    with pytest.raises(NonFiniteError):
-        list(meta_train(env, method._replace(sums=company), begin(ODD, method), ODD))
-    assert company.heard == [False]
+    settings = ODD.changed(patience=1)
+    (env, method), company = poisoned(3, settings=settings), Company()
+    with pytest.raises(TooManyLostError, match="a meta-update was lost"):
+        list(meta_train(env, method._replace(sums=company), begin(settings, method), settings))
+    assert company.heard == [False, True]  # it is well, but for this update
+
+
+def test_a_process_that_fails_for_another_reason_says_that_it_is_not_well_either() -> None:
+    def fail(steps: int) -> float:
+        raise RuntimeError("out of order")
+
+    env, company = environment(ODD), Company()
+    method = make_method(ODD, env)._replace(sums=company)
+    with pytest.raises(RuntimeError, match="out of order"):
+        list(meta_train(DisturbedRewards(env, fail), method, begin(ODD, method), ODD))
+    assert company.heard == [False, False]
 
 
 def test_a_process_that_hears_of_another_s_failure_does_not_answer_again() -> None:
     (env, method), company = unsound(ODD, {}), Company(well=False)
     with pytest.raises(RankError):
         list(meta_train(env, method._replace(sums=company), begin(ODD, method), ODD))
-    assert company.heard == [True]
+    assert company.heard == [True, True]  # to the collective, and to whether an update was lost, or more

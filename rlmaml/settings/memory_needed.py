@@ -1,0 +1,69 @@
+"""How much memory some settings need at least: what certainly is in memory at once, in single precision.
+
+Whoever needs more than there is, is refused before anything is computed. What is left out (copies, the optimiser's
+moments, buffers of libraries) is as much again or more, so that what is not refused may still not fit.
+"""
+
+import itertools
+from typing import Any
+
+from rlmaml.base.memory import check_memory
+from rlmaml.settings.run import RunSettings
+from rlmaml.settings.whole import Settings
+
+NUMBER = 4
+"""Bytes of a number."""
+OF_A_STEP = 12
+"""Numbers that a rollout keeps of every step besides its network: observation, action, mean, deviation, reward, ..."""
+OF_A_COPY = 256
+"""Bytes of an environment's copy: its state, task, generator and flags."""
+
+
+def units(network: Any) -> int:
+    """Outputs of a network's hidden layers, together."""
+    hidden, memory = _widths(network)
+    return sum(hidden) + 3 * memory
+
+
+def network_bytes(network: Any) -> int:
+    """Of the weights between a network's hidden layers; 0 where its kind has no settings of such."""
+    hidden, memory = _widths(network)
+    layers: int = sum(before * after for before, after in itertools.pairwise(hidden))
+    return NUMBER * (layers + sum(hidden) + 3 * memory * memory)
+
+
+def _widths(network: Any) -> tuple[tuple[int, ...], int]:
+    """Of the hidden layers, and of the memory."""
+    return getattr(network, "hidden", ()), getattr(network, "memory", 0)
+
+
+def episodes_bytes(run: RunSettings, copies: int) -> int:
+    """Of one episode in every copy of an environment."""
+    return copies * (OF_A_COPY + NUMBER * OF_A_STEP * (run.horizon or 1))
+
+
+def training_bytes(settings: Settings, num_tasks: int) -> int:
+    """Of a meta-iteration on so many tasks: the episodes of all stages, and what the network says to one of them.
+
+    Where a derivative passes through the inner steps, what it says to all stages is kept until that is taken.
+    """
+    stages: int = settings.inner.inner_steps + 1
+    run, network, blocks = settings.run, settings.network, settings.task_blocks
+    copies = num_tasks * run.num_episodes
+    episodes, said = stages * episodes_bytes(run, copies), NUMBER * copies * (run.horizon or 1) * units(network)
+    if blocks is not None:  # one theta, and one block of tasks after another
+        return episodes + said // blocks
+    through = stages if getattr(settings.inner, "first_order", True) is False else 1
+    return episodes + through * (said + num_tasks * network_bytes(network))
+
+
+def check_training_fits(settings: Settings, num_tasks: int) -> None:
+    """Refuse a training on so many tasks, or the evaluation at its end, that needs more memory than there is.
+
+    Raises:
+        UserError: names what needs how much, and how much there is.
+    """
+    run, least = settings.run, "Take fewer --tasks or --episodes, a shorter --horizon or smaller --hidden layers."
+    check_memory(training_bytes(settings, num_tasks), f"A meta-iteration on {num_tasks} tasks", least)
+    held_out = run.evaluation_tasks * run.evaluation_episodes
+    check_memory(episodes_bytes(run, held_out), f"The evaluation of {held_out} episodes", "Take fewer of them.")

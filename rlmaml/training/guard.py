@@ -1,0 +1,99 @@
+"""What is looked at in every meta-iteration, whatever the method: that its numbers can be learned from.
+
+What is answered says :mod:`rlmaml.base.lost_updates`.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlmaml.base.errors import LostUpdateError, NonFiniteError
+from rlmaml.core.parameters import meta_vector
+from rlmaml.core.policy import Policy
+from rlmaml.core.types import Meta, Params
+
+LARGEST_STEP = 100.0
+"""How far inner steps may lead, ``‖φ − θ‖ / (1 + ‖θ‖)``, until they count as exploded."""
+SMALLEST_STD = 1e-5
+"""Standard deviation of an action below which it hardly varies: nothing is learned from actions that are all alike."""
+
+
+class ExplodedError(LostUpdateError):
+    """Inner steps led far away from where they began."""
+
+
+class CollapsedError(LostUpdateError):
+    """A meta-update would have ended all exploration."""
+
+
+class Lost(NamedTuple):
+    """The report on a meta-update that was lost before it could say anything."""
+
+    replay_gap: float = 0.0
+    tasks_left_out: int = 0
+
+    def numbers(self) -> dict[str, float]:
+        """None."""
+        return {}
+
+
+def check_step(theta: Params, adapted: Params, k: int) -> None:
+    """Refuse task parameters that are not finite, or far from theta.
+
+    Args:
+        theta: with a task axis.
+        adapted: the same after an inner step.
+        k: of the inner step.
+
+    Raises:
+        NonFiniteError: they are NaN or infinite.
+        ExplodedError: ``‖φ − θ‖`` of a task is above :data:`LARGEST_STEP` times ``1 + ‖θ‖``.
+    """
+    moved = [_rows(adapted[name] - theta[name]) for name in theta if adapted[name] is not theta[name]]
+    if not moved:
+        return
+    with torch.no_grad():
+        distances = torch.cat(moved, 1).norm(dim=1)
+        lengths = torch.cat([_rows(tensor) for tensor in theta.values()], 1).norm(dim=1)
+        furthest = float((distances / (1 + lengths)).max())
+    if not math.isfinite(furthest):
+        raise NonFiniteError(f"The task parameters after inner step {k + 1}", "the step was too long for these rewards")
+    if furthest > LARGEST_STEP:
+        raise ExplodedError(
+            f"Inner step {k + 1} exploded: ‖φ − θ‖ is {furthest:.3g} times 1 + ‖θ‖, and {LARGEST_STEP:g} is the most "
+            "that is learned from. Take smaller --inner-step-sizes."
+        )
+
+
+def _rows(per_task: Tensor) -> Tensor:
+    """Every task's numbers as one row."""
+    return per_task.reshape(len(per_task), -1)
+
+
+def check_update(policy: Policy, meta: Meta, state: Params) -> None:
+    """Refuse what a meta-update made if it could not be gone on with.
+
+    Raises:
+        NonFiniteError: a parameter, a rate or a number of the state is NaN or infinite.
+        CollapsedError: an action's standard deviation is below :data:`SMALLEST_STD`.
+    """
+    for what, entries in (("meta-parameters", meta.params), ("inner rates", meta.rates), ("state", state)):
+        for name, tensor in entries.items():
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                raise NonFiniteError(f"{name} of the {what}", "the meta-update was too long for these rewards")
+    for name in policy.exploration:
+        smallest = float(meta.params[name].min().exp())
+        if smallest < SMALLEST_STD:
+            raise CollapsedError(
+                f"The standard deviation of an action would have collapsed to {smallest:.3g}, and below "
+                f"{SMALLEST_STD:g} actions hardly vary. Take smaller steps, or begin with a larger --initial-std."
+            )
+
+
+def nothing_learned(before: Meta, after: Meta) -> str:
+    """Why a meta-update that left everything as it was counts as lost; empty where it did not."""
+    if not torch.equal(meta_vector(before), meta_vector(after)):
+        return ""
+    return "It left the policy as it was: the line search found nothing better, or no simulation was sound."

@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from rlmaml.base.errors import NonFiniteError
+from rlmaml.core.types import Meta
+from rlmaml.training.guard import (
+    LARGEST_STEP,
+    SMALLEST_STD,
+    CollapsedError,
+    ExplodedError,
+    check_step,
+    check_update,
+    nothing_learned,
+)
+from tests.rlmaml.makers import gaussian_policy
+
+POLICY = gaussian_policy()
+META = Meta(POLICY.init(0), {"layer0.weight": torch.tensor([0.1])})
+THETA = {"a": torch.zeros(2, 2), "b": torch.tensor([[3.0, 4.0], [0.0, 0.0]])}
+"""Of two tasks, whose lengths are 5 and 0."""
+
+
+def moved(length: float, task: int) -> dict[str, torch.Tensor]:
+    """Both tasks are moved by 1, and one of them by so much."""
+    steps = torch.ones(2)
+    steps[task] = length
+    return {"a": THETA["a"] + steps[:, None] * torch.tensor([0.6, 0.8]), "b": THETA["b"]}
+
+
+@pytest.mark.parametrize(("task", "most"), [(0, 6 * LARGEST_STEP), (1, LARGEST_STEP)])
+def test_an_inner_step_explodes_where_it_is_longer_than_so_many_times_one_and_the_length_of_theta(
+    task: int, most: float
+) -> None:
+    check_step(THETA, moved(0.99 * most, task), 1)
+    with pytest.raises(ExplodedError, match=r"Inner step 2 exploded: .* is 101 times 1 \+"):
+        check_step(THETA, moved(1.01 * most, task), 1)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 1e38])
+def test_task_parameters_that_are_not_finite_are_refused(wrong: float) -> None:
+    with pytest.raises((NonFiniteError, ExplodedError)):
+        check_step(THETA, moved(wrong, 0), 0)
+    check_step(THETA, THETA, 0)
+
+
+@pytest.mark.parametrize("where", ["params", "rates", "state"])
+@pytest.mark.parametrize("wrong", [float("nan"), -float("inf")])
+def test_what_a_meta_update_made_is_refused_where_it_is_not_finite(where: str, wrong: float) -> None:
+    parts = {"params": dict(META.params), "rates": dict(META.rates), "state": {"moment": torch.zeros(2)}}
+    check_update(POLICY, Meta(parts["params"], parts["rates"]), parts["state"])
+    name = next(iter(parts[where]))
+    tensor = parts[where][name].clone()
+    tensor.view(-1)[-1] = wrong
+    parts[where][name] = tensor
+    with pytest.raises(NonFiniteError, match=rf"^{name} of the .* became NaN or infinite"):
+        check_update(POLICY, Meta(parts["params"], parts["rates"]), parts["state"])
+
+
+def test_a_standard_deviation_of_one_action_that_collapses_is_refused() -> None:
+    def with_std(std: float) -> Meta:
+        return Meta(META.params | {"log_std": torch.tensor([1.0, std]).log()}, {})
+
+    check_update(POLICY, with_std(1.1 * SMALLEST_STD), {})
+    with pytest.raises(CollapsedError, match="would have collapsed to 9e-06"):
+        check_update(POLICY, with_std(0.9 * SMALLEST_STD), {})
+
+
+def test_nothing_is_learned_where_not_one_bit_of_weights_or_rates_changed() -> None:
+    assert nothing_learned(META, Meta(dict(META.params), dict(META.rates)))
+    assert not nothing_learned(META, META._replace(rates={"layer0.weight": torch.tensor([0.1000001])}))
+    assert not nothing_learned(META, Meta(META.params | {"log_std": META.params["log_std"] + 1e-6}, META.rates))

@@ -1,0 +1,83 @@
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlmaml.base.command import run_command
+from rlmaml.base.errors import UserError
+from rlmaml.policies.kinds import make_policy
+from rlmaml.policies.sizes import Sizes
+from rlmaml.sampling.recorded import read_episodes
+from rlmaml.settings.whole import configure
+from rlmaml.training.run import train
+from tests.scripts.test_scripts import TINY, Run, run
+
+__all__ = ["run"]
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        (("--tasks", 4_000_000, "--episodes", 2000), "A meta-iteration on 4000000 tasks"),
+        (("--hidden", 10_000_000, 10_000_000), "A meta-iteration on 2 tasks"),
+        (("--evaluation-tasks", 100_000_000), "The evaluation of 200000000 episodes"),
+    ],
+)
+def test_what_does_not_fit_into_memory_is_refused_with_the_number(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str], more: tuple[object, ...], what: str
+) -> None:
+    assert run("train_nav.py", *TINY, *more, "--run-dir", tmp_path / "run") == 2
+    said = capsys.readouterr().err
+    assert what in said
+    assert "GiB of memory at least" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_by_the_api_is_refused_before_its_environment_is_made(tmp_path: Path) -> None:
+    def never(num_envs: int) -> object:
+        raise AssertionError
+
+    with pytest.raises(UserError, match="GiB of memory at least"):
+        train(configure(num_tasks=4_000_000, num_episodes=2000, horizon=100), never, tmp_path / "run")  # type: ignore[arg-type]
+
+
+def test_a_network_that_only_a_file_says_it_has_is_refused() -> None:
+    with pytest.raises(UserError, match="A gaussian policy would need"):
+        make_policy("gaussian", configure(hidden=(10_000_000, 10_000_000)).network, Sizes(2, 2))
+
+
+def test_a_recording_that_unpacks_to_more_than_there_is_is_refused(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (1 << 45,)})
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("rewards.npy", header.getvalue())
+    small, huge = len(header.getvalue()).to_bytes(4, "little"), (0xFFFFFF00).to_bytes(4, "little")
+    entry = content.getvalue().index(b"PK\x01\x02")
+    directory = content.getvalue()[entry:].replace(small, huge)
+    path = tmp_path / "e.npz"
+    path.write_bytes(content.getvalue()[:entry] + directory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rlmaml.base.memory.available_memory", lambda: float(1 << 30))
+        with pytest.raises(UserError, match=r"e.npz says it holds would need 4\.0 GiB of memory at least; 1\.0 GiB"):
+            read_episodes(path)
+    with pytest.raises(UserError, match="no readable"):  # where it fits, its contents are looked at
+        read_episodes(path)
+
+
+@pytest.mark.parametrize("error", [MemoryError("9 GiB"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9")])
+def test_memory_that_runs_out_all_the_same_ends_a_script_with_a_sentence(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise error
+
+    for name in ("signal.signal", "warnings.formatwarning"):
+        monkeypatch.setattr(name, lambda *_: None)
+    with pytest.raises(SystemExit) as ended:
+        run_command(fail)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: There is not enough memory: ")
