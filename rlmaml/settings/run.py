@@ -49,7 +49,7 @@ class RunSettings:
     with the highest return after the last step is kept as best.safetensors. 0 for none."""
     patience: int = free(10)
     """Meta-updates in a row after whose loss the training stops: lost are those of which a number is not finite, an
-    inner step explodes, the standard deviation collapses or the replay differs, or that change nothing."""
+    inner step explodes, the standard deviation collapses or the replay differs, or whose line search finds nothing."""
     figure_interval: int = free(25)
     """Meta-iterations between figures in TensorBoard; 0 for none."""
     video_interval: int = free(50)

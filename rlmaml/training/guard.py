@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rlmaml.algorithms.meta_algorithm import Report
 from rlmaml.base.errors import LostUpdateError, NonFiniteError
-from rlmaml.core.parameters import meta_vector
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Meta, Params
 
@@ -92,8 +92,10 @@ def check_update(policy: Policy, meta: Meta, state: Params) -> None:
             )
 
 
-def nothing_learned(before: Meta, after: Meta) -> str:
-    """Why a meta-update that left everything as it was counts as lost; empty where it did not."""
-    if not torch.equal(meta_vector(before), meta_vector(after)):
-        return ""
-    return "It left the policy as it was: the line search found nothing better, or no simulation was sound."
+def nothing_learned(report: Report, num_tasks: int) -> str:
+    """Why a meta-update counts as lost that left everything as it was; empty where it did not, or has converged."""
+    if report.tasks_left_out >= num_tasks:
+        return "It left the policy as it was: no simulation was sound."
+    if not getattr(report, "accepted", True):
+        return "It left the policy as it was: the line search found nothing better."
+    return ""

@@ -147,7 +147,7 @@ def guarded_iteration(
         sums.agree(ok=False)  # it is no update that was lost
         raise
     if well:
-        reason = nothing_learned(learned.meta, after.meta)
+        reason = nothing_learned(report.update, settings.run.num_tasks)
     elif not sums.agree(ok=True):
         raise RankError("Another process of this run failed; its message is above.")
     else:

@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from rlmaml.algorithms.maml_trpo import TrustRegionReport
+from rlmaml.algorithms.rl2 import Rl2Report
 from rlmaml.base.errors import NonFiniteError
 from rlmaml.core.types import Meta
 from rlmaml.training.guard import (
@@ -65,7 +67,9 @@ def test_a_standard_deviation_of_one_action_that_collapses_is_refused() -> None:
         check_update(POLICY, with_std(0.9 * SMALLEST_STD), {})
 
 
-def test_nothing_is_learned_where_not_one_bit_of_weights_or_rates_changed() -> None:
-    assert nothing_learned(META, Meta(dict(META.params), dict(META.rates)))
-    assert not nothing_learned(META, META._replace(rates={"layer0.weight": torch.tensor([0.1000001])}))
-    assert not nothing_learned(META, Meta(META.params | {"log_std": META.params["log_std"] + 1e-6}, META.rates))
+def test_nothing_is_learned_where_no_step_was_better_or_no_task_was_usable() -> None:
+    none = TrustRegionReport(-1.0, -1.0, 0.0, 1.0, 0.0, 0.0, 10, False, 0.0, 0)
+    assert "the line search found nothing better" in nothing_learned(none, 4)
+    assert "no simulation was sound" in nothing_learned(Rl2Report(tasks_left_out=4), 4)
+    assert not nothing_learned(Rl2Report(tasks_left_out=3), 4)  # Adam at its goal, or at a rate of 0
+    assert not nothing_learned(none._replace(accepted=True), 4)
