@@ -108,20 +108,25 @@ SINUSOID = configure(
     env_id="sinusoid",
     outer_optimiser="adam",
     adam_step_size=2e-3,
-    iterations=7000,
-    cosine_iterations=7000,
+    max_gradient_norm=10.0,
+    iterations=4500,
+    cosine_iterations=4500,
     num_tasks=25,
-    inner_steps=1,
+    inner_steps=2,
     inner_step_sizes=(0.02,),
     learn_step_sizes=True,
+    stage_weights=(0.0, 1.0, 1.0),
     hidden=(80, 80),
-    activation="relu",
     evaluation_tasks=1000,
     evaluation_steps=10,
     checkpoint_interval=500,
     threads=1,
 )
-"""Sine waves, with a model twice as wide as the papers'."""
+"""Sine waves, with a model twice as wide as the papers', and smooth as waves are.
+
+With the papers' ReLU and one inner step, what is wrong with the fit after a step stays: a mean squared error of 0.10
+after ten. A second step in the training, and tanh, learn in 500 meta-iterations what that took 5000 for.
+"""
 
 FEW_SHOT = configure(
     policy="conv4",
