@@ -124,8 +124,8 @@ SINUSOID = configure(
 )
 """Sine waves, with a model twice as wide as the papers', and smooth as waves are.
 
-With the papers' ReLU and one inner step in the training, the mean squared error after ten steps stayed at 0.10; with tanh
-and two steps it is 0.05.
+With the papers' ReLU and one inner step in the training, the mean squared error after ten steps stayed at 0.10; with
+tanh and two steps it is 0.05.
 """
 
 FEW_SHOT = configure(
