@@ -113,20 +113,25 @@ SINUSOID = configure(
     env_id="sinusoid",
     outer_optimiser="adam",
     adam_step_size=2e-3,
-    iterations=7000,
-    cosine_iterations=7000,
+    max_gradient_norm=10.0,
+    iterations=4500,
+    cosine_iterations=4500,
     num_tasks=25,
-    inner_steps=1,
+    inner_steps=2,
     inner_step_sizes=(0.02,),
     learn_step_sizes=True,
+    stage_weights=(0.0, 1.0, 1.0),
     hidden=(80, 80),
-    activation="relu",
     evaluation_tasks=1000,
     evaluation_steps=10,
     checkpoint_interval=500,
     threads=1,
 )
-"""Sine waves, with a model twice as wide as the papers'."""
+"""Sine waves, with a model twice as wide as the papers', and smooth as waves are.
+
+With the papers' ReLU and one inner step in the training, the mean squared error after ten steps stayed at 0.10; with
+tanh and two steps it is 0.05.
+"""
 
 FEW_SHOT = configure(
     policy="conv4",

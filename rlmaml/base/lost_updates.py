@@ -1,9 +1,9 @@
 """Meta-updates that are lost: what a run answers to numbers that cannot be learned from.
 
 One policy for every method. A meta-update is lost where a number of it is NaN or infinite, an inner step explodes, the
-actions would hardly vary any more, the replayed policies are not those that sampled, or nothing was learned, because the
-line search found nothing better or no simulation was sound. What was learned stays as it was before, to the bit; the next meta-iteration goes on from
-there with fresh tasks and episodes. After so many in a row the training stops.
+actions would hardly vary any more, the replayed policies are not those that sampled, or nothing was learned, because
+the line search found nothing better or no simulation was sound. What was learned stays as it was before, to the bit;
+the next meta-iteration goes on from there with fresh tasks and episodes. After so many in a row the training stops.
 """
 
 from typing import NamedTuple

@@ -46,7 +46,8 @@ class RunSettings:
     """Checkpoints that are kept: the newest, and those before it, one of which serves where it is damaged."""
     validation_interval: int = free(0)
     """Meta-iterations between evaluations on validation tasks, as large as the one that ends the run; the checkpoint
-    with the highest return after the last step is kept as best.safetensors. 0 for none."""
+    with the highest return after the last step, or the least loss on supervised tasks, is kept as best.safetensors. 0
+    for none."""
     patience: int = free(10)
     """Meta-updates in a row after whose loss the training stops: lost are those of which a number is not finite, an
     inner step explodes, the standard deviation collapses or the replay differs, or whose line search finds nothing."""

@@ -8,6 +8,8 @@ from rlmaml.base.plain_data import DamagedError, is_number, read_json
 from rlmaml.settings.whole import from_plain
 
 PER_STAGE = ("mean", "mean_with_failed", "share_unstable")
+OF_EXAMPLES = {"errors", "accuracy"}
+"""What an evaluation of supervised tasks has in place of returns."""
 PER_TASK = ("per_task", "per_task_with_failed")
 
 
@@ -17,9 +19,11 @@ def read_evaluation(path: Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: there is none.
         DamagedError: it is none, or its numbers do not fit together.
-        UserError: its settings are none of this version.
+        UserError: its settings are none of this version, or it is of supervised tasks, which have no returns.
     """
     report = read_json(path)
+    if set(report) & OF_EXAMPLES and "returns" not in report:
+        raise UserError(f"{path} is of supervised tasks, which have no returns. Give a run on episodes.")
     try:
         settings = from_plain(report["config"]["settings"])
         stages = len(report["returns"]["mean"])

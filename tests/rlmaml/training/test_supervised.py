@@ -44,14 +44,14 @@ def learned(settings: Settings, family: Any) -> Learned:
 @pytest.mark.parametrize("first_order", [False, True], ids=["maml-trpo", "fomaml"])
 def test_linear_regression_finds_the_solution_in_closed_form(unchecked: None, first_order: bool) -> None:
     family, size = Lines(), 0.2
-    options = {"hidden": (), "num_tasks": 4, "iterations": 500, "inner_step_sizes": (size,)}
+    options = {"hidden": (), "num_tasks": 4, "iterations": 200, "inner_step_sizes": (size,)}
     method = "fomaml" if first_order else "maml-trpo"
-    settings = supervised(method, **options, adam_step_size=0.03, cosine_iterations=400)
+    settings = supervised(method, **options, adam_step_size=0.06, cosine_iterations=200)
     weight, bias, *_ = learned(settings, family).meta.params.values()
     found = torch.cat([weight.flatten(), bias]).double()
     best, other = (family.best(size, first_order=order) for order in (first_order, not first_order))
     assert float((best - other).norm()) > 0.1
-    assert float((found - best).norm()) < 2e-3
+    assert float((found - best).norm()) < 2e-4
 
 
 def test_reinforcement_learning_and_supervised_tasks_share_one_rule() -> None:
