@@ -14,6 +14,8 @@ alone. The program's graph is a function of its numbers and its inputs::
 """
 
 import logging
+import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -65,6 +67,8 @@ Controls: TypeAlias = Callable[..., Any]
 states."""
 Drive: TypeAlias = Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """Observations and last rewards of copies to their controls, step after step of an episode."""
+NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+"""Variable of the environment, with which ONNX Runtime leaves no trace."""
 STEPS_COMPARED = 30
 """Of an episode, for policies that remember."""
 
@@ -143,13 +147,33 @@ def commanded_controls(actions: npt.NDArray[Any], actuation: Actuation) -> npt.N
     return np.asarray(actuation.function(np, actions.astype(np.float64)))
 
 
+@contextmanager
+def _as_before() -> Iterator[None]:
+    """The environment, places of modules and handlers of logs, to which torch and ONNX add on first use, as before."""
+    environment, places, handlers = dict(os.environ), list(sys.path), list(logging.root.handlers)
+    try:
+        yield
+    finally:
+        sys.path[:], logging.root.handlers[:] = places, handlers
+        for name in {*os.environ, *environment}:
+            if name not in environment:
+                del os.environ[name]
+            elif os.environ.get(name) != environment[name]:
+                os.environ[name] = environment[name]
+
+
+@_as_before()
 def export_program(actor: Actor) -> torch.export.ExportedProgram:
-    """The actor as a program that needs none of this package, for any batch size."""
+    """The actor as a program for any batch size that needs none of this package, and does not say where it was made."""
     example, batch = tuple(actor.inputs(2).values()), torch.export.Dim("batch")
     first, *rest = ({0: batch} for _ in example)
-    return torch.export.export(actor, example, dynamic_shapes=(first, tuple(rest)) if rest else (first,))
+    program = torch.export.export(actor, example, dynamic_shapes=(first, tuple(rest)) if rest else (first,))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine, which the files would hold
+    return program
 
 
+@_as_before()
 def write_onnx(program: torch.export.ExportedProgram, path: Path, *, remembers: bool = False) -> None:
     """Write the program as one ONNX file with the input ``observation`` and the output ``control``.
 
@@ -171,6 +195,7 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path, *, remembers: 
         )
 
 
+@_as_before()
 def write_int8(source: Path, target: Path) -> None:
     """Write an ONNX file again with its weights rounded to 8 bits.
 
@@ -182,6 +207,7 @@ def write_int8(source: Path, target: Path) -> None:
         quantization.quantize_dynamic(str(source), str(written), weight_type=quantization.QuantType.QInt8)
 
 
+@_as_before()
 def load_onnx(path: Path) -> Controls:
     """An ONNX file as a function, on one thread.
 
@@ -347,8 +373,14 @@ def _one_or_all(outputs: Sequence[Any]) -> Any:
 
 
 def _onnx_module(name: str) -> Any:
+    """A package for ONNX, which sends nothing about its use, and keeps nothing for that.
+
+    ONNX Runtime looks at this variable when it is imported; what it offers to be called later comes too late.
+    """
     try:
-        return import_module(name)
+        with _as_before():
+            os.environ[NO_TELEMETRY] = "1"
+            return import_module(name)
     except ImportError as error:
         raise UserError(f"ONNX needs: pip install onnx onnxruntime onnxscript ({error}).") from error
 
@@ -358,8 +390,9 @@ def _quiet() -> Iterator[None]:
     """Without the exporter's remarks about itself."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
+        before = logging.root.manager.disable
+        logging.disable(max(before, logging.WARNING))
         try:
             yield
         finally:
-            logging.disable(logging.NOTSET)
+            logging.disable(before)
