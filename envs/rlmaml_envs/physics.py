@@ -6,6 +6,7 @@ simulation after the other. Model fields that a task changes are kept per copy.
 
 import ctypes
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -225,15 +226,32 @@ def _leave_alone(batch: Batch) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(batch._b))
 
 
+class _Quiet:
+    """MuJoCo has one handler of warnings in a process: several threads that step share the silence."""
+
+    def __init__(self) -> None:
+        self.lock, self.steps = threading.Lock(), 0
+        self.handler: Any = None
+
+
+_QUIET = _Quiet()
+
+
 @contextmanager
 def _quiet_mujoco() -> Iterator[None]:
     """MuJoCo neither prints a warning nor keeps it in MUJOCO_LOG.TXT: the batch counts it, and ``step`` names it."""
-    handler = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(_ignore)
+    with _QUIET.lock:
+        if not _QUIET.steps:
+            _QUIET.handler = mujoco.get_mju_user_warning()
+            mujoco.set_mju_user_warning(_ignore)
+        _QUIET.steps += 1
     try:
         yield
     finally:
-        mujoco.set_mju_user_warning(handler)
+        with _QUIET.lock:
+            _QUIET.steps -= 1
+            if not _QUIET.steps:
+                mujoco.set_mju_user_warning(_QUIET.handler)
 
 
 def _ignore(message: str) -> None:

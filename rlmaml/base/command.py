@@ -1,7 +1,6 @@
 """What every script shares: user errors become one sentence and an exit code; and heavy imports take less time."""
 
 import gc
-import io
 import os
 import signal
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.streams import make_streams_last
 from rlmaml.base.waiting import signs_of_life
 
 
@@ -20,11 +20,10 @@ def run_command(command: Callable[[], None]) -> None:
     before it ended, and can be gone on with, has 75. It must be called before torch is first imported: it
     asks MKL, unless the user asks for something else, to round a task alone as in a batch of tasks, so that any number
     of processes gives the same bits. Whoever waits before a terminal sees signs of life,
-    :mod:`rlmaml.base.waiting`. What a terminal cannot show is shown as a question mark.
+    :mod:`rlmaml.base.waiting`. What a terminal cannot show is shown as a question mark; what nobody reads any more is
+    lost, and nothing else.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    make_streams_last()
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     for one in (signal.SIGTERM, signal.SIGHUP):

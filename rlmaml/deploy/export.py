@@ -18,6 +18,8 @@ inputs::
 
 import json
 import logging
+import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,6 +45,8 @@ Controls: TypeAlias = Callable[..., Any]
 states."""
 Drive: TypeAlias = Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """Observations and last rewards of copies to their controls, step after step of an episode."""
+NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+"""Variable of the environment, with which ONNX Runtime leaves no trace."""
 STEPS_COMPARED = 30
 """Of an episode, for policies that remember."""
 
@@ -126,19 +130,40 @@ def as_metadata(card: dict[str, Any]) -> dict[str, str]:
     return {name: json.dumps(value) for name, value in card.items()}
 
 
+@contextmanager
+def _as_before() -> Iterator[None]:
+    """The environment, places of modules and handlers of logs, to which torch and ONNX add on first use, as before."""
+    environment, places, handlers = dict(os.environ), list(sys.path), list(logging.root.handlers)
+    try:
+        yield
+    finally:
+        sys.path[:], logging.root.handlers[:] = places, handlers
+        for name in {*os.environ, *environment}:
+            if name not in environment:
+                del os.environ[name]
+            elif os.environ.get(name) != environment[name]:
+                os.environ[name] = environment[name]
+
+
+@_as_before()
 def export_program(actor: Actor) -> torch.export.ExportedProgram:
-    """The actor as a program that needs none of this package, for any batch size."""
+    """The actor as a program for any batch size that needs none of this package, and does not say where it was made."""
     example, batch = tuple(actor.inputs(2).values()), torch.export.Dim("batch")
     first, *rest = ({0: batch} for _ in example)
-    return torch.export.export(actor, example, dynamic_shapes=(first, tuple(rest)) if rest else (first,))
+    program = torch.export.export(actor, example, dynamic_shapes=(first, tuple(rest)) if rest else (first,))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine, which the files would hold
+    return program
 
 
+@_as_before()
 def write_program(program: torch.export.ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
     """Write the program with its metadata, which ``torch.export.load(path, extra_files={name: ""})`` reads by name."""
     with replacing(path) as target:
         torch.export.save(program, target, extra_files=dict(metadata))
 
 
+@_as_before()
 def write_onnx(program: torch.export.ExportedProgram, path: Path, actor: Actor, metadata: Mapping[str, str]) -> None:
     """Write the program as one ONNX file with the input ``observation`` and the output ``control``, or ``action``.
 
@@ -168,6 +193,7 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path, actor: Actor, 
         written.save(target, external_data=False)
 
 
+@_as_before()
 def write_int8(source: Path, target: Path) -> None:
     """Write an ONNX file again with its weights rounded to 8 bits.
 
@@ -179,6 +205,7 @@ def write_int8(source: Path, target: Path) -> None:
         quantization.quantize_dynamic(str(source), str(written), weight_type=quantization.QuantType.QInt8)
 
 
+@_as_before()
 def load_onnx(path: Path) -> Controls:
     """An ONNX file as a function, on one thread.
 
@@ -333,8 +360,14 @@ def _one_or_all(outputs: Sequence[Any]) -> Any:
 
 
 def _onnx_module(name: str) -> Any:
+    """A package for ONNX, which sends nothing about its use, and keeps nothing for that.
+
+    ONNX Runtime looks at this variable when it is imported; what it offers to be called later comes too late.
+    """
     try:
-        return import_module(name)
+        with _as_before():
+            os.environ[NO_TELEMETRY] = "1"
+            return import_module(name)
     except ImportError as error:
         raise UserError(f"ONNX needs: pip install onnx onnxruntime onnxscript ({error}).") from error
 
@@ -344,8 +377,9 @@ def _quiet() -> Iterator[None]:
     """Without the exporter's remarks about itself."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
+        before = logging.root.manager.disable
+        logging.disable(max(before, logging.WARNING))
         try:
             yield
         finally:
-            logging.disable(logging.NOTSET)
+            logging.disable(before)

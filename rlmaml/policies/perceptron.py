@@ -219,7 +219,7 @@ class Perceptron(torch.nn.Module):
         self.layers = torch.nn.ModuleList()
         for index in range(num_layers(params)):
             weight, bias = params[f"layer{index}.weight"], params[f"layer{index}.bias"]
-            layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
+            layer = torch.nn.utils.skip_init(torch.nn.Linear, weight.shape[1], weight.shape[0])  # type: ignore[no-untyped-call]
             layer.load_state_dict({"weight": weight, "bias": bias})
             self.layers.append(layer)
         self.activation = ACTIVATIONS[activation]

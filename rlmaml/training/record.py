@@ -136,7 +136,7 @@ class Recorder(AbstractContextManager["Recorder"]):
     ) -> None:
         self._words = words
         self._path, metrics = directory.path, directory.metrics
-        self._warned = False
+        self._warned = self._failed = False
         before = sound_lines(metrics.read_bytes() if metrics.exists() else b"")
         write_atomically(metrics, b"".join(before[:start]))
         self._quiet = _quiet_writer()
@@ -169,6 +169,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         with _on_disk(self._path):
             self._lines.write(line + "\n")
             self._lines.flush()
+        with self._tensorboard():
             for name, value in defined.items():
                 if value is not None:
                     self._writer.add_scalar(self._curve(name), value, report.iteration)
@@ -211,6 +212,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         """
         with _on_disk(self._path):
             os.fsync(self._lines.fileno())
+        with self._tensorboard():
             self._writer.flush()
 
     def figure(self, name: str, figure: Figure, iteration: int) -> None:
@@ -219,7 +221,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         Raises:
             UserError: the disk is full.
         """
-        with _on_disk(self._path):
+        with self._tensorboard():
             self._writer.add_figure(name, figure, iteration)
 
     def video(self, name: str, gif: bytes, iteration: int) -> None:
@@ -232,8 +234,31 @@ class Recorder(AbstractContextManager["Recorder"]):
             width, height = first.size
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif)
         summary = Summary(value=[Summary.Value(tag=name, image=image)])
-        with _on_disk(self._path):
+        with self._tensorboard():
             _add_summary(self._writer, summary, iteration)
+
+    @contextmanager
+    def _tensorboard(self) -> Iterator[None]:
+        """What is written to TensorBoard inside this block: where it fails, the training goes on without.
+
+        A full disk is another matter: what is recorded later would have a gap.
+
+        Warns:
+            TensorBoard failed, for the first time.
+        """
+        try:
+            with _on_disk(self._path):
+                yield
+        except UserError:
+            raise
+        except Exception as error:
+            if not self._failed:
+                self._failed = True
+                warnings.warn(
+                    f"TensorBoard could not be written ({type(error).__name__}: {error}); the training goes on, and "
+                    "its metrics are in the JSON lines.",
+                    stacklevel=4,
+                )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

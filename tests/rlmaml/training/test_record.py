@@ -130,6 +130,23 @@ def test_curves_of_a_training_with_a_teacher_say_who_acts(tmp_path: Path) -> Non
     assert not [tag for tag in tags if "after_" in tag]
 
 
+def test_tensorboard_that_fails_is_said_once_and_ends_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no protocol")
+
+    with Recorder(RunDirectory(tmp_path), 0, 2, PLAIN) as recorder:
+        monkeypatch.setattr(recorder._writer, "add_scalar", fail)
+        monkeypatch.setattr(recorder._writer, "flush", fail)
+        with pytest.warns(UserWarning, match=r"TensorBoard could not be written \(RuntimeError: no protocol\)") as said:
+            recorder.write(POLICY, THETA, report())
+        recorder.sync()
+        recorder.write(POLICY, THETA, report()._replace(iteration=1))
+    assert len(said) == 1
+    assert [line["iteration"] for line in written(tmp_path)] == [0, 1]
+
+
 def test_a_finished_run_is_in_the_table_of_hyper_parameters_with_its_returns(tmp_path: Path) -> None:
     settings = configure(hidden=(8, 9), max_kl=0.25, iterations=7)
     write_outcome(RunDirectory(tmp_path), settings, {"mean_with_failed": [-4.0, -2.0, None]})

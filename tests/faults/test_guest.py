@@ -1,0 +1,223 @@
+"""A guest in somebody's process, directory and network: everything is as before when a call returns."""
+
+import gc
+import getpass
+import logging
+import os
+import random
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import warnings
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+
+from rlmaml.base.streams import LastingStream
+from rlmaml.deploy.adaptable import AdaptablePolicy, load
+from rlmaml.deploy.export import Actor, actuation_of, export_program, load_onnx, write_int8, write_onnx
+from rlmaml.evaluation.video import as_video, film_progress
+from rlmaml.sampling.recorded import read_episodes, write_episodes
+from rlmaml.settings.whole import configure
+from rlmaml.storage.checkpoint import load_checkpoint
+from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.training.run import evaluate_run, train
+from rlmaml_envs import make_tasks_env
+from rlmaml_envs.simulator import mujoco
+from tests.rlmaml.shapes import shapes_checked
+
+SETTINGS = configure(
+    iterations=1,
+    num_tasks=2,
+    num_episodes=2,
+    horizon=5,
+    hidden=(4,),
+    cg_iterations=2,
+    evaluation_tasks=1,
+    evaluation_episodes=2,
+    evaluation_steps=1,
+    threads=1,
+    rollout_threads=1,
+)
+
+
+def make_env(copies: int) -> Any:
+    return make_tasks_env("Navigation2D-v0", copies, 5)
+
+
+def process_wide() -> dict[str, Any]:
+    """Everything that a call could change for the others in its process."""
+    return {
+        "torch": (
+            torch.get_default_dtype(),
+            torch.get_default_device(),
+            torch.get_num_threads(),
+            torch.is_grad_enabled(),
+            torch.is_inference_mode_enabled(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.get_float32_matmul_precision(),
+        ),
+        "torch's random numbers": torch.get_rng_state().tolist(),
+        "numpy's random numbers": str(np.random.get_state()),  # noqa: NPY002 (is what others may use)
+        "Python's random numbers": random.getstate(),
+        "numpy": (np.geterr(), np.get_printoptions()),
+        "warnings": (list(warnings.filters), warnings.showwarning, warnings.formatwarning),
+        "hooks": (sys.excepthook, threading.excepthook, sys.stdout, sys.stderr, sys.displayhook),
+        "signals": {one: signal.getsignal(one) for one in signal.valid_signals()},
+        "logging": (logging.root.manager.disable, logging.root.level, list(logging.root.handlers)),
+        "environment": dict(os.environ),
+        "places": (os.getcwd(), list(sys.path)),
+        "mujoco": mujoco.get_mju_user_warning(),
+        "matplotlib": dict(mpl.rcParams),
+        "garbage": (gc.isenabled(), gc.get_threshold()),
+        "limits": [resource.getrlimit(one) for one in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE)],
+    }
+
+
+Calls = dict[str, Callable[[], object]]
+
+
+def public_calls(where: Path) -> Calls:
+    """What a program of somebody's calls, in this order."""
+    run_dir, known = where / "run", dict[str, Any]()
+
+    def policy() -> AdaptablePolicy:
+        return load(run_dir)
+
+    def export() -> None:
+        env = make_env(1)
+        program = export_program(Actor(policy(), actuation_of(env)))
+        write_onnx(program, where / "policy.onnx")
+        torch.export.save(program, where / "policy.pt2")
+        load_onnx(where / "policy.onnx")
+        write_int8(where / "policy.onnx", where / "policy.int8.onnx")
+
+    def robot() -> None:
+        env = make_tasks_env("HalfCheetahVel-v0", 2, 5)
+        env.reset(seed=[0, 1])
+        env.step(np.zeros((2, 6)))
+
+    def film() -> None:
+        scene = make_tasks_env("Navigation2D-v0", 1, 5, render_mode="rgb_array")
+        frames, rate = film_progress(policy(), make_env(2), scene, {"goal": np.array([0.2, 0.1])}, 0)
+        as_video(frames, rate, ".gif")
+
+    return {
+        "train": lambda: train(SETTINGS, make_env, run_dir, progress=False),
+        "resume": lambda: train(SETTINGS.changed(iterations=2), make_env, run_dir, progress=False, resume=True),
+        "evaluate": lambda: evaluate_run(
+            load_checkpoint(RunDirectory(run_dir).checkpoint), make_env, num_tasks=1, num_episodes=2, steps=1, seed=0
+        ),
+        "record": lambda: known.update(episodes=policy().record(make_env(2), 0)),
+        "write": lambda: write_episodes(where / "episodes.npz", known["episodes"]),
+        "adapt": lambda: policy().adapt(read_episodes(where / "episodes.npz")).save(where / "adapted.safetensors"),
+        "act": lambda: policy().act(np.zeros(2)),
+        "robot": robot,
+        "film": film,
+        "export": export,
+    }
+
+
+def test_process_wide_settings_are_as_before_after_every_public_call(tmp_path: Path) -> None:
+    logging.disable(5)
+    changed = {}
+    try:
+        for name, call in public_calls(tmp_path).items():
+            before = process_wide()
+            with shapes_checked(False):  # whoever checks them draws random numbers
+                call()
+            after = process_wide()
+            changed[name] = [what for what in before if before[what] != after[what]]
+    finally:
+        logging.disable(logging.NOTSET)
+    assert not {name: what for name, what in changed.items() if what}
+    assert not files_that_tell(tmp_path)
+
+
+def files_that_tell(where: Path) -> list[str]:
+    """Files for others that hold a path, a user's or a machine's name, with that."""
+    words = [str(Path(__file__).parents[2]), str(where), sys.prefix, str(Path.home()) + "/", socket.gethostname()]
+    words += [name for name in (getpass.getuser(),) if name != "root"]
+    telling = []
+    for path in (where / name for name in ("policy.onnx", "policy.int8.onnx", "policy.pt2", "adapted.safetensors")):
+        content = path.read_bytes()
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                content = b"".join(archive.read(name) for name in archive.namelist())
+        telling += [f"{path.name}: {word}" for word in words if word.encode() in content]
+    return telling
+
+
+def test_mujoco_s_handler_is_as_before_after_robots_that_step_in_several_threads() -> None:
+    before = mujoco.get_mju_user_warning()
+
+    def step(seed: int) -> None:
+        env = make_tasks_env("HalfCheetahVel-v0", 1, 50)
+        env.reset(seed=[seed])
+        for _ in range(50):
+            env.step(np.zeros((1, 6)))
+
+    for _ in range(3):
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(step, range(4)))
+        assert mujoco.get_mju_user_warning() is before
+
+
+def test_a_stream_that_nobody_reads_loses_what_is_said_and_nothing_else() -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    with open(writes, "w") as stream:
+        lasting = LastingStream(stream)
+        assert lasting.write("x" * 100_000) == 100_000
+        lasting.flush()
+        assert lasting.fileno() == writes
+    lasting.write("closed")
+    lasting.flush()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("redirected", [">&- 2>&-", "<&- >&- 2>&-", "2>&1 | true", ">/dev/full 2>/dev/full"])
+def test_closed_and_broken_streams_lose_no_result(tmp_path: Path, redirected: str) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "train_nav.py"
+    options = "--tasks 2 --episodes 2 --horizon 5 --hidden 4 --iterations 3 --evaluation-tasks 1 --figure-interval 0 "
+    options += "--evaluation-episodes 2 --evaluation-steps 1 --video-interval 0 --threads 1 --rollout-threads 1"
+    command = f"{sys.executable} {script} {options} --run-dir {tmp_path / 'run'} {redirected}"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], timeout=300, check=False)
+    assert done.returncode == 0
+    run = RunDirectory(tmp_path / "run")
+    assert len(run.read_metrics()) == 3
+    assert run.read_evaluation()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("strace") and shutil.which("unshare")), reason="needs strace and unshare")
+def test_no_name_is_looked_up_by_anything_that_is_imported_and_no_trace_is_left(tmp_path: Path) -> None:
+    home, trace = tmp_path / "home", tmp_path / "trace"
+    home.mkdir()
+    program = (
+        "import time, pathlib, tests.faults.test_guest as guest\n"
+        f"[call() for call in guest.public_calls(pathlib.Path({str(tmp_path)!r})).values()]\n"
+        "time.sleep(12)"
+    )
+    root = Path(__file__).parents[2]
+    places = os.pathsep.join(str(root / name) for name in (".", "envs", "scripts"))
+    environment = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PYTHONPATH": places}
+    environment |= {"MPLCONFIGDIR": str(tmp_path / "matplotlib")}
+    command = ["unshare", "-rn", "strace", "-f", "-e", "trace=connect,sendto,sendmsg", "-o", str(trace)]
+    command += [sys.executable, "-W", "ignore", "-c", program]
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    calls = trace.read_text().splitlines()
+    assert not [call for call in calls if any(word in call for word in ("AF_INET", "nscd", "resolve"))]
+    assert not [path for path in home.rglob("*") if path.is_file() and "mesa" not in str(path)]
