@@ -30,7 +30,7 @@ class Mean(NamedTuple):
     half: Floats
 
 
-def mean_of(returns: Floats) -> Mean:
+def mean_over_tasks(returns: Floats) -> Mean:
     """Over tasks, of (task, stage)."""
     return Mean(np.asarray(returns.mean(0)), half_interval(returns))
 
@@ -41,7 +41,7 @@ def paired_difference(first: Floats, other: Floats) -> Mean:
     What makes tasks differ is in both, so the interval is narrower than those of the two means.
     """
     stages = min(first.shape[1], other.shape[1])
-    return mean_of(other[:, :stages] - first[:, :stages])
+    return mean_over_tasks(other[:, :stages] - first[:, :stages])
 
 
 def check_same_tasks(tasks: Sequence[Tasks]) -> None:
@@ -68,7 +68,7 @@ def differing_settings(settings: Sequence[Settings]) -> dict[str, list[Any]]:
 def paired_rows(runs: Sequence[RunReturns]) -> list[tuple[str, Mean]]:
     """Every run, and every run but the first less the first."""
     first, *others = runs
-    means = [(run.name, mean_of(run.returns)) for run in runs]
+    means = [(run.name, mean_over_tasks(run.returns)) for run in runs]
     return means + [(f"{run.name} less {first.name}", paired_difference(first.returns, run.returns)) for run in others]
 
 

@@ -7,7 +7,7 @@ from rlmaml.results.paired import (
     RunReturns,
     check_same_tasks,
     differing_settings,
-    mean_of,
+    mean_over_tasks,
     paired_difference,
     paired_table,
 )
@@ -21,7 +21,7 @@ def test_differences_are_task_by_task_and_so_more_certain_than_the_means() -> No
     mean, half = paired_difference(FIRST, OTHER)
     np.testing.assert_allclose(mean, [2.0, 2.0])  # (1 + 3 + 2) / 3, (2 + 1 + 3) / 3
     np.testing.assert_allclose(half, 4.302653 / np.sqrt(3), rtol=1e-6)  # deviation 1, Student's t of 2 degrees
-    assert (half < 0.2 * mean_of(FIRST).half).all()
+    assert (half < 0.2 * mean_over_tasks(FIRST).half).all()
     low, high = ttest_rel(OTHER[:, 0], FIRST[:, 0]).confidence_interval(0.95)
     assert (mean - half)[0] == pytest.approx(low)
     assert (mean + half)[0] == pytest.approx(high)
