@@ -193,9 +193,10 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
     )
     if evaluation is None:
         return
+    shown = published(settings, run.evaluation_tasks, run.evaluation_episodes)
     tasks, episodes = counted(run.evaluation_tasks, "held-out task"), counted(run.evaluation_episodes, "episode")
     print(f"\nMean return on {tasks}, {episodes} each, of sampled actions:\n")
-    print(evaluation_table(evaluation.summary(), evaluation.terms, published(settings)))
+    print(evaluation_table(evaluation.summary(), evaluation.terms, shown))
     print(f"\nRun: {run_dir}\nLook at it with: tensorboard --logdir {run_dir.parent}")
 
 
@@ -278,13 +279,30 @@ def chosen_family(env_id: str | None, word: str | None, default: str | None = No
     return allow_family(word) if word else str(env_id or default)
 
 
-def published(settings: Settings) -> dict[str, tuple[float, ...]]:
-    """Published returns of the same problem, after 0, 1, 2, 3 inner steps; empty where none compare."""
+def published(settings: Settings, tasks: int, episodes: int) -> dict[str, tuple[float, ...]]:
+    """Published returns of the same problem, after 0, 1, 2, 3 inner steps; empty where none compare.
+
+    Args:
+        settings: of the run.
+        tasks: on which it is evaluated.
+        episodes: per task and inner step. Both are to be those of the family's own settings, which are as published;
+            where they are not, that is said.
+    """
     from rlmaml_envs import published_returns
 
     run = resolved(settings).run
     assert run.horizon is not None
-    return dict(published_returns(run.env_id, run.variant, run.horizon))
+    found = dict(published_returns(run.env_id, run.variant, run.horizon))
+    as_published = tuned(run.env_id, run.variant).run
+    size = as_published.evaluation_tasks, as_published.evaluation_episodes
+    if found and size != (tasks, episodes):
+        print(
+            f"Published returns are of {size[0]} tasks with {size[1]} episodes each, and not shown beside other ones: "
+            f"--tasks {size[0]} --episodes {size[1]}.",
+            file=sys.stderr,
+        )
+        return {}
+    return found
 
 
 def check_least(*options: tuple[str, int, int]) -> None:

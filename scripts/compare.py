@@ -10,17 +10,22 @@ mean actions, after so many episodes lived on it. Memory (rl2, rma) lives throug
 each, inner steps share them, and a policy without steps (pretrained: the robust one; oracle; random) stays as it is. Of
 rma there is the teacher, too. Where a family has the variant unchanged, the table says what share of the cost of a
 change is recovered.
+
+compare.py RUN_DIR RUN_DIR ... compares runs of your own on the same held-out tasks: returns, differences task by task,
+and the settings in which they differ; RUN_DIR RUN_DIR --help lists its options.
 """
 
+import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from common import (
     Machine,
+    OwnCode,
     check_least,
     chosen_family,
     chosen_variant,
@@ -115,8 +120,78 @@ class Options:
         )
 
 
+@dataclass(frozen=True)
+class RunsOptions:
+    """Options for runs of one's own."""
+
+    run_dirs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN_DIR ...")]
+    """Directories of runs of one family and variant; the others are compared with the first."""
+    num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 40
+    """Held-out tasks, the same for all."""
+    num_episodes: Annotated[int, tyro.conf.arg(name="episodes")] = 20
+    """Episodes per task and inner step."""
+    steps: int = 3
+    """Inner steps; beyond the trained ones, the last step size is used again."""
+    seed: int = 10_000
+    """Seed of the tasks and of the episodes."""
+    own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
+    machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
+
+    def __post_init__(self) -> None:
+        """Check the numbers before anything is loaded."""
+        check_least(
+            ("--tasks", self.num_tasks, 1),
+            ("--episodes", self.num_episodes, 1),
+            ("--steps", self.steps, 0),
+            ("--seed", self.seed, 0),
+        )
+        if len(self.run_dirs) < 2:
+            raise UserError("Give two or more directories of runs; for a single one there is evaluate.py RUN_DIR.")
+
+
+def compare_runs(options: RunsOptions) -> None:
+    """Evaluate each run on the same tasks, print the table."""
+    from tqdm import tqdm
+
+    from rlmaml.results.paired import RunReturns, check_same_tasks, paired_table
+    from rlmaml.results.report import as_label, read_runs
+    from rlmaml.training.run import evaluate_run
+
+    options.own.allow()
+    checkpoints = read_runs(options.run_dirs)
+    options.own.check(checkpoints[0])
+    evaluations = []
+    bar = tqdm(checkpoints, unit="run", leave=False)
+    for number, checkpoint in enumerate(bar, start=1):
+        bar.set_description(f"evaluating run {number} of {len(checkpoints)}")
+        settings = options.machine.applied(checkpoint.settings)
+        evaluations.append(
+            evaluate_run(
+                checkpoint._replace(settings=settings),
+                environment_maker(settings),
+                num_tasks=options.num_tasks,
+                num_episodes=options.num_episodes,
+                steps=0 if settings.run.observe_task else options.steps,
+                seed=options.seed,
+                keep_rollouts=False,
+            )
+        )
+    check_same_tasks([evaluation.tasks for evaluation in evaluations])
+    runs = [
+        RunReturns(
+            as_label(run_dir.resolve().name), checkpoint.settings, evaluation.returns_with_failed.double().numpy()
+        )
+        for run_dir, checkpoint, evaluation in zip(options.run_dirs, checkpoints, evaluations, strict=True)
+    ]
+    tasks, episodes = counted(options.num_tasks, "held-out task"), counted(options.num_episodes, "episode")
+    print(f"Mean return on {tasks}, {episodes} each, of sampled actions:\n\n{paired_table(runs)}")
+
+
 def main() -> None:
     """Parse, compare, print."""
+    if len(sys.argv) > 1 and Path(sys.argv[1]).is_dir():
+        compare_runs(tyro.cli(RunsOptions, description=__doc__))
+        return
     options = tyro.cli(Options, description=__doc__)
     settings = options.settings_of(DEFAULT_METHOD)
     run = settings.run

@@ -116,10 +116,11 @@ def main() -> None:
     )
     place = " beyond the training range" if options.beyond else ""
     judged = f"{counted(options.num_episodes, 'episode')} each, {options.actions} actions"
-    print(f"Mean return on {options.num_tasks} held-out tasks{place}, {judged}:\n")
+    print(f"Mean return on {counted(options.num_tasks, 'held-out task')}{place}, {judged}:\n")
     inner_steps = options.trust_region is None and options.search.search is None
     comparable = not options.beyond and inner_steps and options.actions == "sampled"
-    print(evaluation_table(evaluation.summary(), evaluation.terms, published(settings) if comparable else {}))
+    beside = published(settings, options.num_tasks, options.num_episodes) if comparable else {}
+    print(evaluation_table(evaluation.summary(), evaluation.terms, beside))
     if options.json:
         written = run_settings(settings) | {"iterations_done": checkpoint.iteration, "evaluation_seed": options.seed}
         written |= {"beyond": options.beyond, "trust_region": options.trust_region, "actions": options.actions}

@@ -89,7 +89,8 @@ def main() -> None:
                 tell=print,
             )
         )
-    write_atomically(target, report_page(runs, published(runs[0].settings), comparison).encode())
+    beside = published(runs[0].settings, *runs[0].evaluation.rollouts[0].returns.shape)
+    write_atomically(target, report_page(runs, beside, comparison).encode())
     print(f"{target}, {target.stat().st_size / 1e6:.1f} MB")
 
 

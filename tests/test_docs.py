@@ -11,6 +11,7 @@ import pytest
 from rlmaml.deploy.adaptable import load
 from rlmaml.deploy.export import LARGEST_DIFFERENCE, load_program
 from rlmaml_envs import make_tasks_env
+from rlmaml_envs.locomotion import Motion
 from rlmaml_envs.registry import FAMILIES
 from tests.rlmaml.shapes import shapes_checked
 from tests.scripts.test_scripts import TINY, run_script
@@ -23,7 +24,7 @@ def test_the_page_about_your_own_robot_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocks = re.findall(r"```python\n((?!# ).*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     code = "\n".join(blocks)
     for setting in ("    iterations=60,\n", "            horizon=50,\n"):
         assert code.count(setting) == 1
@@ -38,13 +39,18 @@ def test_the_page_about_your_own_robot_runs(
         with shapes_checked(False):
             exec(code, names)
     finally:
-        FAMILIES.pop("RoverSpeed-v0", None)
+        for name in ("RoverSpeed-v0", "SmoothRover-v0"):
+            FAMILIES.pop(name, None)
     output = capsys.readouterr().out
     assert re.search(r"^return -\d+\.\d before, -\d+\.\d after one step$", output, re.MULTILINE)
     assert re.search(r"^attempt 10: return -\d+\.\d(, undone)?$", output, re.MULTILINE)
     assert names["difference"] < LARGEST_DIFFERENCE
     assert (tmp_path / "runs" / "rover" / "adaptation.mp4").stat().st_size > 1000
     assert names["robot"].single_observation_space.shape == (10,)
+    still, physics = np.zeros((1, 2)), names["robot"].worlds.physics
+    effort = Motion(still, still, np.ones((1, 2)), np.ones(1, np.bool_), physics)
+    weighted = [names[one].reward_terms["control_cost"](effort, {}) for one in ("mine", "smooth")]
+    np.testing.assert_allclose(weighted, [[-0.02], [-0.1]])
     assert names["robot"].single_action_space.shape == (2,)
 
 

@@ -4,8 +4,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, TextIO
+from contextlib import contextmanager, suppress
+from typing import Any
 
 PATIENCE = 1.5
 """Seconds without a word after which there is a sign."""
@@ -21,7 +21,7 @@ class Waiting:
         patience: seconds without a word before one.
     """
 
-    def __init__(self, terminal: TextIO, patience: float) -> None:
+    def __init__(self, terminal: Any, patience: float) -> None:
         self.lock = threading.RLock()
         self._terminal, self._patience = terminal, patience
         self._began = self._last = time.monotonic()
@@ -42,7 +42,8 @@ class Waiting:
                 return
             bars = [bar for bar in progress_bars() if not bar.disable]
             for bar in bars:
-                bar.refresh()
+                with suppress(OSError, ValueError):  # one whose stream is closed
+                    bar.refresh()
             if not bars:
                 self._terminal.write(f"{ERASE}working, {now - self._began:.0f} s")
                 self._terminal.flush()

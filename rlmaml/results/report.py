@@ -24,6 +24,7 @@ from rlmaml.evaluation.video import MakeScene, as_video, film_progress
 from rlmaml.results.compare import Comparison, MethodReturns, colour_of, over_stages, problem
 from rlmaml.results.contenders import IN_RANGE
 from rlmaml.results.page_style import INK, PAGE, STYLE
+from rlmaml.results.paired import RunReturns, cells_of, check_same_tasks, differing_settings, paired_rows
 from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.settings.inner import MemorySettings
 from rlmaml.settings.methods.registry import find_method
@@ -221,7 +222,23 @@ def _returns(
     if comparison:
         note += " " + _comparison_note(comparison, size)
     header = ["", *[f"after {k}" for k in range(stages)]]
-    return f"<p class=note>{note}</p>{_svg(figure)}{_table(header, rows)}"
+    return f"<p class=note>{note}</p>{_svg(figure)}{_table(header, rows)}{_differences(runs, header)}"
+
+
+def _differences(runs: Sequence[ReportedRun], header: Sequence[str]) -> str:
+    """Every run less the first, task by task, and the settings in which they differ; nothing for a single run."""
+    if len(runs) < 2:
+        return ""
+    check_same_tasks([run.evaluation.tasks for run in runs])
+    compared = [RunReturns(run.name, run.settings, run.evaluation.returns_with_failed.double().numpy()) for run in runs]
+    rows = [(name, cells_of(row)) for name, row in paired_rows(compared)[len(runs) :]]
+    differing = differing_settings([run.settings for run in runs])
+    settings = [(name, list(map(str, values))) for name, values in differing.items()]
+    return (
+        "<h2>Differences</h2><p class=note>Task by task, with half the 95 % interval over tasks; below, the settings "
+        f"in which the runs differ.</p>{_table(header, rows)}<br>"
+        f"{_table(['setting', *[run.name for run in runs]], settings)}"
+    )
 
 
 def _line(axes: Axes, returns: MethodReturns, stages: int, **style: Any) -> None:

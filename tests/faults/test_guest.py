@@ -26,7 +26,8 @@ import torch
 
 from rlmaml.base.streams import LastingStream
 from rlmaml.deploy.adaptable import AdaptablePolicy, load
-from rlmaml.deploy.export import Actor, actuation_of, export_program, load_onnx, write_int8, write_onnx
+from rlmaml.deploy.export import Actor, export_program, load_onnx, write_int8, write_onnx, write_program
+from rlmaml.deploy.robot import actuation_of
 from rlmaml.evaluation.video import as_video, film_progress
 from rlmaml.sampling.recorded import read_episodes, write_episodes
 from rlmaml.settings.whole import configure
@@ -97,9 +98,10 @@ def public_calls(where: Path) -> Calls:
 
     def export() -> None:
         env = make_env(1)
-        program = export_program(Actor(policy(), actuation_of(env)))
-        write_onnx(program, where / "policy.onnx")
-        torch.export.save(program, where / "policy.pt2")
+        actor = Actor(policy(), actuation_of(env))
+        program = export_program(actor)
+        write_onnx(program, where / "policy.onnx", actor, {})
+        write_program(program, where / "policy.pt2", {})
         load_onnx(where / "policy.onnx")
         write_int8(where / "policy.onnx", where / "policy.int8.onnx")
 

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import time
@@ -605,6 +606,31 @@ def test_runs_of_different_families_are_refused_before_any_is_evaluated(
     error = capsys.readouterr().err
     assert "different families or variants: [('AntVel-v0', 'gymnasium'), ('Navigation2D-v0', 'finn2017')]" in error
     assert "evaluating" not in error
+
+
+def test_runs_of_ones_own_are_compared_task_by_task(
+    tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained, tmp_path / "again")
+    sizes = ["--tasks", 2, "--episodes", 2, "--steps", 1]
+    assert run("compare.py", trained, tmp_path / "again", *sizes) == 0
+    output = capsys.readouterr().out
+    assert "2 held-out tasks, 2 episodes each, of sampled actions" in output
+    assert f"| again less {trained.name} | 0.00 ± 0.00 | 0.00 ± 0.00 |" in output
+    assert "The runs differ in no setting." in output
+    assert run("compare.py", trained, *sizes) == 2
+    assert "for a single one there is evaluate.py RUN_DIR" in capsys.readouterr().err
+
+
+def test_published_returns_stand_beside_evaluations_of_their_size_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    published, settings = import_module("common").published, configure(horizon=100)
+    assert published(settings, 40, 40)["MAML, published"][0] == -40.41
+    assert capsys.readouterr().err == ""
+    assert published(settings, 40, 20) == {}
+    assert "Published returns are of 40 tasks with 40 episodes each" in capsys.readouterr().err
 
 
 def test_a_report_is_one_page(tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:

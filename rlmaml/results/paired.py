@@ -1,0 +1,100 @@
+"""Finished runs of one problem on the same tasks: what each reached, and by how much they differ, task by task."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from rlmaml.base.errors import UserError
+from rlmaml.base.intervals import half_interval
+from rlmaml.core.types import Tasks
+from rlmaml.settings.checks import option
+from rlmaml.settings.whole import Settings
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+
+class RunReturns(NamedTuple):
+    """What one run reached: ``returns[task, stage]``, of tasks that all runs share."""
+
+    name: str
+    settings: Settings
+    returns: Floats
+
+
+class Mean(NamedTuple):
+    """Of each stage, with half the 95 % interval over tasks; NaN for a single task."""
+
+    mean: Floats
+    half: Floats
+
+
+def mean_over_tasks(returns: Floats) -> Mean:
+    """Over tasks, of (task, stage)."""
+    return Mean(np.asarray(returns.mean(0)), half_interval(returns))
+
+
+def paired_difference(first: Floats, other: Floats) -> Mean:
+    """``other - first`` task by task, for the stages that both have.
+
+    What makes tasks differ is in both, so the interval is narrower than those of the two means.
+    """
+    stages = min(first.shape[1], other.shape[1])
+    return mean_over_tasks(other[:, :stages] - first[:, :stages])
+
+
+def check_same_tasks(tasks: Sequence[Tasks]) -> None:
+    """Refuse runs that were evaluated on different tasks.
+
+    Raises:
+        UserError: names the parameter.
+    """
+    for other in tasks[1:]:
+        for name, values in tasks[0].items():
+            if not np.array_equal(values, other.get(name, np.nan)):
+                raise UserError(f"The runs are evaluated on different tasks: {name} differs. Give them the same.")
+
+
+def differing_settings(settings: Sequence[Settings]) -> dict[str, list[Any]]:
+    """Options in which runs differ -> the value of each; where and how fast they were computed is left out."""
+    free = settings[0].marked("free_on_resume") - settings[0].marked("counts")
+    flat = [one.flat() for one in settings]
+    names = dict.fromkeys(name for one in flat for name in one if name not in free)
+    values = {option(name): [one.get(name) for one in flat] for name in names}
+    return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
+
+
+def paired_rows(runs: Sequence[RunReturns]) -> list[tuple[str, Mean]]:
+    """Every run, and every run but the first less the first."""
+    first, *others = runs
+    means = [(run.name, mean_over_tasks(run.returns)) for run in runs]
+    return means + [(f"{run.name} less {first.name}", paired_difference(first.returns, run.returns)) for run in others]
+
+
+def paired_table(runs: Sequence[RunReturns]) -> str:
+    """Markdown: returns and paired differences after each inner step, and the settings in which the runs differ."""
+    stages = max(run.returns.shape[1] for run in runs)
+    lines = [
+        "| run | " + " | ".join(f"after {k}" for k in range(stages)) + " |",
+        "| --- |" + " ---: |" * stages,
+    ]
+    for name, row in paired_rows(runs):
+        cells = cells_of(row)
+        lines.append(f"| {name} | " + " | ".join([*cells, *[""] * (stages - len(cells))]) + " |")
+    lines.append("\n± is half the 95 % interval over tasks; differences are task by task.\n")
+    return "\n".join([*lines, *settings_lines(differing_settings([run.settings for run in runs]), runs)])
+
+
+def settings_lines(differing: Mapping[str, Sequence[Any]], runs: Sequence[RunReturns]) -> list[str]:
+    """Markdown: a row for each setting in which runs differ."""
+    if not differing:
+        return ["The runs differ in no setting."]
+    head = ["| setting | " + " | ".join(run.name for run in runs) + " |", "| --- |" + " --- |" * len(runs)]
+    return head + [f"| {name} | " + " | ".join(map(str, values)) + " |" for name, values in differing.items()]
+
+
+def cells_of(row: Mean) -> list[str]:
+    """Means with their intervals in words."""
+    pairs = zip(row.mean, row.half, strict=True)
+    return [f"{mean:.2f}" if np.isnan(half) else f"{mean:.2f} ± {half:.2f}" for mean, half in pairs]
