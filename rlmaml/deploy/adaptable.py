@@ -199,8 +199,11 @@ class AdaptablePolicy:
     def record(self, env: TaskEnvironment, seed: int) -> RecordedEpisodes:
         """One episode in every copy of an environment whose copies share one task, with exploration.
 
+        The same seed begins them in the same states, with the same noise on the actions, whichever policy acts.
+
         Raises:
             NonFiniteError: an observation, action or reward is NaN or infinite.
+            FailedEpisodesError: the simulation failed in every copy.
             UserError: the family has changed since the training.
         """
         check_same_family(self.family, env)
@@ -214,7 +217,7 @@ class AdaptablePolicy:
                 weights,
                 tasks=[0],
                 streams=streams,
-                k=self.steps_taken,
+                k=0,
                 memory=None if self.memory is None else move(in_copies(self.memory, env.num_envs), device),
             )
         return from_rollout(sampled)

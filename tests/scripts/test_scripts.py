@@ -16,7 +16,7 @@ from rlmaml.core.types import Meta
 from rlmaml.deploy.adaptable import AdaptablePolicy, load
 from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.sizes import Sizes
-from rlmaml.sampling.recorded import RecordedEpisodes, write_episodes
+from rlmaml.sampling.recorded import RecordedEpisodes, read_episodes, write_episodes
 from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
@@ -389,8 +389,9 @@ def test_a_policy_is_adapted_in_simulation_from_recorded_episodes_and_online(
     output = capsys.readouterr().out
     assert "Task: goal = (0.3, -0.2) m" in output
     assert re.search(r"^    1 +-\d+\.\d\d  -\d+\.\d\d to -\d+\.\d\d$", output, re.MULTILINE)
+    assert re.search(r"^again +-\d+\.\d\d  -\d+\.\d\d to -\d+\.\d\d$\n\nThe policy ", output, re.MULTILINE)
     assert run("adapt.py", trained, "--episodes", recorded, "--output", again) == 0
-    one, other = load(adapted).weights, load(again).weights
+    one, other = load(again).weights, load(trained).adapt(read_episodes(recorded)).weights
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert run("adapt.py", adapted, "--online", "--steps", 2, "--episodes-per-step", 3, "--output", again) == 2
     assert "exists" in capsys.readouterr().err
@@ -404,6 +405,8 @@ def test_a_policy_is_adapted_in_simulation_from_recorded_episodes_and_online(
     assert run("adapt.py", trained, *task, "--output", again, "--overwrite", "--online", "--seed", 3) == 0
     assert within.splitlines()[3] == (plain := capsys.readouterr().out).splitlines()[3]
     assert within.splitlines()[4] != plain.splitlines()[4]
+    assert run("adapt.py", trained, *task, "--output", again, "--overwrite", "--online", "--episodes", recorded) == 0
+    assert len(re.findall(r"^    \d +-\d", capsys.readouterr().out, re.MULTILINE)) == 3
     assert run("adapt.py", trained, "--task", "goal=0.6,0.2", "--output", tmp_path / "c.safetensors") == 0
     assert "(outside of the training range)" in capsys.readouterr().out
 
@@ -464,7 +467,7 @@ def test_recorded_episodes_serve_one_step_and_no_simulator(
     assert run("adapt.py", trained, "--episodes", "episodes.npz", "--steps", 3) == 2
     assert "recorded episodes serve one step" in capsys.readouterr().err
     assert run("adapt.py", trained, "--episodes", "episodes.npz", "--variant", "dynamics") == 2
-    assert "it excludes --task, --variant, --online and --record" in capsys.readouterr().err
+    assert "it excludes --task, --variant, --floor and --record" in capsys.readouterr().err
 
 
 def test_adaptation_warns_of_more_threads_than_cores(
@@ -482,7 +485,8 @@ def test_adaptation_refuses_what_it_cannot_use(
         (["--task", "speed=1"], '"goal": (2,) in '),
         (["--steps", 0], "--steps is 0"),
         (["--episodes", tmp_path / "absent.npz"], "There are no episodes at"),
-        (["--episodes", tmp_path / "absent.npz", "--online"], "--episodes needs no simulator"),
+        (["--episodes", tmp_path / "absent.npz", "--online"], "There are no episodes at"),
+        (["--floor", "nan"], "--floor is nan; it must be a finite return."),
     ):
         assert run("adapt.py", trained, *arguments, "--output", tmp_path / "out.safetensors") == 2
         assert message in capsys.readouterr().err
