@@ -10,7 +10,7 @@ mean return, after it was measured again beside the one that it began with.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,7 +32,7 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import check_trust_region
 
 if TYPE_CHECKING:
-    from rlmaml.deploy.adaptable import AdaptablePolicy
+    from rlmaml.deploy.adaptable import ActionKind, AdaptablePolicy
     from rlmaml.sampling.recorded import RecordedEpisodes
 
 DEFAULT_EPISODES = 20
@@ -43,7 +43,7 @@ class Options:
     """Options of the script."""
 
     run_dir: tyro.conf.Positional[Path]
-    """Directory of the run, or an adapted policy."""
+    """Directory of the run, a checkpoint, or an adapted policy."""
     task: tuple[str, ...] = ("random",)
     """Task to adapt to in simulation: parameters by name, such as velocity=1.3 or goal=0.3,-0.2; or random."""
     episodes: Path | None = None
@@ -70,7 +70,8 @@ class Options:
     record: Path | None = None
     """Also write the episodes of the unadapted policy to this .npz file."""
     output: Path | None = None
-    """Where the adapted policy is written; by default RUN_DIR/adapted.safetensors."""
+    """Where the adapted policy is written; by default RUN_DIR/adapted.safetensors, and beside the file NAME of a policy
+    NAME-adapted.safetensors."""
     overwrite: bool = False
     """Replace files that are already there."""
     own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
@@ -130,6 +131,8 @@ def main() -> None:
         kind = inner if options.trust_region is None else "A trust-region step"
         change = policy.divergence(adapted, episodes)
         print(f"Recorded episodes: {len(episodes.ends)}, mean return {episodes.returns.mean():.2f}.")
+        returns = {"before": {"sampled": float(episodes.returns.mean())}}
+        adapted = replace(adapted, adaptation={**adapted.adaptation, "returns": returns})
         print(f"{kind} changed the policy by a KL of {change:.3g} nats on what it saw.")
     else:
         options.own.check(policy)
@@ -141,7 +144,10 @@ def main() -> None:
 def adapt_in_simulation(
     options: Options, policy: "AdaptablePolicy", target: Path, recorded: "RecordedEpisodes | None" = None
 ) -> "AdaptablePolicy":
-    """Adapt to the chosen task, first from recorded episodes where there are any, and print the return at each step."""
+    """Adapt to the chosen task, first from recorded episodes where there are any, and print the return at each step.
+
+    Returns are those of sampled actions, by which a policy adapts; of what is left they are measured with both kinds.
+    """
     from rlmaml.deploy.online import adapt_online, best_in_steps, return_interval, search_online
     from rlmaml.sampling.recorded import write_episodes
 
@@ -151,7 +157,7 @@ def adapt_in_simulation(
     env, description = make_task_environment(settings, num_episodes, options.task, options.seed)
 
     def collect(current: "AdaptablePolicy", visit: int) -> "RecordedEpisodes":
-        return current.record(env, options.seed + visit)
+        return current.record(env, options.seed + visit, stage=0)
 
     if searches:
         search = trained_search(options.search, options.run_dir, options.machine)
@@ -163,7 +169,8 @@ def adapt_in_simulation(
             steps = adapt_online(policy, collect, options.steps, recorded=recorded, **limits)
         else:
             steps = best_in_steps(policy, collect, options.steps, **limits)
-    print(f"Task: {description}\n\n{'tries' if searches else 'steps'}    return  95 % interval")
+    first = policy
+    print(f"Task: {description}\n\n{'tries' if searches else 'steps'}    return  95 % interval, sampled actions")
     for number, step in enumerate(steps):
         low, high = return_interval(step.returns)
         last = not searches and number > options.steps + (recorded is not None)
@@ -175,9 +182,18 @@ def adapt_in_simulation(
         policy = step.policy
         if options.online:
             policy.save(target)  # what was reached outlives whatever ends the work
-    if not searches:
+    if step.reason:
         print(f"\n{step.reason}")
-    return policy
+    kinds: tuple[ActionKind, ...] = ("sampled", "mean")
+    fresh = options.seed + number + 2
+    returns = {
+        when: {kind: float(one.record(env, fresh, actions=kind, stage=0).returns.mean()) for kind in kinds}
+        for when, one in (("before", first), ("after", policy))
+    }
+    for kind in kinds:
+        before, after = (returns[when][kind] for when in returns)
+        print(f"Return with {kind} actions, on {num_episodes} fresh episodes: {before:.2f} before, {after:.2f} after.")
+    return replace(policy, adaptation={"episodes": 0, **policy.adaptation, "task": description, "returns": returns})
 
 
 if __name__ == "__main__":

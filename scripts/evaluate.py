@@ -28,7 +28,7 @@ class Options:
     """Options of the script."""
 
     run_dir: tyro.conf.Positional[Path]
-    """Directory of the run."""
+    """Directory of the run, a checkpoint, or an adapted policy, which goes on from where it is."""
     num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 40
     """Held-out tasks, drawn for evaluation alone."""
     num_episodes: Annotated[int, tyro.conf.arg(name="episodes")] = 40
@@ -84,12 +84,12 @@ def main() -> None:
 
     from rlmaml.base.threads import warn_of_idle_threads
     from rlmaml.evaluation.table import evaluation_table
-    from rlmaml.storage.kept_checkpoints import newest_checkpoint
-    from rlmaml.storage.run_directory import RunDirectory, write_json
+    from rlmaml.storage.kept_checkpoints import policy_checkpoint
+    from rlmaml.storage.run_directory import write_json
     from rlmaml.training.run import evaluate_run, run_settings
 
     options.own.allow()
-    checkpoint = newest_checkpoint(RunDirectory(options.run_dir))
+    checkpoint = policy_checkpoint(options.run_dir)
     options.own.check(checkpoint)
     settings = in_variant(options.machine.applied(checkpoint.settings), options.variant).changed(
         evaluation_tasks=options.num_tasks,
@@ -117,10 +117,11 @@ def main() -> None:
     judged = f"{options.num_episodes} episodes each, {options.actions} actions"
     print(f"Mean return on {options.num_tasks} held-out tasks{place}, {judged}:\n")
     inner_steps = options.trust_region is None and options.search.search is None
-    comparable = not options.beyond and inner_steps and options.actions == "sampled"
+    comparable = not options.beyond and not checkpoint.steps_taken and inner_steps and options.actions == "sampled"
     print(evaluation_table(evaluation.summary(), evaluation.terms, published(settings) if comparable else {}))
     if options.json:
         written = run_settings(settings) | {"iterations_done": checkpoint.iteration, "evaluation_seed": options.seed}
+        written |= {"steps_taken": checkpoint.steps_taken} if checkpoint.steps_taken else {}
         written |= {"beyond": options.beyond, "trust_region": options.trust_region, "actions": options.actions}
         written |= {"search": asdict(options.search) if options.search.search else None}
         write_json(options.json, evaluation.as_json(written))

@@ -1,7 +1,8 @@
 """Write a policy as files that run on a robot: ONNX, a torch.export program, weights and a card; verify and time them.
 
-RUN_DIR may also be a policy that adapt.py wrote. The files map observations (batch, obs) to the robot's controls
-(batch, action), with the clipping and the scaling of actions inside, for any batch size:
+RUN_DIR may also be a checkpoint, or a policy that adapt.py wrote, whose files go to a folder of its own. The files map
+observations (batch, obs) to the robot's controls (batch, action), with the clipping and the scaling of actions inside,
+for any batch size:
 
     policy.onnx  policy.pt2  policy.safetensors  policy.json  and, with --int8, policy.int8.onnx
 """
@@ -27,9 +28,9 @@ class Options:
     """Options of the script."""
 
     run_dir: tyro.conf.Positional[Path]
-    """Directory of the run, or an adapted policy."""
+    """Directory of the run, a checkpoint, or an adapted policy."""
     output: Path | None = None
-    """Directory of the files; by default RUN_DIR/export."""
+    """Directory of the files; by default RUN_DIR/export, and NAME-export beside the file NAME of a policy."""
     int8: bool = False
     """Also write ONNX with 8-bit weights, and measure what that costs in return."""
     task: tuple[str, ...] = ("random",)
@@ -45,7 +46,7 @@ def main() -> None:
     """Parse, export, verify, time."""
     options = tyro.cli(Options, description=__doc__)
 
-    from rlmaml.storage.run_directory import beside
+    from rlmaml.storage.run_directory import beside, is_of_run
 
     directory = beside(options.run_dir)
     folder = options.output or directory.exported
@@ -81,7 +82,7 @@ def main() -> None:
         torch.export.save(program, target)
     policy.save(files["safetensors"])
     made_with = {
-        "held_out_returns": held_out_returns(directory),
+        "held_out_returns": held_out_returns(directory) if is_of_run(options.run_dir) else None,
         "data_sheet": data_sheet(settings.run.env_id),
         **provenance(),
     }
@@ -107,7 +108,9 @@ def main() -> None:
             export.mean_return(env, export.driven(controls, policy, env.num_envs), actuation, env.horizon, options.seed)
             for controls in (export.load_onnx(files["onnx"]), small)
         )
-        print(f"\nReturn on {task}: {exact:.2f} exact, {rounded:.2f} with 8-bit weights (20 episodes each).")
+        print(
+            f"\nReturn on {task}: {exact:.2f} exact, {rounded:.2f} with 8-bit weights (20 episodes each, mean actions)."
+        )
     print(f"\nFiles: {folder}")
 
 

@@ -6,7 +6,7 @@
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Memory, Meta, Params, Rollout
 from rlmaml.policies.kinds import make_policy
-from rlmaml.policies.sizes import Sizes
+from rlmaml.policies.sizes import Sizes, sizes_of
 from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import to_batch
@@ -30,12 +30,15 @@ from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout, check_episode
 from rlmaml.sampling.rollout import TaskEnvironment, first_seen, rollout
 from rlmaml.settings.trust_region import check_trust_region
 from rlmaml.settings.whole import Settings
-from rlmaml.storage.checkpoint import Checkpoint, check_fits, remembered, save_checkpoint
+from rlmaml.storage.checkpoint import AdaptationRecord, Checkpoint, check_fits, remembered, save_checkpoint
 from rlmaml.storage.family_record import FamilyRecord, check_same_family
 from rlmaml.storage.kept_checkpoints import policy_checkpoint
 
 Actions: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.int64]
 """Of one step: numbers (..., action) within [-1, 1], or choices (...)."""
+
+ActionKind: TypeAlias = Literal["sampled", "mean"]
+"""With which actions a policy acts: sampled, as it adapts, or the mean, the most likely ones."""
 
 LARGEST_LOG_RATIO = 0.5
 """Mean |log importance ratio| in nats above which episodes count as another policy's."""
@@ -59,6 +62,7 @@ class AdaptablePolicy:
         steps_taken: steps taken since, inner ones or within a trust region; or episodes lived through.
         memory: what it remembers of these, with axes for one task and one trial; None where it remembers nothing.
         family: what it was trained on.
+        adaptation: on how many episodes it adapted since; who knows the task and the returns may add them.
     """
 
     network: Policy
@@ -69,6 +73,7 @@ class AdaptablePolicy:
     steps_taken: int = 0
     memory: Memory | None = None
     family: FamilyRecord = field(default_factory=dict)
+    adaptation: AdaptationRecord = field(default_factory=dict)
 
     @property
     def weights(self) -> Params:
@@ -193,20 +198,32 @@ class AdaptablePolicy:
         adapted = {name: (old + step_scale * (after[name] - old))[0].detach() for name, old in before.params.items()}
         if not all(bool(tensor.isfinite().all()) for tensor in adapted.values()):
             raise UserError("Adaptation failed: the adapted parameters are not finite. Check the recorded rewards.")
-        return replace(self, meta=Meta(adapted, self.meta.rates), steps_taken=self.steps_taken + 1)
+        return replace(
+            self,
+            meta=Meta(adapted, self.meta.rates),
+            steps_taken=self.steps_taken + 1,
+            adaptation=self._on_more(len(episodes.ends)),
+        )
 
     @ordinary_torch()
-    def record(self, env: TaskEnvironment, seed: int) -> RecordedEpisodes:
-        """One episode in every copy of an environment whose copies share one task, with exploration.
+    def record(
+        self, env: TaskEnvironment, seed: int, *, actions: ActionKind = "sampled", stage: int | None = None
+    ) -> RecordedEpisodes:
+        """One episode in every copy of an environment whose copies share one task.
 
-        The same seed begins them in the same states, with the same noise on the actions, whichever policy acts.
+        Args:
+            env: the environment.
+            seed: of initial states and actions.
+            actions: sampled, as the policy adapts, or the mean, the most likely ones.
+            stage: also of these; by default the steps that the policy has taken, as in an evaluation. With the same
+                one, policies begin in the same states, with the same noise on their actions.
 
         Raises:
             NonFiniteError: an observation, action or reward is NaN or infinite.
             FailedEpisodesError: the simulation failed in every copy.
-            UserError: the family has changed since the training.
+            UserError: the family has changed since the training, or has other observations or actions.
         """
-        check_same_family(self.family, env)
+        check_acts_in(self, env)
         streams = RandomStreams(seed, Phase.EVALUATION)
         device = self.settings.run.rollout_device
         weights = move(self.weights, device)
@@ -217,10 +234,25 @@ class AdaptablePolicy:
                 weights,
                 tasks=[0],
                 streams=streams,
-                k=0,
+                k=self.steps_taken if stage is None else stage,
+                most_likely=actions == "mean",
                 memory=None if self.memory is None else move(in_copies(self.memory, env.num_envs), device),
             )
         return from_rollout(sampled)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What is stored of the policy."""
+        return Checkpoint(
+            self.meta,
+            self.iteration,
+            self.settings,
+            self.sizes,
+            steps_taken=self.steps_taken,
+            memory={} if self.memory is None else self.memory._asdict(),
+            family=self.family,
+            adaptation=self.adaptation,
+        )
 
     def save(self, path: Path) -> None:
         """Write the policy to a file that :func:`load` reads.
@@ -228,18 +260,7 @@ class AdaptablePolicy:
         Raises:
             UserError: the file cannot be written.
         """
-        save_checkpoint(
-            path,
-            Checkpoint(
-                self.meta,
-                self.iteration,
-                self.settings,
-                self.sizes,
-                steps_taken=self.steps_taken,
-                memory={} if self.memory is None else self.memory._asdict(),
-                family=self.family,
-            ),
-        )
+        save_checkpoint(path, self.checkpoint)
 
     def _having_lived_through(self, episodes: RecordedEpisodes, rule: InnerRule) -> "AdaptablePolicy":
         """The policy that remembers these episodes, too."""
@@ -255,7 +276,12 @@ class AdaptablePolicy:
                 f"{self.settings.inner.trial_episodes}, within which it adapts.",
                 stacklevel=3,
             )
-        return replace(self, memory=lived.memory, steps_taken=self.steps_taken + sampled.valid.shape[1])
+        count = sampled.valid.shape[1]
+        return replace(self, memory=lived.memory, steps_taken=self.steps_taken + count, adaptation=self._on_more(count))
+
+    def _on_more(self, episodes: int) -> AdaptationRecord:
+        """The record after so many more episodes; what was known of task and returns is not known any more."""
+        return {"episodes": self.adaptation.get("episodes", 0) + episodes}
 
     def _distributions(self, sampled: Rollout) -> Any:
         """Of the actions at every step of some episodes, each begun with what the policy remembers."""
@@ -318,7 +344,22 @@ def as_policy(checkpoint: Checkpoint) -> AdaptablePolicy:
         checkpoint.steps_taken,
         remembered(checkpoint, network),
         checkpoint.family,
+        checkpoint.adaptation,
     )
+
+
+def check_acts_in(policy: AdaptablePolicy, env: Any) -> None:
+    """Refuse an environment in which a policy was not trained and cannot act.
+
+    Raises:
+        UserError: its observations or actions are others than those of the training, or its family has changed since.
+    """
+    check_same_family(policy.family, env)
+    sizes = sizes_of(env, extended=policy.sizes.extended)
+    if sizes != policy.sizes:
+        sheet = getattr(env, "sheet", {"family": "the environment", "variant": "as it is here"})
+        like = meta_like(policy.settings, make_policy(policy.settings.policy, policy.settings.network, sizes))
+        check_fits(policy.checkpoint, like, f"{sheet['family']}, {sheet['variant']}")
 
 
 def in_copies(memory: Memory, copies: int) -> Memory:

@@ -322,6 +322,7 @@ def card(policy: AdaptablePolicy, actuation: Actuation, task_units: dict[str, st
             "seed": run.seed,
         },
         "steps_taken": policy.steps_taken,
+        "adaptation": dict(policy.adaptation),
         **made_with,
     }
 

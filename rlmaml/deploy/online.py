@@ -236,7 +236,8 @@ def search_online(policy: AdaptablePolicy, collect: Collect, search: Search, *, 
 
     def with_context(found: Adaptation, attempts: int) -> AdaptablePolicy:
         params = {name: tensor[0] for name, tensor in found.params.items()}
-        return replace(policy, meta=Meta(params, policy.meta.rates), steps_taken=attempts)
+        lived = {"episodes": attempts * rule.average}
+        return replace(policy, meta=Meta(params, policy.meta.rates), steps_taken=attempts, adaptation=lived)
 
     for attempt in range(rule.steps):
         candidate = adaptation.state.candidate

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from rlmaml.base.errors import UserError
 from rlmaml.core.types import Tasks
-from rlmaml.deploy.adaptable import as_policy
+from rlmaml.deploy.adaptable import ActionKind, as_policy
 from rlmaml.evaluation.effects import Effects, adaptation_effects
 from rlmaml.evaluation.evaluate import Evaluation
 from rlmaml.evaluation.video import MakeScene, as_video, film_progress
@@ -25,7 +25,7 @@ from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint
-from rlmaml.storage.kept_checkpoints import newest_checkpoint
+from rlmaml.storage.kept_checkpoints import policy_checkpoint
 from rlmaml.storage.run_directory import RunDirectory, check_different
 from rlmaml.training.run import EVALUATION_SEED, MakeEnv, evaluate_run, run_settings
 
@@ -89,9 +89,11 @@ class ReportedRun(NamedTuple):
     """One entry per meta-iteration."""
     evaluation: Evaluation
     effects: Effects | None
-    """None where the evaluation has no inner step."""
+    """None where the evaluation has no inner step, or none of the training's on what it shows."""
     task_words: Sequence[str]
     """The evaluated tasks in words."""
+    actions: ActionKind = "sampled"
+    """With which it was evaluated."""
     picture: bytes | None = None
     """A PNG."""
     video: bytes | None = None
@@ -106,16 +108,17 @@ class EvaluationSizes(NamedTuple):
     """None for as many as in the evaluation that ended each training."""
     steps: int
     seed: int
+    actions: ActionKind = "sampled"
 
 
 def read_runs(run_dirs: Sequence[Path]) -> list[Checkpoint]:
-    """The checkpoints of runs of one problem.
+    """The checkpoints of runs, or of other policies, of one problem.
 
     Raises:
         UserError: one cannot be read or is named twice, or they are of different families or variants.
     """
     check_different(run_dirs)
-    checkpoints = [newest_checkpoint(RunDirectory(run_dir)) for run_dir in run_dirs]
+    checkpoints = [policy_checkpoint(run_dir) for run_dir in run_dirs]
     families = {problem(checkpoint.settings)[:2] for checkpoint in checkpoints}
     if len(families) > 1:
         raise UserError(f"The runs are of different families or variants: {sorted(families)}; report on one at a time.")
@@ -134,7 +137,7 @@ def reported(
     """Everything that is shown of one run: evaluated anew, and with its pictures.
 
     Args:
-        directory: of the run.
+        directory: of the run, or of the policy as :func:`rlmaml.storage.run_directory.beside` says.
         checkpoint: its checkpoint, with devices and threads as they are to be used.
         make_env: makes the environment.
         make_scene: makes an environment to be filmed.
@@ -151,20 +154,25 @@ def reported(
         num_episodes=sizes.num_episodes or settings.run.evaluation_episodes,
         steps=steps,
         seed=sizes.seed,
+        actions=sizes.actions,
     )
     policy = as_policy(checkpoint).network
     rule = adaptation_rule(settings, policy)
+    explored = steps and not checkpoint.steps_taken and sizes.actions == "sampled"  # what a trained rule did to theta
     effects = (
-        adaptation_effects(policy, rule, checkpoint.meta, settings.advantages, evaluation.rollouts) if steps else None
+        adaptation_effects(policy, rule, checkpoint.meta, settings.advantages, evaluation.rollouts)
+        if explored
+        else None
     )
     return ReportedRun(
-        name=as_label(directory.path.name),
+        name=as_label(directory.name),
         settings=settings,
         written=run_settings(settings) | {"iterations_done": checkpoint.iteration, "evaluation_seed": sizes.seed},
-        metrics=directory.read_metrics(),
+        metrics=directory.read_metrics() if directory.metrics.exists() or not checkpoint.steps_taken else (),
         evaluation=evaluation,
         effects=effects,
         task_words=in_words(evaluation.tasks),
+        actions=sizes.actions,
         picture=directory.figure.read_bytes() if directory.figure.exists() else None,
         video=video_of(directory, checkpoint, make_env, make_scene, evaluation.tasks, sizes.seed, tell),
     )
@@ -245,7 +253,8 @@ def _returns(
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     tasks, episodes = runs[0].evaluation.rollouts[0].returns.shape
     size = (tasks, episodes, runs[0].written["evaluation_seed"])
-    note = f"{tasks} held-out tasks, {episodes} episodes each; ± is half the 95 % interval over tasks."
+    judged = f"{episodes} episodes each, {runs[0].actions} actions"
+    note = f"{tasks} held-out tasks, {judged}; ± is half the 95 % interval over tasks."
     if comparison:
         note += " " + _comparison_note(comparison, size)
     header = ["", *[f"after {k}" for k in range(stages)]]
@@ -277,6 +286,8 @@ def _comparison_note(comparison: Comparison, size: tuple[int, int, int]) -> str:
 
 
 def _curves(runs: Sequence[ReportedRun]) -> str:
+    if not any(run.metrics for run in runs):
+        return ""
     figure, axes = _axes()
     for run, colour in zip(runs, COLOURS * len(runs), strict=False):
         if not run.metrics:

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import safetensors
 import safetensors.torch
@@ -32,6 +32,10 @@ HEADER = "rlmaml"
 PARAMS, RATES, STATE, MEMORY = "params", "rates", "state", "memory"
 
 
+AdaptationRecord: TypeAlias = Mapping[str, Any]
+"""``episodes``: how many it adapted on; where they are known, ``task`` in words, and ``returns``: the mean return
+``before`` and ``after``, each with ``sampled`` and with ``mean`` actions, on fresh episodes. Empty for none."""
+
 LARGEST_COUNT = 1 << 40
 """Of iterations, observations and the like; more are none."""
 
@@ -50,6 +54,8 @@ class Checkpoint(NamedTuple):
     """What a policy that remembers has lived through on one task, by the fields of a memory; empty for nothing."""
     family: FamilyRecord = {}  # noqa: RUF012 (never written to)
     """What it was trained on."""
+    adaptation: AdaptationRecord = {}  # noqa: RUF012 (never written to)
+    """What theta adapted to since, and what came of it."""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -83,6 +89,8 @@ def checkpoint_bytes(checkpoint: Checkpoint) -> bytes:
         "order": {section: list(entries) for section, entries in sections.items() if entries},
         "family": dict(checkpoint.family),
     }
+    if checkpoint.adaptation:
+        text["adaptation"] = dict(checkpoint.adaptation)
     text["checksum"] = checksum(text, tensors)
     return safetensors.torch.save(tensors, {HEADER: json.dumps(text)})
 
@@ -131,6 +139,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             steps_taken=text["steps_taken"],
             memory=sections.get(MEMORY, {}),
             family=text.get("family", {}),
+            adaptation=text.get("adaptation", {}),
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error

@@ -1,6 +1,7 @@
 import json
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import time
@@ -411,6 +412,50 @@ def test_a_policy_is_adapted_in_simulation_from_recorded_episodes_and_online(
     assert "(outside of the training range)" in capsys.readouterr().out
 
 
+def test_a_checkpoint_and_an_adapted_policy_are_taken_like_a_run_and_say_what_they_are(
+    tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    directory = RunDirectory(tmp_path / "run")
+    few = ["--task", "goal=0.3,-0.2", "--episodes-per-step", 4]
+    assert run("adapt.py", directory.checkpoint, *few, "--steps", 2, "--online") == 0
+    adapted = load(directory.adapted)
+    line = r"Return with (\w+) actions, on 4 fresh episodes: (.*) before, (.*) after"
+    printed = re.findall(line, capsys.readouterr().out)
+    assert adapted.adaptation["task"] == "goal = (0.3, -0.2) m"
+    assert adapted.adaptation["episodes"] == 4 * adapted.steps_taken
+    for kind, before, after in printed:
+        stored = [adapted.adaptation["returns"][when][kind] for when in ("before", "after")]
+        assert stored == pytest.approx([float(before), float(after)], abs=0.006)
+    assert [kind for kind, *_ in printed] == ["sampled", "mean"]
+    assert run("evaluate.py", directory.adapted, *SMALL_EVALUATION, "--actions", "mean") == 0
+    assert "2 episodes each, mean actions" in capsys.readouterr().out
+    assert run("adapt.py", directory.adapted, *few) == 0
+    assert (directory.path / "adapted-adapted.safetensors").exists()
+
+
+SMALL_EVALUATION = ("--tasks", 2, "--episodes", 2, "--steps", 1)
+
+
+@pytest.mark.slow
+def test_an_adapted_policy_is_filmed_reported_on_and_exported_under_names_of_its_own(
+    tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    directory = RunDirectory(tmp_path / "run")
+    few = ["--task", "goal=0.3,-0.2", "--episodes-per-step", 4]
+    assert run("adapt.py", directory.checkpoint, *few) == 0
+    capsys.readouterr()
+    assert run("render.py", directory.adapted, *few, "--actions", "sampled", "--output", tmp_path / "film.gif") == 0
+    assert "return with sampled actions -" in capsys.readouterr().out
+    assert run("report.py", directory.adapted, *SMALL_EVALUATION, "--actions", "mean") == 0
+    assert "2 episodes each, mean actions" in (directory.path / "adapted-report.html").read_text()
+    assert run("export.py", directory.adapted) == 0
+    card = json.loads((directory.path / "adapted-export" / "policy.json").read_text())
+    assert (card["adaptation"], card["held_out_returns"]) == (load(directory.adapted).adaptation, None)
+    assert not directory.exported.exists()
+
+
 def test_a_context_is_searched_for_by_every_script_that_adapts(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -500,7 +545,7 @@ def test_a_policy_is_filmed_before_and_after_adaptation(
     video = tmp_path / "film.gif"
     render = ["render.py", trained, "--task", "goal=0.3,-0.2", "--episodes-per-step", 3, "--output", video]
     assert run(*render) == 0
-    assert "Task: goal = (0.3, -0.2) m; return -" in capsys.readouterr().out
+    assert "Task: goal = (0.3, -0.2) m; return with mean actions -" in capsys.readouterr().out
     assert video.stat().st_size > 1000
     assert video.with_suffix(".png").exists()
     assert run(*render) == 2
