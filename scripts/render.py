@@ -75,7 +75,8 @@ def main() -> None:
 
     from tqdm import tqdm
 
-    from rlmaml.deploy.adaptable import check_acts_in, load
+    from rlmaml.deploy.adaptable import load
+    from rlmaml.deploy.fit import check_acts_in
     from rlmaml.deploy.online import adapt_in_steps
     from rlmaml.evaluation.video import check_video_path, film, frame_stride, side_by_side, write_video
 

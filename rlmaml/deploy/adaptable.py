@@ -17,12 +17,13 @@ from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.threads import torch_threads
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.devices import move
-from rlmaml.core.distributions import Distribution, Gaussian
+from rlmaml.core.distributions import Distribution
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Memory, Meta, Params, Rollout
+from rlmaml.deploy.fit import check_acts_in, off_policy_reason
 from rlmaml.policies.kinds import make_policy
-from rlmaml.policies.sizes import Sizes, sizes_of
+from rlmaml.policies.sizes import Sizes
 from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import to_batch
@@ -31,7 +32,7 @@ from rlmaml.sampling.rollout import TaskEnvironment, first_seen, rollout
 from rlmaml.settings.trust_region import check_trust_region
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import AdaptationRecord, Checkpoint, check_fits, remembered, save_checkpoint
-from rlmaml.storage.family_record import FamilyRecord, check_same_family
+from rlmaml.storage.family_record import FamilyRecord
 from rlmaml.storage.kept_checkpoints import policy_checkpoint
 
 Actions: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.int64]
@@ -39,14 +40,6 @@ Actions: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.int64]
 
 ActionKind: TypeAlias = Literal["sampled", "mean"]
 """With which actions a policy acts: sampled, as it adapts, or the mean, the most likely ones."""
-
-LARGEST_LOG_RATIO = 0.5
-"""Mean |log importance ratio| in nats above which episodes count as another policy's."""
-LEGAL_SPREAD = (0.5, 2.0)
-"""Mean squared standardised action noise; 1 for the policy's own episodes."""
-
-MOST_AT_THE_LIMIT = 0.01
-"""Share of action entries at exactly -1 or 1 above which they count as clipped; a Gaussian draws none."""
 
 
 @dataclass(frozen=True)
@@ -348,20 +341,6 @@ def as_policy(checkpoint: Checkpoint) -> AdaptablePolicy:
     )
 
 
-def check_acts_in(policy: AdaptablePolicy, env: Any) -> None:
-    """Refuse an environment in which a policy was not trained and cannot act.
-
-    Raises:
-        UserError: its observations or actions are others than those of the training, or its family has changed since.
-    """
-    check_same_family(policy.family, env)
-    sizes = sizes_of(env, extended=policy.sizes.extended)
-    if sizes != policy.sizes:
-        sheet = getattr(env, "sheet", {"family": "the environment", "variant": "as it is here"})
-        like = meta_like(policy.settings, make_policy(policy.settings.policy, policy.settings.network, sizes))
-        check_fits(policy.checkpoint, like, f"{sheet['family']}, {sheet['variant']}")
-
-
 def in_copies(memory: Memory, copies: int) -> Memory:
     """What one trial remembers, in each of several copies of its task."""
     return Memory(*(tensor.expand(1, copies, *tensor.shape[2:]) for tensor in memory))
@@ -385,35 +364,6 @@ def check_fit(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> RecordedEp
             "This policy was trained with --time-limit bootstrap, which needs final_observations in the recording."
         )
     return episodes
-
-
-def off_policy_reason(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> str | None:
-    """Why recorded episodes cannot be this policy's own, or None if they may be.
-
-    With recorded log-probabilities, the importance ratio ``π(a|o) / π_recorded(a|o)`` is 1 for the policy's own
-    episodes. Without them, ``((a − μ(o)) / σ)²`` has mean 1 for these. Actions drawn from a Gaussian are never exactly
-    -1 or 1.
-    """
-    if np.mean(np.abs(episodes.actions) == 1.0) > MOST_AT_THE_LIMIT:
-        return "its actions were clipped to [-1, 1]; record them as they were drawn."
-    sampled = as_rollout(episodes)
-    with torch.no_grad():
-        distribution = policy.network.unroll(_with_task_axis(policy.weights), sampled)[0].distribution
-        if episodes.log_probs is not None:
-            log_ratio = distribution.log_prob(sampled.actions) - sampled.log_probs
-            typical = float(log_ratio[sampled.valid].abs().mean())
-            if typical > LARGEST_LOG_RATIO:
-                return f"the importance ratio is far from 1 (mean |log ratio| {typical:.2f} nats)."
-            return None
-        if not isinstance(distribution, Gaussian):
-            return None
-        standardised = (sampled.actions - distribution.mean) * torch.exp(-distribution.log_std)
-        spread = float(standardised[sampled.valid].square().mean())
-    low, high = LEGAL_SPREAD
-    if low <= spread <= high:
-        return None
-    kind = "less" if spread < low else "more"
-    return f"its actions vary {kind} than the policy's exploration (mean squared deviation {spread:.2f}, not about 1)."
 
 
 def _with_task_axis(params: Params) -> Params:

@@ -10,8 +10,9 @@ import torch
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.core.types import Meta, Outputs, Params, Rollout
-from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy, in_copies, load, off_policy_reason
+from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy, in_copies, load
 from rlmaml.deploy.driver import Driver
+from rlmaml.deploy.fit import off_policy_reason
 from rlmaml.evaluation.evaluate import adapted_in_stages
 from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.kinds import make_policy
