@@ -1,13 +1,16 @@
-"""Adapt a meta-trained policy to one task, and write the adapted policy.
+"""Adapt a meta-trained policy to one task, and write the best policy that was reached.
 
 In simulation: adapt.py RUN_DIR --task velocity=1.3. From recorded episodes, without a simulator: adapt.py RUN_DIR
 --episodes FILE. On and on, within a trust region and with bad steps undone, in simulation: adapt.py RUN_DIR --task
-velocity=1.3 --online --trust-region 0.05 --steps 50; rlmaml.deploy.online does the same on a robot. By trying contexts
-within a budget of episodes: adapt.py RUN_DIR --task velocity=1.3 --online --search cmaes --search-episodes 20. RUN_DIR
-may also be a policy that this script wrote, which is then adapted further, but for a search.
+velocity=1.3 --online --trust-region 0.05 --steps 50, with --episodes FILE after a first attempt from these;
+rlmaml.deploy.online does the same on a robot. By trying contexts within a budget of episodes: adapt.py RUN_DIR --task
+velocity=1.3 --online --search cmaes --search-episodes 20. RUN_DIR may also be a policy that this script wrote, which is
+then adapted further, but for a search. What is written is the policy with the highest lower confidence bound of its
+mean return, after it was measured again beside the one that it began with.
 """
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +32,7 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import check_trust_region
 
 if TYPE_CHECKING:
-    from rlmaml.deploy.adaptable import AdaptablePolicy
+    from rlmaml.deploy.adaptable import ActionKind, AdaptablePolicy
     from rlmaml.sampling.recorded import RecordedEpisodes
 
 DEFAULT_EPISODES = 20
@@ -40,13 +43,17 @@ class Options:
     """Options of the script."""
 
     run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
-    """Directory of the run, or an adapted policy."""
+    """Directory of the run, a checkpoint, or an adapted policy."""
     task: tuple[str, ...] = ("random",)
     """Task to adapt to in simulation: parameters by name, such as velocity=1.3 or goal=0.3,-0.2; or random."""
     episodes: Path | None = None
-    """Adapt from these recorded episodes instead: an .npz file (rlmaml/sampling/recorded.py) or a Minari dataset."""
+    """Adapt from these recorded episodes instead: an .npz file (rlmaml/sampling/recorded.py) or a Minari dataset. With
+    --online, go on from there in simulation."""
     online: bool = False
-    """Go on adapting; undo a step after which the return is significantly worse. A search keeps the best it met."""
+    """Go on adapting; undo a step unless its returns show that it is no worse. A search keeps the best it met."""
+    floor: float | None = None
+    """A return below which an episode counts as failed: no step, and no policy that is written, may have a larger share
+    of such episodes than before."""
     trust_region: float | None = None
     """Take trust-region steps of at most this KL, in nats, instead of the trained inner steps: 0.05, say. On tasks like
     those of the training an inner step goes much further; these are for a robot that goes on working on something
@@ -63,7 +70,8 @@ class Options:
     record: Path | None = None
     """Also write the episodes of the unadapted policy to this .npz file."""
     output: Path | None = None
-    """Where the adapted policy is written; by default RUN_DIR/adapted.safetensors."""
+    """Where the adapted policy is written; by default RUN_DIR/adapted.safetensors, and beside the file NAME of a policy
+    NAME-adapted.safetensors."""
     overwrite: bool = False
     """Replace files that are already there."""
     own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
@@ -81,10 +89,21 @@ class Options:
             if not self.online:
                 raise UserError("--search tries one context after another on the task; add --online.")
             check_budget_alone(self.trust_region, self.steps != 1, self.num_episodes != DEFAULT_EPISODES)
-        if self.episodes and (self.online or self.record or self.variant or self.task != ("random",)):
-            raise UserError("--episodes needs no simulator; it excludes --task, --variant, --online and --record.")
-        if self.episodes and self.steps != 1:
-            raise UserError(f"--steps is {self.steps}, but recorded episodes serve one step; the next needs new ones.")
+            if self.episodes or self.floor is not None:
+                raise UserError("--search measures contexts by their mean return alone; leave --episodes and --floor.")
+        if self.floor is not None and not math.isfinite(self.floor):
+            raise UserError(f"--floor is {self.floor}; it must be a finite return.")
+        if self.episodes and not self.online:
+            if self.record or self.variant or self.floor is not None or self.task != ("random",):
+                raise UserError(
+                    "--episodes needs no simulator; it excludes --task, --variant, --floor and --record. To go on in "
+                    "simulation, add --online."
+                )
+            if self.steps != 1:
+                raise UserError(
+                    f"--steps is {self.steps}, but recorded episodes serve one step; the next needs new ones. To go on "
+                    "in simulation, add --online."
+                )
 
 
 def main() -> None:
@@ -101,26 +120,35 @@ def main() -> None:
     check_new(target, options.record, overwrite=options.overwrite)
     options.own.allow()
     policy = load(options.run_dir).on(options.machine.device, options.machine.rollout_device)
+    episodes = None
     if options.episodes:
         from rlmaml.sampling.recorded import read_episodes
 
         episodes = read_episodes(options.episodes)
+    if episodes and not options.online:
         adapted = policy.adapt(episodes, trust_region=options.trust_region)
         inner = "Living through them" if policy.adapts_by_memory else "An inner step"
         kind = inner if options.trust_region is None else "A trust-region step"
         change = policy.divergence(adapted, episodes)
         print(f"Recorded episodes: {len(episodes.ends)}, mean return {episodes.returns.mean():.2f}.")
+        returns = {"before": {"sampled": float(episodes.returns.mean())}}
+        adapted = replace(adapted, adaptation={**adapted.adaptation, "returns": returns})
         print(f"{kind} changed the policy by a KL of {change:.3g} nats on what it saw.")
     else:
         options.own.check(policy)
-        adapted = adapt_in_simulation(options, policy, target)
+        adapted = adapt_in_simulation(options, policy, target, episodes)
     adapted.save(target)
     print(f"Adapted policy: {target}")
 
 
-def adapt_in_simulation(options: Options, policy: "AdaptablePolicy", target: Path) -> "AdaptablePolicy":
-    """Adapt to the chosen task, and print the return after each step."""
-    from rlmaml.deploy.online import adapt_in_steps, adapt_online, return_interval, search_online
+def adapt_in_simulation(
+    options: Options, policy: "AdaptablePolicy", target: Path, recorded: "RecordedEpisodes | None" = None
+) -> "AdaptablePolicy":
+    """Adapt to the chosen task, first from recorded episodes where there are any, and print the return at each step.
+
+    Returns are those of sampled actions, by which a policy adapts; of what is left they are measured with both kinds.
+    """
+    from rlmaml.deploy.online import adapt_online, best_in_steps, return_interval, search_online
     from rlmaml.sampling.recorded import write_episodes
 
     settings = options.machine.applied(in_variant(policy.settings, options.variant))
@@ -129,26 +157,43 @@ def adapt_in_simulation(options: Options, policy: "AdaptablePolicy", target: Pat
     env, description = make_task_environment(settings, num_episodes, options.task, options.seed)
 
     def collect(current: "AdaptablePolicy", visit: int) -> "RecordedEpisodes":
-        return current.record(env, options.seed + visit)
+        return current.record(env, options.seed + visit, stage=0)
 
     if searches:
         search = trained_search(options.search, options.run_dir, options.machine)
         steps = search_online(policy, collect, search, seed=options.seed)
         print(f"{options.search.attempts} attempts, {num_episodes} episodes each.")
     else:
-        adapt = adapt_online if options.online else adapt_in_steps
-        steps = adapt(policy, collect, options.steps, trust_region=options.trust_region)
-    print(f"Task: {description}\n\n{'tries' if searches else 'steps'}    return  95 % interval")
+        limits = {"trust_region": options.trust_region, "floor": options.floor}
+        if options.online:
+            steps = adapt_online(policy, collect, options.steps, recorded=recorded, **limits)
+        else:
+            steps = best_in_steps(policy, collect, options.steps, **limits)
+    first = policy
+    print(f"Task: {description}\n\n{'tries' if searches else 'steps'}    return  95 % interval, sampled actions")
     for number, step in enumerate(steps):
         low, high = return_interval(step.returns)
-        undone = "  undone" if step.undone else ""
-        print(f"{number:>5}  {step.returns.mean():>8.2f}  {low:.2f} to {high:.2f}{undone}", flush=True)
-        if number == 0 and options.record:
+        last = not searches and number > options.steps + (recorded is not None)
+        mean = f"{step.returns.mean():>8.2f}  {low:.2f} to {high:.2f}" if len(step.returns) else "every episode failed"
+        undone = "  undone" * step.undone + f": {step.reason}" * bool(step.undone and step.reason)
+        print(f"{'again' if last else number:>5}  {mean}{undone}", flush=True)
+        if number == 0 and options.record and step.episodes:
             write_episodes(options.record, step.episodes)
         policy = step.policy
         if options.online:
             policy.save(target)  # what was reached outlives whatever ends the work
-    return policy
+    if step.reason:
+        print(f"\n{step.reason}")
+    kinds: tuple[ActionKind, ...] = ("sampled", "mean")
+    fresh = options.seed + number + 2
+    returns = {
+        when: {kind: float(one.record(env, fresh, actions=kind, stage=0).returns.mean()) for kind in kinds}
+        for when, one in (("before", first), ("after", policy))
+    }
+    for kind in kinds:
+        before, after = (returns[when][kind] for when in returns)
+        print(f"Return with {kind} actions, on {num_episodes} fresh episodes: {before:.2f} before, {after:.2f} after.")
+    return replace(policy, adaptation={"episodes": 0, **policy.adaptation, "task": description, "returns": returns})
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class Options:
     """Options of the script."""
 
     run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
-    """Directory of the run."""
+    """Directory of the run, a checkpoint, or an adapted policy, which goes on from where it is."""
     num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 40
     """Held-out tasks, drawn for evaluation alone."""
     num_episodes: Annotated[int, tyro.conf.arg(name="episodes")] = 40
@@ -85,12 +85,12 @@ def main() -> None:
 
     from rlmaml.base.threads import warn_of_idle_threads
     from rlmaml.evaluation.table import evaluation_table
-    from rlmaml.storage.kept_checkpoints import newest_checkpoint
-    from rlmaml.storage.run_directory import RunDirectory, write_json
+    from rlmaml.storage.kept_checkpoints import policy_checkpoint
+    from rlmaml.storage.run_directory import write_json
     from rlmaml.training.run import evaluate_run, run_settings
 
     options.own.allow()
-    checkpoint = newest_checkpoint(RunDirectory(options.run_dir))
+    checkpoint = policy_checkpoint(options.run_dir)
     options.own.check(checkpoint)
     settings = in_variant(options.machine.applied(checkpoint.settings), options.variant).changed(
         evaluation_tasks=options.num_tasks,
@@ -118,11 +118,12 @@ def main() -> None:
     judged = f"{counted(options.num_episodes, 'episode')} each, {options.actions} actions"
     print(f"Mean return on {counted(options.num_tasks, 'held-out task')}{place}, {judged}:\n")
     inner_steps = options.trust_region is None and options.search.search is None
-    comparable = not options.beyond and inner_steps and options.actions == "sampled"
+    comparable = not options.beyond and not checkpoint.steps_taken and inner_steps and options.actions == "sampled"
     beside = published(settings, options.num_tasks, options.num_episodes) if comparable else {}
     print(evaluation_table(evaluation.summary(), evaluation.terms, beside))
     if options.json:
         written = run_settings(settings) | {"iterations_done": checkpoint.iteration, "evaluation_seed": options.seed}
+        written |= {"steps_taken": checkpoint.steps_taken} if checkpoint.steps_taken else {}
         written |= {"beyond": options.beyond, "trust_region": options.trust_region, "actions": options.actions}
         written |= {"search": asdict(options.search) if options.search.search else None}
         write_json(options.json, evaluation.as_json(written))

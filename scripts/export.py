@@ -1,7 +1,8 @@
 """Write a policy as files that run on a robot: ONNX, a torch.export program, weights and a card; verify and time them.
 
-RUN_DIR may also be a policy that adapt.py wrote. The files map observations (batch, obs) to the robot's controls
-(batch, control) in its actuators' units, with the clipping and the scaling of actions inside, for any batch size:
+RUN_DIR may also be a checkpoint, or a policy that adapt.py wrote, whose files go to a folder of its own. The files map
+observations (batch, obs) to the robot's controls (batch, control) in its actuators' units, with the clipping and the
+scaling of actions inside, for any batch size:
 
     policy.onnx  policy.pt2  policy.safetensors  policy.json  and, with --int8, policy.int8.onnx
 
@@ -31,9 +32,9 @@ class Options:
     """Options of the script."""
 
     run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
-    """Directory of the run, or an adapted policy."""
+    """Directory of the run, a checkpoint, or an adapted policy."""
     output: Path | None = None
-    """Directory of the files; by default RUN_DIR/export."""
+    """Directory of the files; by default RUN_DIR/export, and NAME-export beside the file NAME of a policy."""
     int8: bool = False
     """Also write ONNX with 8-bit weights, and measure what that costs in return."""
     normalised: bool = False
@@ -52,7 +53,7 @@ def main() -> None:
     """Parse, export, verify, time."""
     options = tyro.cli(Options, description=__doc__)
 
-    from rlmaml.storage.run_directory import beside
+    from rlmaml.storage.run_directory import beside, is_of_run
 
     directory = beside(options.run_dir)
     folder = options.output or directory.exported
@@ -87,8 +88,7 @@ def main() -> None:
         actuation = robot.actuation
         actor = export.Actor(policy, actuation)
         made_with = {
-            "steps_taken": policy.steps_taken,
-            "held_out_returns": held_out_returns(directory),
+            "held_out_returns": held_out_returns(directory) if is_of_run(options.run_dir) else None,
             "data_sheet": data_sheet(settings.run.env_id),
             **provenance(),
         }

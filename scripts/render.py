@@ -1,12 +1,13 @@
 """Film a policy before and after adaptation, side by side on the same task: RUN_DIR/adaptation.mp4 and .gif.
 
 The policy adapts to the task from fresh episodes, as in adapt.py; both films then start from the same state and show
-the most likely actions. For families that are drawn as paths there is also a still figure of several tasks.
+the most likely actions, or with --actions sampled random ones. For families that are drawn as paths there is also a
+still figure of several tasks.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -31,7 +32,7 @@ class Options:
     """Options of the script."""
 
     run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
-    """Directory of the run."""
+    """Directory of the run, a checkpoint, or an adapted policy, which goes on from where it is."""
     task: tuple[str, ...] = ("random",)
     """Task: parameters by name, such as velocity=1.3 or goal=0.3,-0.2; or random."""
     num_episodes: Annotated[int, tyro.conf.arg(name="episodes-per-step")] = 20
@@ -42,6 +43,8 @@ class Options:
     """Seed of a random task, of the episodes and of the filmed initial state."""
     variant: str | None = None
     """Film another variant of the family; by default the one of the training."""
+    actions: Literal["sampled", "mean"] = "mean"
+    """Which actions are filmed: sampled, as the policy adapts, or the mean, the most likely ones."""
     output: Path | None = None
     """The video, an .mp4 or a .gif; by default both are written, as adaptation.mp4 and adaptation.gif in RUN_DIR."""
     overwrite: bool = False
@@ -62,10 +65,10 @@ def main() -> None:
     """Parse, adapt, film, write."""
     options = tyro.cli(Options, description=__doc__)
 
-    from rlmaml.storage.run_directory import RunDirectory
+    from rlmaml.storage.run_directory import beside
     from rlmaml_envs import path_drawing
 
-    directory = RunDirectory(options.run_dir)
+    directory = beside(options.run_dir)
     targets = [options.output] if options.output else list(directory.videos)
     stills = options.output.with_suffix(".png") if options.output else directory.paths
     check_writable(options.output)
@@ -74,6 +77,7 @@ def main() -> None:
     from tqdm import tqdm
 
     from rlmaml.deploy.adaptable import load
+    from rlmaml.deploy.fit import check_acts_in
     from rlmaml.deploy.online import adapt_in_steps
     from rlmaml.evaluation.video import check_video_path, film, frame_stride, side_by_side, write_video
 
@@ -84,6 +88,7 @@ def main() -> None:
     options.own.check(policy)
     settings = options.machine.applied(in_variant(policy.settings, options.variant))
     scene, description = make_task_environment(settings, 1, options.task, options.seed, render_mode="rgb_array")
+    check_acts_in(policy, scene)
     scene.reset(seed=[options.seed])
     try:
         scene.render()
@@ -96,18 +101,18 @@ def main() -> None:
             policy, lambda current, visit: current.record(robots, options.seed + visit), options.steps
         ):
             adapted = attempt.policy
-            bar.update(adapted.steps_taken > 0)
+            bar.update(adapted.steps_taken > policy.steps_taken)
         bar.set_description("filming")
-        films = [film(scene, actor, options.seed, stride, bar.update) for actor in (policy, adapted)]
-    if policy.adapts_by_memory:
-        steps = counted(adapted.steps_taken, "episode")
-        captions = ("before adaptation", f"after {steps}")
-    else:
-        steps = counted(options.steps, "gradient step")
-        captions = ("before adaptation", f"after {steps} on {counted(options.num_episodes, 'episode')} each")
-    frames = list(side_by_side(films, captions, f"{settings.run.env_id}: {description}"))
+        films = [
+            film(scene, actor, options.seed, stride, bar.update, actions=options.actions) for actor in (policy, adapted)
+        ]
+    more, again = adapted.steps_taken - policy.steps_taken, " more" if policy.steps_taken else ""
+    steps = f"{more}{again} {'episode' if policy.adapts_by_memory else 'gradient step'}{'s' if more > 1 else ''}"
+    each = "" if policy.adapts_by_memory else f" on {counted(options.num_episodes, 'episode')} each"
+    captions = ("as adapted before" if again else "before adaptation", f"after {steps}{each}")
+    frames = list(side_by_side(films, captions, f"{settings.run.env_id}: {description}; {options.actions} actions"))
     before, after = (shots[-1].earned for shots in films)
-    print(f"Task: {description}; return {before:.1f} before, {after:.1f} after {steps}, of the most likely actions")
+    print(f"Task: {description}; return with {options.actions} actions {before:.1f} before, {after:.1f} after {steps}")
     for path in targets:
         write_video(path, frames, scene.metadata["render_fps"] / stride)
         print(path)
@@ -120,12 +125,11 @@ def draw_stills(options: Options, settings: Settings, path: Path) -> None:
     """Paths before and after adaptation to four tasks drawn for evaluation, with exploration."""
     from rlmaml.evaluation.figures import adaptation_figure
     from rlmaml.settings.stages import stage_words
-    from rlmaml.storage.kept_checkpoints import newest_checkpoint
-    from rlmaml.storage.run_directory import RunDirectory
+    from rlmaml.storage.kept_checkpoints import policy_checkpoint
     from rlmaml.training.run import evaluate_run
 
     evaluation = evaluate_run(
-        newest_checkpoint(RunDirectory(options.run_dir))._replace(settings=settings),
+        policy_checkpoint(options.run_dir)._replace(settings=settings),
         environment_maker(settings),
         num_tasks=4,
         num_episodes=options.num_episodes,

@@ -1,13 +1,14 @@
-"""Write one HTML page about one or several runs: returns, learning curves, tasks, what adaptation changed, a video.
+"""Write one HTML page about one or several runs, or other policies.
 
-Each run is adapted to the same held-out tasks. Where compare.py has left comparison.json in the folder of the runs, its
-baselines are shown beside them. A video made by render.py is shown, or else a short one is made where
-robots can be drawn. Everything is inside: the page opens without a network.
+It shows returns, learning curves, tasks, what adaptation changed, and a video. Each run is adapted to the same held-out
+tasks. Where compare.py has left comparison.json in the folder of the runs, its baselines are shown beside them. A video
+made by render.py is shown, or else a short one is made where robots can be drawn. Everything is inside: the page opens
+without a network.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -22,7 +23,7 @@ class Options:
     """Options of the script."""
 
     run_dirs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN_DIR ...")]
-    """Directories of runs of one family and variant."""
+    """Directories of runs, or files of policies, of one family and variant."""
     num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 40
     """Held-out tasks, drawn for evaluation alone."""
     num_episodes: Annotated[int | None, tyro.conf.arg(name="episodes")] = None
@@ -31,6 +32,8 @@ class Options:
     """Inner steps; beyond the trained ones, the last step size is used again."""
     seed: int = 10_000
     """Seed of the held-out tasks and of the episodes."""
+    actions: Literal["sampled", "mean"] = "sampled"
+    """With which actions the policies are judged: sampled, as they adapt, or the mean, the most likely ones."""
     own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
     output: Path | None = None
@@ -54,9 +57,9 @@ def main() -> None:
     """Parse, evaluate each run, write the page."""
     options = tyro.cli(Options, description=__doc__)
 
-    from rlmaml.storage.run_directory import RunDirectory
+    from rlmaml.storage.run_directory import beside
 
-    directories = [RunDirectory(run_dir) for run_dir in options.run_dirs]
+    directories = [beside(run_dir) for run_dir in options.run_dirs]
     target = options.output or directories[0].report
     check_writable(options.output)
     check_new(target, overwrite=options.overwrite)
@@ -72,7 +75,7 @@ def main() -> None:
     checkpoints = read_runs(options.run_dirs)
     options.own.check(checkpoints[0])
     comparison = comparison_around(options.run_dirs, checkpoints[0].settings)
-    sizes = EvaluationSizes(options.num_tasks, options.num_episodes, options.steps, options.seed)
+    sizes = EvaluationSizes(options.num_tasks, options.num_episodes, options.steps, options.seed, options.actions)
     runs: list[ReportedRun] = []
     bar = tqdm(directories, desc=f"evaluating run 1 of {len(directories)}", unit="run")
     for directory, checkpoint in zip(bar, checkpoints, strict=True):
@@ -89,8 +92,8 @@ def main() -> None:
                 tell=print,
             )
         )
-    beside = published(runs[0].settings, *runs[0].evaluation.rollouts[0].returns.shape)
-    write_atomically(target, report_page(runs, beside, comparison).encode())
+    reported_returns = published(runs[0].settings, *runs[0].evaluation.rollouts[0].returns.shape)
+    write_atomically(target, report_page(runs, reported_returns, comparison).encode())
     print(f"{target}, {target.stat().st_size / 1e6:.1f} MB")
 
 

@@ -88,10 +88,10 @@ def test_the_servo_robot_of_the_page_goes_through_every_script(
     finally:
         FAMILIES.pop("ServoLeg-v0", None)
         gymnasium.registry.pop("ServoLeg-v0", None)
-    policy, controls = load(Path("leg/adapted.safetensors")), load_program(Path("leg/export/policy.pt2"))
+    policy, controls = load(Path("leg/adapted.safetensors")), load_program(Path("leg/adapted-export/policy.pt2"))
     seen = np.random.default_rng(0).standard_normal((5, policy.sizes.observation)).astype(np.float32)
     np.testing.assert_allclose(controls(seen), [-0.4, 0.8, 800] + np.array([0.4, 0.8, 800]) * policy.act(seen), 1e-5)
-    card = json.loads(Path("leg/export/policy.json").read_text())["control"]
+    card = json.loads(Path("leg/adapted-export/policy.json").read_text())["control"]
     assert card["names"] == ["hip", "knee", "fan"]
     assert card["units"] == ["rad", "rad", "rad/s"]
     assert card["range"][1] == [0.0, 1.6]

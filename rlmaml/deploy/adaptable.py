@@ -6,7 +6,7 @@
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,11 @@ from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.threads import torch_threads
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.devices import move
-from rlmaml.core.distributions import Distribution, Gaussian
+from rlmaml.core.distributions import Distribution
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Memory, Meta, Params, Rollout
+from rlmaml.deploy.fit import check_acts_in, off_policy_reason
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like
@@ -30,20 +31,15 @@ from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout, check_episode
 from rlmaml.sampling.rollout import TaskEnvironment, first_seen, rollout
 from rlmaml.settings.trust_region import check_trust_region
 from rlmaml.settings.whole import Settings
-from rlmaml.storage.checkpoint import Checkpoint, check_fits, remembered, save_checkpoint
-from rlmaml.storage.family_record import FamilyRecord, check_same_family
+from rlmaml.storage.checkpoint import AdaptationRecord, Checkpoint, check_fits, remembered, save_checkpoint
+from rlmaml.storage.family_record import FamilyRecord
 from rlmaml.storage.kept_checkpoints import policy_checkpoint
 
 Actions: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.int64]
 """Of one step: numbers (..., action) within [-1, 1], or choices (...)."""
 
-LARGEST_LOG_RATIO = 0.5
-"""Mean |log importance ratio| in nats above which episodes count as another policy's."""
-LEGAL_SPREAD = (0.5, 2.0)
-"""Mean squared standardised action noise; 1 for the policy's own episodes."""
-
-MOST_AT_THE_LIMIT = 0.01
-"""Share of action entries at exactly -1 or 1 above which they count as clipped; a Gaussian draws none."""
+ActionKind: TypeAlias = Literal["sampled", "mean"]
+"""With which actions a policy acts: sampled, as it adapts, or the mean, the most likely ones."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +55,7 @@ class AdaptablePolicy:
         steps_taken: steps taken since, inner ones or within a trust region; or episodes lived through.
         memory: what it remembers of these, with axes for one task and one trial; None where it remembers nothing.
         family: what it was trained on.
+        adaptation: on how many episodes it adapted since; who knows the task and the returns may add them.
     """
 
     network: Policy
@@ -69,6 +66,7 @@ class AdaptablePolicy:
     steps_taken: int = 0
     memory: Memory | None = None
     family: FamilyRecord = field(default_factory=dict)
+    adaptation: AdaptationRecord = field(default_factory=dict)
 
     @property
     def weights(self) -> Params:
@@ -194,17 +192,32 @@ class AdaptablePolicy:
         adapted = {name: (old + step_scale * (after[name] - old))[0].detach() for name, old in before.params.items()}
         if not all(bool(tensor.isfinite().all()) for tensor in adapted.values()):
             raise UserError("Adaptation failed: the adapted parameters are not finite. Check the recorded rewards.")
-        return replace(self, meta=Meta(adapted, self.meta.rates), steps_taken=self.steps_taken + 1)
+        return replace(
+            self,
+            meta=Meta(adapted, self.meta.rates),
+            steps_taken=self.steps_taken + 1,
+            adaptation=self._on_more(len(episodes.ends)),
+        )
 
     @ordinary_torch()
-    def record(self, env: TaskEnvironment, seed: int) -> RecordedEpisodes:
-        """One episode in every copy of an environment whose copies share one task, with exploration.
+    def record(
+        self, env: TaskEnvironment, seed: int, *, actions: ActionKind = "sampled", stage: int | None = None
+    ) -> RecordedEpisodes:
+        """One episode in every copy of an environment whose copies share one task.
+
+        Args:
+            env: the environment.
+            seed: of initial states and actions.
+            actions: sampled, as the policy adapts, or the mean, the most likely ones.
+            stage: also of these; by default the steps that the policy has taken, as in an evaluation. With the same
+                one, policies begin in the same states, with the same noise on their actions.
 
         Raises:
             NonFiniteError: an observation, action or reward is NaN or infinite.
-            UserError: the family has changed since the training.
+            FailedEpisodesError: the simulation failed in every copy.
+            UserError: the family has changed since the training, or has other observations or actions.
         """
-        check_same_family(self.family, env)
+        check_acts_in(self, env)
         streams = RandomStreams(seed, Phase.EVALUATION)
         device = self.settings.run.rollout_device
         weights = move(self.weights, device)
@@ -215,10 +228,25 @@ class AdaptablePolicy:
                 weights,
                 tasks=[0],
                 streams=streams,
-                k=self.steps_taken,
+                k=self.steps_taken if stage is None else stage,
+                most_likely=actions == "mean",
                 memory=None if self.memory is None else move(in_copies(self.memory, env.num_envs), device),
             )
         return from_rollout(sampled)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """What is stored of the policy."""
+        return Checkpoint(
+            self.meta,
+            self.iteration,
+            self.settings,
+            self.sizes,
+            steps_taken=self.steps_taken,
+            memory={} if self.memory is None else self.memory._asdict(),
+            family=self.family,
+            adaptation=self.adaptation,
+        )
 
     def save(self, path: Path) -> None:
         """Write the policy to a file that :func:`load` reads.
@@ -226,18 +254,7 @@ class AdaptablePolicy:
         Raises:
             UserError: the file cannot be written.
         """
-        save_checkpoint(
-            path,
-            Checkpoint(
-                self.meta,
-                self.iteration,
-                self.settings,
-                self.sizes,
-                steps_taken=self.steps_taken,
-                memory={} if self.memory is None else self.memory._asdict(),
-                family=self.family,
-            ),
-        )
+        save_checkpoint(path, self.checkpoint)
 
     def _having_lived_through(self, episodes: RecordedEpisodes, rule: InnerRule) -> "AdaptablePolicy":
         """The policy that remembers these episodes, too."""
@@ -253,7 +270,12 @@ class AdaptablePolicy:
                 f"{self.settings.inner.trial_episodes}, within which it adapts.",
                 stacklevel=3,
             )
-        return replace(self, memory=lived.memory, steps_taken=self.steps_taken + sampled.valid.shape[1])
+        count = sampled.valid.shape[1]
+        return replace(self, memory=lived.memory, steps_taken=self.steps_taken + count, adaptation=self._on_more(count))
+
+    def _on_more(self, episodes: int) -> AdaptationRecord:
+        """The record after so many more episodes; what was known of task and returns is not known any more."""
+        return {"episodes": self.adaptation.get("episodes", 0) + episodes}
 
     def _distributions(self, sampled: Rollout) -> Any:
         """Of the actions at every step of some episodes, each begun with what the policy remembers."""
@@ -316,6 +338,7 @@ def as_policy(checkpoint: Checkpoint) -> AdaptablePolicy:
         checkpoint.steps_taken,
         remembered(checkpoint, network),
         checkpoint.family,
+        checkpoint.adaptation,
     )
 
 
@@ -342,35 +365,6 @@ def check_fit(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> RecordedEp
             "This policy was trained with --time-limit bootstrap, which needs final_observations in the recording."
         )
     return episodes
-
-
-def off_policy_reason(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> str | None:
-    """Why recorded episodes cannot be this policy's own, or None if they may be.
-
-    With recorded log-probabilities, the importance ratio ``π(a|o) / π_recorded(a|o)`` is 1 for the policy's own
-    episodes. Without them, ``((a − μ(o)) / σ)²`` has mean 1 for these. Actions drawn from a Gaussian are never exactly
-    -1 or 1.
-    """
-    if np.mean(np.abs(episodes.actions) == 1.0) > MOST_AT_THE_LIMIT:
-        return "its actions were clipped to [-1, 1]; record them as they were drawn."
-    sampled = as_rollout(episodes)
-    with torch.no_grad():
-        distribution = policy.network.unroll(_with_task_axis(policy.weights), sampled)[0].distribution
-        if episodes.log_probs is not None:
-            log_ratio = distribution.log_prob(sampled.actions) - sampled.log_probs
-            typical = float(log_ratio[sampled.valid].abs().mean())
-            if typical > LARGEST_LOG_RATIO:
-                return f"the importance ratio is far from 1 (mean |log ratio| {typical:.2f} nats)."
-            return None
-        if not isinstance(distribution, Gaussian):
-            return None
-        standardised = (sampled.actions - distribution.mean) * torch.exp(-distribution.log_std)
-        spread = float(standardised[sampled.valid].square().mean())
-    low, high = LEGAL_SPREAD
-    if low <= spread <= high:
-        return None
-    kind = "less" if spread < low else "more"
-    return f"its actions vary {kind} than the policy's exploration (mean squared deviation {spread:.2f}, not about 1)."
 
 
 def _with_task_axis(params: Params) -> Params:

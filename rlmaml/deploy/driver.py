@@ -11,15 +11,16 @@ from rlmaml.sampling.rollout import first_seen
 
 
 class Driver:
-    """A policy that acts through episodes by its most likely actions, whether or not its kind remembers.
+    """A policy that acts through episodes, whether or not its kind remembers.
 
     Args:
         policy: who acts.
         copies: how many robots, or copies of one, act at once.
+        noise: draws the actions; without it they are the most likely ones.
     """
 
-    def __init__(self, policy: AdaptablePolicy, copies: int = 1) -> None:
-        self._policy, self._copies = policy, copies
+    def __init__(self, policy: AdaptablePolicy, copies: int = 1, *, noise: np.random.Generator | None = None) -> None:
+        self._policy, self._copies, self._noise = policy, copies, noise
         self._act = policy.network.act(policy.weights)
         self.begin()
 
@@ -32,7 +33,7 @@ class Driver:
         self._last: torch.Tensor | None = None
 
     def act(self, observation: npt.ArrayLike, reward: npt.ArrayLike = 0.0) -> Actions:
-        """Actions (copy, action), within [-1, 1].
+        """Actions (copy, action), within [-1, 1] where they are the most likely ones.
 
         Args:
             observation: (copy, obs).
@@ -52,6 +53,10 @@ class Driver:
             now = Seen(seen, self._last, earned, torch.zeros_like(now.first_step))
         with ordinary_torch(), torch.no_grad():
             distribution, self._carry = self._act(now, self._carry)
-            self._last = distribution.most_likely
+            if self._noise is None:
+                self._last = distribution.most_likely
+            else:
+                drawn = self._policy.network.draw_noise(self._noise, (1, self._copies))
+                self._last = distribution.sample(torch.from_numpy(drawn))
         actions: Actions = self._last[0].numpy()
         return actions

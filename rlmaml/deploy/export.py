@@ -335,6 +335,8 @@ def card(policy: AdaptablePolicy, robot: Robot, made_with: dict[str, Any]) -> di
             "horizon": run.horizon,
             "seed": run.seed,
         },
+        "steps_taken": policy.steps_taken,
+        "adaptation": dict(policy.adaptation),
         **made_with,
     }
 

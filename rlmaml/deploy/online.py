@@ -7,34 +7,51 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from rlmaml.base.errors import UserError
+from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.intervals import half_interval
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.types import Adaptation, Meta
 from rlmaml.deploy.adaptable import AdaptablePolicy
+from rlmaml.deploy.judgement import Returns, judge, location
 from rlmaml.rules.search_rule import Search, search_rule
-from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
+from rlmaml.sampling.recorded import FailedEpisodesError, RecordedEpisodes, as_rollout
 from rlmaml.settings.trust_region import check_trust_region
 
 Collect: TypeAlias = Callable[[AdaptablePolicy, int], RecordedEpisodes]
-"""``collect(policy, visit)``: episodes of the policy on the robot; visits are counted from 0, and never repeat."""
+"""``collect(policy, visit)``: episodes of the policy on the robot. Visits are counted from 0; two policies that are
+compared make the same one, which begins them in the same states where a simulator allows it."""
 
 
 class Attempt(NamedTuple):
     """What one round of adaptation led to."""
 
     policy: AdaptablePolicy
-    """The policy to go on with: the new one, or the previous one where the step was undone; the best so far of a
-    search."""
-    episodes: RecordedEpisodes
-    """What the attempted policy did."""
+    """The best so far, by the lower confidence bound of its mean return; of steps that are all kept, the newest."""
+    episodes: RecordedEpisodes | None
+    """What the attempted policy did; None where every episode failed."""
     undone: bool = False
+    reason: str = ""
+    """Why it was undone; of the last attempt, which measures again, what ``policy`` is and why."""
 
     @property
     def returns(self) -> npt.NDArray[np.float64]:
-        """Returns of the attempted policy."""
-        return self.episodes.returns.astype(np.float64)
+        """Returns of the attempted policy, of the episodes that did not fail."""
+        return np.zeros(0) if self.episodes is None else self.episodes.returns.astype(np.float64)
+
+
+class Measured(NamedTuple):
+    """A policy and its returns, visit by visit, each with as many episodes; NaN for those that failed."""
+
+    policy: AdaptablePolicy
+    returns: tuple[Returns, ...]
+    episodes: RecordedEpisodes | None
+    """Of the last visit."""
+
+    @property
+    def lowest(self) -> float:
+        """The lower confidence bound of the mean return over all visits."""
+        return location(np.concatenate(self.returns)).lowest
 
 
 def return_interval(returns: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -67,44 +84,130 @@ def adapt_in_steps(
             policy = policy.adapt(episodes, trust_region=trust_region)
 
 
-def adapt_online(
-    policy: AdaptablePolicy, collect: Collect, rounds: int, *, trust_region: float | None = None
+def best_in_steps(
+    policy: AdaptablePolicy,
+    collect: Collect,
+    rounds: int,
+    *,
+    trust_region: float | None = None,
+    floor: float | None = None,
 ) -> Iterator[Attempt]:
-    """The policy as it is, then after each of ``rounds`` attempts to improve it; bad ones are undone.
-
-    A step is undone where the return interval of the new policy lies below that of the previous one. The next attempt
-    then starts from the previous policy with fresh episodes and half the step; after a step that is kept, it is whole
-    again.
+    """The same steps, with the best policy so far; at last the best, measured again beside the one to begin with.
 
     Args:
         policy: the policy to begin with.
         collect: collects episodes of a policy.
-        rounds: attempts.
+        rounds: steps.
         trust_region: see :meth:`rlmaml.deploy.adaptable.AdaptablePolicy.adapt`.
+        floor: a return below which an episode counts as failed.
 
     Raises:
         UserError: see :meth:`rlmaml.deploy.adaptable.AdaptablePolicy.adapt`.
     """
+    steps = adapt_in_steps(policy, collect, rounds, trust_region=trust_region)
+    attempt = next(steps)
+    asked = len(attempt.returns)
+    best = first = measured(policy, attempt.episodes, asked)
+    yield attempt
+    for attempt in steps:
+        best = better(measured(attempt.policy, attempt.episodes, asked), best)
+        yield attempt._replace(policy=best.policy)
+    yield measured_again(first, best, collect, rounds + 1, floor=floor)
+
+
+def adapt_online(
+    policy: AdaptablePolicy,
+    collect: Collect,
+    rounds: int,
+    *,
+    trust_region: float | None = None,
+    floor: float | None = None,
+    recorded: RecordedEpisodes | None = None,
+) -> Iterator[Attempt]:
+    """The policy as it is, after each of ``rounds`` attempts to improve it, and at last the best, measured again.
+
+    An attempt is undone unless its returns show that it is no worse than the best policy so far; see
+    :func:`rlmaml.deploy.judgement.judge`. Where they leave that open, the best policy repeats the visit, for a second
+    look at both side by side. After an attempt that is undone, the next one starts from the best policy with fresh
+    episodes and half the step; after one that is kept, the step is whole again.
+
+    In the end the best policy and the first one drive on a fresh visit, and the first is what is left where that does
+    not show the best to be no worse. So what is left is worse than the first by more than ``MARGIN`` standard
+    deviations of its returns with a probability of about ``LEVEL`` at most, whatever the attempts led to.
+
+    Args:
+        policy: the policy to begin with.
+        collect: collects episodes of a policy, as many at every visit: those that are missing count as failed.
+        rounds: attempts.
+        trust_region: see :meth:`rlmaml.deploy.adaptable.AdaptablePolicy.adapt`.
+        floor: a return below which an episode counts as failed.
+        recorded: episodes of the policy from before, for a first attempt that is not among the ``rounds``.
+
+    Raises:
+        UserError: see :meth:`rlmaml.deploy.adaptable.AdaptablePolicy.adapt`; or every episode of the policy to begin
+            with failed.
+    """
     check_trust_region(trust_region)
-    visit, scale, stale = 0, 1.0, False
+    visit, scale = 0, 1.0
     episodes = collect(policy, visit)
-    returns = episodes.returns.astype(np.float64)
+    asked = len(episodes.returns)
+    best = first = current = measured(policy, episodes, asked)
     yield Attempt(policy, episodes)
-    for _ in range(rounds):
-        if stale:
-            visit += 1
-            episodes = collect(policy, visit)
-            returns = np.concatenate([returns, episodes.returns])
+    for sampled in [*[recorded] * (recorded is not None), *[None] * rounds]:
         visit += 1
-        candidate = policy.adapt(episodes, trust_region=trust_region, step_scale=scale)
-        attempt = Attempt(candidate, collect(candidate, visit))
-        stale = return_interval(attempt.returns)[1] < return_interval(returns)[0]
-        if stale:
-            scale /= 2
-            yield attempt._replace(policy=policy, undone=True)
+        candidate = current.policy.adapt(
+            sampled or current.episodes or collect(current.policy, visit), trust_region=trust_region, step_scale=scale
+        )
+        tried = measured(candidate, attempted(collect, candidate, visit), asked)
+        verdict = judge(tried.returns[0], np.concatenate(best.returns), floor=floor)
+        if verdict.worse:
+            best = measured(best.policy, attempted(collect, best.policy, visit), asked, best.returns)
+            verdict = judge(tried.returns[0], best.returns[-1], paired=True, floor=floor)
+        if verdict.worse:
+            current, scale = best, scale / 2
         else:
-            policy, episodes, returns, scale = candidate, attempt.episodes, attempt.returns, 1.0
-            yield attempt
+            current, scale = tried, 1.0
+            best = better(tried, best)
+        yield Attempt(best.policy, tried.episodes, verdict.worse, verdict.reason if verdict.worse else "")
+    yield measured_again(first, best, collect, visit + 1, floor=floor)
+
+
+def attempted(collect: Collect, policy: AdaptablePolicy, visit: int) -> RecordedEpisodes | None:
+    """Episodes of a policy that may be a bad one; None where all of them failed."""
+    try:
+        return collect(policy, visit)
+    except (FailedEpisodesError, NonFiniteError):
+        return None
+
+
+def measured(
+    policy: AdaptablePolicy, episodes: RecordedEpisodes | None, asked: int, earlier: tuple[Returns, ...] = ()
+) -> Measured:
+    """A policy with the returns of one more visit, of which ``asked`` episodes were wanted."""
+    returns = np.zeros(0) if episodes is None else episodes.returns.astype(np.float64)
+    failed = np.full(max(0, asked - len(returns)), np.nan)
+    return Measured(policy, (*earlier, np.concatenate([returns, failed])), episodes)
+
+
+def better(one: Measured, other: Measured) -> Measured:
+    """The one whose mean return has the higher lower confidence bound; the second where that is the same."""
+    return one if one.lowest > other.lowest else other
+
+
+def measured_again(
+    first: Measured, best: Measured, collect: Collect, visit: int, *, floor: float | None = None
+) -> Attempt:
+    """The best policy beside the first on a fresh visit, and the one of them to go on with: luck is no merit."""
+    asked = len(first.returns[0])
+    again = measured(first.policy, attempted(collect, first.policy, visit), asked)
+    if best.policy is first.policy:
+        return Attempt(first.policy, again.episodes, reason="The policy as it was: none had a higher lower bound.")
+    rival = measured(best.policy, attempted(collect, best.policy, visit), asked)
+    verdict = judge(rival.returns[0], again.returns[0], paired=True, floor=floor)
+    after = f"after {best.policy.steps_taken - first.policy.steps_taken} steps, on fresh episodes"
+    if verdict.worse:
+        return Attempt(first.policy, again.episodes, reason=f"The policy as it was: {after}, {verdict.reason}.")
+    return Attempt(best.policy, rival.episodes, reason=f"The policy {after}: {verdict.reason}.")
 
 
 def search_online(policy: AdaptablePolicy, collect: Collect, search: Search, *, seed: int) -> Iterator[Attempt]:
@@ -133,7 +236,8 @@ def search_online(policy: AdaptablePolicy, collect: Collect, search: Search, *, 
 
     def with_context(found: Adaptation, attempts: int) -> AdaptablePolicy:
         params = {name: tensor[0] for name, tensor in found.params.items()}
-        return replace(policy, meta=Meta(params, policy.meta.rates), steps_taken=attempts)
+        lived = {"episodes": attempts * rule.average}
+        return replace(policy, meta=Meta(params, policy.meta.rates), steps_taken=attempts, adaptation=lived)
 
     for attempt in range(rule.steps):
         candidate = adaptation.state.candidate

@@ -1,7 +1,7 @@
 """Evaluation: adapt to held-out tasks and report the return after every step."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +19,14 @@ from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.devices import move
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
-from rlmaml.core.types import Meta, Params, Rollout, Tasks
+from rlmaml.core.types import Adaptation, Meta, Params, Rollout, Tasks
+from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import Collect, episodes_of
 from rlmaml.sampling.outcomes import outcomes, task_returns
 from rlmaml.sampling.rollout import TaskEnvironment, rollout
 from rlmaml.settings.checks import check_count
 from rlmaml.settings.whole import Settings
-
-Actions: TypeAlias = Literal["sampled", "mean"]
 
 
 class Evaluation(NamedTuple):
@@ -94,7 +93,8 @@ def evaluate(
     beyond: bool = False,
     keep_rollouts: bool = True,
     progress: bool = False,
-    actions: Actions = "sampled",
+    actions: ActionKind = "sampled",
+    steps_taken: int = 0,
 ) -> Evaluation:
     """Adapt theta to ``num_tasks`` tasks drawn for evaluation alone, with no meta-update.
 
@@ -113,6 +113,7 @@ def evaluate(
         actions: with which actions the policies are judged: sampled ones, on the very episodes that they adapt on, or
             the mean, the most likely ones, on others from the same initial states. A memory, which needs no
             exploration, lives through those.
+        steps_taken: how many steps ``meta`` has taken since its training, after which it goes on.
 
     Raises:
         UserError: a number of tasks or steps, the seed or ``actions`` is illegal.
@@ -120,8 +121,8 @@ def evaluate(
     """
     for name, value, least in (("num_tasks", num_tasks, 1), ("steps", steps, 0), ("seed", seed, 0)):
         check_count(name, value, least)
-    if actions not in get_args(Actions):
-        raise UserError(f"--actions is {actions!r}; it must be one of {', '.join(get_args(Actions))}.")
+    if actions not in get_args(ActionKind):
+        raise UserError(f"--actions is {actions!r}; it must be one of {', '.join(get_args(ActionKind))}.")
     streams = RandomStreams(seed, Phase.EVALUATION, tasks=range(num_tasks))
     tasks = env.sample_tasks(num_tasks, streams.task_seeds(num_tasks), beyond=beyond)
     env.set_tasks(tasks)
@@ -154,6 +155,7 @@ def evaluate(
             steps=steps,
             device=run.device,
             judged=judged if judges_others else None,
+            steps_taken=steps_taken,
         )
         bar = tqdm(stages, total=steps + 1, desc="evaluation", unit="step", leave=False, disable=not progress)
         for sampled in bar:
@@ -187,6 +189,7 @@ def adapted_in_stages(
     steps: int,
     device: str = "cpu",
     judged: Callable[[Params, int], Any] | None = None,
+    steps_taken: int = 0,
 ) -> Iterator[Any]:
     """The episodes before, between and after ``steps`` steps of adaptation, or what is judged there.
 
@@ -200,9 +203,10 @@ def adapted_in_stages(
         steps: number of steps.
         device: where the steps are computed.
         judged: samples other episodes of a stage, or scores it, which is given in place of what is adapted on.
+        steps_taken: how many steps ``meta`` has taken since its training, after which it goes on.
     """
     per_task = for_every_task(meta, num_tasks)
-    adaptation = rule.begin(per_task)
+    adaptation = rule.begin(per_task) if rule.remembers or not steps_taken else Adaptation(per_task.params)
     for k in range(steps + 1):
         if judged is not None:
             yield judged(adaptation.params, k)
@@ -213,7 +217,7 @@ def adapted_in_stages(
             yield stage.rollout
         if k < steps:
             with region("adapt"):
-                adaptation = rule.step(policy, per_task, adaptation, move(stage.data, device), k, streams)
+                adaptation = rule.step(policy, per_task, adaptation, move(stage.data, device), steps_taken + k, streams)
 
 
 def at_the_worst(returns: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:

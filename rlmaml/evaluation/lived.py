@@ -14,7 +14,8 @@ from rlmaml.core.devices import move
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Meta
-from rlmaml.evaluation.evaluate import Actions, at_the_worst, evaluate
+from rlmaml.deploy.adaptable import ActionKind
+from rlmaml.evaluation.evaluate import at_the_worst, evaluate
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import episodes_of
 from rlmaml.sampling.rollout import TaskEnvironment, rollout
@@ -34,7 +35,7 @@ def returns_after_living(
     num_episodes: int,
     seed: int,
     beyond: bool = False,
-    actions: Actions = "sampled",
+    actions: ActionKind = "sampled",
 ) -> Float[Tensor, "task budget"]:
     """Mean return per task after every number of episodes lived on it, a failed episode at the worst return of all.
 

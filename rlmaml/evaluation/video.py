@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import replacing
-from rlmaml.deploy.adaptable import AdaptablePolicy
+from rlmaml.deploy.adaptable import ActionKind, AdaptablePolicy
 from rlmaml.deploy.driver import Driver
 from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.stages import stage_words
@@ -53,9 +53,15 @@ class Shot(NamedTuple):
 
 
 def film(
-    env: DrawnEnvironment, policy: AdaptablePolicy, seed: int, stride: int, advance: Callable[[], object] = lambda: None
+    env: DrawnEnvironment,
+    policy: AdaptablePolicy,
+    seed: int,
+    stride: int,
+    advance: Callable[[], object] = lambda: None,
+    *,
+    actions: ActionKind = "mean",
 ) -> list[Shot]:
-    """One episode of the policy's most likely actions: a shot before every ``stride``-th step, and at the end.
+    """One episode of the policy: a shot before every ``stride``-th step, and at the end.
 
     Args:
         env: an environment with one copy, made to be drawn, whose task is set.
@@ -63,10 +69,11 @@ def film(
         seed: seed of the initial state; the same one gives the same start to another policy.
         stride: see :func:`frame_stride`.
         advance: called after every step.
+        actions: the most likely ones, or sampled ones, with the same noise for another policy.
     """
     observation, _ = env.reset(seed=[seed])
     shots, earned, reward = [Shot(env.render()[0], 0.0)], 0.0, np.zeros(1)
-    actor = Driver(policy)
+    actor = Driver(policy, noise=np.random.default_rng(seed) if actions == "sampled" else None)
     for step in range(1, env.horizon + 1):
         observation, reward, terminated, truncated, _ = env.step(actor.act(observation, reward))
         earned += float(reward[0])

@@ -19,7 +19,7 @@ from rlmaml.base.files import write_atomically
 from rlmaml.base.intervals import finite_or_none
 from rlmaml.base.plain_data import DamagedError, read_json
 from rlmaml.core.policy import TaughtPolicy
-from rlmaml.evaluation.evaluate import Actions
+from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.evaluation.lived import returns_after_living
 from rlmaml.policies.kinds import make_policy
 from rlmaml.results.compare import Floats, MethodReturns, colour_of, searched_methods
@@ -47,7 +47,7 @@ LIVED = (0, 1, 2, 5, 10, 20, 50)
 """Episodes lived on a new robot, at which methods are compared."""
 AS_BUILT = "on the robot as it was built"
 TEACHER = "teacher"
-ACTIONS: tuple[Actions, ...] = ("sampled", "mean")
+ACTIONS: tuple[ActionKind, ...] = ("sampled", "mean")
 
 Curves: TypeAlias = dict[str, dict[str, dict[str, list[list[float | None]]]]]
 """Set of tasks -> actions -> row of the table -> return per task and number of episodes."""

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from rlmaml.base.errors import UserError
 from rlmaml.base.words import counted
 from rlmaml.core.types import Tasks
-from rlmaml.deploy.adaptable import as_policy
+from rlmaml.deploy.adaptable import ActionKind, as_policy
 from rlmaml.evaluation.effects import Effects, adaptation_effects
 from rlmaml.evaluation.evaluate import Evaluation
 from rlmaml.evaluation.video import MakeScene, as_video, film_progress
@@ -31,7 +31,7 @@ from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.stages import stage_words
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint
-from rlmaml.storage.kept_checkpoints import newest_checkpoint
+from rlmaml.storage.kept_checkpoints import policy_checkpoint
 from rlmaml.storage.run_directory import RunDirectory, check_different
 from rlmaml.training.run import EVALUATION_SEED, MakeEnv, evaluate_run, run_settings
 
@@ -55,11 +55,13 @@ class ReportedRun(NamedTuple):
     """One entry per meta-iteration."""
     evaluation: Evaluation
     effects: Effects | None
-    """None where the evaluation has no inner step."""
+    """None where the evaluation has no inner step, or none of the training's on what it shows."""
     task_words: Sequence[str]
     """The evaluated tasks in words."""
     task_units: Mapping[str, str] = {}
     """Of the tasks' parameters."""
+    actions: ActionKind = "sampled"
+    """With which it was evaluated."""
     picture: bytes | None = None
     """A PNG."""
     video: bytes | None = None
@@ -74,16 +76,17 @@ class EvaluationSizes(NamedTuple):
     """None for as many as in the evaluation that ended each training."""
     steps: int
     seed: int
+    actions: ActionKind = "sampled"
 
 
 def read_runs(run_dirs: Sequence[Path]) -> list[Checkpoint]:
-    """The checkpoints of runs of one problem.
+    """The checkpoints of runs, or of other policies, of one problem.
 
     Raises:
         UserError: one cannot be read or is named twice, or they are of different families or variants.
     """
     check_different(run_dirs)
-    checkpoints = [newest_checkpoint(RunDirectory(run_dir)) for run_dir in run_dirs]
+    checkpoints = [policy_checkpoint(run_dir) for run_dir in run_dirs]
     families = {problem(checkpoint.settings)[:2] for checkpoint in checkpoints}
     if len(families) > 1:
         raise UserError(f"The runs are of different families or variants: {sorted(families)}; report on one at a time.")
@@ -102,7 +105,7 @@ def reported(
     """Everything that is shown of one run: evaluated anew, and with its pictures.
 
     Args:
-        directory: of the run.
+        directory: of the run, or of the policy as :func:`rlmaml.storage.run_directory.beside` says.
         checkpoint: its checkpoint, with devices and threads as they are to be used.
         make_env: makes the environment.
         make_scene: makes an environment to be filmed.
@@ -119,21 +122,26 @@ def reported(
         num_episodes=sizes.num_episodes or settings.run.evaluation_episodes,
         steps=steps,
         seed=sizes.seed,
+        actions=sizes.actions,
     )
     policy = as_policy(checkpoint).network
     rule = adaptation_rule(settings, policy)
+    explored = steps and not checkpoint.steps_taken and sizes.actions == "sampled"  # what a trained rule did to theta
     effects = (
-        adaptation_effects(policy, rule, checkpoint.meta, settings.advantages, evaluation.rollouts) if steps else None
+        adaptation_effects(policy, rule, checkpoint.meta, settings.advantages, evaluation.rollouts)
+        if explored
+        else None
     )
     return ReportedRun(
-        name=as_label(directory.path.name),
+        name=as_label(directory.name),
         settings=settings,
         written=run_settings(settings) | {"iterations_done": checkpoint.iteration, "evaluation_seed": sizes.seed},
-        metrics=directory.read_metrics(),
+        metrics=directory.read_metrics() if directory.metrics.exists() or not checkpoint.steps_taken else (),
         evaluation=evaluation,
         effects=effects,
         task_words=in_words(evaluation.tasks),
         task_units=getattr(make_env(1), "task_units", {}),
+        actions=sizes.actions,
         picture=directory.figure.read_bytes() if directory.figure.exists() else None,
         video=video_of(directory, checkpoint, make_env, make_scene, evaluation.tasks, sizes.seed, tell),
     )
@@ -216,8 +224,8 @@ def _returns(
     tasks, episodes = runs[0].evaluation.rollouts[0].returns.shape
     size = (tasks, episodes, runs[0].written["evaluation_seed"])
     note = (
-        f"{counted(tasks, 'held-out task')}, {counted(episodes, 'episode')} each, of sampled actions; ± is half the "
-        "95 % interval over tasks."
+        f"{counted(tasks, 'held-out task')}, {counted(episodes, 'episode')} each, {runs[0].actions} actions; ± is half "
+        "the 95 % interval over tasks."
     )
     if comparison:
         note += " " + _comparison_note(comparison, size)
@@ -266,6 +274,8 @@ def _comparison_note(comparison: Comparison, size: tuple[int, int, int]) -> str:
 
 
 def _curves(runs: Sequence[ReportedRun]) -> str:
+    if not any(run.metrics for run in runs):
+        return ""
     figure, axes = _axes()
     for run, colour in zip(runs, COLOURS * len(runs), strict=False):
         if not run.metrics:

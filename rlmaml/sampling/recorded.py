@@ -37,6 +37,10 @@ LARGEST_ACTION = 100.0
 Array = npt.NDArray[Any]
 
 
+class FailedEpisodesError(UserError):
+    """Every episode of a policy failed: the simulation or the robot broke before it was over."""
+
+
 class RecordedEpisodes(NamedTuple):
     """The arrays of a recording, by the names of its layout."""
 
@@ -212,10 +216,10 @@ def from_rollout(sampled: Rollout) -> RecordedEpisodes:
     """The episodes of a rollout of one task; those whose simulation failed are left out.
 
     Raises:
-        UserError: every simulation failed.
+        FailedEpisodesError: every simulation failed.
     """
     if not sampled.valid.any():
-        raise UserError(
+        raise FailedEpisodesError(
             f"The simulation failed in every one of {sampled.valid.shape[1]} episodes. Check the robot's time step, "
             "its actuators' range and the speeds it may reach."
         )

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import safetensors
 import safetensors.torch
@@ -33,6 +33,10 @@ HEADER = "rlmaml"
 PARAMS, RATES, STATE, MEMORY = "params", "rates", "state", "memory"
 
 
+AdaptationRecord: TypeAlias = Mapping[str, Any]
+"""``episodes``: how many it adapted on; where they are known, ``task`` in words, and ``returns``: the mean return
+``before`` and ``after``, each with ``sampled`` and with ``mean`` actions, on fresh episodes. Empty for none."""
+
 LARGEST_COUNT = 1 << 40
 """Of iterations, observations and the like; more are none."""
 
@@ -52,6 +56,8 @@ class Checkpoint(NamedTuple):
     family: FamilyRecord = {}  # noqa: RUF012 (never written to)
     """What it was trained on."""
     lost: LostUpdates = LostUpdates()
+    adaptation: AdaptationRecord = {}  # noqa: RUF012 (never written to)
+    """What theta adapted to since, and what came of it."""
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -86,6 +92,8 @@ def checkpoint_bytes(checkpoint: Checkpoint) -> bytes:
         "family": dict(checkpoint.family),
         "lost_updates": checkpoint.lost._asdict(),
     }
+    if checkpoint.adaptation:
+        text["adaptation"] = dict(checkpoint.adaptation)
     text["checksum"] = checksum(text, tensors)
     return safetensors.torch.save(tensors, {HEADER: json.dumps(text)})
 
@@ -135,6 +143,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             memory=sections.get(MEMORY, {}),
             family=text.get("family", {}),
             lost=LostUpdates(**text.get("lost_updates", {})),
+            adaptation=text.get("adaptation", {}),
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from error

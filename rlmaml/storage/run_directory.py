@@ -30,15 +30,18 @@ class RunDirectory:
 
     Args:
         path: the directory; it need not exist.
+        policy: the name of another policy in it than the run's own; what is made of it is named after it.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, policy: str = "") -> None:
         self.path = Path(path)
+        self.name = "/".join(part for part in (self.path.name, policy) if part)
+        of = f"{policy}-" if policy else ""
         self.checkpoint = self.path / _FILES["checkpoint"]
         self.metrics = self.path / _FILES["metrics"]
         self.settings = self.path / _FILES["settings"]
         self.evaluation = self.path / _FILES["evaluation"]
-        self.figure = self.path / _FILES["figure"]
+        self.figure = self.path / f"{of}{_FILES['figure']}"
         """Episodes before and after adaptation, a PNG."""
         self.context_range = self.path / _FILES["context_range"]
         """Where contexts are on tasks of the training, of a search."""
@@ -49,11 +52,11 @@ class RunDirectory:
         self.tensorboard = self.path / _TENSORBOARD
         self.earlier = self.path / _EARLIER
         """Checkpoints before the newest one."""
-        self.adapted = self.path / "adapted.safetensors"
-        self.exported = self.path / "export"
-        self.report = self.path / "report.html"
-        self.videos = (self.path / "adaptation.mp4", self.path / "adaptation.gif")
-        self.paths = self.path / "paths.png"
+        self.adapted = self.path / f"{of}adapted.safetensors"
+        self.exported = self.path / f"{of}export"
+        self.report = self.path / f"{of}report.html"
+        self.videos = (self.path / f"{of}adaptation.mp4", self.path / f"{of}adaptation.gif")
+        self.paths = self.path / f"{of}paths.png"
         self.beyond = self.path / "beyond.json"
         """Evaluation beyond the training range, of a comparison."""
         self.fine_tuned = self.path / "fine_tuned.json"
@@ -154,22 +157,30 @@ def policy_file(path: Path) -> Path:
     return RunDirectory(path).checkpoint if path.is_dir() or not path.suffix else path
 
 
+def is_of_run(path: Path) -> bool:
+    """Whether the policy that a user means is the run's own: its directory, or its newest checkpoint, is named."""
+    return policy_file(path) != path or path.name == _FILES["checkpoint"]
+
+
 def beside(path: Path) -> RunDirectory:
-    """Where files about a policy go: into the run's directory, or beside the file."""
-    return RunDirectory(path if path.is_dir() or not path.suffix else path.parent)
+    """Where files about a policy go: into the run's directory, or beside the file, with its name before theirs."""
+    if policy_file(path) != path:
+        return RunDirectory(path)
+    return RunDirectory(path.parent, "" if is_of_run(path) else path.stem)
 
 
 def check_different(run_dirs: Sequence[Path]) -> None:
-    """Refuse a run that is named twice, by whatever path.
+    """Refuse a run, or another policy, that is named twice, by whatever path.
 
     Raises:
         UserError: names it.
     """
     seen: set[Path] = set()
     for run_dir in run_dirs:
-        if run_dir.resolve() in seen:
+        meant = policy_file(run_dir).resolve()
+        if meant in seen:
             raise UserError(f"{run_dir} is named twice; give each run once.")
-        seen.add(run_dir.resolve())
+        seen.add(meant)
 
 
 class ComparisonDirectory:

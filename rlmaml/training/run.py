@@ -319,10 +319,12 @@ def evaluate_run(
         options: ``steps`` and ``seed`` among them, those of :func:`rlmaml.evaluation.evaluate.evaluate`.
 
     Raises:
-        UserError: the environment has other observations or actions than the training's, a device is not there, or see
-            :func:`rlmaml.rules.adaptation_rule.adaptation_rule`.
+        UserError: the environment has other observations or actions than the training's, a device is not there, a
+            policy that has adapted already would search, or see :func:`rlmaml.rules.adaptation_rule.adaptation_rule`.
     """
     settings = checkpoint.settings
+    if search and checkpoint.steps_taken:
+        raise UserError("A search starts from a policy as it was trained; this one has adapted since. Give the run.")
     check_count("num_tasks", num_tasks, 1)
     check_count("num_episodes", num_episodes, 1)
     check_devices(settings.run)
@@ -332,7 +334,9 @@ def evaluate_run(
     check_fits(checkpoint, meta_like(settings, policy), f"{settings.run.env_id}, {settings.run.variant}")
     check_same_family(checkpoint.family, env)
     rule = adaptation_rule(settings, policy, trust_region, search)
-    return evaluate(env, policy, rule, checkpoint.meta, settings, num_tasks=num_tasks, **options)
+    return evaluate(
+        env, policy, rule, checkpoint.meta, settings, num_tasks=num_tasks, steps_taken=checkpoint.steps_taken, **options
+    )
 
 
 def trained_context_range(checkpoint: Checkpoint, make_env: MakeEnv, directory: RunDirectory) -> ContextRange:

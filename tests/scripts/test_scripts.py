@@ -18,7 +18,7 @@ from rlmaml.core.types import Meta
 from rlmaml.deploy.adaptable import AdaptablePolicy, load
 from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.sizes import Sizes
-from rlmaml.sampling.recorded import RecordedEpisodes, write_episodes
+from rlmaml.sampling.recorded import RecordedEpisodes, read_episodes, write_episodes
 from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
@@ -398,8 +398,9 @@ def test_a_policy_is_adapted_in_simulation_from_recorded_episodes_and_online(
     output = capsys.readouterr().out
     assert "Task: goal = (0.3, -0.2) m" in output
     assert re.search(r"^    1 +-\d+\.\d\d  -\d+\.\d\d to -\d+\.\d\d$", output, re.MULTILINE)
+    assert re.search(r"^again +-\d+\.\d\d  -\d+\.\d\d to -\d+\.\d\d$\n\nThe policy ", output, re.MULTILINE)
     assert run("adapt.py", trained, "--episodes", recorded, "--output", again) == 0
-    one, other = load(adapted).weights, load(again).weights
+    one, other = load(again).weights, load(trained).adapt(read_episodes(recorded)).weights
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert run("adapt.py", adapted, "--online", "--steps", 2, "--episodes-per-step", 3, "--output", again) == 2
     assert "exists" in capsys.readouterr().err
@@ -413,8 +414,54 @@ def test_a_policy_is_adapted_in_simulation_from_recorded_episodes_and_online(
     assert run("adapt.py", trained, *task, "--output", again, "--overwrite", "--online", "--seed", 3) == 0
     assert within.splitlines()[3] == (plain := capsys.readouterr().out).splitlines()[3]
     assert within.splitlines()[4] != plain.splitlines()[4]
+    assert run("adapt.py", trained, *task, "--output", again, "--overwrite", "--online", "--episodes", recorded) == 0
+    assert len(re.findall(r"^    \d +-\d", capsys.readouterr().out, re.MULTILINE)) == 3
     assert run("adapt.py", trained, "--task", "goal=0.6,0.2", "--output", tmp_path / "c.safetensors") == 0
     assert "(outside of the training range)" in capsys.readouterr().out
+
+
+def test_a_checkpoint_and_an_adapted_policy_are_taken_like_a_run_and_say_what_they_are(
+    tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    directory = RunDirectory(tmp_path / "run")
+    few = ["--task", "goal=0.3,-0.2", "--episodes-per-step", 4]
+    assert run("adapt.py", directory.checkpoint, *few, "--steps", 2, "--online") == 0
+    adapted = load(directory.adapted)
+    line = r"Return with (\w+) actions, on 4 fresh episodes: (.*) before, (.*) after"
+    printed = re.findall(line, capsys.readouterr().out)
+    assert adapted.adaptation["task"] == "goal = (0.3, -0.2) m"
+    assert adapted.adaptation["episodes"] == 4 * adapted.steps_taken
+    for kind, before, after in printed:
+        stored = [adapted.adaptation["returns"][when][kind] for when in ("before", "after")]
+        assert stored == pytest.approx([float(before), float(after)], abs=0.006)
+    assert [kind for kind, *_ in printed] == ["sampled", "mean"]
+    assert run("evaluate.py", directory.adapted, *SMALL_EVALUATION, "--actions", "mean") == 0
+    assert "2 episodes each, mean actions" in capsys.readouterr().out
+    assert run("adapt.py", directory.adapted, *few) == 0
+    assert (directory.path / "adapted-adapted.safetensors").exists()
+
+
+SMALL_EVALUATION = ("--tasks", 2, "--episodes", 2, "--steps", 1)
+
+
+@pytest.mark.slow
+def test_an_adapted_policy_is_filmed_reported_on_and_exported_under_names_of_its_own(
+    tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    directory = RunDirectory(tmp_path / "run")
+    few = ["--task", "goal=0.3,-0.2", "--episodes-per-step", 4]
+    assert run("adapt.py", directory.checkpoint, *few) == 0
+    capsys.readouterr()
+    assert run("render.py", directory.adapted, *few, "--actions", "sampled", "--output", tmp_path / "film.gif") == 0
+    assert "return with sampled actions -" in capsys.readouterr().out
+    assert run("report.py", directory.adapted, *SMALL_EVALUATION, "--actions", "mean") == 0
+    assert "2 episodes each, mean actions" in (directory.path / "adapted-report.html").read_text()
+    assert run("export.py", directory.adapted) == 0
+    card = json.loads((directory.path / "adapted-export" / "policy.json").read_text())
+    assert (card["adaptation"], card["held_out_returns"]) == (load(directory.adapted).adaptation, None)
+    assert not directory.exported.exists()
 
 
 def test_a_context_is_searched_for_by_every_script_that_adapts(
@@ -473,7 +520,7 @@ def test_recorded_episodes_serve_one_step_and_no_simulator(
     assert run("adapt.py", trained, "--episodes", "episodes.npz", "--steps", 3) == 2
     assert "recorded episodes serve one step" in capsys.readouterr().err
     assert run("adapt.py", trained, "--episodes", "episodes.npz", "--variant", "dynamics") == 2
-    assert "it excludes --task, --variant, --online and --record" in capsys.readouterr().err
+    assert "it excludes --task, --variant, --floor and --record" in capsys.readouterr().err
 
 
 def test_adaptation_warns_of_more_threads_than_cores(
@@ -491,7 +538,8 @@ def test_adaptation_refuses_what_it_cannot_use(
         (["--task", "speed=1"], '"goal": (2,) in '),
         (["--steps", 0], "--steps is 0"),
         (["--episodes", tmp_path / "absent.npz"], "There are no episodes at"),
-        (["--episodes", tmp_path / "absent.npz", "--online"], "--episodes needs no simulator"),
+        (["--episodes", tmp_path / "absent.npz", "--online"], "There are no episodes at"),
+        (["--floor", "nan"], "--floor is nan; it must be a finite return."),
     ):
         assert run("adapt.py", trained, *arguments, "--output", tmp_path / "out.safetensors") == 2
         assert message in capsys.readouterr().err
@@ -505,7 +553,7 @@ def test_a_policy_is_filmed_before_and_after_adaptation(
     video = tmp_path / "film.gif"
     render = ["render.py", trained, "--task", "goal=0.3,-0.2", "--episodes-per-step", 3, "--output", video]
     assert run(*render) == 0
-    assert "Task: goal = (0.3, -0.2) m; return -" in capsys.readouterr().out
+    assert "Task: goal = (0.3, -0.2) m; return with mean actions -" in capsys.readouterr().out
     assert video.stat().st_size > 1000
     assert video.with_suffix(".png").exists()
     assert run(*render) == 2

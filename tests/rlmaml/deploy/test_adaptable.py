@@ -10,9 +10,11 @@ import torch
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.core.types import Meta, Outputs, Params, Rollout
-from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy, in_copies, load, off_policy_reason
+from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy, in_copies, load
 from rlmaml.deploy.driver import Driver
+from rlmaml.deploy.fit import off_policy_reason
 from rlmaml.evaluation.evaluate import adapted_in_stages
+from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.rules.adaptation_rule import adaptation_rule
@@ -419,3 +421,39 @@ def test_a_student_that_begins_anew_after_every_episode_says_that_nothing_is_rem
     episodes = trained_policy(LIVES).record(navigation(), 0)
     with pytest.warns(UserWarning, match="begins anew after every 1"):
         assert policy.adapt(episodes).memory is None
+
+
+def test_a_policy_is_refused_where_observations_have_another_size() -> None:
+    sizes = Sizes(3, 2)
+    network = GaussianPolicy(LEARNED.network, sizes)
+    foreign = AdaptablePolicy(network, sizes, Meta(network.init(0), {}), LEARNED.changed(learn_step_sizes=False), 0)
+    message = r"does not fit Navigation2D-v0, finn2017: its layer0.weight has shape \(8, 3\), and \(8, 2\) is needed"
+    with pytest.raises(UserError, match=message):
+        foreign.record(navigation(), 0)
+
+
+def test_policies_begin_the_same_stage_in_the_same_states_with_the_same_noise(policy: AdaptablePolicy) -> None:
+    adapted = policy.adapt(policy.record(navigation(), 1))
+    one, other = (current.record(navigation(), 3, stage=0) for current in (policy, adapted))
+    noise = [
+        episodes.actions[:1] - current.act(episodes.observations[:1])
+        for current, episodes in ((policy, one), (adapted, other))
+    ]
+    spread = [torch.exp(current.weights["log_std"]).numpy() for current in (policy, adapted)]
+    np.testing.assert_allclose(noise[0] / spread[0], noise[1] / spread[1], rtol=1e-3)
+    greedy = policy.record(navigation(), 3, actions="mean")
+    np.testing.assert_allclose(greedy.actions, policy.act(greedy.observations), atol=1e-6)
+
+
+def test_what_is_known_of_an_adaptation_is_stored_and_further_steps_count_on(
+    tmp_path: Path, policy: AdaptablePolicy
+) -> None:
+    adapted = policy.adapt(policy.record(navigation(), 1))
+    assert adapted.adaptation == {"episodes": 6}
+    known = dataclasses.replace(
+        adapted, adaptation={"episodes": 6, "task": "goal", "returns": {"before": {"mean": -1.5}}}
+    )
+    known.save(tmp_path / "a.safetensors")
+    again = load(tmp_path / "a.safetensors")
+    assert again.adaptation == known.adaptation
+    assert again.adapt(again.record(navigation(), 2)).adaptation == {"episodes": 12}

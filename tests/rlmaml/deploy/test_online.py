@@ -1,4 +1,7 @@
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -7,28 +10,34 @@ import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import AdaptablePolicy
-from rlmaml.deploy.online import adapt_in_steps, adapt_online, return_interval, search_online
+from rlmaml.deploy.judgement import MARGIN
+from rlmaml.deploy.online import adapt_in_steps, adapt_online, best_in_steps, return_interval, search_online
 from rlmaml.rules.search_rule import ContextRange, Search
 from rlmaml.rules.searches import SEARCHES
-from rlmaml.sampling.recorded import RecordedEpisodes
+from rlmaml.sampling.recorded import FailedEpisodesError, RecordedEpisodes
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import configure
-from tests.rlmaml.deploy.trained import HORIZON, navigation, trained_policy
+from tests.rlmaml.deploy.trained import HORIZON, LEARNED, navigation, trained_policy
 from tests.rlmaml.makers import vector
+from tests.rlmaml.shapes import shapes_checked
 
 
 class Robot:
-    """Real episodes whose level of reward is scripted: visit v earns about ``levels[v]`` per step."""
+    """Real episodes whose level of reward is scripted: a policy of k steps earns about ``levels[k]`` more per step.
+
+    Policies beyond the script earn what its last one does.
+    """
 
     def __init__(self, levels: list[float]) -> None:
         self.env, self.levels = navigation(), levels
-        self.visitors: list[AdaptablePolicy] = []
+        self.visitors: list[tuple[int, int]] = []
 
     def __call__(self, policy: AdaptablePolicy, visit: int) -> RecordedEpisodes:
-        assert visit == len(self.visitors)
-        self.visitors.append(policy)
+        steps = policy.steps_taken
+        self.visitors.append((steps, visit))
         episodes = policy.record(self.env, visit)
-        return episodes._replace(rewards=episodes.rewards + np.float32(self.levels[visit]))
+        level = self.levels[min(steps, len(self.levels) - 1)]
+        return episodes._replace(rewards=episodes.rewards + np.float32(level))
 
 
 @pytest.fixture(scope="module")
@@ -43,23 +52,57 @@ def test_the_interval_is_that_of_a_t_test() -> None:
 
 
 def test_steps_are_all_kept(policy: AdaptablePolicy) -> None:
-    robot = Robot([0.0, -100.0, 0.0])
-    attempts = list(adapt_in_steps(policy, robot, 2))
+    attempts = list(adapt_in_steps(policy, Robot([0.0, -100.0, 0.0]), 2))
     assert [attempt.policy.steps_taken for attempt in attempts] == [0, 1, 2]
     assert not any(attempt.undone for attempt in attempts)
 
 
+def test_of_steps_the_best_is_measured_again_beside_the_first_and_an_overshooting_one_is_not_left(
+    policy: AdaptablePolicy,
+) -> None:
+    robot = Robot([0.0, 1.0, 100.0, -100.0])
+    attempts = list(best_in_steps(policy, robot, 3))
+    assert [attempt.policy.steps_taken for attempt in attempts] == [0, 1, 2, 2, 2]
+    assert robot.visitors == [(0, 0), (1, 1), (2, 2), (3, 3), (0, 4), (2, 4)]
+    assert attempts[-1].reason.startswith(
+        "The policy after 2 steps, on fresh episodes: its mean return is higher by at"
+    )
+    assert not any(attempt.reason for attempt in attempts[:-1])
+
+
+def test_luck_that_fresh_episodes_do_not_confirm_leaves_the_policy_as_it_was(policy: AdaptablePolicy) -> None:
+    robot = Robot([0.0, 1.0])
+
+    def lucky_once(current: AdaptablePolicy, visit: int) -> RecordedEpisodes:
+        robot.levels[1] = 100.0 if visit == 1 else -100.0
+        return robot(current, visit)
+
+    for adapt in (best_in_steps, adapt_online):
+        *_, before, last = adapt(policy, lucky_once, 1)
+        assert before.policy.steps_taken == 1
+        assert last.policy is policy
+        assert "The policy as it was: after 1 steps, on fresh episodes, its mean return may be lower by" in last.reason
+
+
 def test_online_a_step_that_makes_the_robot_worse_is_undone(policy: AdaptablePolicy) -> None:
-    robot = Robot([0.0, -100.0, 0.0, 0.0, 0.0])
-    attempts = list(adapt_online(policy, robot, 3))
-    assert [attempt.undone for attempt in attempts] == [False, True, False, False]
-    assert attempts[1].policy is policy
-    assert [visitor.steps_taken for visitor in robot.visitors] == [0, 1, 0, 1, 2]
+    robot = Robot([0.0, -100.0])
+    attempts = list(adapt_online(policy, robot, 2))
+    assert [attempt.undone for attempt in attempts] == [False, True, True, False]
+    assert all(attempt.policy is policy for attempt in attempts)
+    assert "may be lower by" in attempts[1].reason
+    assert robot.visitors == [(0, 0), (1, 1), (0, 1), (1, 2), (0, 2), (0, 3)]
 
 
-@pytest.mark.parametrize("adapt", [adapt_in_steps, adapt_online])
+def test_online_what_is_shown_to_be_no_worse_is_gone_on_with_at_once(policy: AdaptablePolicy) -> None:
+    robot = Robot([0.0, 100.0, 200.0])
+    attempts = list(adapt_online(policy, robot, 2))
+    assert [attempt.policy.steps_taken for attempt in attempts] == [0, 1, 2, 2]
+    assert robot.visitors == [(0, 0), (1, 1), (2, 2), (0, 3), (2, 3)]
+
+
+@pytest.mark.parametrize("adapt", [adapt_in_steps, best_in_steps, adapt_online])
 def test_steps_may_be_those_of_a_trust_region(policy: AdaptablePolicy, adapt: Any) -> None:
-    first, second = adapt(policy, Robot([0.0, 0.0]), 1, trust_region=0.05)
+    first, second, *_ = adapt(policy, Robot([0.0, 100.0]), 1, trust_region=0.05)
     expected = policy.adapt(first.episodes, trust_region=0.05)
     assert torch.equal(vector(second.policy.weights), vector(expected.weights))
     robot = Robot([])
@@ -68,18 +111,174 @@ def test_steps_may_be_those_of_a_trust_region(policy: AdaptablePolicy, adapt: An
     assert not robot.visitors
 
 
-def test_online_no_episodes_are_collected_after_the_last_attempt(policy: AdaptablePolicy) -> None:
-    robot = Robot([0.0, -100.0])
-    assert list(adapt_online(policy, robot, 1))[-1].undone
-    assert [visitor.steps_taken for visitor in robot.visitors] == [0, 1]
-
-
 def test_online_the_next_attempt_goes_half_as_far_on_fresh_episodes(policy: AdaptablePolicy) -> None:
-    robot = Robot([0.0, -100.0, 0.0, 0.0])
-    attempts = list(adapt_online(policy, robot, 2))
-    fresh = policy.record(robot.env, 2)
-    expected = policy.adapt(fresh._replace(rewards=fresh.rewards), step_scale=0.5)
-    assert torch.equal(vector(attempts[2].policy.weights), vector(expected.weights))
+    robot, tried = Robot([0.0, -100.0]), []
+
+    def watched(current: AdaptablePolicy, visit: int) -> RecordedEpisodes:
+        tried.append(current)
+        return robot(current, visit)
+
+    list(adapt_online(policy, watched, 2))
+    expected = policy.adapt(policy.record(robot.env, 1), step_scale=0.5)
+    assert torch.equal(vector(tried[3].weights), vector(expected.weights))
+
+
+def test_online_the_first_step_may_be_on_recorded_episodes_and_is_judged_like_any_other(
+    policy: AdaptablePolicy,
+) -> None:
+    recorded = policy.record(navigation(), 77)
+    good, bad = (
+        list(adapt_online(policy, Robot(levels), 1, recorded=recorded)) for levels in ([0.0, 100.0, 200.0], [0.0, -9.0])
+    )
+    assert torch.equal(vector(good[1].policy.weights), vector(policy.adapt(recorded).weights))
+    assert [attempt.policy.steps_taken for attempt in good] == [0, 1, 2, 2]
+    assert [attempt.undone for attempt in bad] == [False, True, True, False]
+
+
+def test_online_a_policy_under_which_every_episode_fails_or_more_than_before_is_undone(policy: AdaptablePolicy) -> None:
+    robot = Robot([0.0, 100.0])
+
+    def breaks(current: AdaptablePolicy, visit: int) -> RecordedEpisodes:
+        if current.steps_taken and visit == 1:
+            raise FailedEpisodesError("The robot broke.")
+        episodes = robot(current, visit)
+        return episodes.first(5) if current.steps_taken and visit == 2 else episodes
+
+    attempts = list(adapt_online(policy, breaks, 3))
+    assert [attempt.undone for attempt in attempts] == [False, True, True, False, False]
+    assert attempts[1].reason == "100% of its episodes failed, not 0%"
+    assert attempts[2].reason == "17% of its episodes failed, not 0%"
+    assert len(attempts[1].returns) == 0
+    assert attempts[-1].policy.steps_taken == 1
+
+
+def test_the_floor_undoes_steps_whose_mean_is_higher(policy: AdaptablePolicy) -> None:
+    robot = Robot([0.0, 100.0])
+
+    def one_falls(current: AdaptablePolicy, visit: int) -> RecordedEpisodes:
+        episodes = robot(current, visit)
+        if current.steps_taken:
+            episodes.rewards[-1] = -1000.0
+        return episodes
+
+    assert not list(adapt_online(policy, robot, 1, floor=-50.0))[1].undone
+    falls = list(adapt_online(policy, one_falls, 1, floor=-50.0))
+    assert falls[1].reason == "17% of its episodes failed or ended below -50, not 0%"
+    last = list(best_in_steps(policy, one_falls, 1, floor=-50.0))[-1]
+    assert last.policy is policy
+
+
+class Paper(NamedTuple):
+    """A policy on paper: normal returns of one mean and deviation; every step changes both at random."""
+
+    mean: float
+    deviation: float
+    draw: np.random.Generator
+    change: Callable[["Paper"], tuple[float, float]]
+    steps_taken: int = 0
+
+    def adapt(self, *_: Any, **__: Any) -> "Paper":
+        by, wider = self.change(self)
+        return self._replace(mean=self.mean + by, deviation=self.deviation * wider, steps_taken=self.steps_taken + 1)
+
+
+def on_paper(policy: Any, visit: int) -> RecordedEpisodes:
+    """Twenty episodes of one step; the same visit repeats the noise for four fifths of the variance."""
+    shared, own = np.random.default_rng(visit).standard_normal(20), policy.draw.standard_normal(20)
+    rewards = policy.mean + policy.deviation * (0.8**0.5 * shared + 0.2**0.5 * own)
+    ends = np.ones(20, bool)
+    return RecordedEpisodes(np.zeros((20, 1)), np.zeros((20, 1)), rewards, ends, ends.copy())
+
+
+def left_of(runs: int, change: Any, adapt: Any = adapt_online) -> list[Paper]:
+    """What four attempts leave of a policy with returns of mean 0 and deviation 1, in so many random runs."""
+    left = []
+    for seed in range(runs):
+        draw = np.random.default_rng(seed)
+        with shapes_checked(False):  # a policy on paper is none
+            *_, last = adapt(Paper(0.0, 1.0, draw, partial(change, draw)), on_paper, 4)
+        left.append(last.policy)
+    return left
+
+
+def a_disaster_in_three(draw: np.random.Generator, policy: Paper) -> tuple[float, float]:
+    """Every third step is a disaster; the others do nothing."""
+    return (-3 * policy.deviation, 1.0) if draw.random() < 1 / 3 else (0.0, 1.0)
+
+
+@pytest.mark.parametrize("adapt", [adapt_online, best_in_steps])
+def test_on_paper_200_of_200_runs_with_planted_disasters_leave_none(adapt: Any) -> None:
+    assert min(left.mean for left in left_of(200, a_disaster_in_three, adapt)) > -MARGIN
+
+
+def test_on_paper_19_of_20_real_improvements_are_kept_and_no_loss() -> None:
+    offered = []
+
+    def gains_or_loses(draw: np.random.Generator, policy: Paper) -> tuple[float, float]:
+        gains = draw.random() < 0.5
+        offered.append(gains)
+        return (policy.deviation, 1.0) if gains else (-policy.deviation, 2.0)
+
+    left = np.array([one.mean for one in left_of(200, gains_or_loses)])
+    assert left.min() >= 0
+    assert left.sum() >= 0.95 * sum(offered)
+
+
+class Course:
+    """Navigation to a goal of its own, where one attempt is a disaster: what the best does, less three deviations."""
+
+    def __init__(self, run: int) -> None:
+        self.best = trained_policy(LEARNED.changed(seed=run, initial_std=0.3))
+        self.draw, self.first_visit = np.random.default_rng(run), 1000 * run
+        self.few, self.many = navigation(20), navigation(100)
+        goal = {"goal": self.draw.uniform(-0.5, 0.5, (1, 2))}
+        for env in (self.few, self.many):
+            env.set_tasks(goal)
+        self.cursed = int(self.draw.integers(1, ATTEMPTS + 1))
+        self.visitors: dict[int, AdaptablePolicy] = {}
+        """Who was there first at each visit: the attempted policies."""
+
+    def __call__(self, policy: AdaptablePolicy, visit: int) -> RecordedEpisodes:
+        self.visitors.setdefault(visit, policy)
+        cursed = policy is self.visitors.get(self.cursed)
+        episodes = (self.best if cursed else policy).record(self.few, self.first_visit + visit, stage=0)
+        fall = 3 * episodes.returns.std(ddof=1) / HORIZON if cursed else 0.0
+        return episodes._replace(rewards=episodes.rewards - np.float32(fall))
+
+    def gain(self, policy: AdaptablePolicy, before: AdaptablePolicy) -> float:
+        """On 100 fresh episodes, in standard deviations of the returns before."""
+        after, usual = (one.record(self.many, 10**6, stage=0).returns for one in (policy, before))
+        return float((after.mean() - usual.mean()) / usual.std(ddof=1))
+
+
+ATTEMPTS = 5
+
+
+@pytest.mark.slow
+def test_in_200_runs_of_navigation_no_disaster_is_left_nothing_is_lost_and_gains_are_kept() -> None:
+    undone, gains, kept = [], [], []
+    for run in range(200):
+        course = Course(run)
+        first, attempts = course.best, []
+        size = course.draw.choice([0.1, 1.0, 5.0])
+        first = replace(first, meta=first.meta._replace(rates={n: size * r for n, r in first.meta.rates.items()}))
+        with shapes_checked(False):
+            for attempt in adapt_online(first, course, ATTEMPTS):
+                attempts.append(attempt)
+                course.best = attempt.policy
+        undone.append(attempts[course.cursed].undone and attempts[-1].policy is not course.visitors[course.cursed])
+        gains.append(course.gain(attempts[-1].policy, first))
+        for visit in {*range(1, ATTEMPTS + 1)} - {course.cursed}:
+            gain = course.gain(course.visitors[visit], attempts[visit - 1].policy)
+            kept.append((gain, not attempts[visit].undone))
+    real = [stays for gain, stays in kept if gain >= 1]
+    losses = [stays for gain, stays in kept if gain <= -1]
+    assert all(undone)
+    assert sum(gain < -MARGIN for gain in gains) <= 1
+    assert len(real) >= 100
+    assert np.mean(real) >= 0.95
+    assert len(losses) >= 50
+    assert sum(losses) <= 0.01 * len(losses)
 
 
 SEARCHING = configure(

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from rlmaml.base.errors import UserError
-from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, beside, policy_file, write_json
+from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, beside, is_of_run, policy_file, write_json
 from tests.rlmaml.storage.stored import evaluation
 
 
@@ -35,7 +35,10 @@ def test_the_names_of_a_run(run: RunDirectory) -> None:
 
 def test_no_two_files_of_a_run_have_the_same_name(run: RunDirectory) -> None:
     paths: list[Path] = [
-        path for value in vars(run).values() for path in (value if isinstance(value, tuple) else (value,))
+        path
+        for name, value in vars(run).items()
+        for path in (value if isinstance(value, tuple) else (value,))
+        if name != "name"
     ]
     assert len(set(paths)) == len(paths) > 10
     assert all(path == run.path or path.parent == run.path for path in paths)
@@ -125,6 +128,21 @@ def test_what_json_cannot_say_is_never_written(run: RunDirectory) -> None:
     assert run.found() == []
 
 
+def test_what_is_made_of_another_policy_has_names_of_its_own_beside_it(run: RunDirectory) -> None:
+    def made(path: Path) -> set[Path]:
+        files = beside(path)
+        return {files.adapted, files.exported, files.report, *files.videos, files.paths, files.figure}
+
+    run.make()
+    assert made(run.path) == made(run.checkpoint)
+    policies = (run.path, run.adapted, run.best, run.path / "adapted-adapted.safetensors")
+    every = [path for policy in policies for path in made(policy)]
+    assert len(set(every)) == len(every)
+    assert all(path.parent == run.path for path in every)
+    assert beside(run.adapted).exported.name == "adapted-export"
+    assert beside(run.adapted).checkpoint == run.checkpoint
+
+
 def test_a_policy_is_named_by_its_run_or_its_file(run: RunDirectory) -> None:
     run.make()
     other = run.path / "adapted.safetensors"
@@ -132,6 +150,8 @@ def test_a_policy_is_named_by_its_run_or_its_file(run: RunDirectory) -> None:
     assert policy_file(other) == other
     assert policy_file(run.path.parent / "absent") == RunDirectory(run.path.parent / "absent").checkpoint
     assert beside(run.path).path == beside(other).path == run.path
+    assert (beside(run.path).name, beside(other).name) == ("first", "first/adapted")
+    assert [is_of_run(path) for path in (run.path, run.checkpoint, other, run.best)] == [True, True, False, False]
     dotted = run.path.parent / "half.cheetah"
     dotted.mkdir()
     assert policy_file(dotted) == dotted / "checkpoint.safetensors"

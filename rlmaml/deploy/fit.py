@@ -1,0 +1,67 @@
+"""Whether a policy fits what it is given: an environment, or episodes that somebody recorded."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlmaml.core.distributions import Gaussian
+from rlmaml.policies.kinds import make_policy
+from rlmaml.policies.sizes import sizes_of
+from rlmaml.rules.adaptation_rule import meta_like
+from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
+from rlmaml.storage.checkpoint import check_fits
+from rlmaml.storage.family_record import check_same_family
+
+LARGEST_LOG_RATIO = 0.5
+"""Mean |log importance ratio| in nats above which episodes count as another policy's."""
+LEGAL_SPREAD = (0.5, 2.0)
+"""Mean squared standardised action noise; 1 for the policy's own episodes."""
+
+MOST_AT_THE_LIMIT = 0.01
+"""Share of action entries at exactly -1 or 1 above which they count as clipped; a Gaussian draws none."""
+
+
+def check_acts_in(policy: Any, env: Any) -> None:
+    """Refuse an environment in which a policy was not trained and cannot act.
+
+    Raises:
+        UserError: its observations or actions are others than those of the training, or its family has changed since.
+    """
+    check_same_family(policy.family, env)
+    sizes = sizes_of(env, extended=policy.sizes.extended)
+    if sizes != policy.sizes:
+        sheet = getattr(env, "sheet", {"family": "the environment", "variant": "as it is here"})
+        like = meta_like(policy.settings, make_policy(policy.settings.policy, policy.settings.network, sizes))
+        check_fits(policy.checkpoint, like, f"{sheet['family']}, {sheet['variant']}")
+
+
+def off_policy_reason(policy: Any, episodes: RecordedEpisodes) -> str | None:
+    """Why recorded episodes cannot be this policy's own, or None if they may be.
+
+    With recorded log-probabilities, the importance ratio ``π(a|o) / π_recorded(a|o)`` is 1 for the policy's own
+    episodes. Without them, ``((a − μ(o)) / σ)²`` has mean 1 for these. Actions drawn from a Gaussian are never exactly
+    -1 or 1.
+    """
+    if np.mean(np.abs(episodes.actions) == 1.0) > MOST_AT_THE_LIMIT:
+        return "its actions were clipped to [-1, 1]; record them as they were drawn."
+    sampled = as_rollout(episodes)
+    with torch.no_grad():
+        distribution = policy.network.unroll(
+            {name: tensor.unsqueeze(0) for name, tensor in policy.weights.items()}, sampled
+        )[0].distribution
+        if episodes.log_probs is not None:
+            log_ratio = distribution.log_prob(sampled.actions) - sampled.log_probs
+            typical = float(log_ratio[sampled.valid].abs().mean())
+            if typical > LARGEST_LOG_RATIO:
+                return f"the importance ratio is far from 1 (mean |log ratio| {typical:.2f} nats)."
+            return None
+        if not isinstance(distribution, Gaussian):
+            return None
+        standardised = (sampled.actions - distribution.mean) * torch.exp(-distribution.log_std)
+        spread = float(standardised[sampled.valid].square().mean())
+    low, high = LEGAL_SPREAD
+    if low <= spread <= high:
+        return None
+    kind = "less" if spread < low else "more"
+    return f"its actions vary {kind} than the policy's exploration (mean squared deviation {spread:.2f}, not about 1)."

@@ -1,0 +1,121 @@
+"""Whether a policy is no worse than another, told from the returns of some episodes of each.
+
+A step may move every episode a little, or let a few run away, and of the second kind a mean and its interval know the
+less, the worse it is. So the burden of proof is on the new policy: it counts as worse unless its returns show that it
+is not, in their mean, which every runaway lowers, and in their trimmed mean, which none can blur.
+"""
+
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtrit
+
+Returns: TypeAlias = npt.NDArray[np.float64]
+"""Of one policy's episodes, in the order of their initial states; NaN for one whose simulation or robot failed."""
+
+MARGIN = 0.5
+"""By how much a policy may be worse, as a share of the standard deviation of the other's returns."""
+LEVEL = 0.025
+"""Of the lower confidence bounds, one-sided."""
+TRIMMED = 0.2
+"""Share of the returns that a trimmed mean leaves out at either end."""
+
+ROUNDING = 1e-6
+"""Of a mean return, as a share of it."""
+
+
+class Location(NamedTuple):
+    """A mean, or a trimmed one, and how well it is known."""
+
+    mean: float
+    variance: float
+    """Of the mean; infinite for fewer than two returns."""
+    freedom: float
+    """Degrees of freedom of that variance."""
+
+    @property
+    def lowest(self) -> float:
+        """The lower confidence bound, by Student's t at ``LEVEL``."""
+        if not np.isfinite(self.variance):
+            return -np.inf
+        return self.mean + float(stdtrit(self.freedom, LEVEL)) * float(np.sqrt(self.variance))
+
+
+class Judgement(NamedTuple):
+    """Of a policy beside another one."""
+
+    worse: bool
+    """It was not shown to be no worse."""
+    reason: str
+    """In words, to follow the policy's name."""
+
+
+def location(returns: Returns, trimmed: float = 0.0) -> Location:
+    """The mean of the returns without the lowest and the highest ``trimmed`` share of them.
+
+    Its variance is ``(n - 1) s² / (h (h - 1))`` with ``s²`` that of the returns pulled to the ends of those that are
+    left, of which there are h (Yuen, Biometrika 61, 1974); without trimming that is ``s² / n``. Failed episodes, NaN,
+    are left out.
+    """
+    ordered = np.sort(returns[np.isfinite(returns)])
+    count, cut = len(ordered), int(trimmed * len(ordered))
+    left = count - 2 * cut
+    if left < 2:
+        return Location(float(ordered.mean()) if count else np.nan, np.inf, 0.0)
+    kept = ordered[cut : count - cut]
+    spread = float(np.clip(ordered, kept[0], kept[-1]).var(ddof=1))
+    return Location(float(kept.mean()), (count - 1) * spread / (left * (left - 1)), left - 1)
+
+
+def difference(candidate: Returns, reference: Returns, trimmed: float = 0.0) -> Location:
+    """The (trimmed) mean of ``candidate`` less that of ``reference``: Welch's, and with trimming Yuen's."""
+    one, other = location(candidate, trimmed), location(reference, trimmed)
+    variance = one.variance + other.variance
+    if not 0 < variance < np.inf:
+        return Location(one.mean - other.mean, variance, 1.0)
+    freedom = variance**2 / sum(part.variance**2 / part.freedom for part in (one, other))
+    return Location(one.mean - other.mean, variance, freedom)
+
+
+def deviation(returns: Returns, trimmed: float = 0.0) -> float:
+    """The standard deviation of the returns; with trimming, of what outliers leave of it."""
+    count = int(np.isfinite(returns).sum())
+    return float(np.sqrt(count * location(returns, trimmed).variance))
+
+
+def share_failed(returns: Returns, floor: float | None = None) -> float:
+    """Share of the episodes that failed, or ended with a return below the floor."""
+    return float(1.0 - (returns >= (-np.inf if floor is None else floor)).mean())
+
+
+def judge(candidate: Returns, reference: Returns, *, paired: bool = False, floor: float | None = None) -> Judgement:
+    """Whether ``candidate`` counts as worse than ``reference``.
+
+    It does not where no larger share of its episodes failed, and where the lower confidence bounds of the differences
+    of means and of trimmed means are above ``-MARGIN`` standard deviations of the reference's returns (for the trimmed
+    mean: of what outliers leave of it). Of policies whose normal returns are worse by that much about 1 in 20 passes,
+    for the deviation is not known exactly; of those that are much worse none. One that is as good passes if there are
+    enough episodes, or if pairs are alike; of 20 unlike pairs, if it is better by a deviation.
+
+    Args:
+        candidate: returns of the policy that is judged.
+        reference: returns of the other one.
+        paired: episode i of both began in the same state, with the same noise.
+        floor: a return below which an episode counts as failed.
+    """
+    failed, usual = share_failed(candidate, floor), share_failed(reference, floor)
+    if failed > usual:
+        kind = "failed" if floor is None else f"failed or ended below {floor:g}"
+        return Judgement(True, f"{failed:.0%} of its episodes {kind}, not {usual:.0%}")
+    for trimmed, name in ((0.0, "mean"), (TRIMMED, "trimmed mean")):
+        gain = location(candidate - reference, trimmed) if paired else difference(candidate, reference, trimmed)
+        allowed = MARGIN * deviation(reference, trimmed)
+        lowest = gain.lowest
+        if not np.isfinite(lowest):
+            return Judgement(True, "too few episodes can be compared")
+        if lowest < -allowed - ROUNDING * abs(location(reference).mean):
+            return Judgement(True, f"its {name} return may be lower by {-lowest:.3g}, and {allowed:.3g} are allowed")
+    lowest = (location(candidate - reference) if paired else difference(candidate, reference)).lowest
+    told = f"higher by at least {lowest:.3g}" if lowest > 0 else f"lower by {-lowest:.3g} at most"
+    return Judgement(False, f"its mean return is {told}")

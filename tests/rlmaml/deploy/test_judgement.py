@@ -1,0 +1,120 @@
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import scipy.stats
+
+from rlmaml.deploy.judgement import LEVEL, TRIMMED, deviation, difference, judge, location, share_failed
+
+RUNS, EPISODES = 200, 20
+
+Change = Callable[[npt.NDArray[np.float64], np.random.Generator], npt.NDArray[np.float64]]
+
+
+def moved(by: float) -> Change:
+    """Every return moves by so many standard deviations."""
+    return lambda returns, _: returns + by
+
+
+def running_away(share: float, by: float) -> Change:
+    """The mean moves by so many standard deviations, for a share of the episodes runs away."""
+    return lambda returns, draw: (
+        returns + (draw.random(len(returns)) < share) * by / share * draw.exponential(size=len(returns))
+    )
+
+
+def widened(by: float) -> Change:
+    """The mean moves by so many standard deviations, and the returns spread four times as far."""
+    return lambda returns, _: 4 * returns + by
+
+
+def kept(change: Change, *, alike: float | None = None, seed: int = 0) -> int:
+    """Of 200 judged policies, with ``alike`` the correlation of the pairs, how many pass."""
+    draw = np.random.default_rng(seed)
+    passed = 0
+    for _ in range(RUNS):
+        before, fresh = draw.standard_normal((2, EPISODES))
+        after = fresh if alike is None else alike * before + np.sqrt(1 - alike**2) * fresh
+        passed += not judge(change(after, draw), before, paired=alike is not None).worse
+    return passed
+
+
+def test_a_trimmed_mean_leaves_out_its_share_at_either_end_and_its_variance_is_yuens() -> None:
+    returns = np.array([-90.0, 1.0, 2.0, 4.0, 30.0])
+    known = location(returns, 0.2)
+    assert known.mean == pytest.approx(7 / 3)
+    pulled = np.array([1.0, 1.0, 2.0, 4.0, 4.0])
+    assert known.variance == pytest.approx(4 * pulled.var(ddof=1) / (3 * 2))
+    assert known.freedom == 2
+    assert location(returns).variance == pytest.approx(returns.var(ddof=1) / 5)
+    assert location(np.append(returns, np.nan), 0.2) == known
+
+
+@pytest.mark.parametrize("trimmed", [0.0, TRIMMED])
+def test_a_difference_has_the_interval_of_welchs_test_and_trimmed_of_yuens(trimmed: float) -> None:
+    draw = np.random.default_rng(0)
+    one, other = draw.standard_normal(15), 3 * draw.standard_normal(11) - 1
+    expected = scipy.stats.ttest_ind(one, other, equal_var=False, trim=trimmed)
+    known = difference(one, other, trimmed)
+    assert known.lowest == pytest.approx(expected.confidence_interval(1 - 2 * LEVEL).low)
+
+
+def test_fewer_than_two_returns_have_no_lower_bound_and_none_have_no_mean() -> None:
+    assert location(np.array([3.0])).lowest == -np.inf
+    assert np.isnan(location(np.array([np.nan])).mean)
+    for few in (np.array([9.0]), np.array([np.nan, np.nan])):
+        assert judge(few, np.array([1.0, 2.0])).worse
+        assert judge(np.array([9.0, 9.5]), few[:1]).worse
+    assert judge(np.array([9.0]), np.array([1.0])).reason == "too few episodes can be compared"
+
+
+def test_outliers_leave_the_deviation_of_a_trimmed_mean_as_it_was() -> None:
+    returns = np.random.default_rng(0).standard_normal(100)
+    assert deviation(returns) == pytest.approx(returns.std(ddof=1))
+    assert deviation(returns, TRIMMED) == pytest.approx(1, abs=0.2)
+    returns[:5] = -1000
+    assert deviation(returns, TRIMMED) == pytest.approx(1, abs=0.3)
+
+
+@pytest.mark.parametrize("change", [moved(-3), widened(-3), *(running_away(share, -3) for share in (0.5, 0.7, 1.0))])
+@pytest.mark.parametrize("alike", [None, 0.9])
+def test_a_mean_that_falls_by_three_deviations_never_passes(change: Change, alike: float | None) -> None:
+    assert kept(change, alike=alike) == 0
+
+
+def test_rare_runaways_pass_where_none_is_seen_and_hardly_else() -> None:
+    unseen = 0.9**EPISODES * RUNS
+    assert kept(running_away(0.1, -3), alike=0.9) < 1.3 * unseen
+
+
+def test_what_is_worse_by_the_margin_passes_in_about_one_case_of_twenty() -> None:
+    assert kept(moved(-0.5)) <= 12
+    assert kept(moved(-0.5), alike=0.9) <= 20
+
+
+def test_what_is_better_passes() -> None:
+    assert kept(moved(1)) >= 190
+    assert kept(moved(0.5), alike=0.9) >= 198
+    assert kept(moved(0), alike=0.9) >= 180
+    assert kept(widened(30)) >= 190
+
+
+def test_the_same_returns_are_no_worse_and_constant_ones_are_judged_exactly() -> None:
+    returns = np.array([-3.0, -1.0, -2.0])
+    assert not judge(returns, returns, paired=True).worse
+    constant = np.full(4, -7.0)
+    assert not judge(constant, constant).worse
+    assert judge(constant - 0.1, constant).worse
+
+
+def test_no_larger_share_of_episodes_may_fail_or_end_below_the_floor() -> None:
+    before, after = np.linspace(0, 1, 20), np.linspace(5, 6, 20)
+    assert not judge(after, before).worse
+    after[0] = np.nan
+    assert judge(after, before) == (True, "5% of its episodes failed, not 0%")
+    after[0] = 0.5
+    assert judge(after, before, floor=0.6).worse is False
+    before += 0.6
+    assert judge(after, before, floor=0.6) == (True, "5% of its episodes failed or ended below 0.6, not 0%")
+    assert share_failed(np.array([np.nan, -1.0, 2.0, 3.0]), 0.0) == 0.5
