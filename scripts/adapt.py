@@ -47,8 +47,8 @@ class Options:
     task: tuple[str, ...] = ("random",)
     """Task to adapt to in simulation: parameters by name, such as velocity=1.3 or goal=0.3,-0.2; or random."""
     episodes: Path | None = None
-    """Adapt from these recorded episodes instead: an .npz file (rlmaml/sampling/recorded.py) or a Minari dataset. With
-    --online, go on from there in simulation."""
+    """Adapt from these recorded episodes instead: an .npz file (rlmaml/sampling/recorded.py) or a Minari dataset;
+    go on from there in simulation with --online."""
     online: bool = False
     """Go on adapting; undo a step unless its returns show that it is no worse. A search keeps the best it met."""
     floor: float | None = None
