@@ -520,7 +520,7 @@ def test_recorded_episodes_serve_one_step_and_no_simulator(
     assert run("adapt.py", trained, "--episodes", "episodes.npz", "--steps", 3) == 2
     assert "recorded episodes serve one step" in capsys.readouterr().err
     assert run("adapt.py", trained, "--episodes", "episodes.npz", "--variant", "dynamics") == 2
-    assert "it excludes --task, --variant, --floor and --record" in capsys.readouterr().err
+    assert "it excludes --task, --rest, --variant, --floor and --record" in capsys.readouterr().err
 
 
 def test_adaptation_warns_of_more_threads_than_cores(
