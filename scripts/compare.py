@@ -19,7 +19,7 @@ import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -73,6 +73,8 @@ class Options:
     """Episodes per task and inner step in the evaluation."""
     steps: int = 3
     """Inner steps in the evaluation."""
+    actions: Literal["sampled", "mean"] = "sampled"
+    """With which actions the policies are judged: sampled, as they adapt, or the mean, the most likely ones."""
     lived: tuple[int, ...] = ()
     """Compare returns after these numbers of episodes lived on a new task, 0 among them, instead of after inner steps.
     A search then has as many episodes."""
@@ -103,6 +105,8 @@ class Options:
             )
         for name in self.algorithms:
             find_method(name)
+        if self.lived and self.actions != "sampled":
+            raise UserError("--lived measures returns with sampled and with mean actions; leave --actions.")
 
     def settings_of(self, method: str) -> Settings:
         """Of a method in this family, with what is asked for here."""
@@ -134,6 +138,8 @@ class RunsOptions:
     """Inner steps; beyond the trained ones, the last step size is used again."""
     seed: int = 10_000
     """Seed of the tasks and of the episodes."""
+    actions: Literal["sampled", "mean"] = "sampled"
+    """With which actions the policies are judged: sampled, as they adapt, or the mean, the most likely ones."""
     own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
@@ -173,6 +179,7 @@ def compare_runs(options: RunsOptions) -> None:
                 num_episodes=options.num_episodes,
                 steps=0 if settings.run.observe_task else options.steps,
                 seed=options.seed,
+                actions=options.actions,
                 keep_rollouts=False,
             )
         )
@@ -184,7 +191,7 @@ def compare_runs(options: RunsOptions) -> None:
         for run_dir, checkpoint, evaluation in zip(options.run_dirs, checkpoints, evaluations, strict=True)
     ]
     tasks, episodes = counted(options.num_tasks, "held-out task"), counted(options.num_episodes, "episode")
-    print(f"Mean return on {tasks}, {episodes} each, of sampled actions:\n\n{paired_table(runs)}")
+    print(f"Mean return on {tasks}, {episodes} each, of {options.actions} actions:\n\n{paired_table(runs)}")
 
 
 def main() -> None:
@@ -214,11 +221,12 @@ def main() -> None:
         processes=options.processes,
         overwrite=options.overwrite,
         search=options.search if options.search.search else None,
+        actions=options.actions,
         tell=lambda text: print(text, flush=True),
     )
     for place, methods in comparison.results.items():
         tasks, episodes = counted(options.tasks, "held-out task"), counted(options.episodes, "episode")
-        print(f"\n{tasks} {place}, {episodes} each, of sampled actions:\n")
+        print(f"\n{tasks} {place}, {episodes} each, of {comparison.actions} actions:\n")
         print(comparison_table(methods, comparison.searched))
         recovered = {
             m: share for m, share in fractions_recovered(methods, comparison.searched).items() if m != "oracle"
