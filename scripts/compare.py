@@ -11,8 +11,8 @@ each, inner steps share them, and a policy without steps (pretrained: the robust
 rma there is the teacher, too. Where a family has the variant unchanged, the table says what share of the cost of a
 change is recovered.
 
-compare.py RUN_DIR RUN_DIR ... compares runs of your own on the same held-out tasks: returns, differences task by task,
-and the settings in which they differ; RUN_DIR RUN_DIR --help lists its options.
+compare.py RUN_DIR RUN_DIR ... compares runs of your own, checkpoints or adapted policies on the same held-out tasks:
+returns, differences task by task, and the settings in which they differ; RUN_DIR RUN_DIR --help lists its options.
 """
 
 import sys
@@ -129,7 +129,8 @@ class RunsOptions:
     """Options for runs of one's own."""
 
     run_dirs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN_DIR ...")]
-    """Directories of runs of one family and variant; the others are compared with the first."""
+    """Directories of runs, checkpoints or adapted policies, which go on from where they are, of one family and variant;
+    the others are compared with the first."""
     num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 40
     """Held-out tasks, the same for all."""
     num_episodes: Annotated[int, tyro.conf.arg(name="episodes")] = 20
@@ -152,7 +153,7 @@ class RunsOptions:
             ("--seed", self.seed, 0),
         )
         if len(self.run_dirs) < 2:
-            raise UserError("Give two or more directories of runs; for a single one there is evaluate.py RUN_DIR.")
+            raise UserError("Give two or more runs or policies; for a single one there is evaluate.py RUN_DIR.")
 
 
 def compare_runs(options: RunsOptions) -> None:
@@ -161,6 +162,7 @@ def compare_runs(options: RunsOptions) -> None:
 
     from rlmaml.results.paired import RunReturns, check_same_tasks, paired_table
     from rlmaml.results.report import as_label, read_runs
+    from rlmaml.storage.run_directory import beside
     from rlmaml.training.run import evaluate_run
 
     options.own.allow()
@@ -186,17 +188,23 @@ def compare_runs(options: RunsOptions) -> None:
     check_same_tasks([evaluation.tasks for evaluation in evaluations])
     runs = [
         RunReturns(
-            as_label(run_dir.resolve().name), checkpoint.settings, evaluation.returns_with_failed.double().numpy()
+            as_label(beside(run_dir.resolve()).name),
+            checkpoint.settings,
+            evaluation.returns_with_failed.double().numpy(),
         )
         for run_dir, checkpoint, evaluation in zip(options.run_dirs, checkpoints, evaluations, strict=True)
     ]
     tasks, episodes = counted(options.num_tasks, "held-out task"), counted(options.num_episodes, "episode")
     print(f"Mean return on {tasks}, {episodes} each, of {options.actions} actions:\n\n{paired_table(runs)}")
+    for run, checkpoint in zip(runs, checkpoints, strict=True):
+        if checkpoint.steps_taken:
+            task = checkpoint.adaptation.get("task", "a task that is not known")
+            print(f"{run.name} had taken {counted(checkpoint.steps_taken, 'step')} before, on {task}.")
 
 
 def main() -> None:
     """Parse, compare, print."""
-    if len(sys.argv) > 1 and Path(sys.argv[1]).is_dir():
+    if len(sys.argv) > 1 and Path(sys.argv[1]).exists():
         compare_runs(tyro.cli(RunsOptions, description=__doc__))
         return
     options = tyro.cli(Options, description=__doc__)
