@@ -10,6 +10,7 @@ mean return, after it was measured again beside the one that it began with.
 """
 
 import math
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +23,6 @@ from common import (
     check_budget_alone,
     check_least,
     in_variant,
-    make_task_environment,
     trained_search,
 )
 from rlmaml.base.command import lasting_imports, run_command
@@ -30,6 +30,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import check_trust_region
+from task_choice import TaskChoice, help_with_tasks, make_task_environment
 
 if TYPE_CHECKING:
     from rlmaml.deploy.adaptable import ActionKind, AdaptablePolicy
@@ -44,8 +45,7 @@ class Options:
 
     run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """Directory of the run, a checkpoint, or an adapted policy."""
-    task: tuple[str, ...] = ("random",)
-    """Task to adapt to in simulation: parameters by name, such as velocity=1.3 or goal=0.3,-0.2; or random."""
+    choice: tyro.conf.OmitArgPrefixes[TaskChoice] = field(default_factory=TaskChoice)
     episodes: Path | None = None
     """Adapt from these recorded episodes instead: an .npz file (rlmaml/sampling/recorded.py) or a Minari dataset;
     go on from there in simulation with --online."""
@@ -64,7 +64,7 @@ class Options:
     steps: int = 1
     """Steps in simulation, or attempts with --online; beyond the trained inner steps, the last size is used again."""
     seed: int = 0
-    """Seed of the episodes, and of a random task."""
+    """Seed of the episodes, and of what is random in the task."""
     variant: str | None = None
     """Adapt in another variant of the family; by default in the one of the training."""
     record: Path | None = None
@@ -94,10 +94,10 @@ class Options:
         if self.floor is not None and not math.isfinite(self.floor):
             raise UserError(f"--floor is {self.floor}; it must be a finite return.")
         if self.episodes and not self.online:
-            if self.record or self.variant or self.floor is not None or self.task != ("random",):
+            if self.record or self.variant or self.floor is not None or self.choice != TaskChoice():
                 raise UserError(
-                    "--episodes needs no simulator; it excludes --task, --variant, --floor and --record. To go on in "
-                    "simulation, add --online."
+                    "--episodes needs no simulator; it excludes --task, --rest, --variant, --floor and --record. To go "
+                    "on in simulation, add --online."
                 )
             if self.steps != 1:
                 raise UserError(
@@ -108,7 +108,7 @@ class Options:
 
 def main() -> None:
     """Parse, adapt, write, print the returns."""
-    options = tyro.cli(Options, description=__doc__)
+    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:]))
     for path in (options.output, options.record):
         check_writable(path)
 
@@ -154,7 +154,7 @@ def adapt_in_simulation(
     settings = options.machine.applied(in_variant(policy.settings, options.variant))
     searches = options.search.search is not None
     num_episodes = options.search.search_average if searches else options.num_episodes
-    env, description = make_task_environment(settings, num_episodes, options.task, options.seed)
+    env, description = make_task_environment(settings, num_episodes, options.choice, options.seed)
 
     def collect(current: "AdaptablePolicy", visit: int) -> "RecordedEpisodes":
         return current.record(env, options.seed + visit, stage=0)

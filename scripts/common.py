@@ -381,40 +381,6 @@ def environment_maker(
     return make
 
 
-def make_task_environment(
-    settings: Settings, num_envs: int, words: Sequence[str], seed: int, render_mode: str | None = None
-) -> tuple["TaskVectorEnv", str]:
-    """An environment whose copies all work on one task, and that task in words.
-
-    Args:
-        settings: of the run; its family, variant, horizon and threads are used.
-        num_envs: copies.
-        words: the task as ``name=value`` words, or ``random`` for one that training may draw.
-        seed: seed of a random task.
-        render_mode: ``"rgb_array"`` for an environment to be drawn.
-
-    Raises:
-        UserError: the task is not legal in this family; the message lists its parameters with ranges and units.
-    """
-    import numpy as np
-
-    from rlmaml.base.threads import warn_of_idle_threads
-    from rlmaml_envs.tasks import describe_task, parse_task
-
-    warn_of_idle_threads(threads=settings.run.rollout_threads)
-    env = environment_maker(settings, render_mode)(num_envs)
-    try:
-        if tuple(words) == ("random",):
-            task = {name: np.asarray(values[0]) for name, values in env.sample_tasks(1, [seed]).items()}
-        else:
-            task = parse_task(words, env.wide_task_space, env.task_units, settings.run.env_id, env.task_labels)
-    except (TypeError, ValueError) as error:
-        raise UserError(str(error)) from error
-    env.set_tasks({name: value[None] for name, value in task.items()})
-    flag = "" if env.task_space.contains(task) else " (outside of the training range)"
-    return env, describe_task(task, env.task_units) + flag
-
-
 def in_variant(settings: Settings, variant: str | None) -> Settings:
     """The settings of a run for another variant of its family, as long as the run's; None for the run's own."""
     return settings.changed(variant=variant) if variant else settings

@@ -11,15 +11,15 @@ each, inner steps share them, and a policy without steps (pretrained: the robust
 rma there is the teacher, too. Where a family has the variant unchanged, the table says what share of the cost of a
 change is recovered.
 
-compare.py RUN_DIR RUN_DIR ... compares runs of your own on the same held-out tasks: returns, differences task by task,
-and the settings in which they differ; RUN_DIR RUN_DIR --help lists its options.
+compare.py RUN_DIR RUN_DIR ... compares runs of your own, checkpoints or adapted policies on the same held-out tasks:
+returns, differences task by task, and the settings in which they differ; RUN_DIR RUN_DIR --help lists its options.
 """
 
 import sys
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -73,6 +73,8 @@ class Options:
     """Episodes per task and inner step in the evaluation."""
     steps: int = 3
     """Inner steps in the evaluation."""
+    actions: Literal["sampled", "mean"] = "sampled"
+    """With which actions the policies are judged: sampled, as they adapt, or the mean, the most likely ones."""
     lived: tuple[int, ...] = ()
     """Compare returns after these numbers of episodes lived on a new task, 0 among them, instead of after inner steps.
     A search then has as many episodes."""
@@ -103,6 +105,8 @@ class Options:
             )
         for name in self.algorithms:
             find_method(name)
+        if self.lived and self.actions != "sampled":
+            raise UserError("--lived measures returns with sampled and with mean actions; leave --actions.")
 
     def settings_of(self, method: str) -> Settings:
         """Of a method in this family, with what is asked for here."""
@@ -125,7 +129,8 @@ class RunsOptions:
     """Options for runs of one's own."""
 
     run_dirs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN_DIR ...")]
-    """Directories of runs of one family and variant; the others are compared with the first."""
+    """Directories of runs, checkpoints or adapted policies, which go on from where they are, of one family and variant;
+    the others are compared with the first."""
     num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 40
     """Held-out tasks, the same for all."""
     num_episodes: Annotated[int, tyro.conf.arg(name="episodes")] = 20
@@ -134,6 +139,8 @@ class RunsOptions:
     """Inner steps; beyond the trained ones, the last step size is used again."""
     seed: int = 10_000
     """Seed of the tasks and of the episodes."""
+    actions: Literal["sampled", "mean"] = "sampled"
+    """With which actions the policies are judged: sampled, as they adapt, or the mean, the most likely ones."""
     own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
 
@@ -146,7 +153,7 @@ class RunsOptions:
             ("--seed", self.seed, 0),
         )
         if len(self.run_dirs) < 2:
-            raise UserError("Give two or more directories of runs; for a single one there is evaluate.py RUN_DIR.")
+            raise UserError("Give two or more runs or policies; for a single one there is evaluate.py RUN_DIR.")
 
 
 def compare_runs(options: RunsOptions) -> None:
@@ -155,6 +162,7 @@ def compare_runs(options: RunsOptions) -> None:
 
     from rlmaml.results.paired import RunReturns, check_same_tasks, paired_table
     from rlmaml.results.report import as_label, read_runs
+    from rlmaml.storage.run_directory import beside
     from rlmaml.training.run import evaluate_run
 
     options.own.allow()
@@ -173,23 +181,30 @@ def compare_runs(options: RunsOptions) -> None:
                 num_episodes=options.num_episodes,
                 steps=0 if settings.run.observe_task else options.steps,
                 seed=options.seed,
+                actions=options.actions,
                 keep_rollouts=False,
             )
         )
     check_same_tasks([evaluation.tasks for evaluation in evaluations])
     runs = [
         RunReturns(
-            as_label(run_dir.resolve().name), checkpoint.settings, evaluation.returns_with_failed.double().numpy()
+            as_label(beside(run_dir.resolve()).name),
+            checkpoint.settings,
+            evaluation.returns_with_failed.double().numpy(),
         )
         for run_dir, checkpoint, evaluation in zip(options.run_dirs, checkpoints, evaluations, strict=True)
     ]
     tasks, episodes = counted(options.num_tasks, "held-out task"), counted(options.num_episodes, "episode")
-    print(f"Mean return on {tasks}, {episodes} each, of sampled actions:\n\n{paired_table(runs)}")
+    print(f"Mean return on {tasks}, {episodes} each, of {options.actions} actions:\n\n{paired_table(runs)}")
+    for run, checkpoint in zip(runs, checkpoints, strict=True):
+        if checkpoint.steps_taken:
+            task = checkpoint.adaptation.get("task", "a task that is not known")
+            print(f"{run.name} had taken {counted(checkpoint.steps_taken, 'step')} before, on {task}.")
 
 
 def main() -> None:
     """Parse, compare, print."""
-    if len(sys.argv) > 1 and Path(sys.argv[1]).is_dir():
+    if len(sys.argv) > 1 and Path(sys.argv[1]).exists():
         compare_runs(tyro.cli(RunsOptions, description=__doc__))
         return
     options = tyro.cli(Options, description=__doc__)
@@ -214,11 +229,12 @@ def main() -> None:
         processes=options.processes,
         overwrite=options.overwrite,
         search=options.search if options.search.search else None,
+        actions=options.actions,
         tell=lambda text: print(text, flush=True),
     )
     for place, methods in comparison.results.items():
         tasks, episodes = counted(options.tasks, "held-out task"), counted(options.episodes, "episode")
-        print(f"\n{tasks} {place}, {episodes} each, of sampled actions:\n")
+        print(f"\n{tasks} {place}, {episodes} each, of {comparison.actions} actions:\n")
         print(comparison_table(methods, comparison.searched))
         recovered = {
             m: share for m, share in fractions_recovered(methods, comparison.searched).items() if m != "oracle"

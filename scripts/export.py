@@ -11,17 +11,19 @@ scales, the control step and all else that policy.json says are in the metadata 
 """
 
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from common import OwnCode, make_task_environment
+from common import OwnCode
 from rlmaml.base.command import lasting_imports, run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, unwritable, write_atomically
 from rlmaml.base.intervals import half_interval
+from task_choice import TaskChoice, help_with_tasks, make_task_environment
 
 if TYPE_CHECKING:
     from rlmaml.storage.run_directory import RunDirectory
@@ -36,14 +38,12 @@ class Options:
     output: Path | None = None
     """Directory of the files; by default RUN_DIR/export, and NAME-export beside the file NAME of a policy."""
     int8: bool = False
-    """Also write ONNX with 8-bit weights, and measure what that costs in return."""
+    """Also write ONNX with 8-bit weights, and measure what that costs in return, on the task of --task."""
     normalised: bool = False
     """Let the files give actions in [-1, 1], as env.step of a Gymnasium environment takes them, instead of controls."""
-    task: tuple[str, ...] = ("random",)
-    """Task on which --int8 is measured: parameters by name, such as velocity=1.3; or random, for a policy that has not
-    adapted to one."""
+    choice: tyro.conf.OmitArgPrefixes[TaskChoice] = field(default_factory=TaskChoice)
     seed: int = 0
-    """Seed of all that is drawn: observations, episodes, and a random task."""
+    """Seed of all that is drawn: observations, episodes, and what is random in the task."""
     own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
     overwrite: bool = False
     """Replace files that are already there."""
@@ -51,7 +51,7 @@ class Options:
 
 def main() -> None:
     """Parse, export, verify, time."""
-    options = tyro.cli(Options, description=__doc__)
+    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:]))
 
     from rlmaml.storage.run_directory import beside, is_of_run
 
@@ -76,13 +76,13 @@ def main() -> None:
         options.own.allow()
         policy = load(options.run_dir)
         options.own.check(policy)
-        if options.int8 and policy.steps_taken and options.task == ("random",):
+        if options.int8 and policy.steps_taken and not options.choice.task:
             raise UserError(
                 f"{options.run_dir} has adapted to a task, on which --int8 is to be measured. Name it: "
                 "--task NAME=VALUE."
             )
         settings = policy.settings.changed(threads=1, rollout_threads=1)
-        env, task = make_task_environment(settings, 20, options.task, options.seed)
+        env, task = make_task_environment(settings, 20, options.choice, options.seed)
         check_same_family(policy.family, env)
         robot = robot_of(env, normalised=options.normalised)
         actuation = robot.actuation

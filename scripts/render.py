@@ -5,6 +5,7 @@ the most likely actions, or with --actions sampled random ones. For families tha
 still figure of several tasks.
 """
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,13 +19,13 @@ from common import (
     environment_maker,
     episode_drawing,
     in_variant,
-    make_task_environment,
 )
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, replacing
 from rlmaml.base.words import counted
 from rlmaml.settings.whole import Settings
+from task_choice import TaskChoice, help_with_tasks, make_task_environment
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,13 @@ class Options:
 
     run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """Directory of the run, a checkpoint, or an adapted policy, which goes on from where it is."""
-    task: tuple[str, ...] = ("random",)
-    """Task: parameters by name, such as velocity=1.3 or goal=0.3,-0.2; or random."""
+    choice: tyro.conf.OmitArgPrefixes[TaskChoice] = field(default_factory=TaskChoice)
     num_episodes: Annotated[int, tyro.conf.arg(name="episodes-per-step")] = 20
     """Episodes per inner step."""
     steps: int = 1
     """Inner steps; beyond the trained ones, the last step size is used again."""
     seed: int = 0
-    """Seed of a random task, of the episodes and of the filmed initial state."""
+    """Seed of what is random in the task, of the episodes and of the filmed initial state."""
     variant: str | None = None
     """Film another variant of the family; by default the one of the training."""
     actions: Literal["sampled", "mean"] = "mean"
@@ -63,7 +63,7 @@ class Options:
 
 def main() -> None:
     """Parse, adapt, film, write."""
-    options = tyro.cli(Options, description=__doc__)
+    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:]))
 
     from rlmaml.storage.run_directory import beside
     from rlmaml_envs import path_drawing
@@ -87,7 +87,7 @@ def main() -> None:
     policy = load(options.run_dir).on(options.machine.device, options.machine.rollout_device)
     options.own.check(policy)
     settings = options.machine.applied(in_variant(policy.settings, options.variant))
-    scene, description = make_task_environment(settings, 1, options.task, options.seed, render_mode="rgb_array")
+    scene, description = make_task_environment(settings, 1, options.choice, options.seed, render_mode="rgb_array")
     check_acts_in(policy, scene)
     scene.reset(seed=[options.seed])
     try:
@@ -95,7 +95,7 @@ def main() -> None:
     except RuntimeError as error:
         raise UserError(str(error)) from error
     stride = frame_stride(scene.metadata["render_fps"])
-    robots, _ = make_task_environment(settings, options.num_episodes, options.task, options.seed)
+    robots, _ = make_task_environment(settings, options.num_episodes, options.choice, options.seed)
     with tqdm(total=options.steps + 2 * scene.horizon, desc="adapting", unit="step") as bar:
         for attempt in adapt_in_steps(
             policy, lambda current, visit: current.record(robots, options.seed + visit), options.steps

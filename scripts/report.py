@@ -6,6 +6,7 @@ made by render.py is shown, or else a short one is made where robots can be draw
 without a network.
 """
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -75,6 +76,13 @@ def main() -> None:
     checkpoints = read_runs(options.run_dirs)
     options.own.check(checkpoints[0])
     comparison = comparison_around(options.run_dirs, checkpoints[0].settings)
+    if comparison and comparison.actions != options.actions:
+        print(
+            f"The comparison beside the runs is of {comparison.actions} actions, and shown beside them alone: "
+            f"--actions {comparison.actions}.",
+            file=sys.stderr,
+        )
+        comparison = None
     sizes = EvaluationSizes(options.num_tasks, options.num_episodes, options.steps, options.seed, options.actions)
     runs: list[ReportedRun] = []
     bar = tqdm(directories, desc=f"evaluating run 1 of {len(directories)}", unit="run")

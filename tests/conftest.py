@@ -9,7 +9,7 @@ import pytest
 from rlmaml.settings.methods.registry import METHODS
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-SHARED = ("common.py", "defaults.py", "supervised.py")
+SHARED = ("common.py", "defaults.py", "supervised.py", "task_choice.py")
 """What the scripts share; the others are commands."""
 
 

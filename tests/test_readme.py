@@ -16,7 +16,8 @@ from rlmaml.settings.methods.registry import METHODS, find_method
 from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import Checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
-from rlmaml_envs import make_tasks_env
+from rlmaml_envs import KNOWN_IDS, make_tasks_env
+from rlmaml_envs.registry import load_family
 from tests.rlmaml.deploy.trained import checkpoint, navigation
 from tests.rlmaml.shapes import shapes_checked
 
@@ -86,6 +87,19 @@ def test_the_table_of_methods_has_every_one_with_its_file_and_the_lines_in_it() 
             path
         }
         assert len((ROOT / path).read_text().splitlines()) == int(lines), path
+
+
+def test_the_table_of_families_names_every_parameter_of_their_tasks_with_its_unit() -> None:
+    listed: dict[str, dict[str, str]] = {}
+    ids: list[str] = []
+    for first, *_, last in re.findall(r"^\| ((?:`\w+-v\d`(?:, )?)*) ?\|(.*?)\|(.*?)\|(.*) \|$", README, re.MULTILINE):
+        ids = re.findall(r"`(.*?)`", first) or ids
+        for env_id in ids:
+            listed.setdefault(env_id, {}).update(re.findall(r"`(\w+)`(?: ([a-z/]+))?", last))
+    assert set(listed) == set(KNOWN_IDS)
+    for env_id, parameters in listed.items():
+        units = [dict(variant.task_units) for variant in load_family(env_id).variants.values()]
+        assert parameters == {name: unit for one in units for name, unit in one.items()}, env_id
 
 
 def test_every_option_the_readme_names_is_explained_by_a_script(help_texts: dict[str, str]) -> None:

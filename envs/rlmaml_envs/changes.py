@@ -270,6 +270,7 @@ def random_parameters(
         task_parameters={**base.task_parameters, **factors(TRAINING_EXPONENT)},
         wide_task_parameters={**base.wide_task_parameters, **factors(WIDE_EXPONENT)},
         task_units={**base.task_units, **dict.fromkeys(known, "")},
+        task_elements={"damping": (joints,), "friction": (geoms,)},
         sample_task=sample_factors,
         changes={
             "mass": masses,

@@ -61,17 +61,23 @@ def check_names(what: str, names: Sequence[str] | Mapping[str, Any], known: Mapp
         )
 
 
-def check_tasks(parameters: Mapping[str, Any], units: Mapping[str, str], labels: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a table of tasks whose units or labels do not fit its parameters.
+def check_tasks(
+    parameters: Mapping[str, Any],
+    units: Mapping[str, str],
+    labels: Mapping[str, Sequence[str]],
+    elements: Mapping[str, Sequence[Sequence[str]]],
+) -> None:
+    """Refuse a table of tasks whose units, labels or elements do not fit its parameters.
 
     Args:
         parameters: task parameter -> all of its legal values.
         units: task parameter -> its unit.
         labels: task parameter that is an index -> what its values mean.
+        elements: task parameter that is an array -> along each axis the names of its elements.
 
     Raises:
-        ValueError: there are no parameters, a parameter is no bounded Box or Discrete space, one has no unit, a unit or
-            label belongs to none, or there are fewer labels than values.
+        ValueError: there are no parameters, a parameter is no bounded Box or Discrete space, one has no unit, a unit,
+            label or element belongs to none, there are fewer labels than values, or other elements than the array has.
     """
     if not parameters:
         raise ValueError("A family needs at least one task parameter; without one there is nothing to adapt to.")
@@ -92,6 +98,13 @@ def check_tasks(parameters: Mapping[str, Any], units: Mapping[str, str], labels:
         if len(words) < space.start + space.n:
             raise ValueError(
                 f'task_labels has {len(words)} labels for "{name}", whose values are 0 to {space.start + space.n - 1}.'
+            )
+    check_names("task_elements", elements, parameters)
+    for name, axes in elements.items():
+        shape, named = parameters[name].shape, tuple(len(set(names)) for names in axes)
+        if named != shape:
+            raise ValueError(
+                f'task_elements names {named} different elements along the axes of "{name}"; its shape is {shape}.'
             )
 
 

@@ -85,6 +85,9 @@ class TaskFamily(ABC):
     task_labels: Mapping[str, Sequence[str]] = MappingProxyType({})
     """Task parameter that is an index -> what its values 0, 1, ... mean, where they have names."""
 
+    task_elements: Mapping[str, Sequence[Sequence[str]]] = MappingProxyType({})
+    """Task parameter that is an array -> along each axis the names of its elements, where they have some."""
+
     reward_terms: tuple[str, ...]
     """Names of the reward terms; the reward is their sum in this order."""
 

@@ -105,6 +105,11 @@ def one_change_variants(
             wide_task_parameters={**base.wide_task_parameters, **{k.parameter: k.space for k in kinds.values()}},
             task_units={**base.task_units, **{k.parameter: k.unit for k in kinds.values()}},
             task_labels={**base.task_labels, "dead_joint": ("intact", *joints)},
+            task_elements={
+                "motor_gain": (motors,),
+                "motor_permutation": (motors, motors),
+                "encoder_offset": (joints,),
+            },
             sample_task=sample_task,
             changes={**base.changes, "dead_joint": damaged_actuator(joints)},
             commands={**base.commands, "motor_permutation": permuted, "motor_gain": multiplied},

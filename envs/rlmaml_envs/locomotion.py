@@ -121,6 +121,8 @@ class LocomotionVariant:
     """Task parameter -> what it does to the observations on their way to the policy, one after the other."""
     task_labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Task parameter that is an index -> what its values 0, 1, ... mean."""
+    task_elements: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
+    """Task parameter that is an array -> along each axis the names of its elements."""
     marks: Callable[[Task], Marks] = lambda task: Marks()
     """What a picture shows of one task."""
     published: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -221,7 +223,7 @@ class Locomotion(TaskFamily):
         self.task_space = spaces.Dict(deepcopy(dict(parameters)))
         self.wide_task_space = spaces.Dict(deepcopy({**parameters, **variant.wide_task_parameters}))
         self.task_units = variant.task_units
-        self.task_labels = variant.task_labels
+        self.task_labels, self.task_elements = variant.task_labels, variant.task_elements
         self.reward_terms = tuple(variant.reward_terms)
         self._velocity = np.zeros((num_copies, 2))
         """Over the ground in the last step, m/s, for pictures."""

@@ -47,7 +47,7 @@ Sources
     (``rothfuss2019``); ``dynamics`` is our own.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, final
@@ -118,6 +118,8 @@ class NavigationVariant:
     """Task parameter -> its values in tests beyond the training range, where they are wider."""
     task_units: Mapping[str, str]
     """Task parameter -> its unit."""
+    task_elements: Mapping[str, Sequence[Sequence[str]]]
+    """Task parameter that is an array -> along each axis the names of its elements."""
     horizon: int
     """Control steps until an episode is truncated."""
     view_half_width: float
@@ -145,6 +147,7 @@ VARIANTS = {
         task_parameters={"goal": spaces.Box(-0.5, 0.5, (2,), np.float64)},
         wide_task_parameters={"goal": spaces.Box(-0.75, 0.75, (2,), np.float64)},
         task_units={"goal": "m"},
+        task_elements={"goal": (("x", "y"),)},
         horizon=100,
         view_half_width=0.8,
         published=FINN2017_RETURNS,
@@ -157,6 +160,7 @@ VARIANTS = {
         task_parameters={"corner": spaces.Discrete(4)},
         wide_task_parameters={},
         task_units={"corner": ""},
+        task_elements={},
         horizon=100,
         view_half_width=3.0,
     ),
@@ -172,6 +176,7 @@ VARIANTS = {
         },
         wide_task_parameters={"gain": spaces.Box(0.4, 2.0, (), np.float64)},
         task_units={"wind": "m/step", "gain": "", "rotation": "rad"},
+        task_elements={"wind": (("x", "y"),)},
         horizon=100,
         view_half_width=0.8,
     ),
@@ -198,6 +203,7 @@ class Navigation2D(TaskFamily):
         self.task_space = spaces.Dict(deepcopy(dict(parameters)))
         self.wide_task_space = spaces.Dict(deepcopy({**parameters, **self._variant.wide_task_parameters}))
         self.task_units = self._variant.task_units
+        self.task_elements = self._variant.task_elements
         self.reward_terms = tuple(self._variant.reward_terms)
         self._position = np.zeros((num_copies, 2))
         self._goal = np.zeros((num_copies, 2))

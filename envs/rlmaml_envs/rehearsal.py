@@ -51,7 +51,7 @@ def try_out(owner: str, family: TaskFamily) -> None:
     """
     try:
         check_terms(family.reward_terms)
-        check_tasks(dict(family.wide_task_space.items()), family.task_units, family.task_labels)
+        check_tasks(dict(family.wide_task_space.items()), family.task_units, family.task_labels, family.task_elements)
         tasks = [drawn(family, seed) for seed in range(NUM_COPIES + 2)]
         first = lived(family, tasks, [0, 1, 2, 3, 4, 5], FEW_STEPS)
         among_others = lived(family, tasks, [2, 0, 6, 7, 1, 6], FEW_STEPS)

@@ -47,6 +47,7 @@ from rlmaml_envs.tasks import Task
 
 MODEL = Path(__file__).parent / "robots" / "rover.xml"
 OBSTACLES = ("obstacle_1", "obstacle_2", "obstacle_3")
+WHEELS = ("left", "right")
 FARTHEST_RANGE = 2.0
 """Metres."""
 NEAR = 0.15
@@ -111,12 +112,13 @@ def with_worn_wheels(base: LocomotionVariant) -> LocomotionVariant:
         },
         wide_task_parameters={**base.wide_task_parameters, "wear": spaces.Box(0.4, 1.0, (2,), np.float64)},
         task_units={**base.task_units, "obstacles": "m", "wear": ""},
+        task_elements={"obstacles": (OBSTACLES, ("x", "y")), "wear": (WHEELS,)},
         reward_terms=base.reward_terms,
         horizon=100,
         sample_task=sample_task,
         changes={
             "obstacles": placed("body_pos", "body", OBSTACLES, slice(0, 2)),
-            "wear": scaled("actuator_gainprm", "actuator", ("left", "right"), slice(0, 1)),
+            "wear": scaled("actuator_gainprm", "actuator", WHEELS, slice(0, 1)),
         },
         marks=base.marks,
     )

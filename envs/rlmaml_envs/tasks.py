@@ -5,9 +5,7 @@ parameter, ``{"goal": (num_tasks, 2)}``. A family states the legal tasks as a ``
 entries are ``Box`` or ``Discrete``, and the unit of each parameter ("" for dimensionless ones).
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -41,7 +39,7 @@ def validate_tasks(tasks: Any, space: spaces.Dict, units: Mapping[str, str], own
         TypeError: ``tasks`` is not a dict, or a value is not a rectangular array of numbers.
         ValueError: wrong names, wrong shape, differing lengths, out of range, NaN or infinite.
     """
-    expects = f"{owner} expects tasks {_legal(space, units, ('num_tasks',))}"
+    expects = f"{owner} expects tasks {legal_tasks(space, units, ('num_tasks',))}"
     arrays = _validate(tasks, space, expects, num_axes=1)
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
@@ -53,50 +51,7 @@ def validate_tasks(tasks: Any, space: spaces.Dict, units: Mapping[str, str], own
 
 def validate_task(task: Any, space: spaces.Dict, units: Mapping[str, str], owner: str) -> Task:
     """A checked copy of one task (no leading axis). Raises as ``validate_tasks`` does."""
-    return _validate(task, space, f"{owner} expects a task {_legal(space, units, ())}", num_axes=0)
-
-
-def parse_task(
-    words: Sequence[str],
-    space: spaces.Dict,
-    units: Mapping[str, str],
-    owner: str,
-    labels: Mapping[str, Sequence[str]] = MappingProxyType({}),
-) -> Task:
-    """One task from ``name=value`` words, several numbers separated by commas: ``["goal=0.3,-0.1", "gain=0.8"]``.
-
-    The numbers of a matrix are given row by row.
-
-    Args:
-        words: the task.
-        space: the legal values of one task.
-        units: the unit of each parameter.
-        owner: whose task this is, for the error message.
-        labels: parameter -> names of its values 0, 1, ..., which may be written instead of the numbers.
-
-    Raises:
-        TypeError, ValueError: a word of another form, and as ``validate_task``; the message lists the legal parameters
-            with their ranges and units.
-    """
-    expects = f"{owner} expects a task {_legal(space, units, ())}"
-    for name, names in labels.items():
-        expects += f', where "{name}" may be {", ".join(f"{index} {label}" for index, label in enumerate(names))}'
-    task = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if text in labels.get(name, ()):
-            text = str(labels[name].index(text))
-        try:
-            numbers = [float(number) for number in text.split(",")]
-        except ValueError as error:
-            raise ValueError(f"{expects}; got {word!r}. Write name=value, or name=value,value.") from error
-        if not equals or name in task:
-            raise ValueError(f"{expects}; got {word!r}. Write each parameter once, as name=value.")
-        is_whole = isinstance(space.spaces.get(name), spaces.Discrete) and all(n.is_integer() for n in numbers)
-        array = np.array(numbers, np.int64 if is_whole else np.float64)
-        shape = getattr(space.spaces.get(name), "shape", None) or ()
-        task[name] = array.reshape(shape) if array.size == math.prod(shape) else array
-    return validate_task(task, space, units, owner)
+    return _validate(task, space, f"{owner} expects a task {legal_tasks(space, units)}", num_axes=0)
 
 
 def sample_uniform_task(space: spaces.Dict, generator: np.random.Generator) -> Task:
@@ -164,6 +119,20 @@ def describe_task(task: Task, units: Mapping[str, str]) -> str:
     return ", ".join(words)
 
 
+def legal_tasks(space: spaces.Dict, units: Mapping[str, str], axes: tuple[str, ...] = ()) -> str:
+    """The parameters with shapes, ranges and units: ``{"goal": (2,) in [-0.5, 0.5] m}``, after leading ``axes``."""
+    parameters = []
+    for name, parameter in space.items():
+        low, high, shape, _ = _bounds(parameter)
+        axis_names = (*axes, *map(str, shape))
+        shape_text = f"({axis_names[0]},)" if len(axis_names) == 1 else f"({', '.join(axis_names)})"
+        kind = "integers in" if isinstance(parameter, spaces.Discrete) else "in"
+        kind = "permutation matrices in" if isinstance(parameter, Permutations) else kind
+        interval = f"[{_bound_text(low)}, {_bound_text(high)}]"
+        parameters.append(f'"{name}": {shape_text} {kind} {interval} {units[name]}'.rstrip())
+    return "{" + ", ".join(parameters) + "}"
+
+
 class _Bounds(NamedTuple):
     low: npt.NDArray[Any]
     high: npt.NDArray[Any]
@@ -178,19 +147,6 @@ def _bounds(parameter: spaces.Space[Any]) -> _Bounds:
     if isinstance(parameter, spaces.Box):
         return _Bounds(parameter.low, parameter.high, parameter.shape, parameter.dtype)
     raise TypeError(f"A task parameter is a Box or a Discrete space; got {parameter}.")
-
-
-def _legal(space: spaces.Dict, units: Mapping[str, str], axes: tuple[str, ...]) -> str:
-    parameters = []
-    for name, parameter in space.items():
-        low, high, shape, _ = _bounds(parameter)
-        axis_names = (*axes, *map(str, shape))
-        shape_text = f"({axis_names[0]},)" if len(axis_names) == 1 else f"({', '.join(axis_names)})"
-        kind = "integers in" if isinstance(parameter, spaces.Discrete) else "in"
-        kind = "permutation matrices in" if isinstance(parameter, Permutations) else kind
-        interval = f"[{_bound_text(low)}, {_bound_text(high)}]"
-        parameters.append(f'"{name}": {shape_text} {kind} {interval} {units[name]}'.rstrip())
-    return "{" + ", ".join(parameters) + "}"
 
 
 def _bound_text(bound: npt.NDArray[Any]) -> str:

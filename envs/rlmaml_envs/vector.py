@@ -101,7 +101,7 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.task_space = world.task_space
         self.wide_task_space = world.wide_task_space
         self.task_units = dict(world.task_units)
-        self.task_labels = dict(world.task_labels)
+        self.task_labels, self.task_elements = dict(world.task_labels), dict(world.task_elements)
         self.reward_terms = world.reward_terms
         self.has_physics = world.physics is not None
         self.origin = origin_of(family)

@@ -22,7 +22,7 @@ from rlmaml.core.policy import TaughtPolicy
 from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.evaluation.lived import returns_after_living
 from rlmaml.policies.kinds import make_policy
-from rlmaml.results.compare import Floats, MethodReturns, colour_of, searched_methods
+from rlmaml.results.compare import Floats, MethodReturns, colour_of
 from rlmaml.results.contenders import (
     BEYOND_RANGE,
     IN_RANGE,
@@ -30,6 +30,7 @@ from rlmaml.results.contenders import (
     check_contenders,
     contender_settings,
     in_processes,
+    searched_methods,
 )
 from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like, trained_rule
 from rlmaml.rules.inner_rule import InnerRule

@@ -10,7 +10,7 @@ they end highest on validation tasks.
 import io
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from rlmaml.base.files import write_atomically
 from rlmaml.base.intervals import finite_or_none, half_interval
 from rlmaml.base.plain_data import is_number, read_json
 from rlmaml.base.words import counted
+from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.evaluation.figures import DrawEpisodes
 from rlmaml.results.contenders import (
     BEYOND_RANGE,
@@ -32,6 +33,7 @@ from rlmaml.results.contenders import (
     contender_settings,
     evaluated,
     fine_tuning,
+    searched_methods,
 )
 from rlmaml.results.summary import failed_in_words
 from rlmaml.settings.methods.registry import METHODS, PAPERS, find_method
@@ -84,6 +86,8 @@ class Comparison(NamedTuple):
     results: Mapping[str, Mapping[str, MethodReturns]]
     searched: Mapping[str, str] = {}
     """Methods that adapt by a search, and by which; a step of theirs is an attempt, after the last is the best."""
+    actions: ActionKind = "sampled"
+    """With which returns were earned."""
 
 
 def compare(
@@ -98,6 +102,7 @@ def compare(
     processes: int = 1,
     overwrite: bool = False,
     search: SearchSettings | None = None,
+    actions: ActionKind = "sampled",
     tell: Callable[[str], object] = print,
 ) -> Comparison:
     """Train and evaluate what is missing, and write table's and figure's data and the figure into the directory.
@@ -113,6 +118,7 @@ def compare(
         processes: runs at once; with several, ``make_env`` and ``draw`` can be pickled.
         overwrite: replace a comparison of other settings that is there.
         search: how methods with a context adapt instead of by their trained rule; None for that.
+        actions: with which policies are judged.
         tell: what is done with a line about what is going on.
 
     Raises:
@@ -123,11 +129,14 @@ def compare(
         raise UserError(f"--seeds is {tuple(seeds)}; give one or more different numbers not below 0.")
     searched = searched_methods(methods, search)
     if not overwrite:
-        check_same(read_comparison(directory), settings, seeds, tuple(methods), searched)
+        check_same(read_comparison(directory), settings, seeds, tuple(methods), searched, actions)
     places = [IN_RANGE, BEYOND_RANGE] if beyond else [IN_RANGE]
     contenders = [
         Contender(
-            contender_settings(settings, own, seed), directory.run(name, seed), search if name in searched else None
+            contender_settings(settings, own, seed),
+            directory.run(name, seed),
+            search if name in searched else None,
+            actions,
         )
         for seed in seeds
         for name, own in methods.items()
@@ -141,27 +150,12 @@ def compare(
         reports[contender.method, contender.seed] = found
         tell(f"run {done} of {len(contenders)}: {in_words(contender, found)}")
     results = {place: {m: gather(reports[m, seed][place] for seed in seeds) for m in methods} for place in places}
-    comparison = Comparison(settings.changed(seed=seeds[0]), tuple(seeds), results, searched)
+    comparison = Comparison(settings.changed(seed=seeds[0]), tuple(seeds), results, searched, actions)
     picture = io.BytesIO()
-    comparison_figure(results, searched).savefig(picture, dpi=150)
+    comparison_figure(results, searched, actions).savefig(picture, dpi=150)
     write_atomically(directory.figure, picture.getvalue())
     write_json(directory.results, as_plain(comparison))
     return comparison
-
-
-def searched_methods(methods: Mapping[str, Settings], search: SearchSettings | None) -> dict[str, str]:
-    """Methods that a search is for, those with a context, and the search in words.
-
-    Raises:
-        UserError: there is a search, and no such method.
-    """
-    if search is None:
-        return {}
-    found = [name for name, own in methods.items() if getattr(own.network, "context", 0) > 0]
-    if not found:
-        raise UserError(f"--search tries contexts, and none of {', '.join(methods)} has one; add --algorithms cavia.")
-    average = f", {search.search_average} per attempt" if search.search_average > 1 else ""
-    return dict.fromkeys(found, f"{search.search}, {counted(search.search_episodes, 'episode')}{average}")
 
 
 def in_words(contender: Contender, found: Reports) -> str:
@@ -188,9 +182,10 @@ def read_comparison(directory: ComparisonDirectory) -> Comparison | None:
         stored = read_json(path)
         config = stored["config"]
         settings, seeds, searched = from_plain(config["settings"]), config["seeds"], config.get("searched", {})
+        actions = config.get("actions", "sampled")
         if not seeds or any(type(seed) is not int for seed in seeds):
             raise ValueError("its seeds are no whole numbers")
-        if not stored["results"] or not isinstance(searched, dict):
+        if not stored["results"] or not isinstance(searched, dict) or actions not in get_args(ActionKind):
             raise ValueError("it has no results")
         results = {
             place: {method: _stored_returns(data, len(seeds)) for method, data in part["methods"].items()}
@@ -199,7 +194,7 @@ def read_comparison(directory: ComparisonDirectory) -> Comparison | None:
         for methods in results.values():
             for method in (*methods, *searched):
                 find_method(method)
-        return Comparison(settings, tuple(seeds), results, searched)
+        return Comparison(settings, tuple(seeds), results, searched, actions)
     except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(
             f"{path} is damaged, or is not of this version ({error}). Repeat compare.py with --overwrite; runs "
@@ -229,6 +224,7 @@ def check_same(
     seeds: Sequence[int],
     methods: Sequence[str] = PAPERS,
     searched: Mapping[str, str] = {},
+    actions: ActionKind = "sampled",
 ) -> None:
     """Refuse to replace a comparison by one of other settings, or without some of its methods.
 
@@ -248,6 +244,8 @@ def check_same(
         before, now = (of.get(name, "none") for of in (stored.searched, searched))
         if before != now:
             differing.append(f"--search of {name} was {before} and is now {now}")
+    if stored.actions != actions:
+        differing.append(f"--actions was {stored.actions} and is now {actions}")
     if differing:
         raise UserError(
             f"The comparison there has other settings: {'; '.join(differing)}. Choose another --output; --overwrite "
@@ -317,7 +315,11 @@ def comparison_table(results: Mapping[str, MethodReturns], searched: Mapping[str
     return "\n".join(lines)
 
 
-def comparison_figure(results: Mapping[str, Mapping[str, MethodReturns]], searched: Mapping[str, str] = {}) -> Figure:
+def comparison_figure(
+    results: Mapping[str, Mapping[str, MethodReturns]],
+    searched: Mapping[str, str] = {},
+    actions: ActionKind = "sampled",
+) -> Figure:
     """Return over inner steps, a panel for each set of tasks: bars are intervals over seeds, bands over tasks."""
     figure = Figure(figsize=(5.4 * len(results), 4.2), layout="constrained")
     for axes, (place, methods) in zip(figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True):
@@ -331,7 +333,7 @@ def comparison_figure(results: Mapping[str, Mapping[str, MethodReturns]], search
             label = f"{method} ({searched[method]})" if method in searched else method
             style = "--" if method == "oracle" else "o-"
             axes.errorbar(steps, mean, np.nan_to_num(bars), fmt=style, color=colour, capsize=3, label=label)
-        axes.set(title=place, xlabel="inner steps", ylabel="mean return")
+        axes.set(title=place, xlabel="inner steps", ylabel=f"mean return, {actions} actions")
         axes.set_xticks(range(0, stages, 1 + stages // 15))
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
@@ -343,6 +345,7 @@ def as_plain(comparison: Comparison) -> dict[str, Any]:
     written = run_settings(comparison.settings) | {
         "seeds": list(comparison.seeds),
         "searched": dict(comparison.searched),
+        "actions": comparison.actions,
     }
     results = {
         place: {

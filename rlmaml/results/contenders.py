@@ -1,7 +1,7 @@
 """Runs of a comparison: what each method is trained with, and trained and evaluated runs, several at once."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import wait
@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
+from rlmaml.base.words import counted
+from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.evaluation.figures import DrawEpisodes
 from rlmaml.rules.search_rule import Search
 from rlmaml.settings.methods.registry import find_method
@@ -49,6 +51,8 @@ class Contender(NamedTuple):
     directory: RunDirectory
     search: SearchSettings | None = None
     """How it adapts in its evaluations; None for the trained rule."""
+    actions: ActionKind = "sampled"
+    """With which it is judged."""
 
     @property
     def method(self) -> str:
@@ -94,6 +98,21 @@ def asked_of(settings: Settings, **asked: Any) -> Settings:
     method = find_method(settings.algorithm)
     own = {**method.stands_for, **method.defaults}
     return settings.changed(**{name: value for name, value in asked.items() if name not in own})
+
+
+def searched_methods(methods: Mapping[str, Settings], search: SearchSettings | None) -> dict[str, str]:
+    """Methods that a search is for, those with a context, and the search in words.
+
+    Raises:
+        UserError: there is a search, and no such method.
+    """
+    if search is None:
+        return {}
+    found = [name for name, own in methods.items() if getattr(own.network, "context", 0) > 0]
+    if not found:
+        raise UserError(f"--search tries contexts, and none of {', '.join(methods)} has one; add --algorithms cavia.")
+    average = f", {search.search_average} per attempt" if search.search_average > 1 else ""
+    return dict.fromkeys(found, f"{search.search}, {counted(search.search_episodes, 'episode')}{average}")
 
 
 def check_contenders(contenders: Iterable[Contender]) -> None:
@@ -142,7 +161,11 @@ def evaluated(
     for contender in contenders:
         found = {
             place: stored_report(
-                contender.settings, contender.directory, beyond=place == BEYOND_RANGE, search=contender.search
+                contender.settings,
+                contender.directory,
+                beyond=place == BEYOND_RANGE,
+                search=contender.search,
+                actions=contender.actions,
             )
             for place in places
         }
@@ -207,6 +230,7 @@ def evaluated_places(
             draw,
             beyond=place == BEYOND_RANGE,
             search=contender.search,
+            actions=contender.actions,
             progress=progress,
         )
         for place in places
@@ -220,23 +244,36 @@ def fine_tuning(settings: Settings) -> list[float] | None:
 
 
 def report_file(
-    settings: Settings, directory: RunDirectory, *, beyond: bool, search: SearchSettings | None = None
+    settings: Settings,
+    directory: RunDirectory,
+    *,
+    beyond: bool,
+    search: SearchSettings | None = None,
+    actions: ActionKind = "sampled",
 ) -> Path:
-    """Where a run's evaluation is."""
+    """Where a run's evaluation is: of sampled actions the one that ended the training, where that will do."""
     if search:
-        return directory.searched_beyond if beyond else directory.searched
-    return directory.beyond if beyond else directory.fine_tuned if fine_tuning(settings) else directory.evaluation
+        found = directory.searched_beyond if beyond else directory.searched
+    else:
+        found = directory.beyond if beyond else directory.fine_tuned if fine_tuning(settings) else directory.evaluation
+    return found if actions == "sampled" else directory.of_mean_actions(found)
 
 
 def stored_report(
-    settings: Settings, directory: RunDirectory, *, beyond: bool, search: SearchSettings | None = None
+    settings: Settings,
+    directory: RunDirectory,
+    *,
+    beyond: bool,
+    search: SearchSettings | None = None,
+    actions: ActionKind = "sampled",
 ) -> dict[str, Any] | None:
     """The evaluation in a run's directory, or None where there is none of these settings.
 
     Raises:
         UserError: the directory holds a run of other settings.
     """
-    path, tuning = report_file(settings, directory, beyond=beyond, search=search), fine_tuning(settings)
+    path = report_file(settings, directory, beyond=beyond, search=search, actions=actions)
+    tuning = fine_tuning(settings)
     if not path.exists():
         return None
     report = read_evaluation(path)
@@ -247,6 +284,7 @@ def stored_report(
     check_resumable(stored, settings)
     how = tuple(made.get(name) for name in ("fine_tuning", "trust_region", "search"))
     alike = how == (tuning, None, as_plain_search(search)) and made.get("beyond", False) == beyond
+    alike = alike and made.get("actions", "sampled") == actions
     return report if alike and WITH_FAILED in report and not differences(stored, settings, counted=True) else None
 
 
@@ -258,6 +296,7 @@ def evaluated_run(
     *,
     beyond: bool,
     search: SearchSettings | None = None,
+    actions: ActionKind = "sampled",
     progress: bool = True,
 ) -> dict[str, Any]:
     """A run's evaluation as JSON: the one in its directory if it is of these settings, or else a new one.
@@ -267,21 +306,26 @@ def evaluated_run(
     Raises:
         UserError: the directory holds a run of other settings, or see :func:`rlmaml.training.run.train`.
     """
-    if report := stored_report(settings, directory, beyond=beyond, search=search):
+    if report := stored_report(settings, directory, beyond=beyond, search=search, actions=actions):
         return report
-    tuning, path = fine_tuning(settings), report_file(settings, directory, beyond=beyond, search=search)
+    tuning = fine_tuning(settings)
+    path = report_file(settings, directory, beyond=beyond, search=search, actions=actions)
     if not beyond:
         train(settings, make_env, directory.path, resume=True, draw=draw, progress=progress)
-    if beyond or tuning or search:
+    if beyond or tuning or search or actions == "mean":
         trained = newest_checkpoint(directory)._replace(settings=settings)
         if tuning and beyond:
-            chosen = from_plain(read_evaluation(directory.fine_tuned)["config"]["settings"])
+            chosen = from_plain(
+                read_evaluation(report_file(settings, directory, beyond=False, actions=actions))["config"]["settings"]
+            )
             trained = trained._replace(settings=settings.changed(inner_step_sizes=chosen.inner.inner_step_sizes))
         elif tuning:
             trained = fine_tuned(trained, make_env)
         within = Search(search, trained_context_range(trained, make_env, directory)) if search else None
-        evaluation = configured_evaluation(trained, make_env, EVALUATION_SEED, beyond=beyond, search=within)
-        how = {"beyond": beyond, "fine_tuning": tuning, "search": as_plain_search(search)}
+        evaluation = configured_evaluation(
+            trained, make_env, EVALUATION_SEED, beyond=beyond, search=within, actions=actions
+        )
+        how = {"beyond": beyond, "fine_tuning": tuning, "search": as_plain_search(search), "actions": actions}
         write_json(path, evaluation.as_json(run_settings(trained.settings) | how))
     return read_evaluation(path)
 

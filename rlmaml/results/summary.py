@@ -18,6 +18,8 @@ from rlmaml.storage.run_directory import RunDirectory, check_different
 def summarise_seeds(run_dirs: Sequence[Path]) -> str:
     """Markdown rows: each run's mean return after every inner step, and their mean with a 95 % interval over seeds.
 
+    Returns are those of sampled actions, of the evaluations that ended the trainings.
+
     A failed simulation counts as the worst return seen; how many failed is said where any did.
 
     Raises:
@@ -41,7 +43,10 @@ def summarise_seeds(run_dirs: Sequence[Path]) -> str:
             )
     means = np.array([report["returns"]["mean_with_failed"] for report in reports], np.float64)
     steps = means.shape[1]
+    run = settings[0].run
+    tasks, episodes = counted(run.evaluation_tasks, "held-out task"), counted(run.evaluation_episodes, "episode")
     rows = [
+        f"Mean return on {tasks}, {episodes} each, of sampled actions:\n",
         "| seed | " + " | ".join(f"after {k}" for k in range(steps)) + " | training, s |",
         "| --- |" + " ---: |" * (steps + 1),
     ]

@@ -68,6 +68,10 @@ class RunDirectory:
         self.lived = self.path / "lived.json"
         """Returns by episodes lived on a new robot, of a comparison."""
 
+    def of_mean_actions(self, evaluation: Path) -> Path:
+        """Where what one of these files says of sampled actions is said of mean ones."""
+        return evaluation.with_name(f"mean_{evaluation.name}")
+
     def found(self) -> list[str]:
         """Names of a training's files that are there."""
         return [name for name in (*_FILES.values(), _TENSORBOARD, _EARLIER) if os.path.lexists(self.path / name)]

@@ -371,7 +371,13 @@ def trained_context_range(checkpoint: Checkpoint, make_env: MakeEnv, directory: 
 
 
 def configured_evaluation(
-    checkpoint: Checkpoint, make_env: MakeEnv, seed: int, *, beyond: bool = False, search: Search | None = None
+    checkpoint: Checkpoint,
+    make_env: MakeEnv,
+    seed: int,
+    *,
+    beyond: bool = False,
+    search: Search | None = None,
+    actions: str = "sampled",
 ) -> Evaluation:
     """:func:`evaluate_run` with as many tasks, episodes and steps as the checkpoint's settings say.
 
@@ -387,6 +393,7 @@ def configured_evaluation(
         seed=seed,
         beyond=beyond,
         search=search,
+        actions=actions,
     )
 
 

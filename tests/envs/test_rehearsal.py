@@ -107,6 +107,11 @@ def test_a_parameter_that_the_reward_alone_reads_is_seen_and_one_with_a_single_v
         ({"task_units": {"speed": "m/s"}}, r"task_units says nothing of \['load'\]"),
         ({"task_units": {"speed": "", "load": "", "lod": ""}}, r"task_units names \['lod'\]"),
         ({"task_labels": {"speed": ("slow",)}}, 'names "speed", which is no Discrete space'),
+        (
+            {"task_elements": {"speed": (("x",),)}},
+            r'names \(1,\) different elements along the axes of "speed"; its shape',
+        ),
+        ({"task_elements": {"pace": ()}}, "task_elements names .'pace'., which is no task parameter"),
         ({"sample_task": lambda space, generator: {"speed": np.array(9.0), "load": np.ones(1)}}, "sample_task drew"),
         ({"task_parameters": {}, "task_units": {}, "changes": {}}, "at least one task parameter"),
         ({"reward_terms": {}}, "at least one"),

@@ -11,7 +11,6 @@ from hypothesis.extra import numpy as hnp
 from rlmaml_envs.tasks import (
     Permutations,
     describe_task,
-    parse_task,
     repeat_tasks,
     sample_uniform_task,
     task_features,
@@ -165,20 +164,6 @@ def test_sampled_tasks_are_uniform_over_the_space() -> None:
     assert (abs(np.bincount(corner, minlength=4) - 1000) < 4 * 27.4).all()
 
 
-def test_a_task_in_words_is_parsed() -> None:
-    task = parse_task(["velocity=0.5", "goal=0.3,-0.2", "corner=2"], SPACE, UNITS, "Robot-v0")
-    assert (float(task["velocity"]), int(task["corner"])) == (0.5, 2)
-    np.testing.assert_array_equal(task["goal"], [0.3, -0.2])
-
-
-def test_a_matrix_in_words_is_given_row_by_row() -> None:
-    space, units = spaces.Dict({"places": spaces.Box(-1.0, 1.0, (3, 2), np.float64)}), {"places": "m"}
-    task = parse_task(["places=0,0.1,0.2,0.3,0.4,0.5"], space, units, "Robot-v0")
-    np.testing.assert_array_equal(task["places"], [[0, 0.1], [0.2, 0.3], [0.4, 0.5]])
-    with pytest.raises(ValueError, match=r"got shape \(5,\)"):
-        parse_task(["places=0,0.1,0.2,0.3,0.4"], space, units, "Robot-v0")
-
-
 WIRING = spaces.Dict({"wiring": Permutations(3)})
 
 
@@ -209,33 +194,6 @@ def test_a_matrix_that_is_no_permutation_is_refused_and_not_in_the_space(matrix:
         validate_tasks(tasks, WIRING, {"wiring": ""}, "Robot-v0")
     checked = validate_tasks({"wiring": [np.eye(3)[[2, 0, 1]]]}, WIRING, {"wiring": ""}, "Robot-v0")
     np.testing.assert_array_equal(checked["wiring"], [[[0, 0, 1], [1, 0, 0], [0, 1, 0]]])
-
-
-def test_a_value_may_be_given_by_its_name_and_a_wrong_name_lists_them() -> None:
-    space, labels = spaces.Dict({"dead_joint": spaces.Discrete(3)}), {"dead_joint": ("intact", "hip", "knee")}
-    for word in ("dead_joint=knee", "dead_joint=2"):
-        assert int(parse_task([word], space, {"dead_joint": ""}, "Robot-v0", labels)["dead_joint"]) == 2
-    with pytest.raises(ValueError, match='where "dead_joint" may be 0 intact, 1 hip, 2 knee'):
-        parse_task(["dead_joint=tail"], space, {"dead_joint": ""}, "Robot-v0", labels)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("velocity=0.5", r"Missing: \[.*'goal'.*\]"),
-        ("velocity", "Write name=value"),
-        ("velocity=high", "Write name=value"),
-        ("velocity=0.5 velocity=0.6", "each parameter once"),
-        ("velocity=3 goal=0.3,-0.2 corner=2", 'got "velocity" = 3'),
-        ("velocity=1 goal=0.3 corner=2", "shape"),
-        ("velocity=1 goal=0.3,-0.2 corner=2.5", "Pass integers"),
-        ("speed=1 goal=0.3,-0.2 corner=2", r"unknown: \['speed'\]"),
-    ],
-)
-def test_a_task_in_words_that_is_not_legal_lists_what_is(words: str, message: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=message) as raised:
-        parse_task(words.split(), SPACE, UNITS, "Robot-v0")
-    assert '"velocity": () in [0, 2] m/s' in str(raised.value)
 
 
 def test_task_features_by_hand() -> None:

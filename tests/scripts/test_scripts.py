@@ -520,7 +520,7 @@ def test_recorded_episodes_serve_one_step_and_no_simulator(
     assert run("adapt.py", trained, "--episodes", "episodes.npz", "--steps", 3) == 2
     assert "recorded episodes serve one step" in capsys.readouterr().err
     assert run("adapt.py", trained, "--episodes", "episodes.npz", "--variant", "dynamics") == 2
-    assert "it excludes --task, --variant, --floor and --record" in capsys.readouterr().err
+    assert "it excludes --task, --rest, --variant, --floor and --record" in capsys.readouterr().err
 
 
 def test_adaptation_warns_of_more_threads_than_cores(
@@ -625,6 +625,10 @@ def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
     other = [*compare, "--steps", 1]
     assert run(*other) == 2
     assert "--evaluation-steps was 3 and is now 1" in capsys.readouterr().err
+    assert run(*compare, "--actions", "mean") == 2
+    assert "--actions was sampled and is now mean" in capsys.readouterr().err
+    assert run(*compare, "--lived", 0, 3, "--actions", "mean") == 2
+    assert "--lived measures returns with sampled and with mean actions" in capsys.readouterr().err
     assert json.loads((tmp_path / "comparison.json").read_text()) == report
     assert run("report.py", tmp_path / "maml-trpo-seed0", "--tasks", 2, "--episodes", 2, "--steps", 0) == 0
     assert (
@@ -656,6 +660,11 @@ def test_runs_of_different_families_are_refused_before_any_is_evaluated(
     assert "evaluating" not in error
 
 
+def returns_in(table: str) -> list[str]:
+    """Mean returns in a table, without their intervals."""
+    return re.findall(r"\| (-?\d+\.\d\d) ±", table)
+
+
 def test_runs_of_ones_own_are_compared_task_by_task(
     tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -666,6 +675,9 @@ def test_runs_of_ones_own_are_compared_task_by_task(
     assert "2 held-out tasks, 2 episodes each, of sampled actions" in output
     assert f"| again less {trained.name} | 0.00 ± 0.00 | 0.00 ± 0.00 |" in output
     assert "The runs differ in no setting." in output
+    assert run("compare.py", trained, tmp_path / "again", *sizes, "--actions", "mean") == 0
+    assert "2 episodes each, of mean actions" in (of_mean := capsys.readouterr().out)
+    assert returns_in(of_mean)[:2] != returns_in(output)[:2]
     assert run("compare.py", trained, *sizes) == 2
     assert "for a single one there is evaluate.py RUN_DIR" in capsys.readouterr().err
 

@@ -22,9 +22,8 @@ from rlmaml.results.compare import (
     fraction_recovered,
     fractions_recovered,
     read_comparison,
-    searched_methods,
 )
-from rlmaml.results.contenders import BEYOND_RANGE, IN_RANGE
+from rlmaml.results.contenders import BEYOND_RANGE, IN_RANGE, searched_methods
 from rlmaml.settings.methods.registry import METHODS, PAPERS
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, as_method, configure
@@ -97,7 +96,8 @@ def test_the_table_by_hand() -> None:
 
 
 def test_the_figure_has_a_panel_for_each_set_of_tasks_and_a_line_for_each_method() -> None:
-    figure = comparison_figure({"in range": RESULTS, "beyond": RESULTS})
+    figure = comparison_figure({"in range": RESULTS, "beyond": RESULTS}, actions="mean")
+    assert {axes.get_ylabel() for axes in figure.axes} == {"mean return, mean actions"}
     assert [axes.get_title() for axes in figure.axes] == ["in range", "beyond"]
     for axes in figure.axes:
         assert [text.get_text() for text in axes.get_legend().get_texts()] == list(PAPERS)  # type: ignore[union-attr]
@@ -156,6 +156,8 @@ def test_a_comparison_by_another_search_is_not_replaced(tmp_path: Path) -> None:
 def test_methods_may_join_a_comparison_that_is_there_and_none_may_leave_it() -> None:
     stored = Comparison(SETTINGS, (0, 1), {"in range": RESULTS})
     check_same(stored, SETTINGS, (0, 1), [*PAPERS, "cavia"])
+    with pytest.raises(UserError, match="--actions was sampled and is now mean"):
+        check_same(stored, SETTINGS, (0, 1), actions="mean")
     with pytest.raises(
         UserError, match="--algorithms was maml-trpo pretrained random oracle and is now maml-trpo cavia"
     ):
@@ -177,6 +179,18 @@ def test_a_comparison_whose_returns_are_none_is_refused(tmp_path: Path, per_task
     plain = as_plain(Comparison(SETTINGS, (0, 1), {"in range": RESULTS}))
     plain["results"]["in range"]["methods"]["oracle"]["per_task"] = per_task
     write_json(directory.results, plain)
+    with pytest.raises(UserError, match="is damaged"):
+        read_comparison(directory)
+
+
+def test_a_comparison_keeps_with_which_actions_returns_were_earned(tmp_path: Path) -> None:
+    directory = ComparisonDirectory(tmp_path)
+    plain = as_plain(Comparison(SETTINGS, (0, 1), {"in range": RESULTS}, actions="mean"))
+    write_json(directory.results, plain)
+    stored = read_comparison(directory)
+    assert stored is not None
+    assert stored.actions == "mean"
+    write_json(directory.results, plain | {"config": plain["config"] | {"actions": "some"}})
     with pytest.raises(UserError, match="is damaged"):
         read_comparison(directory)
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from rlmaml.base.errors import NonFiniteError, UserError
+from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.evaluation.figures import draw_rewards
 from rlmaml.results.contenders import (
     BEYOND_RANGE,
@@ -23,7 +24,7 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, as_method
 from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
-from rlmaml.training.run import VALIDATION_SEED, MakeEnv, evaluate_run
+from rlmaml.training.run import EVALUATION_SEED, VALIDATION_SEED, MakeEnv, evaluate_run
 from tests.rlmaml.results.test_compare import HORIZON, SETTINGS, forbidden, make_env
 from tests.rlmaml.training.conftest import plain_figures
 
@@ -84,6 +85,37 @@ def test_a_finished_run_is_used_again_and_one_of_other_settings_is_refused(tmp_p
     for name, value in (("max_kl", 0.5), ("inner_step_sizes", (0.9,))):
         with pytest.raises(UserError, match=f"--{name.replace('_', '-')} was"):
             evaluated_run(SETTINGS.changed(**{name: value}), make_env, run, draw_rewards, beyond=False)
+
+
+def test_mean_actions_have_evaluations_of_their_own_beside_those_of_sampled_ones(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    found: dict[tuple[str, bool], dict[str, Any]] = {}
+    kinds: tuple[ActionKind, ...] = ("mean", "sampled")
+    for actions in kinds:
+        for beyond in (False, True):
+            found[actions, beyond] = evaluated_run(
+                SETTINGS, make_env, run, draw_rewards, beyond=beyond, actions=actions
+            )
+    assert len({str(report["per_task"]) for report in found.values()}) == 4
+    for actions in kinds:
+        for beyond in (False, True):
+            again = evaluated_run(SETTINGS, forbidden, run, draw_rewards, beyond=beyond, actions=actions)
+            assert again == found[actions, beyond]
+    assert found["mean", False]["config"]["actions"] == "mean"
+    assert found["mean", False]["tasks"] == found["sampled", False]["tasks"]
+    asked = evaluate_run(
+        load_checkpoint(run.checkpoint),
+        make_env,
+        num_tasks=3,
+        num_episodes=2,
+        steps=2,
+        seed=EVALUATION_SEED,
+        actions="mean",
+    )
+    np.testing.assert_allclose(found["mean", False]["per_task"], asked.returns)
+    (run.path / "mean_beyond.json").write_bytes(run.beyond.read_bytes())
+    again = evaluated_run(SETTINGS, make_env, run, draw_rewards, beyond=True, actions="mean")
+    assert again["per_task"] == found["mean", True]["per_task"], "an evaluation of other actions is not taken for one"
 
 
 @pytest.mark.usefixtures("unchecked")

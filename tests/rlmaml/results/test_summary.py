@@ -24,7 +24,9 @@ def finished_run(
 
 def test_the_mean_and_its_interval_over_seeds_are_students_t(tmp_path: Path) -> None:
     runs = [finished_run(tmp_path / str(seed), seed, [-10.0 - seed, -2.0]) for seed in (0, 1, 2)]
-    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in summarise_seeds(runs).splitlines()]
+    title, _, *table = summarise_seeds(runs).splitlines()
+    assert title == "Mean return on 40 held-out tasks, 40 episodes each, of sampled actions:"
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table]
     assert rows[2] == ["0", "-10.00", "-2.00", "4"]
     assert rows[5] == ["mean of 3 seeds", "**-11.00**", "**-2.00**", "4"]
     # the standard deviation of 10, 11, 12 is 1, and 95 % of Student's t with 2 degrees of freedom lie within 4.303

@@ -1,0 +1,90 @@
+"""On which task a script works: parameters of one's own choice, and the rest random or as training has on average."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from common import OwnCode, environment_maker, in_variant
+from rlmaml.base.errors import UserError
+from rlmaml.settings.command_line import chosen
+from rlmaml.settings.whole import Settings
+
+if TYPE_CHECKING:
+    from rlmaml_envs import TaskVectorEnv
+
+HELP = ("-h", "--help")
+
+
+@dataclass(frozen=True)
+class TaskChoice:
+    """A task in words."""
+
+    task: tuple[str, ...] = ()
+    """Task in simulation: all or some of its parameters by name, velocity=1.3 or goal=0.3,-0.2, or elements of them by
+    name or number, motor_gain.bthigh=-1 or goal.0=0.3. RUN_DIR --help lists what there is, with units."""
+    rest: Literal["random", "mean"] = "random"
+    """What --task does not give: random, as training may draw it, or the mean over tasks of training."""
+
+
+def make_task_environment(
+    settings: Settings, num_envs: int, choice: TaskChoice, seed: int, render_mode: str | None = None
+) -> tuple["TaskVectorEnv", str]:
+    """An environment whose copies all work on one task, and that task in words.
+
+    Args:
+        settings: of the run; its family, variant, horizon and threads are used.
+        num_envs: copies.
+        choice: the task.
+        seed: seed of what is random in the task.
+        render_mode: ``"rgb_array"`` for an environment to be drawn.
+
+    Raises:
+        UserError: the task is not legal in this family; the message lists its parameters with ranges and units.
+    """
+    from rlmaml.base.threads import warn_of_idle_threads
+    from rlmaml_envs.task_words import NUM_AVERAGED, parse_task, training_mean
+    from rlmaml_envs.tasks import Task, describe_task
+
+    warn_of_idle_threads(threads=settings.run.rollout_threads)
+    env = environment_maker(settings, render_mode)(num_envs)
+
+    def rest(names: Sequence[str]) -> Task:
+        if choice.rest == "mean":
+            return training_mean(env.sample_tasks(NUM_AVERAGED, range(NUM_AVERAGED)), env.task_space, names)
+        return {name: values[0] for name, values in env.sample_tasks(1, [seed]).items() if name in names}
+
+    spaces, owner = env.wide_task_space, settings.run.env_id
+    try:
+        task = parse_task(choice.task, spaces, env.task_units, owner, rest, env.task_labels, env.task_elements)
+    except (TypeError, ValueError) as error:
+        raise UserError(str(error)) from error
+    env.set_tasks({name: value[None] for name, value in task.items()})
+    flag = "" if env.task_space.contains(task) else " (outside of the training range)"
+    return env, describe_task(task, env.task_units) + flag
+
+
+def help_with_tasks(text: str | None, arguments: Sequence[str]) -> str:
+    """A script's help text; of ``RUN_DIR --help`` with the tasks of that family, in the variant that is asked for.
+
+    Raises:
+        UserError: the policy cannot be read, or its family is not known here.
+    """
+    from rlmaml.storage.run_directory import policy_file
+
+    path = Path(arguments[0]) if arguments else Path()
+    if not set(arguments) & set(HELP) or not arguments or not policy_file(path).is_file():
+        return text or ""
+
+    from rlmaml.deploy.adaptable import load
+    from rlmaml_envs.task_words import legal_words
+
+    own = OwnCode(chosen(arguments, "policy", "") or None, chosen(arguments, "family", "") or None)
+    own.allow()
+    policy = load(path)
+    own.check(policy)
+    settings = in_variant(policy.settings, chosen(arguments, "variant", "") or None)
+    env = environment_maker(settings)(1)
+    owner = f"{settings.run.env_id}, {settings.run.variant},"
+    legal = legal_words(env.wide_task_space, env.task_units, owner, env.task_labels, env.task_elements)
+    return f"{text}\n--task: {legal}."
