@@ -201,7 +201,7 @@ def reported_returns(
         families: number of demonstrations -> demonstrations of these tasks.
         options: of the script.
     """
-    from rlmaml.evaluation.imitation import imitated, shares_of_gap
+    from rlmaml.evaluation.imitated import imitated, shares_of_gap
     from rlmaml.evaluation.query_scores import score_table
     from rlmaml.training.run import EVALUATION_SEED
 
@@ -224,9 +224,8 @@ def reported_returns(
     best = tested.returns.summary()
     tasks, episodes = counted(options.test_tasks, "held-out task"), counted(options.test_episodes, "episode")
     print(f"\nMean return on {tasks}, {episodes} each, of mean actions, after steps on demonstrations:\n")
-    print(
-        score_table(rows, {f"demonstrator, after {options.demonstrator_steps} steps of its own": {0: best["mean"][0]}})
-    )
+    demonstrator = f"demonstrator, after {counted(options.demonstrator_steps, 'step')} of its own"
+    print(score_table(rows, {demonstrator: {0: best["mean"][0]}}))
     print("\nShare of the gap between the return before the first step and the demonstrator's:\n")
     print(score_table(shares, {}))
     main_row = rows[titles[own, options.shots]]

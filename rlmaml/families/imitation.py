@@ -148,8 +148,7 @@ class Imitation:
         index = torch.tensor(np.array([np.resize(own, most) for own in chosen]))
         task = torch.as_tensor(tasks).unsqueeze(-1)
         observations, actions, valid = (field[task, index] for field in self.demonstrations)
-        valid = valid & there.unsqueeze(-1)
-        return Examples(*(field.flatten(1, 2) for field in (observations, actions, valid)), observations[:, 0, :0])
+        return every_step(Demonstrations(observations, actions, valid & there.unsqueeze(-1)))
 
     def loss(self, outputs: Outputs, data: Examples) -> Float[Tensor, ""]:
         """Mean squared error of the actions."""
@@ -199,8 +198,13 @@ def read_demonstrations(paths: Sequence[Path]) -> Demonstrations:
 
 def steps_of(episodes: RecordedEpisodes) -> Examples:
     """Every step of one task's demonstrations as examples."""
-    shown = demonstrated(as_rollout(episodes), sizes_of_recording(episodes).observation)
-    return Examples(*(field.flatten(1, 2) for field in shown), shown.observations[:, 0, :0])
+    return every_step(demonstrated(as_rollout(episodes), sizes_of_recording(episodes).observation))
+
+
+def every_step(shown: Demonstrations) -> Examples:
+    """The steps of all demonstrations of a task as its examples."""
+    observations, actions, valid = (field.flatten(1, 2) for field in shown)
+    return Examples(observations, actions, valid, observations[:, :0])
 
 
 def sizes_of_recording(episodes: RecordedEpisodes) -> Sizes:

@@ -35,8 +35,8 @@ def recorded(path: Path, observation: int = 2, count: int = 3) -> Path:
     """Demonstrations without rewards."""
     generator = np.random.default_rng(count)
     steps, ends = 4 * count, np.arange(4 * count) % 4 == 3
-    arrays = {"observations": generator.standard_normal((steps, observation)), "actions": np.ones((steps, 2))}
-    np.savez(path, terminations=~ends & ends, truncations=ends, **arrays)
+    observations, actions = generator.standard_normal((steps, observation)), np.ones((steps, 2))
+    np.savez(path, observations=observations, actions=actions, terminations=np.zeros(steps, bool), truncations=ends)
     return path
 
 

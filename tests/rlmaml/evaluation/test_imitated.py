@@ -4,7 +4,7 @@ import torch
 
 from rlmaml.core.losses import squared_error
 from rlmaml.core.types import Meta
-from rlmaml.evaluation.imitation import imitated, shares_of_gap
+from rlmaml.evaluation.imitated import imitated, shares_of_gap
 from rlmaml.evaluation.query_scores import QueryScores
 from rlmaml.families.imitation import Demonstrations, Imitation
 from rlmaml.rules.adaptation_rule import trained_rule
