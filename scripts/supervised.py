@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from defaults import as_supervised
 from rlmaml.base.files import check_new, check_writable
 from rlmaml.base.stopping import check_minutes
+from rlmaml.settings.supervised import check_source
 from rlmaml.settings.whole import Settings
 
 if TYPE_CHECKING:
@@ -39,15 +40,27 @@ class SupervisedOptions:
     """Also train one model jointly on all tasks, and score it, and a random one, fine-tuned: two rows of the table."""
 
 
-def check_options(options: SupervisedOptions) -> None:
+def directory_of(settings: Settings, options: SupervisedOptions) -> Path:
+    """Where a run is kept."""
+    return options.run_dir or Path("runs") / f"{settings.run.env_id}-{settings.algorithm}-seed{settings.run.seed}"
+
+
+def check_options(settings: Settings, options: SupervisedOptions) -> None:
     """Refuse what can be told before anything is computed.
 
     Raises:
-        UserError: the file of --json cannot be written or is there already, or --stop-after is no time.
+        UserError: the file of --json cannot be written or is there already, --stop-after is no time, the method learns
+            from episodes, or there is a run already.
     """
     check_minutes(options.stop_after)
     check_writable(options.json)
     check_new(options.json, overwrite=options.overwrite or options.resume)
+    check_source(settings, supervised=True)
+
+    from rlmaml.storage.run_directory import RunDirectory
+    from rlmaml.training.opening import check_openable
+
+    check_openable(RunDirectory(directory_of(settings, options)), resume=options.resume, overwrite=options.overwrite)
 
 
 def train_supervised_command(
@@ -80,8 +93,8 @@ def train_supervised_command(
     Raises:
         UserError: see :func:`rlmaml.training.supervised.train_supervised` and :func:`check_options`.
     """
-    check_options(options)
-    run_dir = options.run_dir or Path("runs") / f"{settings.run.env_id}-{settings.algorithm}-seed{settings.run.seed}"
+    check_options(settings, options)
+    run_dir = directory_of(settings, options)
 
     from rlmaml.evaluation.query_scores import score_table
     from rlmaml.storage.run_directory import write_json

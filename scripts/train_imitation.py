@@ -24,7 +24,6 @@ from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.words import counted
 from rlmaml.settings.command_line import parse
-from rlmaml.settings.supervised import check_source
 from rlmaml.settings.whole import Settings
 from supervised import SupervisedOptions, check_options, train_supervised_command
 
@@ -93,8 +92,7 @@ class Tested(NamedTuple):
 def main() -> None:
     """Parse, demonstrate, train, print the tables."""
     options, settings = parse(Options(), supervised("imitation"), str(__doc__))
-    check_options(options)
-    check_source(settings, supervised=True)
+    check_options(settings, options)
     if not options.demonstrator and len(options.demonstrations) < 2:
         raise UserError(
             "Give --demonstrator RUN_DIR, a run whose policy demonstrates, or --demonstrations with a file for each of "

@@ -106,5 +106,7 @@ def test_files_of_ones_own_are_learned_from_and_their_last_quarter_is_held_out(
     assert (
         "another robot, with 10 observations and 2 actions; the demonstrator's has 2 and 2" in capsys.readouterr().err
     )
-    assert run_script("train_imitation.py", *words) == 2
+    assert run_script("train_imitation.py", "--demonstrator", tmp_path / "not_read", *words) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert run_script("train_imitation.py", *words, "--overwrite") == 2
     assert "Give --demonstrator RUN_DIR" in capsys.readouterr().err
