@@ -4,9 +4,10 @@ In simulation: adapt.py RUN_DIR --task velocity=1.3. From recorded episodes, wit
 --episodes FILE. On and on, within a trust region and with bad steps undone, in simulation: adapt.py RUN_DIR --task
 velocity=1.3 --online --trust-region 0.05 --steps 50, with --episodes FILE after a first attempt from these;
 rlmaml.deploy.online does the same on a robot. By trying contexts within a budget of episodes: adapt.py RUN_DIR --task
-velocity=1.3 --online --search cmaes --search-episodes 20. RUN_DIR may also be a policy that this script wrote, which is
-then adapted further, but for a search. What is written is the policy with the highest lower confidence bound of its
-mean return, after it was measured again beside the one that it began with.
+velocity=1.3 --online --search cmaes --search-episodes 20. A run of train_imitation.py, from demonstrations without
+rewards and without a simulator: adapt.py RUN_DIR --demonstrations FILE. RUN_DIR may also be a policy that this script
+wrote, which is then adapted further, but for a search. What is written after steps in simulation is the policy with the
+highest lower confidence bound of its mean return, after it was measured again beside the one that it began with.
 """
 
 import math
@@ -28,6 +29,7 @@ from common import (
 from rlmaml.base.command import lasting_imports, run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
+from rlmaml.base.words import counted
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import check_trust_region
 from task_choice import TaskChoice, help_with_tasks, make_task_environment
@@ -49,6 +51,8 @@ class Options:
     episodes: Path | None = None
     """Adapt from these recorded episodes instead: an .npz file (rlmaml/sampling/recorded.py) or a Minari dataset;
     go on from there in simulation with --online."""
+    demonstrations: Path | None = None
+    """Adapt a policy of train_imitation.py to what is demonstrated in this recording; it needs no rewards."""
     online: bool = False
     """Go on adapting; undo a step unless its returns show that it is no worse. A search keeps the best it met."""
     floor: float | None = None
@@ -61,8 +65,9 @@ class Options:
     search: tyro.conf.OmitArgPrefixes[SearchSettings] = field(default_factory=SearchSettings)
     num_episodes: Annotated[int, tyro.conf.arg(name="episodes-per-step")] = DEFAULT_EPISODES
     """Episodes per step in simulation."""
-    steps: int = 1
-    """Steps in simulation, or attempts with --online; beyond the trained inner steps, the last size is used again."""
+    steps: int | None = None
+    """Steps in simulation, 1 by default, or attempts with --online; on demonstrations, by default as many as were
+    trained. Beyond the trained inner steps, the last size is used again."""
     seed: int = 0
     """Seed of the episodes, and of what is random in the task."""
     variant: str | None = None
@@ -81,14 +86,22 @@ class Options:
         """Check the numbers before anything is loaded."""
         check_least(
             ("--episodes-per-step", self.num_episodes, 2),
-            ("--steps", self.steps, 1),
+            ("--steps", self.num_steps, 1),
             ("--seed", self.seed, 0),
         )
         check_trust_region(self.trust_region)
+        if self.demonstrations and (
+            *(self.episodes, self.online, self.record, self.variant, self.search.search),
+            *(self.floor, self.trust_region, self.task),
+        ) != (None, False, None, None, None, None, None, ("random",)):
+            raise UserError(
+                "--demonstrations needs no simulator and no rewards; it excludes --task, --episodes, --online, "
+                "--variant, --search, --trust-region, --floor and --record."
+            )
         if self.search.search:
             if not self.online:
                 raise UserError("--search tries one context after another on the task; add --online.")
-            check_budget_alone(self.trust_region, self.steps != 1, self.num_episodes != DEFAULT_EPISODES)
+            check_budget_alone(self.trust_region, self.num_steps != 1, self.num_episodes != DEFAULT_EPISODES)
             if self.episodes or self.floor is not None:
                 raise UserError("--search measures contexts by their mean return alone; leave --episodes and --floor.")
         if self.floor is not None and not math.isfinite(self.floor):
@@ -99,11 +112,16 @@ class Options:
                     "--episodes needs no simulator; it excludes --task, --rest, --variant, --floor and --record. To go "
                     "on in simulation, add --online."
                 )
-            if self.steps != 1:
+            if self.num_steps != 1:
                 raise UserError(
                     f"--steps is {self.steps}, but recorded episodes serve one step; the next needs new ones. To go on "
                     "in simulation, add --online."
                 )
+
+    @property
+    def num_steps(self) -> int:
+        """Steps in simulation, or attempts."""
+        return 1 if self.steps is None else self.steps
 
 
 def main() -> None:
@@ -114,12 +132,18 @@ def main() -> None:
 
     with lasting_imports():
         from rlmaml.deploy.adaptable import load
+        from rlmaml.deploy.fit import check_adapts_from_rewards
         from rlmaml.storage.run_directory import beside
 
     target = options.output or beside(options.run_dir).adapted
     check_new(target, options.record, overwrite=options.overwrite)
     options.own.allow()
     policy = load(options.run_dir).on(options.machine.device, options.machine.rollout_device)
+    if options.demonstrations:
+        adapt_to_demonstrations(options.demonstrations, policy, options.steps).save(target)
+        print(f"Adapted policy: {target}")
+        return
+    check_adapts_from_rewards(policy)
     episodes = None
     if options.episodes:
         from rlmaml.sampling.recorded import read_episodes
@@ -139,6 +163,21 @@ def main() -> None:
         adapted = adapt_in_simulation(options, policy, target, episodes)
     adapted.save(target)
     print(f"Adapted policy: {target}")
+
+
+def adapt_to_demonstrations(path: Path, policy: "AdaptablePolicy", steps: int | None) -> "AdaptablePolicy":
+    """Adapt to what is demonstrated in a recording, and print how near the policy is to it."""
+    from rlmaml.deploy.imitate import imitate, imitation_error
+    from rlmaml.sampling.recorded import read_episodes
+
+    shown = read_episodes(path, rewards=False)
+    adapted = imitate(policy, shown, steps=steps, source=str(path))
+    before, after = (imitation_error(one, shown) for one in (policy, adapted))
+    taken = counted(adapted.steps_taken - policy.steps_taken, "inner step")
+    print(
+        f"{counted(len(shown.ends), 'demonstration')}, {taken}: squared error {before:.4g} before, {after:.4g} after."
+    )
+    return adapted
 
 
 def adapt_in_simulation(
@@ -166,14 +205,14 @@ def adapt_in_simulation(
     else:
         limits = {"trust_region": options.trust_region, "floor": options.floor}
         if options.online:
-            steps = adapt_online(policy, collect, options.steps, recorded=recorded, **limits)
+            steps = adapt_online(policy, collect, options.num_steps, recorded=recorded, **limits)
         else:
-            steps = best_in_steps(policy, collect, options.steps, **limits)
+            steps = best_in_steps(policy, collect, options.num_steps, **limits)
     first = policy
     print(f"Task: {description}\n\n{'tries' if searches else 'steps'}    return  95 % interval, sampled actions")
     for number, step in enumerate(steps):
         low, high = return_interval(step.returns)
-        last = not searches and number > options.steps + (recorded is not None)
+        last = not searches and number > options.num_steps + (recorded is not None)
         mean = f"{step.returns.mean():>8.2f}  {low:.2f} to {high:.2f}" if len(step.returns) else "every episode failed"
         undone = "  undone" * step.undone + f": {step.reason}" * bool(step.undone and step.reason)
         print(f"{'again' if last else number:>5}  {mean}{undone}", flush=True)

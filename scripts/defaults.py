@@ -150,6 +150,24 @@ FEW_SHOT = configure(
 )
 """Pictures of classes."""
 
+IMITATION = configure(
+    env_id="imitation",
+    outer_optimiser="adam",
+    adam_step_size=1e-3,
+    max_gradient_norm=10.0,
+    iterations=1000,
+    cosine_iterations=1000,
+    num_tasks=20,
+    inner_steps=3,
+    inner_step_sizes=(0.1,),
+    learn_step_sizes=True,
+    hidden=(100, 100),
+    evaluation_tasks=40,
+    evaluation_steps=10,
+    checkpoint_interval=100,
+)
+"""Demonstrations of a robot."""
+
 
 MEMORY_OF_CHANGES = {"reward_scale": 4.0, "iterations": 300, "cosine_iterations": 300}
 
@@ -189,7 +207,7 @@ def tuned(env_id: str, variant: str, method: str = DEFAULT_METHOD) -> Settings:
     return as_method(family, method).changed(**changes)
 
 
-SUPERVISED: dict[str, Settings] = {"sinusoid": SINUSOID, "few-shot": FEW_SHOT}
+SUPERVISED: dict[str, Settings] = {"sinusoid": SINUSOID, "few-shot": FEW_SHOT, "imitation": IMITATION}
 """Supervised family -> the settings that it begins from."""
 
 

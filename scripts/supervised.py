@@ -1,15 +1,16 @@
 """What the trainings on supervised tasks share: their options, their rows beside each other, and their files."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from defaults import as_supervised
 from rlmaml.base.files import check_new, check_writable
 from rlmaml.base.stopping import check_minutes
+from rlmaml.settings.supervised import check_source
 from rlmaml.settings.whole import Settings
 
 if TYPE_CHECKING:
@@ -39,6 +40,29 @@ class SupervisedOptions:
     """Also train one model jointly on all tasks, and score it, and a random one, fine-tuned: two rows of the table."""
 
 
+def directory_of(settings: Settings, options: SupervisedOptions) -> Path:
+    """Where a run is kept."""
+    return options.run_dir or Path("runs") / f"{settings.run.env_id}-{settings.algorithm}-seed{settings.run.seed}"
+
+
+def check_options(settings: Settings, options: SupervisedOptions) -> None:
+    """Refuse what can be told before anything is computed.
+
+    Raises:
+        UserError: the file of --json cannot be written or is there already, --stop-after is no time, the method learns
+            from episodes, or there is a run already.
+    """
+    check_minutes(options.stop_after)
+    check_writable(options.json)
+    check_new(options.json, overwrite=options.overwrite or options.resume)
+    check_source(settings, supervised=True)
+
+    from rlmaml.storage.run_directory import RunDirectory
+    from rlmaml.training.opening import check_openable
+
+    check_openable(RunDirectory(directory_of(settings, options)), resume=options.resume, overwrite=options.overwrite)
+
+
 def train_supervised_command(
     settings: Settings,
     family: "SupervisedFamily",
@@ -50,6 +74,7 @@ def train_supervised_command(
     also: "Mapping[str, SupervisedFamily]" = MappingProxyType({}),
     validation: "SupervisedFamily | None" = None,
     split: Mapping[str, Sequence[str]] | None = None,
+    report: "Callable[[Mapping[str, Trained]], Mapping[str, Any]] | None" = None,
 ) -> tuple["Trained", Path]:
     """Train on supervised tasks, and print the table, with the same model pretrained and from scratch.
 
@@ -63,14 +88,13 @@ def train_supervised_command(
         also: further families that the run is scored on, by name.
         validation: of the tasks by which the best checkpoint is found; None for other tasks of ``family``.
         split: part -> its classes, where some are held out; it is written beside the run.
+        report: prints what else is to be said of the trained models, by method, and returns it for the JSON.
 
     Raises:
-        UserError: see :func:`rlmaml.training.supervised.train_supervised`; or the file of --json cannot be written.
+        UserError: see :func:`rlmaml.training.supervised.train_supervised` and :func:`check_options`.
     """
-    check_minutes(options.stop_after)
-    check_writable(options.json)
-    check_new(options.json, overwrite=options.overwrite or options.resume)
-    run_dir = options.run_dir or Path("runs") / f"{settings.run.env_id}-{settings.algorithm}-seed{settings.run.seed}"
+    check_options(settings, options)
+    run_dir = directory_of(settings, options)
 
     from rlmaml.evaluation.query_scores import score_table
     from rlmaml.storage.run_directory import write_json
@@ -91,19 +115,21 @@ def train_supervised_command(
         )
 
     trained = trained_in(run_dir, settings)
-    rows = {settings.algorithm: trained.scores}
+    models = {settings.algorithm: trained}
     for name in BESIDE if options.pretrained else ():
         if name != settings.algorithm:
-            rows[name] = trained_in(run_dir / name, as_supervised(settings, name)).scores
+            models[name] = trained_in(run_dir / name, as_supervised(settings, name))
+    rows = {name: model.scores for name, model in models.items()}
     for name, other in also.items():
         rows[f"{settings.algorithm}, {name}"] = score_run(
             trained.method, trained.checkpoint, other, other.score, EVALUATION_SEED
         )
     summaries = {name: scores.summary() for name, scores in rows.items()}
-    if options.json:
-        written = {what: summaries[settings.algorithm], "rows": summaries, "config": trained.config}
-        write_json(options.json, written)
     print(f"\n{what} on {settings.run.evaluation_tasks} held-out tasks of {held_out.variant}:\n")
     print(score_table(summaries, published))
+    reported = report(models) if report else {}
+    if options.json:
+        written = {what: summaries[settings.algorithm], "rows": summaries, **reported, "config": trained.config}
+        write_json(options.json, written)
     print(f"\nRun: {run_dir}\nLook at it with: tensorboard --logdir {run_dir.parent}")
     return trained, run_dir

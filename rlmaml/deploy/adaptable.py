@@ -21,7 +21,7 @@ from rlmaml.core.distributions import Distribution
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Memory, Meta, Params, Rollout
-from rlmaml.deploy.fit import check_acts_in, off_policy_reason
+from rlmaml.deploy.fit import check_acts_in, check_adapts_from_rewards, off_policy_reason
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like
@@ -153,9 +153,11 @@ class AdaptablePolicy:
 
         Raises:
             UserError: the episodes do not fit the policy, their rewards prefer none, the trust region is not above 0,
-                the step is not finite, or it is a further one of a rule that holds it near where adaptation began.
+                the step is not finite, the policy was trained on demonstrations, or it is a further step of a rule that
+                holds it near where adaptation began.
         """
         check_trust_region(trust_region)
+        check_adapts_from_rewards(self)
         rule = adaptation_rule(self.settings, self.network, trust_region)
         if rule.remembers:
             return self._having_lived_through(check_fit(self, episodes), rule)

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from rlmaml.base.errors import UserError
 from rlmaml.core.distributions import Gaussian
+from rlmaml.families.imitation import DEMONSTRATIONS
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import sizes_of
 from rlmaml.rules.adaptation_rule import meta_like
@@ -34,6 +36,21 @@ def check_acts_in(policy: Any, env: Any) -> None:
         sheet = getattr(env, "sheet", {"family": "the environment", "variant": "as it is here"})
         like = meta_like(policy.settings, make_policy(policy.settings.policy, policy.settings.network, sizes))
         check_fits(policy.checkpoint, like, f"{sheet['family']}, {sheet['variant']}")
+
+
+def adapts_from_demonstrations(policy: Any) -> bool:
+    """Whether a policy was trained on demonstrations."""
+    return bool(policy.family.get("sheet", {}).get("adapts_from") == DEMONSTRATIONS)
+
+
+def check_adapts_from_rewards(policy: Any) -> None:
+    """Refuse a policy whose inner steps go down another loss than that of episodes with rewards.
+
+    Raises:
+        UserError: it was trained on demonstrations.
+    """
+    if adapts_from_demonstrations(policy):
+        raise UserError("This policy was trained on demonstrations, and adapts from these: give --demonstrations FILE.")
 
 
 def off_policy_reason(policy: Any, episodes: RecordedEpisodes) -> str | None:

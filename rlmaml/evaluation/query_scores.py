@@ -109,7 +109,10 @@ def score_table(rows: Mapping[str, Mapping[str, Sequence[Any]]], published: Mapp
     for name, means in published.items():
         lines.append((name, *[f"{means[step]:.3f}" if step in means else "" for step in shown]))
     width = max(len(line[0]) for line in lines) + 2
-    return "\n".join((f"{line[0]:<{width}}" + "".join(f"{cell:>15}" for cell in line[1:])).rstrip() for line in lines)
+    wide = max(15, 2 + max(len(cell) for line in lines for cell in line[1:]))
+    return "\n".join(
+        (f"{line[0]:<{width}}" + "".join(f"{cell:>{wide}}" for cell in line[1:])).rstrip() for line in lines
+    )
 
 
 def _cell(mean: float | None, interval: Sequence[float | None]) -> str:

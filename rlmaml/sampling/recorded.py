@@ -13,6 +13,8 @@ their steps happened. N steps, E episodes:
 ``final_observations`` (E, obs)    optional: what was seen after each episode's last step
 ===================== ============ =====================================================================
 
+Demonstrations have the same layout, and need no ``rewards``.
+
 A directory is read as a Minari dataset, whose observations include the final ones, and whose episodes may lack a flag
 at their end: it then counts as truncated.
 """
@@ -72,8 +74,12 @@ class RecordedEpisodes(NamedTuple):
         return RecordedEpisodes(**rows | {"final_observations": None if final is None else final[:count]})
 
 
-def read_episodes(path: Path | str) -> RecordedEpisodes:
+def read_episodes(path: Path | str, *, rewards: bool = True) -> RecordedEpisodes:
     """A checked recording.
+
+    Args:
+        path: of an ``.npz`` file or a Minari dataset.
+        rewards: whether it must hold rewards; those that a demonstration lacks are read as 0.
 
     Raises:
         UserError: see :func:`check_episodes`; or there is nothing at ``path``, it is no recording, it needs more memory
@@ -93,6 +99,8 @@ def read_episodes(path: Path | str) -> RecordedEpisodes:
         raise
     except Exception as error:  # an empty, cut or foreign file: EOFError, BadZipFile, zlib.error, AttributeError, ...
         raise UserError(f"{path} is no readable .npz file of plain arrays. Write it with numpy.savez.") from error
+    if not rewards and "actions" in arrays:
+        arrays.setdefault("rewards", np.zeros(len(np.atleast_1d(arrays["actions"])), np.float32))
     missing, unknown = set(REQUIRED) - set(arrays), set(arrays) - set(RecordedEpisodes._fields)
     if missing or unknown:
         raise UserError(

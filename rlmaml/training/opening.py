@@ -83,16 +83,7 @@ def open_run(
         UserError: see :func:`train`.
     """
     path, run = directory.checkpoint, settings.run
-    if resume and overwrite:
-        raise UserError("--resume and --overwrite exclude each other; give one of them.")
-    found = directory.found()
-    goes_on = resume and (path.exists() or bool(directory.earlier_checkpoints()))
-    if found and not overwrite and not goes_on:
-        cure = "" if resume else "Continue it with --resume, delete"
-        raise UserError(
-            f"{directory.path} already holds a run, or files named like those of one: {', '.join(found)}. "
-            f"{cure or 'It has no checkpoint to go on from; delete'} it with --overwrite, or choose another --run-dir."
-        )
+    goes_on = check_openable(directory, resume=resume, overwrite=overwrite)
     if goes_on:
         stored = newest_checkpoint(directory, at_most=told_iterations(directory))
         check_resumable(stored.settings, settings)
@@ -117,6 +108,25 @@ def open_run(
     begun = Checkpoint(learned.meta, 0, settings, sizes_in(env, settings), learned.state, family=family_record(env))
     save_checkpoint(path, begun)
     return begun
+
+
+def check_openable(directory: RunDirectory, *, resume: bool, overwrite: bool) -> bool:
+    """Refuse to begin a run where there is one already; whether the one that is there is gone on with.
+
+    Raises:
+        UserError: names what was found there, and the cure.
+    """
+    if resume and overwrite:
+        raise UserError("--resume and --overwrite exclude each other; give one of them.")
+    found = directory.found()
+    goes_on = resume and (directory.checkpoint.exists() or bool(directory.earlier_checkpoints()))
+    if found and not overwrite and not goes_on:
+        cure = "" if resume else "Continue it with --resume, delete"
+        raise UserError(
+            f"{directory.path} already holds a run, or files named like those of one: {', '.join(found)}. "
+            f"{cure or 'It has no checkpoint to go on from; delete'} it with --overwrite, or choose another --run-dir."
+        )
+    return goes_on
 
 
 def told_iterations(directory: RunDirectory) -> int:

@@ -245,3 +245,11 @@ def test_a_file_that_is_no_recording_says_so(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"no readable Minari dataset|minari"):
         read_episodes(tmp_path / "empty")
+
+
+def test_demonstrations_need_no_rewards(tmp_path: Path) -> None:
+    arrays = {name: array for name, array in recording()._asdict().items() if name != "rewards"}
+    np.savez(tmp_path / "shown.npz", **arrays)
+    assert_equal(read_episodes(tmp_path / "shown.npz", rewards=False), recording()._replace(rewards=np.zeros(5)))
+    with pytest.raises(UserError, match=r"missing: \['rewards'\]"):
+        read_episodes(tmp_path / "shown.npz")
