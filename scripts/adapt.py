@@ -26,12 +26,12 @@ from common import (
     in_variant,
     trained_search,
 )
-from rlmaml.base.command import lasting_imports, run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
-from rlmaml.base.words import counted
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import check_trust_region
+from rlmaml.terminal.command import lasting_imports, run_command
+from rlmaml.terminal.words import counted
 from task_choice import TaskChoice, help_with_tasks, make_task_environment
 
 if TYPE_CHECKING:
@@ -92,11 +92,11 @@ class Options:
         check_trust_region(self.trust_region)
         if self.demonstrations and (
             *(self.episodes, self.online, self.record, self.variant, self.search.search),
-            *(self.floor, self.trust_region, self.task),
-        ) != (None, False, None, None, None, None, None, ("random",)):
+            *(self.floor, self.trust_region, self.choice),
+        ) != (None, False, None, None, None, None, None, TaskChoice()):
             raise UserError(
-                "--demonstrations needs no simulator and no rewards; it excludes --task, --episodes, --online, "
-                "--variant, --search, --trust-region, --floor and --record."
+                "--demonstrations needs no simulator and no rewards; it excludes --task, --rest, --episodes, "
+                "--online, --variant, --search, --trust-region, --floor and --record."
             )
         if self.search.search:
             if not self.online:

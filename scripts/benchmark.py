@@ -22,12 +22,12 @@ from common import (
     physics_replay,
     resolved,
 )
-from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, write_atomically
 from rlmaml.settings.inner import InnerLoss
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, find_method
 from rlmaml.settings.whole import Settings, configure
+from rlmaml.terminal.command import run_command
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import tyro
 
 from common import check_least
 from defaults import SUPERVISED
-from rlmaml.base.command import run_command
 from rlmaml.base.files import check_new, check_writable, write_atomically
+from rlmaml.terminal.command import run_command
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from defaults import tuned
 from rlmaml.base.errors import UserError
 from rlmaml.base.memory import check_memory
 from rlmaml.base.stopping import check_minutes
-from rlmaml.base.words import counted
 from rlmaml.settings.command_line import chosen, parse
 from rlmaml.settings.config_file import Config, read_config
 from rlmaml.settings.memory_needed import episodes_bytes
@@ -21,6 +20,7 @@ from rlmaml.settings.methods.registry import DEFAULT_METHOD
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings
+from rlmaml.terminal.words import counted
 
 if TYPE_CHECKING:
     from rlmaml.core.types import Rollout, Tasks

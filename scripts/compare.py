@@ -36,13 +36,13 @@ from common import (
     unchanged_variant,
 )
 from defaults import tuned
-from rlmaml.base.command import run_command
 from rlmaml.base.cores import num_cores
 from rlmaml.base.errors import UserError
-from rlmaml.base.words import counted
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, PAPERS, find_method
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings
+from rlmaml.terminal.command import run_command
+from rlmaml.terminal.words import counted
 
 if TYPE_CHECKING:
     from rlmaml.storage.run_directory import ComparisonDirectory

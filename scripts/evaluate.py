@@ -17,11 +17,11 @@ from common import (
     published,
     trained_search,
 )
-from rlmaml.base.command import run_command
 from rlmaml.base.files import check_new, check_writable
-from rlmaml.base.words import counted
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import check_trust_region
+from rlmaml.terminal.command import run_command
+from rlmaml.terminal.words import counted
 
 
 @dataclass(frozen=True)

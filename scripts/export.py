@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from common import OwnCode
-from rlmaml.base.command import lasting_imports, run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, unwritable, write_atomically
 from rlmaml.base.intervals import half_interval
+from rlmaml.terminal.command import lasting_imports, run_command
 from task_choice import TaskChoice, help_with_tasks, make_task_environment
 
 if TYPE_CHECKING:

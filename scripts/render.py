@@ -20,11 +20,11 @@ from common import (
     episode_drawing,
     in_variant,
 )
-from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, replacing
-from rlmaml.base.words import counted
 from rlmaml.settings.whole import Settings
+from rlmaml.terminal.command import run_command
+from rlmaml.terminal.words import counted
 from task_choice import TaskChoice, help_with_tasks, make_task_environment
 
 

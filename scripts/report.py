@@ -14,9 +14,9 @@ from typing import Annotated, Literal
 import tyro
 
 from common import Machine, OwnCode, check_least, environment_maker, published, tasks_in_words
-from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, write_atomically
+from rlmaml.terminal.command import run_command
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import tyro
 
 from common import Machine, OwnCode, check_least, environment_maker
-from rlmaml.base.command import run_command
+from rlmaml.terminal.command import run_command
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
+from rlmaml.terminal.command import run_command
 
 
 @dataclass(frozen=True)

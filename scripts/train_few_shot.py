@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Literal
 
 from defaults import supervised
-from rlmaml.base.command import run_command
 from rlmaml.base.cores import num_cores
 from rlmaml.settings.command_line import parse
+from rlmaml.terminal.command import run_command
 from supervised import SupervisedOptions, train_supervised_command
 
 SIZES = {"digits": (1, 8, 8), "fashion-mnist": (1, 28, 28)}

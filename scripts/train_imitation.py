@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from common import check_least, environment_maker
 from defaults import supervised
-from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
-from rlmaml.base.words import counted
 from rlmaml.settings.command_line import parse
 from rlmaml.settings.whole import Settings
+from rlmaml.terminal.command import run_command
+from rlmaml.terminal.words import counted
 from supervised import SupervisedOptions, check_options, train_supervised_command
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ torchrun --nproc-per-node=2 scripts/train_nav.py shares the tasks among processe
 """
 
 from common import NAVIGATION, train_command
-from rlmaml.base.command import run_command
+from rlmaml.terminal.command import run_command
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from defaults import supervised
-from rlmaml.base.command import run_command
 from rlmaml.settings.command_line import parse
+from rlmaml.terminal.command import run_command
 from supervised import SupervisedOptions, train_supervised_command
 
 PUBLISHED = {

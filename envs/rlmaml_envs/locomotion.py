@@ -4,6 +4,7 @@
 file runs them.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -160,6 +161,10 @@ class LocomotionFamily:
         return Locomotion(num_copies, chosen, threads)
 
 
+SHORTEST = 1e-6
+"""Seconds of a control step below which there are none."""
+
+
 def check_body(body: Body, physics: Physics) -> None:
     """Refuse a robot whose functions do not give what :class:`Body` says, at the state that its model is built in.
 
@@ -170,6 +175,11 @@ def check_body(body: Body, physics: Physics) -> None:
     model, copies = physics.model, len(physics.qpos)
     if not model.nu:
         raise ValueError("The model has no actuators, so that nothing can be learned; add some to the MJCF file.")
+    if not SHORTEST <= physics.duration < math.inf:
+        raise ValueError(
+            f"A control step of the model takes {physics.duration} s; it must be a finite time of at least {SHORTEST} "
+            "s. Set the timestep in the option of the MJCF file."
+        )
     robot_body(model, body.camera.body)
     built = model.qpos0.copy()
     state = body.initial_state(model, np.random.default_rng(0))

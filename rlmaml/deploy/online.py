@@ -40,7 +40,7 @@ class Attempt(NamedTuple):
         return np.zeros(0) if self.episodes is None else self.episodes.returns.astype(np.float64)
 
 
-class Measured(NamedTuple):
+class Candidate(NamedTuple):
     """A policy and its returns, visit by visit, each with as many episodes; NaN for those that failed."""
 
     policy: AdaptablePolicy
@@ -107,10 +107,10 @@ def best_in_steps(
     steps = adapt_in_steps(policy, collect, rounds, trust_region=trust_region)
     attempt = next(steps)
     asked = len(attempt.returns)
-    best = first = measured(policy, attempt.episodes, asked)
+    best = first = candidate_of(policy, attempt.episodes, asked)
     yield attempt
     for attempt in steps:
-        best = better(measured(attempt.policy, attempt.episodes, asked), best)
+        best = better(candidate_of(attempt.policy, attempt.episodes, asked), best)
         yield attempt._replace(policy=best.policy)
     yield measured_again(first, best, collect, rounds + 1, floor=floor)
 
@@ -151,17 +151,17 @@ def adapt_online(
     visit, scale = 0, 1.0
     episodes = collect(policy, visit)
     asked = len(episodes.returns)
-    best = first = current = measured(policy, episodes, asked)
+    best = first = current = candidate_of(policy, episodes, asked)
     yield Attempt(policy, episodes)
     for sampled in [*[recorded] * (recorded is not None), *[None] * rounds]:
         visit += 1
         candidate = current.policy.adapt(
             sampled or current.episodes or collect(current.policy, visit), trust_region=trust_region, step_scale=scale
         )
-        tried = measured(candidate, attempted(collect, candidate, visit), asked)
+        tried = candidate_of(candidate, attempted(collect, candidate, visit), asked)
         verdict = judge(tried.returns[0], np.concatenate(best.returns), floor=floor)
         if verdict.worse:
-            best = measured(best.policy, attempted(collect, best.policy, visit), asked, best.returns)
+            best = candidate_of(best.policy, attempted(collect, best.policy, visit), asked, best.returns)
             verdict = judge(tried.returns[0], best.returns[-1], paired=True, floor=floor)
         if verdict.worse:
             current, scale = best, scale / 2
@@ -180,29 +180,29 @@ def attempted(collect: Collect, policy: AdaptablePolicy, visit: int) -> Recorded
         return None
 
 
-def measured(
+def candidate_of(
     policy: AdaptablePolicy, episodes: RecordedEpisodes | None, asked: int, earlier: tuple[Returns, ...] = ()
-) -> Measured:
+) -> Candidate:
     """A policy with the returns of one more visit, of which ``asked`` episodes were wanted."""
     returns = np.zeros(0) if episodes is None else episodes.returns.astype(np.float64)
     failed = np.full(max(0, asked - len(returns)), np.nan)
-    return Measured(policy, (*earlier, np.concatenate([returns, failed])), episodes)
+    return Candidate(policy, (*earlier, np.concatenate([returns, failed])), episodes)
 
 
-def better(one: Measured, other: Measured) -> Measured:
+def better(one: Candidate, other: Candidate) -> Candidate:
     """The one whose mean return has the higher lower confidence bound; the second where that is the same."""
     return one if one.lowest > other.lowest else other
 
 
 def measured_again(
-    first: Measured, best: Measured, collect: Collect, visit: int, *, floor: float | None = None
+    first: Candidate, best: Candidate, collect: Collect, visit: int, *, floor: float | None = None
 ) -> Attempt:
     """The best policy beside the first on a fresh visit, and the one of them to go on with: luck is no merit."""
     asked = len(first.returns[0])
-    again = measured(first.policy, attempted(collect, first.policy, visit), asked)
+    again = candidate_of(first.policy, attempted(collect, first.policy, visit), asked)
     if best.policy is first.policy:
         return Attempt(first.policy, again.episodes, reason="The policy as it was: none had a higher lower bound.")
-    rival = measured(best.policy, attempted(collect, best.policy, visit), asked)
+    rival = candidate_of(best.policy, attempted(collect, best.policy, visit), asked)
     verdict = judge(rival.returns[0], again.returns[0], paired=True, floor=floor)
     after = f"after {best.policy.steps_taken - first.policy.steps_taken} steps, on fresh episodes"
     if verdict.worse:

@@ -20,7 +20,6 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import write_atomically
 from rlmaml.base.intervals import finite_or_none, half_interval
 from rlmaml.base.plain_data import is_number, read_json
-from rlmaml.base.words import counted
 from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.evaluation.figures import DrawEpisodes
 from rlmaml.results.contenders import (
@@ -40,6 +39,7 @@ from rlmaml.settings.methods.registry import METHODS, PAPERS, find_method
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, differences, from_plain
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
+from rlmaml.terminal.words import counted
 from rlmaml.training.run import MakeEnv, run_settings
 
 COLOURS = {"maml-trpo": "#d1495b", "pretrained": "#00798c", "random": "#9aa4b2", "oracle": "#2e8b57"}

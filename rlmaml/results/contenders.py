@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from rlmaml.algorithms.registry import make_meta_algorithm
-from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
-from rlmaml.base.words import counted
 from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.evaluation.figures import DrawEpisodes
 from rlmaml.rules.search_rule import Search
@@ -23,6 +21,8 @@ from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.storage.evaluation_file import read_evaluation
 from rlmaml.storage.kept_checkpoints import newest_checkpoint
 from rlmaml.storage.run_directory import RunDirectory, write_json
+from rlmaml.terminal.command import run_command
+from rlmaml.terminal.words import counted
 from rlmaml.training.run import (
     EVALUATION_SEED,
     MakeEnv,

@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.words import counted
 from rlmaml.core.types import Tasks
 from rlmaml.deploy.adaptable import ActionKind, as_policy
 from rlmaml.evaluation.effects import Effects, adaptation_effects
@@ -33,6 +32,7 @@ from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.storage.kept_checkpoints import policy_checkpoint
 from rlmaml.storage.run_directory import RunDirectory, check_different
+from rlmaml.terminal.words import counted
 from rlmaml.training.run import EVALUATION_SEED, MakeEnv, evaluate_run, run_settings
 
 COLOURS = ("#d1495b", "#edae49", "#8f6bc1", "#8d6b48", "#4a7fb5", "#c06a9d")

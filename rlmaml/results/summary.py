@@ -10,9 +10,9 @@ import numpy as np
 from rlmaml.base.errors import UserError
 from rlmaml.base.intervals import half_interval
 from rlmaml.base.plain_data import DamagedError
-from rlmaml.base.words import counted
 from rlmaml.settings.whole import from_plain
 from rlmaml.storage.run_directory import RunDirectory, check_different
+from rlmaml.terminal.words import counted
 
 
 def summarise_seeds(run_dirs: Sequence[Path]) -> str:

@@ -90,6 +90,8 @@ def read_episodes(path: Path | str, *, rewards: bool = True) -> RecordedEpisodes
         return check_episodes(_read_minari(path), str(path))
     try:
         with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+            if any(entry.comment for entry in file.zip.infolist()):  # a damaged length makes one of the next entries
+                raise ValueError("an array has a comment")
             claimed = sum(entry.file_size for entry in file.zip.infolist())
             check_memory(claimed, f"What {path} says it holds", "Give a recording of fewer episodes.")
             arrays = {name: np.asarray(file[name]) for name in file.files}

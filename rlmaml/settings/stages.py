@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-from rlmaml.base.words import counted
 from rlmaml.settings.inner import MemorySettings, TaughtSettings
 from rlmaml.settings.whole import Settings
+from rlmaml.terminal.words import counted
 
 StageWords: TypeAlias = Callable[[int], str]
 """The words for stage k."""

@@ -105,6 +105,7 @@ def open_run(
     if overwrite:
         directory.clear()
     directory.make()
+    directory.tidy()
     begun = Checkpoint(learned.meta, 0, settings, sizes_in(env, settings), learned.state, family=family_record(env))
     save_checkpoint(path, begun)
     return begun

@@ -20,12 +20,10 @@ from rlmaml.base.threads import keep_freed_memory, warn_of_fork, warn_of_idle_th
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.ranks import RankError
 from rlmaml.core.task_sums import ALONE, TaskSums
-from rlmaml.core.types import Tasks
-from rlmaml.deploy.adaptable import as_policy
 from rlmaml.evaluation.context_range import context_range
 from rlmaml.evaluation.evaluate import Evaluation, evaluate
 from rlmaml.evaluation.figures import DrawEpisodes, adaptation_figure, draw_rewards
-from rlmaml.evaluation.video import MakeScene, as_video, film_progress
+from rlmaml.evaluation.video import MakeScene
 from rlmaml.policies.kinds import make_policy
 from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like, trained_rule
 from rlmaml.rules.search_rule import ContextRange, Search
@@ -34,7 +32,7 @@ from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.checks import check_count, option
 from rlmaml.settings.memory_needed import check_training_fits
 from rlmaml.settings.run import RunSettings
-from rlmaml.settings.stages import StageWords, stage_words
+from rlmaml.settings.stages import stage_words
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
 from rlmaml.storage.family_record import check_same_family
@@ -42,9 +40,10 @@ from rlmaml.storage.kept_checkpoints import keep_checkpoint
 from rlmaml.storage.range_file import StoredRange, read_context_range, write_context_range
 from rlmaml.storage.run_directory import RunDirectory, write_json
 from rlmaml.training.begin import make_method, sizes_in
+from rlmaml.training.in_progress import reason_of, show_adaptation, show_progress
 from rlmaml.training.opening import earlier_commits, opened_together
 from rlmaml.training.record import Recorder, write_outcome
-from rlmaml.training.train import IterationReport, Learned, MetaLearner, meta_train
+from rlmaml.training.train import Learned, MetaLearner, meta_train
 
 EVALUATION_SEED = 10_000
 VALIDATION_SEED = 20_000
@@ -243,52 +242,6 @@ def validation_return(checkpoint: Checkpoint, make_env: MakeEnv) -> float:
     except NonFiniteError:
         return -math.inf
     return float(final) if final.isfinite() else -math.inf
-
-
-def show_adaptation(
-    recorder: Recorder, report: IterationReport, draw: DrawEpisodes, words: StageWords
-) -> DrawEpisodes | None:
-    """Draw episodes of a meta-iteration for TensorBoard, with words for its stages.
-
-    Returns:
-        ``draw``, or None where it fails, after a warning that says why: a picture never ends a training.
-    """
-    try:
-        figure = adaptation_figure(draw, report.tasks, report.rollouts, words=words, num_tasks=2)
-        recorder.figure("adaptation", figure, report.iteration)
-    except UserError:
-        raise
-    except Exception as error:
-        warnings.warn(f"No figures in TensorBoard: {reason_of(error)}", stacklevel=2)
-        return None
-    return draw
-
-
-def show_progress(
-    recorder: Recorder, latest: Checkpoint, tasks: Tasks, env: TaskEnvironment, make_scene: MakeScene
-) -> MakeScene | None:
-    """Film the policy on the first of the tasks for TensorBoard.
-
-    Returns:
-        ``make_scene``, or None where nothing can be drawn, after a warning that says why: no video ends a training.
-    """
-    task = {name: values[0] for name, values in tasks.items()}
-    try:
-        frames, rate = film_progress(as_policy(latest), env, make_scene(), task, latest.iteration)
-        video = as_video(frames, rate, ".gif")
-    except UserError as error:
-        warnings.warn(f"No video of meta-iteration {latest.iteration}: {error}", stacklevel=2)
-        return make_scene
-    except Exception as error:
-        warnings.warn(f"No videos in TensorBoard: {reason_of(error)}", stacklevel=2)
-        return None
-    recorder.video("video", video, latest.iteration)
-    return make_scene
-
-
-def reason_of(error: Exception) -> str:
-    """What went wrong, with the kind of error where its message may not say it."""
-    return str(error) if isinstance(error, RuntimeError | UserError) else f"{type(error).__name__}: {error}"
 
 
 def run_settings(settings: Settings) -> dict[str, Any]:

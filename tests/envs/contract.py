@@ -109,7 +109,7 @@ class Sketches:
     def __init__(self, model: mujoco.MjModel, camera: RobotCamera) -> None:
         self.model = model
 
-    def draw(self, data: mujoco.MjData, marks: Marks) -> npt.NDArray[np.uint8]:
+    def draw(self, data: mujoco.MjData, marks: Marks, reached: str = "") -> npt.NDArray[np.uint8]:
         joints = [self.model.joint(name).id for name in marks.damaged]
         goal = () if marks.goal is None else (float(marks.goal[0]), float(marks.goal[1]))
         seen = np.array([*data.qpos, *joints, *goal, marks.heading or 0.0, *marks.text.encode()], np.float64)

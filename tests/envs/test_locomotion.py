@@ -17,7 +17,7 @@ from rlmaml_envs.locomotion import Body, Locomotion, LocomotionFamily, Motion, R
 from rlmaml_envs.problems import forwards
 from rlmaml_envs.registry import load_family
 from rlmaml_envs.rewards import control_cost
-from tests.envs.robots import body, family
+from tests.envs.robots import CARTS, body, family
 
 Array = npt.NDArray[Any]
 
@@ -294,6 +294,12 @@ def test_a_model_without_actuators_is_refused() -> None:
     still = "<mujoco><worldbody><body><freejoint/><geom size='.1'/></body></worldbody></mujoco>"
     with pytest.raises(ValueError, match="no actuators"):
         family(body(still))(3)
+
+
+@pytest.mark.parametrize("step", ["0", "-0.01", "1e-300"])
+def test_a_model_without_a_time_step_is_refused(step: str) -> None:
+    with pytest.raises(ValueError, match="it must be a finite time"):
+        family(body(CARTS.replace('timestep="0.01"', f'timestep="{step}"')))(3)
 
 
 def test_changes_and_wide_parameters_must_name_task_parameters() -> None:

@@ -24,7 +24,6 @@ import numpy as np
 import pytest
 import torch
 
-from rlmaml.base.streams import LastingStream
 from rlmaml.deploy.adaptable import AdaptablePolicy, load
 from rlmaml.deploy.export import Actor, export_program, load_onnx, write_int8, write_onnx, write_program
 from rlmaml.deploy.robot import actuation_of
@@ -33,6 +32,7 @@ from rlmaml.sampling.recorded import read_episodes, write_episodes
 from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.terminal.streams import LastingStream
 from rlmaml.training.run import evaluate_run, train
 from rlmaml_envs import make_tasks_env
 from rlmaml_envs.simulator import mujoco

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.sampling.recorded import read_episodes
 from rlmaml.settings.whole import configure
+from rlmaml.terminal.command import run_command
 from rlmaml.training.run import train
 from tests.scripts.test_scripts import TINY, Run, run
 

@@ -8,14 +8,14 @@ from rlmaml.algorithms.maml_trpo import MamlTrpo
 from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.algorithms.reptile import Reptile
 from rlmaml.base.errors import UserError
-from rlmaml.settings.methods.maml_trpo import MamlTrpoSettings
+from rlmaml.settings.methods.maml_trpo import MamlSettings
 from rlmaml.settings.methods.registry import METHODS
 from rlmaml.settings.methods.reptile import ReptileSettings
 from rlmaml.settings.whole import configure
 
 
 def test_a_methods_name_gives_its_meta_algorithm_with_its_own_settings() -> None:
-    expected = MamlTrpo(MamlTrpoSettings(max_kl=0.02))
+    expected = MamlTrpo(MamlSettings(max_kl=0.02))
     assert make_meta_algorithm(configure("maml-trpo", max_kl=0.02)) == expected
     assert make_meta_algorithm(configure("fomaml", max_kl=0.02)) == expected
     assert make_meta_algorithm(configure("reptile", outer_step="adam")) == Reptile(ReptileSettings(outer_step="adam"))

@@ -184,6 +184,18 @@ def test_what_a_killed_recorder_or_another_tool_leaves_is_refused_with_one_sente
         read_episodes(path)
 
 
+def test_a_damaged_length_that_hides_arrays_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "episodes.npz"
+    write_episodes(path, recording((3, 2, 4)))
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"truncations.npy", content.index(b"PK\x01\x02")) - 46  # log_probs and others come after it
+    assert content[entry : entry + 4] == b"PK\x01\x02"
+    content[entry + 33] ^= 1  # the length of its comment
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"no readable \.npz file of plain arrays"):
+        read_episodes(path)
+
+
 def replaced(name: str, value: npt.NDArray[Any]) -> RecordedEpisodes:
     return recording()._replace(**{name: value})
 

@@ -15,7 +15,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import rlmaml.storage.kept_checkpoints
 import rlmaml.training.run
-from rlmaml.base.command import run_command
 from rlmaml.base.errors import UserError
 from rlmaml.base.lost_updates import LostUpdates
 from rlmaml.deploy.adaptable import load
@@ -25,6 +24,7 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, as_method, configure
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.terminal.command import run_command
 from rlmaml.training.begin import make_method
 from rlmaml.training.opening import open_run
 from rlmaml.training.record import Recorder
@@ -719,9 +719,9 @@ def test_a_picture_that_fails_in_any_way_never_ends_a_training(
     def fail(*args: Any, **options: Any) -> Any:
         raise IndexError("list index out of range")
 
-    monkeypatch.setattr("rlmaml.training.run.adaptation_figure", fail)
+    monkeypatch.setattr("rlmaml.training.in_progress.adaptation_figure", fail)
     if where == "film":
-        monkeypatch.setattr("rlmaml.training.run.as_video", fail)
+        monkeypatch.setattr("rlmaml.training.in_progress.as_video", fail)
     scene = fail if where == "scene" else lambda: make_tasks_env("Navigation2D-v0", 1, HORIZON, render_mode="rgb_array")
     settings = SETTINGS.changed(video_interval=1, figure_interval=1)
     with pytest.warns(UserWarning, match="IndexError: list index out of range") as caught:
@@ -742,7 +742,7 @@ def test_a_video_that_cannot_be_made_of_its_episodes_does_not_end_the_training(
     def refuse(*args: Any) -> None:
         raise UserError("every reward is 0")
 
-    monkeypatch.setattr("rlmaml.training.run.film_progress", refuse)
+    monkeypatch.setattr("rlmaml.training.in_progress.film_progress", refuse)
     settings = SETTINGS.changed(video_interval=1)
     with pytest.warns(UserWarning, match="No video of meta-iteration [1-9]: every reward is 0") as caught:
         train(settings, make_env, tmp_path, make_scene=lambda: make_env(1))

@@ -1,4 +1,4 @@
-from rlmaml.base.words import counted
+from rlmaml.terminal.words import counted
 
 
 def test_one_thing_is_singular_and_all_else_plural() -> None:

@@ -8,8 +8,8 @@ import warnings
 
 import pytest
 
-from rlmaml.base.command import lasting_imports, run_command
 from rlmaml.base.errors import UserError
+from rlmaml.terminal.command import lasting_imports, run_command
 
 
 def test_a_users_mistake_is_one_sentence_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,7 +64,7 @@ def test_a_warning_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: 
 
 def test_what_a_terminal_cannot_show_is_a_question_mark() -> None:
     shown = "print('4 \\u00b1 1 \\u2192 \\udcff')"
-    program = f"from rlmaml.base.command import run_command\nrun_command(lambda: {shown})"
+    program = f"from rlmaml.terminal.command import run_command\nrun_command(lambda: {shown})"
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     done = subprocess.run(
         [sys.executable, "-X", "utf8=0", "-c", program],

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.streams import make_streams_last
-from rlmaml.base.waiting import signs_of_life
+from rlmaml.terminal.streams import make_streams_last
+from rlmaml.terminal.waiting import signs_of_life
 
 
 def run_command(command: Callable[[], None]) -> None:
@@ -19,9 +19,9 @@ def run_command(command: Callable[[], None]) -> None:
     An interrupt (Ctrl-C, SIGTERM or SIGHUP) ends it with exit code 130; a training that finished its meta-iteration
     before it ended, and can be gone on with, has 75. It must be called before torch is first imported: it
     asks MKL, unless the user asks for something else, to round a task alone as in a batch of tasks, so that any number
-    of processes gives the same bits. Whoever waits before a terminal sees signs of life,
-    :mod:`rlmaml.base.waiting`. What a terminal cannot show is shown as a question mark; what nobody reads any more is
-    lost, and nothing else.
+    of processes gives the same bits. Whoever waits before a terminal sees signs of life, see
+    :mod:`rlmaml.terminal.waiting`. What a terminal cannot show is shown as a question mark; what nobody reads any more
+    is lost, and nothing else.
     """
     make_streams_last()
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")

@@ -5,7 +5,7 @@ import time
 import pytest
 from tqdm import tqdm
 
-from rlmaml.base.waiting import ERASE, signs_of_life
+from rlmaml.terminal.waiting import ERASE, signs_of_life
 
 
 class Terminal(io.StringIO):

@@ -1,0 +1,128 @@
+"""Malicious, cut and damaged files: scripts that read them end with one sentence, execute nothing and leave nothing."""
+
+import io
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rlmaml.deploy.adaptable import load
+from rlmaml.sampling.recorded import write_episodes
+from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.training.run import train
+from tests.faults.trainings import SETTINGS, make_env
+from tests.faults.writers import TRAINING, contents
+from tests.scripts.test_scripts import run_script
+
+READERS: tuple[tuple[object, ...], ...] = (
+    ("adapt.py",),
+    ("evaluate.py",),
+    ("export.py",),
+    ("render.py",),
+    ("report.py",),
+    ("solvers.py",),
+    ("train_nav.py", *TRAINING, "--resume", "--run-dir"),
+)
+"""Scripts that read a run's checkpoint, without the run's directory at their end."""
+
+
+class Executed:
+    """What would make a file, were it unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Path.touch, (self.trace,)
+
+
+def pickled(trace: Path, content: bytes) -> bytes:
+    return pickle.dumps(Executed(trace))
+
+
+def pickled_by_torch(trace: Path, content: bytes) -> bytes:
+    archive = io.BytesIO()
+    torch.save({"params": Executed(trace)}, archive)
+    return archive.getvalue()
+
+
+def pickled_by_numpy(trace: Path, content: bytes) -> bytes:
+    archive = io.BytesIO()
+    np.savez(archive, observations=np.array([Executed(trace)], dtype=object), actions=np.zeros((1, 2)))
+    return archive.getvalue()
+
+
+def cut(trace: Path, content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flipped(trace: Path, content: bytes) -> bytes:
+    damaged = bytearray(content)
+    damaged[len(content) // 3] ^= 1 << 6
+    return bytes(damaged)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("trained") / "run"
+    train(SETTINGS.changed(iterations=1, kept_checkpoints=1), make_env, run_dir, progress=False)
+    write_episodes(run_dir.parent / "episodes.npz", load(run_dir).record(make_env(2), 0))
+    return run_dir
+
+
+DAMAGES = (pickled, pickled_by_torch, pickled_by_numpy, cut, flipped)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_every_reader_of_a_checkpoint_refuses_another_content(
+    tmp_path: Path, trained: Path, damage: Callable[[Path, bytes], bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir, trace = tmp_path / "run", tmp_path / "executed"
+    shutil.copytree(trained, run_dir)
+    checkpoint = RunDirectory(run_dir).checkpoint
+    checkpoint.write_bytes(damage(trace, checkpoint.read_bytes()))
+    before = contents(run_dir)
+    for reader in READERS:
+        assert run_script(*map(str, reader), run_dir) == 2, reader
+        said = capsys.readouterr().err
+        assert said.startswith("error: "), reader
+        assert checkpoint.name in said, reader
+    assert not trace.exists()
+    assert contents(run_dir) == before
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_adapt_refuses_another_content_than_a_recording(
+    tmp_path: Path, trained: Path, damage: Callable[[Path, bytes], bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording, trace = tmp_path / "episodes.npz", tmp_path / "executed"
+    recording.write_bytes(damage(trace, (trained.parent / "episodes.npz").read_bytes()))
+    words = (trained, "--episodes", recording, "--output", tmp_path / "adapted.safetensors")
+    assert run_script("adapt.py", *words) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not trace.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {recording.name}
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.jsonl", "evaluation.json"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_whatever_a_run_s_other_files_hold_scripts_say_what_is_wrong_or_do_without_them(
+    tmp_path: Path,
+    trained: Path,
+    name: str,
+    damage: Callable[[Path, bytes], bytes],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_dir, trace = tmp_path / "run", tmp_path / "executed"
+    shutil.copytree(trained, run_dir)
+    file = run_dir / name
+    file.write_bytes(damage(trace, file.read_bytes()))
+    code = run_script("summarise.py", run_dir)
+    said = capsys.readouterr().err
+    assert code == 0 or (code == 2 and said.startswith("error: "))
+    assert not trace.exists()

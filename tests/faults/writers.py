@@ -1,0 +1,61 @@
+"""Every script that writes, one after another in this process, on a disk of which the caller has made a bad one.
+
+``python -m tests.faults.writers DIRECTORY`` works on the run ``DIRECTORY/run`` and prints, as JSON, what became of each
+script: its exit code, what it said, and which files are new, changed or gone.
+"""
+
+import contextlib
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.scripts.test_scripts import run_script
+
+SMALL: tuple[object, ...] = ("--tasks", 1, "--episodes", 2)
+TRAINING: tuple[object, ...] = (*SMALL, "--horizon", 5, "--hidden", 4, "--iterations", 2, "--evaluation-tasks", 1)
+TRAINING += ("--evaluation-episodes", 2, "--evaluation-steps", 1, "--threads", 1, "--rollout-threads", 1)
+SUPERVISED: tuple[object, ...] = ("--tasks", 1, "--hidden", 4, "--iterations", 2, "--evaluation-tasks", 1)
+
+
+def commands(disk: Path) -> dict[str, tuple[object, ...]]:
+    """What is done -> the script and its words."""
+    run = disk / "run"
+    return {
+        "adapt": ("adapt.py", run, "--episodes-per-step", 2),
+        "record": ("adapt.py", run, "--episodes-per-step", 2, "--record", disk / "recorded.npz", "--overwrite"),
+        "evaluate": ("evaluate.py", run, *SMALL, "--steps", 1, "--json", disk / "evaluation.json"),
+        "benchmark": ("benchmark.py", "Navigation2D-v0", *SMALL, "--repeats", 1, "--json", disk / "benchmark.json"),
+        "render": ("render.py", run, "--episodes-per-step", 2),
+        "report": ("report.py", run, *SMALL, "--steps", 1),
+        "export": ("export.py", run),
+        "train": ("train_nav.py", *TRAINING, "--run-dir", disk / "trained"),
+        "go on": ("train_nav.py", *TRAINING, "--run-dir", run, "--resume"),
+        "train on examples": ("train_sinusoid.py", *SUPERVISED, "--run-dir", disk / "examples"),
+    }
+
+
+def contents(disk: Path) -> dict[str, bytes]:
+    """Every file of a directory."""
+    return {str(path.relative_to(disk)): path.read_bytes() for path in disk.rglob("*") if path.is_file()}
+
+
+def main() -> None:
+    """Run the scripts."""
+    disk, outcomes = Path(sys.argv[1]), dict[str, Any]()
+    for what, (script, *words) in commands(disk).items():
+        before = contents(disk)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
+            try:
+                code: object = run_script(str(script), *words)
+            except Exception as error:
+                code = repr(error)
+        after = contents(disk)
+        differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        outcomes[what] = {"code": code, "said": said.getvalue(), "differing": differing}
+    print(json.dumps(outcomes))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
