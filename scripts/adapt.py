@@ -56,7 +56,7 @@ class Options:
     online: bool = False
     """Go on adapting; undo a step unless its returns show that it is no worse. A search keeps the best it met."""
     floor: float | None = None
-    """A return below which an episode counts as failed: no step, and no policy that is written, may have a larger share
+    """Return below which an episode counts as failed: no step, and no policy that is written, may have a larger share
     of such episodes than before."""
     trust_region: float | None = None
     """Take trust-region steps of at most this KL, in nats, instead of the trained inner steps: 0.05, say. On tasks like

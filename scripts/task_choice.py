@@ -22,7 +22,7 @@ class TaskChoice:
 
     task: tuple[str, ...] = ()
     """Task in simulation: all or some of its parameters by name, velocity=1.3 or goal=0.3,-0.2, or elements of them by
-    name or number, motor_gain.bthigh=-1 or goal.0=0.3. RUN_DIR --help lists what there is, with units."""
+    name or number, motor_gain.bthigh=-1 or goal.0=0.3. All are listed with units by RUN_DIR --help."""
     rest: Literal["random", "mean"] = "random"
     """What --task does not give: random, as training may draw it, or the mean over tasks of training."""
 

@@ -6,9 +6,10 @@ after inner steps down the squared error to --shots demonstrations, and is judge
 has its returns in the environment, by most likely actions, on tasks never seen, for --test-shots demonstrations and
 after 0, 1, … 10 steps, beside the demonstrator's own, and the share of the gap between them that is closed.
 
---demonstrations FILE FILE …, a file for each task in the layout of recorded episodes (rlmaml/sampling/recorded.py; no
-rewards needed), are learned from in place of the demonstrator's. Without --demonstrator, the last quarter of them is
-held out, and there are squared errors alone: a file does not say what its task would earn.
+The files of --demonstrations FILE FILE …, one for each task in the layout of recorded episodes
+(rlmaml/sampling/recorded.py; no rewards needed), are learned from in place of the demonstrator's. The last quarter of
+them is held out without --demonstrator, and there are squared errors alone: a file does not say what its task would
+earn.
 
 adapt.py RUN_DIR --demonstrations FILE adapts what was trained. maml-trpo is MAML; its outer optimiser here is Adam.
 """

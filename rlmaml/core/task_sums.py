@@ -102,7 +102,7 @@ def shares(total: int, parts: int) -> list[range]:
     return [range(first, last) for first, last in itertools.pairwise(ends)]
 
 
-def mean_over_usable(sums: TaskSums, valid: Sequence[Bool[Tensor, "task *axes"]]) -> TaskMean:
+def mean_over_usable(sums: TaskSums, valid: Sequence[Bool[Tensor, "task ..."]]) -> TaskMean:
     """The mean over the tasks that have a valid step in every stage.
 
     Args:

@@ -85,11 +85,18 @@ class LivedComparison(NamedTuple):
         return float(self._first(actions, row, AS_BUILT) - self._first(actions, row, place))
 
     def recovered(self, actions: str, row: str, place: str) -> Floats:
-        """Share of the cost that is recovered, per number of episodes; NaN where nothing is lost, or known to be."""
+        """Share of the cost that is recovered, per number of episodes; NaN where no cost is known.
+
+        That is so where the cost is smaller than the intervals of its two returns together: what hardly moves before it
+        has adapted loses nothing by a change.
+        """
+        nothing = np.full(len(self.lived), np.nan)
         if AS_BUILT not in self.results:
-            return np.full(len(self.lived), np.nan)
-        cost, mean = self.cost(actions, row, place), self.results[place][actions][row].mean
-        return (mean - self._first(actions, row, place)) / cost if cost > 0 else np.full(len(mean), np.nan)
+            return nothing
+        cost, changed = self.cost(actions, row, place), self.results[place][actions][row]
+        first = self.lived.index(0)
+        unsure = np.nansum([changed.over_tasks[first], self.results[AS_BUILT][actions][row].over_tasks[first]])
+        return (changed.mean - changed.mean[first]) / cost if cost > unsure else nothing
 
     def _first(self, actions: str, row: str, place: str) -> float:
         return float(self.results[place][actions][row].mean[self.lived.index(0)])

@@ -53,9 +53,10 @@ def run() -> Run:
 
 def test_help_explains_every_option(help_texts: dict[str, str]) -> None:
     for name, text in help_texts.items():
-        lines = [line.strip("│ ") for line in text.splitlines()]
-        entries = re.split(r"\n(?=--?[a-z]|[A-Z_]{2,} )", "\n".join(lines))
-        entries = [entry for entry in entries if re.match(r"--?[a-z]|[A-Z_]{2,} ", entry)]
+        # An option begins at the edge, or at that of its box; further lines of another one are indented.
+        begins = re.compile(r"^[│ ]{0,2}(?=--?[a-z]|[A-Z_]{2,} )")
+        parts = "\n".join(begins.sub("\0", line).strip("│ ") for line in text.splitlines()).split("\n\0")
+        entries = parts[1:]
         assert len(entries) > 1 or name == "summarise.py"
         for entry in entries:
             assert re.search(r"[A-Z][a-z-]+:? [a-z]+|show this help", entry), entry

@@ -48,6 +48,8 @@ def test_where_a_change_costs_nothing_or_nobody_knows_nothing_is_recovered() -> 
     gained = comparison(**{IN_RANGE: (200.0, 250.0, 350.0), AS_BUILT: (100.0, 90.0, 95.0)})
     assert np.isnan(gained.recovered("mean", "rl2", IN_RANGE)).all()
     assert "| – |" in lived_table(gained, IN_RANGE, "mean")
+    unsure = comparison(**{IN_RANGE: (200.0, 250.0, 350.0), AS_BUILT: (225.0, 390.0, 395.0)})  # 25 < 12.7 + 12.7
+    assert np.isnan(unsure.recovered("mean", "rl2", IN_RANGE)).all()
     unknown = comparison(**{IN_RANGE: (200.0, 250.0, 350.0), BEYOND_RANGE: (100.0, 90.0, 95.0)})
     assert np.isnan(unknown.recovered("mean", "rl2", IN_RANGE)).all()
     assert "recovered" not in lived_table(unknown, IN_RANGE, "sampled")

@@ -719,7 +719,8 @@ def test_a_picture_that_fails_in_any_way_never_ends_a_training(
     def fail(*args: Any, **options: Any) -> Any:
         raise IndexError("list index out of range")
 
-    monkeypatch.setattr("rlmaml.training.in_progress.adaptation_figure", fail)
+    for module in ("run", "in_progress"):
+        monkeypatch.setattr(f"rlmaml.training.{module}.adaptation_figure", fail)
     if where == "film":
         monkeypatch.setattr("rlmaml.training.in_progress.as_video", fail)
     scene = fail if where == "scene" else lambda: make_tasks_env("Navigation2D-v0", 1, HORIZON, render_mode="rgb_array")
