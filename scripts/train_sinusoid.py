@@ -6,7 +6,6 @@ after 0, 1, … 10 steps. --algorithm chooses the method; --algorithm NAME --hel
 and --resume an interrupted run goes on. maml-trpo is MAML; its outer optimiser here is Adam.
 """
 
-import io
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,7 +39,7 @@ def main() -> None:
     """Parse, train, print the table, draw."""
     options, settings = parse(Options(), supervised("sinusoid"), str(__doc__))
 
-    from rlmaml.base.files import write_atomically
+    from rlmaml.evaluation.figures import write_figure
     from rlmaml.evaluation.fits import fits_figure
     from rlmaml.families.sinusoid import Sinusoid
     from rlmaml.storage.run_directory import RunDirectory
@@ -58,10 +57,9 @@ def main() -> None:
     trained, run_dir = train_supervised_command(
         settings, family, held_out, options, "errors", published=published, also=also
     )
-    picture, figure = io.BytesIO(), RunDirectory(run_dir).figure
+    figure = RunDirectory(run_dir).figure
     method, latest = trained.method, trained.checkpoint
-    fits_figure(held_out, method.policy, method.rule, latest.meta, EVALUATION_SEED).savefig(picture, dpi=150)
-    write_atomically(figure, picture.getvalue())
+    write_figure(figure, fits_figure(held_out, method.policy, method.rule, latest.meta, EVALUATION_SEED))
     print(figure)
 
 

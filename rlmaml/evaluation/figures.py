@@ -1,6 +1,8 @@
 """Figures of adaptation: some episodes of some tasks, before and after it."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rlmaml.base.files import write_atomically
 from rlmaml.core.types import Rollout, Tasks
 from rlmaml.settings.stages import StageWords, after_steps
 
@@ -87,3 +90,14 @@ def shown_episodes(rollout: Rollout, task: int, num_episodes: int) -> list[Episo
         observations = np.asarray(torch.cat([seen, final.unsqueeze(0)]).cpu())
         episodes.append(Episode(observations, np.asarray(rollout.rewards[task, episode][valid].cpu())))
     return episodes
+
+
+def write_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as a PNG, whole or not at all.
+
+    Raises:
+        UserError: see :func:`rlmaml.base.files.write_atomically`.
+    """
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=150)
+    write_atomically(path, picture.getvalue())

@@ -6,7 +6,6 @@ the changed one before it has lived on it; what it recovers is a share of that.
 """
 
 import dataclasses
-import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -15,11 +14,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import write_atomically
 from rlmaml.base.intervals import finite_or_none
 from rlmaml.base.plain_data import DamagedError, read_json
 from rlmaml.core.policy import TaughtPolicy
 from rlmaml.deploy.adaptable import ActionKind
+from rlmaml.evaluation.figures import write_figure
 from rlmaml.evaluation.lived import returns_after_living
 from rlmaml.policies.kinds import make_policy
 from rlmaml.results.compare import Floats, MethodReturns, colour_of
@@ -27,8 +26,8 @@ from rlmaml.results.contenders import (
     BEYOND_RANGE,
     IN_RANGE,
     Contender,
-    check_contenders,
-    contender_settings,
+    as_plain_search,
+    checked_contenders,
     in_processes,
     searched_methods,
 )
@@ -68,9 +67,10 @@ class Asked(NamedTuple):
     lived: tuple[int, ...]
     places: tuple[Place, ...]
 
-    def as_plain(self) -> dict[str, Any]:
-        """As it is written beside a result."""
-        return {"lived": list(self.lived), "places": [list(place) for place in self.places]}
+    def of(self, contender: Contender) -> dict[str, Any]:
+        """As it is written beside a contender's result, with how that searches."""
+        asked = {"lived": list(self.lived), "places": [list(place) for place in self.places]}
+        return {"asked": asked, "search": as_plain_search(contender.search)}
 
 
 class LivedComparison(NamedTuple):
@@ -148,18 +148,14 @@ def compare_lived(
     places += [Place(BEYOND_RANGE, variant, True)] if beyond else []
     places += [Place(AS_BUILT, as_built, False)] if as_built else []
     asked = Asked(tuple(sorted(lived)), tuple(places))
-    contenders = [
-        Contender(
-            contender_settings(settings, own, seed), directory.run(name, seed), search if name in searched else None
-        )
-        for seed in seeds
-        for name, own in methods.items()
-    ]
-    check_contenders(contenders)
+    contenders = checked_contenders(settings, methods, seeds, directory, search=search, searched=searched)
     tell(f"{len(contenders)} runs, {min(processes, len(contenders))} at once, in {directory.path}")
-    missing = [contender for contender in contenders if stored_curves(contender, asked) is None]
+    found = {(contender.method, contender.seed): stored_curves(contender, asked) for contender in contenders}
+    missing = []
     for contender in contenders:
-        if contender not in missing:
+        if found[contender.method, contender.seed] is None:
+            missing.append(contender)
+        else:
             tell(f"{contender.method}, seed {contender.seed}, is there")
     work = partial(measured_curves, asked=asked, make_env=make_env, progress=processes == 1)
     if processes == 1:
@@ -169,15 +165,13 @@ def compare_lived(
     else:
         for contender in in_processes(missing, work, processes):
             tell(f"{contender.method}, seed {contender.seed}, is done")
-    found = {(contender.method, contender.seed): stored_curves(contender, asked) for contender in contenders}
+    found |= {(contender.method, contender.seed): stored_curves(contender, asked) for contender in missing}
     results: dict[str, dict[str, dict[str, MethodReturns]]] = {
         place.name: {actions: _rows(found, methods, seeds, place.name, actions) for actions in ACTIONS}
         for place in places
     }
     comparison = LivedComparison(asked.lived, results)
-    picture = io.BytesIO()
-    lived_figure(comparison).savefig(picture, dpi=150)
-    write_atomically(directory.lived_figure, picture.getvalue())
+    write_figure(directory.lived_figure, lived_figure(comparison))
     write_json(directory.lived, _as_plain(comparison) | {"config": run_settings(settings) | {"seeds": list(seeds)}})
     return comparison
 
@@ -209,8 +203,7 @@ def stored_curves(contender: Contender, asked: Asked) -> Curves | None:
         return None
     stored = read_json(path)
     try:
-        made, search = stored["config"], contender.search
-        how = {"asked": asked.as_plain(), "search": search and dataclasses.asdict(search)}
+        made, how = stored["config"], asked.of(contender)
         same = {name: made[name] for name in how} == how
         alike = same and not differences(from_plain(made["settings"]), contender.settings, counted=True)
         curves: Curves = stored["curves"]
@@ -262,8 +255,7 @@ def measured_curves(
                 rows[TEACHER] = measure(rule_for=partial(_told, policy), actions=actions)
             plain = {row: [finite_or_none(task) for task in found.double().numpy()] for row, found in rows.items()}
             curves.setdefault(place.name, {})[actions] = plain
-    how = {"asked": asked.as_plain(), "search": contender.search and dataclasses.asdict(contender.search)}
-    write_json(directory.lived, {"curves": curves, "config": run_settings(settings) | how})
+    write_json(directory.lived, {"curves": curves, "config": run_settings(settings) | asked.of(contender)})
 
 
 def _told(policy: TaughtPolicy, episodes: int) -> InnerRule:  # noqa: ARG001

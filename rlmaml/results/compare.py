@@ -7,7 +7,6 @@ environment steps in training. The inner step sizes of the fine-tuned policies a
 they end highest on validation tasks.
 """
 
-import io
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, get_args
@@ -17,19 +16,17 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import write_atomically
 from rlmaml.base.intervals import finite_or_none, half_interval
 from rlmaml.base.plain_data import is_number, read_json
 from rlmaml.deploy.adaptable import ActionKind
-from rlmaml.evaluation.figures import DrawEpisodes
+from rlmaml.evaluation.figures import DrawEpisodes, write_figure
 from rlmaml.results.contenders import (
     BEYOND_RANGE,
     IN_RANGE,
     WITH_FAILED,
     Contender,
     Reports,
-    check_contenders,
-    contender_settings,
+    checked_contenders,
     evaluated,
     fine_tuning,
     searched_methods,
@@ -131,17 +128,9 @@ def compare(
     if not overwrite:
         check_same(read_comparison(directory), settings, seeds, tuple(methods), searched, actions)
     places = [IN_RANGE, BEYOND_RANGE] if beyond else [IN_RANGE]
-    contenders = [
-        Contender(
-            contender_settings(settings, own, seed),
-            directory.run(name, seed),
-            search if name in searched else None,
-            actions,
-        )
-        for seed in seeds
-        for name, own in methods.items()
-    ]
-    check_contenders(contenders)
+    contenders = checked_contenders(
+        settings, methods, seeds, directory, search=search, searched=searched, actions=actions
+    )
     tell(f"{counted(len(contenders), 'run')}, {min(processes, len(contenders))} at once, in {directory.path}")
     reports: dict[tuple[str, int], Reports] = {}
     for done, (contender, found) in enumerate(
@@ -151,9 +140,7 @@ def compare(
         tell(f"run {done} of {len(contenders)}: {in_words(contender, found)}")
     results = {place: {m: gather(reports[m, seed][place] for seed in seeds) for m in methods} for place in places}
     comparison = Comparison(settings.changed(seed=seeds[0]), tuple(seeds), results, searched, actions)
-    picture = io.BytesIO()
-    comparison_figure(results, searched, actions).savefig(picture, dpi=150)
-    write_atomically(directory.figure, picture.getvalue())
+    write_figure(directory.figure, comparison_figure(results, searched, actions))
     write_json(directory.results, as_plain(comparison))
     return comparison
 

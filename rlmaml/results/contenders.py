@@ -1,7 +1,7 @@
 """Runs of a comparison: what each method is trained with, and trained and evaluated runs, several at once."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import wait
@@ -20,7 +20,7 @@ from rlmaml.settings.whole import Settings, check_resumable, differences, from_p
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.storage.evaluation_file import read_evaluation
 from rlmaml.storage.kept_checkpoints import newest_checkpoint
-from rlmaml.storage.run_directory import RunDirectory, write_json
+from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, write_json
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
 from rlmaml.training.run import (
@@ -113,6 +113,44 @@ def searched_methods(methods: Mapping[str, Settings], search: SearchSettings | N
         raise UserError(f"--search tries contexts, and none of {', '.join(methods)} has one; add --algorithms cavia.")
     average = f", {search.search_average} per attempt" if search.search_average > 1 else ""
     return dict.fromkeys(found, f"{search.search}, {counted(search.search_episodes, 'episode')}{average}")
+
+
+def checked_contenders(
+    settings: Settings,
+    methods: Mapping[str, Settings],
+    seeds: Sequence[int],
+    directory: ComparisonDirectory,
+    *,
+    search: SearchSettings | None,
+    searched: Container[str],
+    actions: ActionKind = "sampled",
+) -> list[Contender]:
+    """Every method with every seed, seed by seed.
+
+    Args:
+        settings: of the family, for its default method.
+        methods: names -> their settings in the family.
+        seeds: of the trainings.
+        directory: of the comparison.
+        search: how some adapt.
+        searched: their names.
+        actions: with which they are judged.
+
+    Raises:
+        UserError: see :func:`check_contenders`.
+    """
+    contenders = [
+        Contender(
+            contender_settings(settings, own, seed),
+            directory.run(name, seed),
+            search if name in searched else None,
+            actions,
+        )
+        for seed in seeds
+        for name, own in methods.items()
+    ]
+    check_contenders(contenders)
+    return contenders
 
 
 def check_contenders(contenders: Iterable[Contender]) -> None:

@@ -1,7 +1,6 @@
 """A training run in a directory: begin or resume it, train, keep checkpoints, end with an evaluation."""
 
 import dataclasses
-import io
 import math
 import warnings
 from collections.abc import Callable
@@ -12,7 +11,6 @@ from typing import Any, TypeAlias
 import torch
 
 from rlmaml.base.errors import NonFiniteError, UserError
-from rlmaml.base.files import write_atomically
 from rlmaml.base.lost_updates import TooManyLostError
 from rlmaml.base.provenance import provenance
 from rlmaml.base.stopping import ORDERLY, Asked, check_minutes, stopping
@@ -22,7 +20,7 @@ from rlmaml.core.ranks import RankError
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.evaluation.context_range import context_range
 from rlmaml.evaluation.evaluate import Evaluation, evaluate
-from rlmaml.evaluation.figures import DrawEpisodes, adaptation_figure, draw_rewards
+from rlmaml.evaluation.figures import DrawEpisodes, adaptation_figure, draw_rewards, write_figure
 from rlmaml.evaluation.video import MakeScene
 from rlmaml.policies.kinds import make_policy
 from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like, trained_rule
@@ -152,11 +150,9 @@ def train(
         write_json(directory.evaluation, evaluation.as_json(written))
         write_outcome(directory, settings, evaluation.summary())
         try:
-            picture = io.BytesIO()
             words = stage_words(settings)
             figure = adaptation_figure(draw, evaluation.tasks, evaluation.rollouts[:2], words=words)
-            figure.savefig(picture, dpi=150)
-            write_atomically(directory.figure, picture.getvalue())
+            write_figure(directory.figure, figure)
         except Exception as error:
             warnings.warn(f"No figure {directory.figure}: {reason_of(error)}", stacklevel=2)
         return evaluation
