@@ -90,7 +90,7 @@ def score(
                 device=run.device,
                 judged=judged,
             )
-            parts.append(torch.stack(list(stages), 1))
+            parts.append(torch.stack([stage.seen for stage in stages], 1))
     return QueryScores(torch.cat(parts))
 
 

@@ -55,7 +55,7 @@ class ReportedRun(NamedTuple):
     """One entry per meta-iteration."""
     evaluation: Evaluation
     effects: Effects | None
-    """None where the evaluation has no inner step, or none of the training's on what it shows."""
+    """None where the evaluation has no inner step."""
     task_words: Sequence[str]
     """The evaluated tasks in words."""
     task_units: Mapping[str, str] = {}
@@ -126,12 +126,8 @@ def reported(
     )
     policy = as_policy(checkpoint).network
     rule = adaptation_rule(settings, policy)
-    explored = steps and not checkpoint.steps_taken and sizes.actions == "sampled"  # what a trained rule did to theta
-    effects = (
-        adaptation_effects(policy, rule, checkpoint.meta, settings.advantages, evaluation.rollouts)
-        if explored
-        else None
-    )
+    stages, before = evaluation.adaptations, evaluation.rollouts[0]
+    effects = adaptation_effects(policy, rule, stages, before) if steps else None
     return ReportedRun(
         name=as_label(directory.name),
         settings=settings,
