@@ -22,7 +22,7 @@ _FILES = {
     "best": "best.safetensors",
     "split": "split.json",
 }
-_TENSORBOARD, _EARLIER = "tensorboard", "earlier_checkpoints"
+_EARLIER, _EVENTS = "earlier_checkpoints", "events.out.tfevents.*"
 
 
 class RunDirectory:
@@ -49,7 +49,6 @@ class RunDirectory:
         """The checkpoint that was best on validation tasks."""
         self.split = self.path / _FILES["split"]
         """Which classes are for training, validation and test, where some are held out."""
-        self.tensorboard = self.path / _TENSORBOARD
         self.earlier = self.path / _EARLIER
         """Checkpoints before the newest one."""
         self.adapted = self.path / f"{of}adapted.safetensors"
@@ -74,7 +73,12 @@ class RunDirectory:
 
     def found(self) -> list[str]:
         """Names of a training's files that are there."""
-        return [name for name in (*_FILES.values(), _TENSORBOARD, _EARLIER) if os.path.lexists(self.path / name)]
+        there = [name for name in (*_FILES.values(), _EARLIER) if os.path.lexists(self.path / name)]
+        return there + [path.name for path in self.events()]
+
+    def events(self) -> list[Path]:
+        """TensorBoard's files: in the directory itself, after which it names the run."""
+        return sorted(self.path.glob(_EVENTS))
 
     def earlier_checkpoint(self, age: int) -> Path:
         """The checkpoint so many before the newest one."""
@@ -105,10 +109,9 @@ class RunDirectory:
             UserError: it cannot be written.
         """
         try:
-            for name in _FILES.values():
-                (self.path / name).unlink(missing_ok=True)
-            for folder in (self.tensorboard, self.earlier):
-                shutil.rmtree(folder, ignore_errors=True)
+            for path in (*[self.path / name for name in _FILES.values()], *self.events()):
+                path.unlink(missing_ok=True)
+            shutil.rmtree(self.earlier, ignore_errors=True)
         except OSError as error:
             raise unwritable(self.path, error) from error
         self.make()

@@ -73,7 +73,7 @@ def write_outcome(
         for name, value in settings.flat().items()
     }
     iterations = settings.run.iterations
-    with _quiet_writer(), _on_disk(directory.path), SummaryWriter(str(directory.tensorboard)) as writer:
+    with _quiet_writer(), _on_disk(directory.path), SummaryWriter(str(directory.path)) as writer:
         _add_summary(writer, hparams_pb(shown, trial_id=directory.path.resolve().name), iterations)
         for step, mean in enumerate(summary.get("mean_with_failed") or summary["mean"]):
             if mean is not None:
@@ -143,7 +143,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._quiet.__enter__()
         with _on_disk(self._path):
             self._lines = metrics.open("a")
-            self._writer = SummaryWriter(str(directory.tensorboard), purge_step=start)
+            self._writer = SummaryWriter(str(directory.path), purge_step=start)
             self._writer.add_text("settings", settings_table(settings), start)
         self._bar = tqdm(
             total=iterations,
