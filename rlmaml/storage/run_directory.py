@@ -71,6 +71,10 @@ class RunDirectory:
         """Where what one of these files says of sampled actions is said of mean ones."""
         return evaluation.with_name(f"mean_{evaluation.name}")
 
+    def on_variant(self, variant: str) -> Path:
+        """Evaluation on another variant than that of the training, of a comparison."""
+        return self.path / f"on_{variant}.json"
+
     def found(self) -> list[str]:
         """Names of a training's files that are there."""
         there = [name for name in (*_FILES.values(), _EARLIER) if os.path.lexists(self.path / name)]
@@ -204,6 +208,9 @@ class ComparisonDirectory:
         self.lived = self.path / "lived.json"
         """Returns by episodes lived on a new robot."""
         self.lived_figure = self.path / "lived.png"
+        self.transfer = self.path / "transfer.json"
+        """Returns on one variant after trainings on another."""
+        self.transfer_figure = self.path / "transfer.png"
 
     def run(self, method: str, seed: int) -> RunDirectory:
         """The run of one method and seed."""
