@@ -118,7 +118,7 @@ def transfer(
     )
     outcome = Transfer(source.variant, target.variant, from_source, alone, actions)
     write_figure(directory.transfer_figure, transfer_figure(outcome))
-    write_json(directory.transfer, as_plain(outcome, run_settings(budget) | {"seeds": list(seeds)}))
+    write_json(directory.transfer, plain_transfer(outcome, run_settings(budget) | {"seeds": list(seeds)}))
     return outcome
 
 
@@ -219,7 +219,7 @@ def transfer_figure(outcome: Transfer) -> Figure:
     return figure
 
 
-def as_plain(outcome: Transfer, written: Mapping[str, Any]) -> dict[str, Any]:
+def plain_transfer(outcome: Transfer, written: Mapping[str, Any]) -> dict[str, Any]:
     """Everything in the table and the figure, and how it was made, as plain data."""
 
     def plain(values: Any) -> Any:
