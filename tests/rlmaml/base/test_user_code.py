@@ -1,3 +1,4 @@
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,33 @@ def test_files_of_one_name_are_not_taken_for_each_other_or_for_a_module(tmp_path
         (tmp_path / str(number) / "json.py").write_text(f"NUMBER = {number}\n")
     assert [named_object("--family", f"{number}/json.py:NUMBER").value for number in (1, 2)] == [1, 2]
     assert not hasattr(sys.modules["json"], "NUMBER")
+
+
+def test_what_lies_beside_a_file_is_not_taken_for_a_module_of_a_script_or_of_another_folder(tmp_path: Path) -> None:
+    for number, folder in enumerate(("scripts", "robots", "others")):
+        (tmp_path / folder).mkdir()
+        for name in ("common", "render", "random"):
+            (tmp_path / folder / f"{name}.py").write_text(f"NUMBER = {number}\n")
+        text = "import common, random, render, sys\nsys.path.append('/of/their/own')\n"
+        (tmp_path / folder / "robot.py").write_text(f"{text}SEEN = common.NUMBER, render.NUMBER, random.random() < 1\n")
+    sys.path.insert(0, str(tmp_path / "scripts"))
+    ours = importlib.import_module("common")
+    before = list(sys.path)
+    for number, folder in ((1, "robots"), (2, "others")):
+        assert named_object("--family", f"{folder}/robot.py:SEEN").value == (number, number, True)
+        assert sys.modules["common"] is ours
+    added = ["/of/their/own", str(tmp_path / "robots"), str(tmp_path / "others")]
+    assert sys.path == [*before, *added]
+
+
+def test_a_module_that_is_called_as_one_of_a_script_is_found_in_the_working_directory(tmp_path: Path) -> None:
+    for number, folder in enumerate((tmp_path / "scripts", tmp_path)):
+        folder.mkdir(exist_ok=True)
+        (folder / "defaults.py").write_text(f"NUMBER = {number}\n")
+    sys.path.insert(0, str(tmp_path / "scripts"))
+    assert importlib.import_module("defaults").NUMBER == 0
+    assert named_object("--family", "defaults:NUMBER").value == 1
+    assert importlib.import_module("defaults").NUMBER == 0
 
 
 def test_a_module_is_imported_also_from_the_working_directory_which_hides_nothing(tmp_path: Path) -> None:
