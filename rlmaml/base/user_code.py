@@ -5,6 +5,7 @@ Nothing that is stored runs code; a name that somebody typed does.
 
 import importlib
 import importlib.util
+import os
 import site
 import sys
 import sysconfig
@@ -48,7 +49,7 @@ def named_object(option: str, word: str) -> Named:
         raise UserError(f"{option} is {word!r}; it must be FILE.py:NAME or package.module:NAME.")
     is_file = source.endswith(".py") or not all(part.isidentifier() for part in source.split("."))
     path = Path(source).expanduser().resolve()
-    if is_file and not path.is_file():
+    if is_file and not os.path.isfile(path):
         raise UserError(f"{option} is {word!r}, but there is no file {source}.")
     try:
         with _found_in(path.parent if is_file else Path.cwd()):
@@ -82,9 +83,9 @@ def _found_in(folder: Path) -> Iterator[None]:
     """Find modules in a folder, inside the block after what is installed alone, and from then on after all others.
 
     Modules of a script, or of another folder, that are called as one here are set aside in the block: a ``common.py``
-    beside somebody's robot is not that of our scripts.
+    beside somebody's robot is not that of our scripts. The working directory is as before afterwards.
     """
-    before = list(sys.path)
+    before, where = list(sys.path), os.getcwd()
     others = [entry for entry in before if not _is_installed(Path(entry)) and entry != str(folder)]
     inside = [*(entry for entry in before if _is_installed(Path(entry))), str(folder), *others]
     aside = {name: module for name, module in list(sys.modules.items()) if _is_hidden_by(folder, name, module)}
@@ -97,6 +98,7 @@ def _found_in(folder: Path) -> Iterator[None]:
         added = [entry for entry in sys.path if entry not in inside]  # by the code itself
         sys.path[:] = [*before, *added, *[str(folder)] * (str(folder) not in before)]
         sys.modules.update(aside)
+        os.chdir(where)
 
 
 def _is_hidden_by(folder: Path, name: str, module: object) -> bool:
