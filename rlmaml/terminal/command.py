@@ -60,7 +60,10 @@ def check_words(words: Sequence[str]) -> None:
         try:
             word.encode()
         except UnicodeEncodeError as error:
-            raise UserError(f"{word} is no text in UTF-8, as those who read files need it. Rename it.") from error
+            raise UserError(
+                f"{word} is no text in UTF-8, as those who read files need it. Rename it; or set PYTHONUTF8=1 where "
+                "it is the terminal that speaks another encoding."
+            ) from error
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -41,30 +40,28 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 JSON = ("--json", "{made}.json")
-CASES: list[Any] = [
+CASES: list[tuple[tuple[object, ...], str, str]] = [
     (("evaluate.py", "{run}", *SMALL, "--steps", 1, *JSON), ".json", ""),
     (("benchmark.py", "Navigation2D-v0", *SMALL, "--repeats", 1, *JSON), ".json", ""),
-    pytest.param(
-        *(("benchmark.py", "Navigation2D-v0", *SMALL, "--repeats", 1, "--beside", "fomaml", *JSON), ".json", ""),
-        marks=pytest.mark.slow,
-    ),
-    pytest.param(
-        *(("benchmark_supervised.py", "--tasks", 2, "--hidden", 4, "--repeats", 1, *JSON), ".json", ""),
-        marks=pytest.mark.slow,
-    ),
     (("adapt.py", "{run}", "--episodes", "{recorded}", "--output", "{made}.safetensors"), ".safetensors", ""),
     (("adapt.py", "{run}", "--episodes-per-step", 2, "--output", "{made}.safetensors"), ".safetensors", "Return with"),
     (("adapt.py", "{run}", "--episodes-per-step", 2, "--record", "{made}.npz"), ".npz", "    0 "),
     (("adapt.py", "{run}", "--online", "--output", "{made}.safetensors"), ".safetensors", "    0 "),
-    (("render.py", "{run}", "--episodes-per-step", 2, "--output", "{made}.gif"), ".gif", ""),
-    (("report.py", "{run}", *SMALL, "--steps", 1, "--output", "{made}.html"), ".html", ""),
     (("train_sinusoid.py", *SUPERVISED, "--run-dir", "{made}", *JSON), ".json", ""),
     (("train_nav.py", *TRAINING, "--run-dir", "{made}.run"), ".run/evaluation.json", ""),
+]
+SLOW: list[tuple[tuple[object, ...], str, str]] = [
+    (("benchmark.py", "Navigation2D-v0", *SMALL, "--repeats", 1, "--beside", "fomaml", *JSON), ".json", ""),
+    (("benchmark_supervised.py", "--tasks", 2, "--hidden", 4, "--repeats", 1, *JSON), ".json", ""),
+    (("render.py", "{run}", "--episodes-per-step", 2, "--output", "{made}.gif"), ".gif", ""),
+    (("report.py", "{run}", *SMALL, "--steps", 1, "--output", "{made}.html"), ".html", ""),
     (("train_nav.py", *TRAINING, "--run-dir", "{made}.run"), ".run/adaptation.png", ""),
 ]
 
 
-@pytest.mark.parametrize(("words", "suffix", "beginning"), CASES, ids=lambda value: str(value[0])[:22] if value else "")
+@pytest.mark.parametrize(
+    ("words", "suffix", "beginning"), [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)]
+)
 def test_a_terminal_that_goes_before_the_first_result_is_printed_loses_none(
     tmp_path: Path,
     directory: Path,
