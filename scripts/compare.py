@@ -18,6 +18,7 @@ compare.py RUN_DIR RUN_DIR ... compares runs of your own, checkpoints or adapted
 returns, differences task by task, and the settings in which they differ; RUN_DIR RUN_DIR --help lists its options.
 """
 
+import os
 import sys
 from dataclasses import dataclass, field
 from functools import partial
@@ -219,7 +220,7 @@ def compare_runs(options: RunsOptions) -> None:
 
 def main() -> None:
     """Parse, compare, print."""
-    if len(sys.argv) > 1 and Path(sys.argv[1]).exists():
+    if len(sys.argv) > 1 and os.path.exists(sys.argv[1]):
         compare_runs(tyro.cli(RunsOptions, description=__doc__))
         return
     options = tyro.cli(Options, description=__doc__)

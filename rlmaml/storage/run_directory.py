@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import is_left_over, unwritable, write_atomically
+from rlmaml.base.files import check_nameable, is_left_over, unwritable, write_atomically
 from rlmaml.storage.evaluation_file import read_evaluation
 from rlmaml.storage.metrics_file import read_metrics
 
@@ -31,6 +31,9 @@ class RunDirectory:
     Args:
         path: the directory; it need not exist.
         policy: the name of another policy in it than the run's own; what is made of it is named after it.
+
+    Raises:
+        UserError: no directory can be called so; see :func:`rlmaml.base.files.check_nameable`.
     """
 
     def __init__(self, path: Path | str, policy: str = "") -> None:
@@ -38,6 +41,7 @@ class RunDirectory:
         self.name = "/".join(part for part in (self.path.name, policy) if part)
         of = f"{policy}-" if policy else ""
         self.checkpoint = self.path / _FILES["checkpoint"]
+        check_nameable(self.checkpoint)
         self.metrics = self.path / _FILES["metrics"]
         self.settings = self.path / _FILES["settings"]
         self.evaluation = self.path / _FILES["evaluation"]
@@ -165,6 +169,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def policy_file(path: Path) -> Path:
     """The file of the policy that a user means: a run's checkpoint where a directory is named, or the file itself."""
+    check_nameable(path)
     return RunDirectory(path).checkpoint if path.is_dir() or not path.suffix else path
 
 

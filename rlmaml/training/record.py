@@ -142,7 +142,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._quiet = _quiet_writer()
         self._quiet.__enter__()
         with _on_disk(self._path):
-            self._lines = metrics.open("a")
+            self._lines = metrics.open("a", encoding="utf-8")
             self._writer = SummaryWriter(str(directory.path), purge_step=start)
             self._writer.add_text("settings", settings_table(settings), start)
         self._bar = tqdm(
