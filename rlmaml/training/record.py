@@ -18,7 +18,6 @@ from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import unwritable, write_atomically
@@ -28,6 +27,7 @@ from rlmaml.settings.stages import StageWords, after_steps, teacher_and_student
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.metrics_file import ITERATION, RETURN, sound_lines
 from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.terminal.bars import ProgressBar
 from rlmaml.training.train import IterationReport
 
 STAGE = re.compile(r"after_(\d+)_steps")
@@ -145,7 +145,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             self._lines = metrics.open("a")
             self._writer = SummaryWriter(str(directory.tensorboard), purge_step=start)
             self._writer.add_text("settings", settings_table(settings), start)
-        self._bar = tqdm(
+        self._bar = ProgressBar(
             total=iterations,
             initial=start,
             desc="meta-training",
