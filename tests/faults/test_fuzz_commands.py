@@ -43,8 +43,11 @@ NAMES = (
 VALUES = (
     st.sampled_from(["", "0", "1", "2", "-1", "1e999", "nan", "inf", "0.5", "True", "none", "cuda:9", "reptile", "gru"])
     | st.sampled_from(["wind", ".", "no/such/place", "a.py:B", "os:path", "goal=0.1,0.2", "random"])
-    | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6)
+    | st.text(st.characters(exclude_characters="\0/~", exclude_categories=["Cs"]), max_size=6).filter(
+        lambda t: t != ".."
+    )
 )
+"""None names a place outside of the working directory."""
 WORDS = st.lists(
     st.tuples(st.sampled_from(NAMES).map(lambda name: f"--{name}"), VALUES)
     | st.tuples(st.sampled_from(NAMES).map(lambda name: f"--{name}"))
