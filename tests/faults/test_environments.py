@@ -1,6 +1,13 @@
 """A task family of the user's own that fails: the run ends with one sentence, or is what it would have been."""
 
+import os
+import pty
+import select
+import signal
+import subprocess
 import sys
+import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +19,7 @@ from rlmaml.storage.run_directory import RunDirectory
 from rlmaml_envs.navigation import Navigation2D
 from rlmaml_envs.registry import FAMILIES
 from tests.faults.writers import TRAINING
-from tests.scripts.test_scripts import run_script
+from tests.scripts.test_scripts import SCRIPTS, run_script
 
 FAMILY = '''"""Navigation with a fault in its twelfth step or observation."""
 
@@ -131,6 +138,56 @@ def test_a_mistake_of_ours_keeps_its_traceback_and_what_was_learned(
     monkeypatch.setattr(Navigation2D, "step", fail)
     with pytest.raises(ZeroDivisionError, match="ours"):
         run_script("train_nav.py", *TRAINING, "--run-dir", tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_one_that_hangs_is_seen_to_and_two_interrupts_end_it_with_a_run_that_is_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text(FAMILY.format(fault=HANGS, seen="pass", when="== 31"))
+    words = ["--family", f"{tmp_path}/failing.py:Failing", *TRAINING, "--run-dir", tmp_path / "run"]
+    program = (
+        "import runpy, signal, sys\nfrom rlmaml.terminal import waiting\n"
+        "waiting.LONG = 2\n"  # of 1.5 s
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which those in the background ignore
+        f"sys.path.insert(0, {str(SCRIPTS)!r})\n"
+        f"runpy.run_path({str(SCRIPTS / 'train_locomotion.py')!r}, run_name='__main__')"
+    )
+    seen, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 200))  # in one without columns no bar has room
+    command = [sys.executable, "-c", program, *map(str, words)]
+    places = os.pathsep.join(str(SCRIPTS.parent / name) for name in (".", "envs", "scripts"))
+    environment = {**os.environ, "PYTHONPATH": places}
+    process = subprocess.Popen(command, stdout=terminal, stderr=terminal, env=environment)
+    os.close(terminal)
+    shown = read_until(seen, "nothing new for 3 s")
+    assert (tmp_path / "hangs").exists(), shown
+    process.send_signal(signal.SIGINT)
+    read_until(seen, "Finishing this meta-iteration; the next signal stops at once.")
+    process.send_signal(signal.SIGINT)
+    read_until(seen, "Interrupted after 1 meta-iterations.")
+    assert process.wait(60) == 130
+    os.close(seen)
+    assert load(tmp_path / "run").iteration == 1
+    (tmp_path / "hangs").unlink()
+    assert trained_on(tmp_path, "pass", "pass", "== 31", "--resume") == 0
+    assert len(RunDirectory(tmp_path / "run").read_metrics()) == 2
+
+
+HANGS = """open(__file__.replace("failing.py", "hangs"), "w").close()
+            while True:
+                time.sleep(0.1)"""
+
+
+def read_until(terminal: int, words: str) -> str:
+    """What a terminal shows, until it has shown these words."""
+    shown, end = "", time.monotonic() + 120
+    while words not in shown and time.monotonic() < end:
+        if select.select([terminal], [], [], 1)[0]:
+            try:
+                shown += os.read(terminal, 10_000).decode(errors="replace")
+            except OSError:  # nobody writes any more
+                break
+    assert words in shown, shown
+    return shown
 
 
 def test_a_slow_environment_is_stopped_in_time_and_gone_on_with(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ WORDS = st.lists(
 ).map(lambda parts: [word for part in parts for word in part])
 SCRIPT = st.sampled_from([*ALONE, *OF_A_RUN])
 LEGAL = (0, 2, 75)
+PLACES = os.pathsep.join(str(SCRIPTS.parent / name) for name in (".", "envs", "scripts"))
+ENVIRONMENT = {**os.environ, "PYTHONPATH": PLACES, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,7 @@ def test_any_words_end_a_process_with_a_sentence_or_a_result(
     done = subprocess.run(
         [sys.executable, str(SCRIPTS / script), *line],
         cwd=here,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        env=ENVIRONMENT,
         capture_output=True,
         timeout=300,
         check=False,
