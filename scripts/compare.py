@@ -174,18 +174,17 @@ class RunsOptions:
 
 def compare_runs(options: RunsOptions) -> None:
     """Evaluate each run on the same tasks, print the table."""
-    from tqdm import tqdm
-
     from rlmaml.results.paired import RunReturns, check_same_tasks, paired_table
     from rlmaml.results.report import as_label, read_runs
     from rlmaml.storage.run_directory import beside
+    from rlmaml.terminal.bars import ProgressBar
     from rlmaml.training.run import evaluate_run
 
     options.own.allow()
     checkpoints = read_runs(options.run_dirs)
     options.own.check(checkpoints[0])
     evaluations = []
-    bar = tqdm(checkpoints, unit="run", leave=False)
+    bar = ProgressBar(checkpoints, unit="run", leave=False)
     for number, checkpoint in enumerate(bar, start=1):
         bar.set_description(f"evaluating run {number} of {len(checkpoints)}")
         settings = options.machine.applied(checkpoint.settings)

@@ -74,12 +74,11 @@ def main() -> None:
     check_writable(options.output)
     check_new(*targets, stills, overwrite=options.overwrite)
 
-    from tqdm import tqdm
-
     from rlmaml.deploy.adaptable import load
     from rlmaml.deploy.fit import check_acts_in
     from rlmaml.deploy.online import adapt_in_steps
     from rlmaml.evaluation.video import check_video_path, film, frame_stride, side_by_side, write_video
+    from rlmaml.terminal.bars import ProgressBar
 
     for path in targets:
         check_video_path(path)
@@ -96,7 +95,7 @@ def main() -> None:
         raise UserError(str(error)) from error
     stride = frame_stride(scene.metadata["render_fps"])
     robots, _ = make_task_environment(settings, options.num_episodes, options.choice, options.seed)
-    with tqdm(total=options.steps + 2 * scene.horizon, desc="adapting", unit="step") as bar:
+    with ProgressBar(total=options.steps + 2 * scene.horizon, desc="adapting", unit="step") as bar:
         for attempt in adapt_in_steps(
             policy, lambda current, visit: current.record(robots, options.seed + visit), options.steps
         ):

@@ -65,11 +65,10 @@ def main() -> None:
     check_writable(options.output)
     check_new(target, overwrite=options.overwrite)
 
-    from tqdm import tqdm
-
     from rlmaml.base.threads import warn_of_idle_threads
     from rlmaml.results.compare import comparison_around
     from rlmaml.results.report import EvaluationSizes, ReportedRun, read_runs, report_page, reported
+    from rlmaml.terminal.bars import ProgressBar
 
     options.own.allow()
     warn_of_idle_threads(threads=options.machine.threads)
@@ -85,7 +84,7 @@ def main() -> None:
         comparison = None
     sizes = EvaluationSizes(options.num_tasks, options.num_episodes, options.steps, options.seed, options.actions)
     runs: list[ReportedRun] = []
-    bar = tqdm(directories, desc=f"evaluating run 1 of {len(directories)}", unit="run")
+    bar = ProgressBar(directories, desc=f"evaluating run 1 of {len(directories)}", unit="run")
     for directory, checkpoint in zip(bar, checkpoints, strict=True):
         settings = options.machine.applied(checkpoint.settings)
         bar.set_description(f"evaluating run {len(runs) + 1} of {len(directories)}")

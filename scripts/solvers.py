@@ -33,17 +33,16 @@ def main() -> None:
     """Parse, compare, print the table."""
     options = tyro.cli(Options, description=__doc__)
 
-    from tqdm import tqdm
-
     from rlmaml.results.solvers import SOLVERS, compare_solvers, solver_table
     from rlmaml.storage.kept_checkpoints import policy_checkpoint
+    from rlmaml.terminal.bars import ProgressBar
 
     options.own.allow()
     checkpoint = policy_checkpoint(options.checkpoint)
     options.own.check(checkpoint)
     settings = options.machine.applied(checkpoint.settings)
     outcomes = compare_solvers(checkpoint._replace(settings=settings), environment_maker(settings), draws=options.draws)
-    rows = list(tqdm(outcomes, total=len(SOLVERS), desc="solving", unit="way", leave=False))
+    rows = list(ProgressBar(outcomes, total=len(SOLVERS), desc="solving", unit="way", leave=False))
     run = settings.run
     print(f"{run.env_id}, {run.variant}, after {checkpoint.iteration} meta-iterations; gains in thousandths:\n")
     print(solver_table(rows))

@@ -8,6 +8,33 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 
+def check_array(what: str, values: Any, shape: tuple[int | None, ...], axes: str, *, kinds: str = "fiub") -> None:
+    """Refuse what is no array of numbers of a shape.
+
+    Args:
+        what: whose values these are, for the message.
+        values: what was handed in.
+        shape: the legal shape; None for any length.
+        axes: the legal shape in words, e.g. ``"(copy, 2)"``.
+        kinds: the legal kinds of numpy dtypes: ``"b"`` for truth values alone, ``"U"`` for text.
+
+    Raises:
+        ValueError: names what was received and what is legal.
+    """
+    array = values if isinstance(values, np.ndarray) else np.asarray(values)
+    if array.shape == shape and array.dtype.kind in kinds:
+        return
+    wanted = {"b": "truth values", "U": "text"}.get(kinds, "numbers")
+    needed = ", ".join("any" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "")
+    if array.dtype.kind not in kinds:
+        raise ValueError(f"{what} must be {wanted} {axes}; got dtype {array.dtype}.")
+    if array.ndim != len(shape) or any(n is not None and n != m for n, m in zip(shape, array.shape, strict=True)):
+        raise ValueError(
+            f"{what} must be {wanted} {axes}, here ({needed}); got shape {array.shape}. "
+            "Give each copy its own row, and never add up over copies."
+        )
+
+
 def check_numbers(
     what: str,
     values: Any,
@@ -30,16 +57,8 @@ def check_numbers(
     Raises:
         ValueError: names what was received and what is legal.
     """
-    array = values if isinstance(values, np.ndarray) else np.asarray(values)
-    wanted = "truth values" if kinds == "b" else "numbers"
-    needed = ", ".join("any" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "")
-    if array.dtype.kind not in kinds:
-        raise ValueError(f"{what} must be {wanted} {axes}; got dtype {array.dtype}.")
-    if array.ndim != len(shape) or any(n is not None and n != m for n, m in zip(shape, array.shape, strict=True)):
-        raise ValueError(
-            f"{what} must be {wanted} {axes}, here ({needed}); got shape {array.shape}. "
-            "Give each copy its own row, and never add up over copies."
-        )
+    check_array(what, values, shape, axes, kinds=kinds)
+    array = np.asarray(values)
     bad = ~np.isfinite(array)
     if rows is not None:
         bad &= rows.reshape(-1, *[1] * (array.ndim - 1))

@@ -5,13 +5,14 @@ single and the batched environment and for every family.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from rlmaml_envs.family import Bools, Copies, FamilyMaker, Floats, finite_box
+from rlmaml_envs.own_code import Blamed, check_observation, check_outcome, result_of_family
 from rlmaml_envs.registry import FAMILIES, load_family
 from rlmaml_envs.rehearsal import NUM_COPIES, try_out
 from rlmaml_envs.tasks import (
@@ -47,6 +48,7 @@ def tried_out(family_id: str, make_family: FamilyMaker, *counts: Any, **options:
 
     Raises:
         ValueError: also what :func:`rlmaml_envs.rehearsal.try_out` finds.
+        FamilyError: the code of a family that we do not ship fails otherwise.
 
     Warns:
         As it does.
@@ -55,7 +57,8 @@ def tried_out(family_id: str, make_family: FamilyMaker, *counts: Any, **options:
     own = {name: value for name, value in options.items() if name != "observe_task"}
     key, entry = repr(sorted(own.items())), FAMILIES.get(family_id)
     if entry is None or key not in entry.tried:
-        try_out(family_id, episodes.family.few(NUM_COPIES) or make_family(NUM_COPIES, **own))
+        with Blamed(family_id, "its first steps", refusals=(ValueError,)):
+            try_out(family_id, episodes.family.few(NUM_COPIES) or make_family(NUM_COPIES, **own))
     if entry is not None:
         FAMILIES[family_id] = entry._replace(tried=entry.tried | {key})
     return episodes
@@ -93,7 +96,8 @@ class Episodes:
         if max_episode_steps is not None:
             _require_positive(f"{family_id}: max_episode_steps", max_episode_steps)
         self.family_id = family_id
-        self.family = make_family(num_copies, **family_options)
+        with Blamed(family_id, "being made", refusals=(ImportError, TypeError, ValueError)):
+            self.family = make_family(num_copies, **family_options)
         self._options = family_options
         self.num_copies = num_copies
         self._horizon = np.inf if max_episode_steps is None else max_episode_steps
@@ -110,6 +114,7 @@ class Episodes:
         self._observe_task = observe_task
         self._told: frozenset[str] = frozenset()
         self.observation_space = self.family.observation_space
+        self._observed: tuple[int, ...] = self.observation_space.shape
         self.task_size = task_features(self._tasks, self.family.wide_task_space).shape[1]
         """How many numbers a task's parameters add to an observation that ends in them."""
         if observe_task:
@@ -165,6 +170,25 @@ class Episodes:
         self._assigned = repeat_tasks(tasks, self.num_copies // num_tasks)
         self._changed[:] = True
 
+    def draw(self, generators: Sequence[np.random.Generator], *, beyond: bool = False) -> Task:
+        """One task from each generator, with a leading task axis.
+
+        Args:
+            generators: where the randomness of each comes from.
+            beyond: draw legal tasks outside of the training range instead of those of training.
+        """
+        with Blamed(self.family_id, "its function sample_task"):
+            drawn = [self._beyond(one) if beyond else self.family.sample_task(one) for one in generators]
+            with result_of_family():
+                tasks = stack_tasks(drawn)
+                return validate_tasks(tasks, self.family.wide_task_space, self.family.task_units, self.family_id)
+
+    def _beyond(self, generator: np.random.Generator) -> Task:
+        while True:
+            task = self.family.sample_task(generator, wide=True)
+            if not self.family.task_space.contains(task):
+                return task
+
     def reset(self, copies: Copies, generators: Mapping[int, np.random.Generator]) -> Floats:
         """Start a new episode in the listed copies and return the observations of all copies.
 
@@ -172,14 +196,14 @@ class Episodes:
         observation is not finite it is 0, and the next step ends the episode.
         """
         if self._assigned is None:
-            sampled = stack_tasks([self.family.sample_task(generators[copy]) for copy in copies.tolist()])
-            self._give(copies, sampled)
+            self._give(copies, self.draw([generators[copy] for copy in copies.tolist()]))
         else:
             changed = copies[self._changed[copies]]
             if changed.size:
                 self._give(changed, {name: array[changed] for name, array in self._assigned.items()})
                 self._changed[changed] = False
-        self.family.reset(copies, generators)
+        with self._blamed("reset"):
+            self.family.reset(copies, generators)
         self._started[copies] = True
         self._elapsed[copies] = 0
         self._terminated[copies] = False
@@ -201,7 +225,8 @@ class Episodes:
         episode.
 
         Raises:
-            RuntimeError: a copy was never reset.
+            RuntimeError: a copy was never reset; :class:`rlmaml_envs.own_code.FamilyError`, which is one, where the
+                code of a family that we do not ship fails.
             ValueError: actions of the wrong shape, or not finite.
 
         Warns:
@@ -209,7 +234,9 @@ class Episodes:
         """
         actions = self._legal_actions(actions)
         running = ~(self._terminated | self._truncated)
-        terms, terminated, instability = self.family.step(actions, running)
+        with self._blamed("step"):
+            outcome = check_outcome(self.family.step(actions, running), self.family.reward_terms, self.num_copies)
+        terms, terminated, instability = outcome
         self._elapsed += running
         observation = self._observe()
         instability = self._with_unusable(terms, observation, running, instability)
@@ -274,7 +301,8 @@ class Episodes:
         return observation
 
     def _observe(self) -> Floats:
-        observation = self.family.observe()
+        with self._blamed("observe"):
+            observation = check_observation(self.family.observe(), (self.num_copies, *self._observed))
         if not self._observe_task:
             return observation
         return np.concatenate([observation, task_features(self._tasks, self.family.wide_task_space)], axis=1)
@@ -282,7 +310,20 @@ class Episodes:
     def _give(self, copies: Copies, tasks: Task) -> None:
         for name, array in tasks.items():
             self._tasks[name][copies] = array
-        self.family.set_tasks(copies, tasks)
+        with self._blamed("set_tasks"):
+            self.family.set_tasks(copies, tasks)
+
+    def _blamed(self, function: str) -> Blamed:
+        """Inside this block a function of the family runs."""
+        return Blamed(self.family_id, f"its function {function}", self._where, refusals=(FloatingPointError,))
+
+    def _where(self) -> str:
+        """How far the episodes have come, and on which task."""
+        task = describe_task({name: values[0] for name, values in self._tasks.items()}, self.family.task_units)
+        if self.num_copies == 1:
+            return f", at step {self._elapsed[0]} of its episode, with the task {task}"
+        step = self._elapsed.max()
+        return f", at step {step} of the episodes of {self.num_copies} copies, the first of which has the task {task}"
 
     def _legal_actions(self, actions: Any) -> Floats:
         if not self._started.all():

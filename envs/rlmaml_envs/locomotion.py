@@ -32,7 +32,7 @@ from rlmaml_envs.family import (
 from rlmaml_envs.model_fields import is_looks
 from rlmaml_envs.motion_drawing import motion_drawing
 from rlmaml_envs.observation_names import Entry
-from rlmaml_envs.physics import Physics, Simulation
+from rlmaml_envs.physics import Physics, Simulation, compiled
 from rlmaml_envs.robot_drawing import Marks, RobotCamera, RobotPictures, robot_body
 from rlmaml_envs.simulator import mujoco
 from rlmaml_envs.tasks import Task, sample_uniform_task
@@ -136,7 +136,7 @@ class LocomotionVariant:
         """How its episodes are drawn, with what the task asks; None where observations do not say how fast it goes."""
         if self.body.observed is None:
             return None
-        model = self.body.build()
+        model = compiled(self.body.build)
         seconds = self.body.simulation.duration(model)
         return motion_drawing(model, self.body.observed(model), seconds, self.marks, self.task_units)
 
@@ -222,7 +222,7 @@ class Locomotion(TaskFamily):
         self._pictures: RobotPictures | None = None
         check_names("changes", variant.changes, variant.task_parameters)
         check_names("wide_task_parameters", variant.wide_task_parameters, variant.task_parameters)
-        model = self._body.build() if model is None else model
+        model = compiled(self._body.build) if model is None else model
         self.physics = Physics(model, num_copies, self._body.simulation, threads)
         check_body(self._body, self.physics)
         self.frames_per_second = max(1, round(1 / self.physics.duration))

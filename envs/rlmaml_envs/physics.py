@@ -7,7 +7,8 @@ simulation after the other. Model fields that a task changes are kept per copy.
 import ctypes
 import os
 import threading
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,7 +213,8 @@ class Physics:
     def data_of(self, copy: int) -> mujoco.MjData:
         """A copy's state as an MjData of its own, with everything computed."""
         data = self._batch.get_data(copy)
-        mujoco.mj_forward(self.model_of(copy), data)
+        with _quiet_mujoco():
+            mujoco.mj_forward(self.model_of(copy), data)
         return data
 
     def _forward(self, copies: Copies) -> None:
@@ -233,10 +235,22 @@ class Physics:
         return bool(calm and not self._batch.warning[:, :, 1].any())
 
     def _cause(self, copy: int) -> str:
-        warnings = np.flatnonzero(self._batch.warning[copy, :, 1]).tolist()
-        return (
-            "; ".join(CAUSES.get(warning, f"MuJoCo warning {warning}") for warning in warnings) or "velocity diverged"
-        )
+        found = np.flatnonzero(self._batch.warning[copy, :, 1]).tolist()
+        return "; ".join(CAUSES.get(warning, f"MuJoCo warning {warning}") for warning in found) or "velocity diverged"
+
+
+def compiled(build: Callable[[], mujoco.MjModel]) -> mujoco.MjModel:
+    """The model that is built.
+
+    Warns:
+        MuJoCo has something to say of it, such as that its file uses what is deprecated.
+    """
+    heard: list[str] = []
+    with _quiet_mujoco(heard.append):
+        model = build()
+    for message in dict.fromkeys(heard):
+        warnings.warn(f"MuJoCo says of a robot: {message}", stacklevel=3)
+    return model
 
 
 def _leave_alone(batch: Batch) -> None:
@@ -256,12 +270,16 @@ _QUIET = _Quiet()
 
 
 @contextmanager
-def _quiet_mujoco() -> Iterator[None]:
-    """MuJoCo neither prints a warning nor keeps it in MUJOCO_LOG.TXT: the batch counts it, and ``step`` names it."""
+def _quiet_mujoco(handler: Callable[[str], None] | None = None) -> Iterator[None]:
+    """MuJoCo neither prints a warning nor keeps it in MUJOCO_LOG.TXT: the batch counts it, and ``step`` names it.
+
+    Args:
+        handler: is told of it, unless another thread began the silence.
+    """
     with _QUIET.lock:
         if not _QUIET.steps:
             _QUIET.handler = mujoco.get_mju_user_warning()
-            mujoco.set_mju_user_warning(_ignore)
+            mujoco.set_mju_user_warning(handler or _ignore)
         _QUIET.steps += 1
     try:
         yield

@@ -93,6 +93,12 @@ def origin_of(env_id: str) -> str:
     return entry.origin or (entry.family if isinstance(entry.family, str) else "registered by a program")
 
 
+def is_shipped(env_id: str) -> bool:
+    """Whether a family is one of ours."""
+    entry = FAMILIES.get(env_id)
+    return entry is not None and isinstance(entry.family, str) and not entry.origin
+
+
 def data_sheet(env_id: str) -> str | None:
     """The text that says what a family's numbers are, with units; None for one registered without a module.
 

@@ -15,6 +15,7 @@ from gymnasium import spaces
 
 from rlmaml_envs.checks import check_numbers, check_tasks, check_terms, unlike
 from rlmaml_envs.family import Bools, TaskFamily
+from rlmaml_envs.own_code import check_outcome
 from rlmaml_envs.tasks import Task, stack_tasks
 
 NUM_COPIES = 6
@@ -114,10 +115,9 @@ def stepped(family: TaskFamily, actions: npt.NDArray[Any], steps: int) -> list[S
     running, nothing = np.ones(NUM_COPIES, np.bool_), np.zeros(NUM_COPIES, np.bool_)
     history = [Seen(observed(family), {}, nothing, running)]
     for _ in range(steps):
-        terms, terminated, instability = family.step(actions, running)
+        outcome = check_outcome(family.step(actions, running), family.reward_terms, NUM_COPIES)
+        terms, terminated, instability = outcome
         sound = running if instability is None else running & (instability == "")
-        if set(terms) != set(family.reward_terms):
-            raise ValueError(f"step gave the reward terms {sorted(terms)}; it must be {sorted(family.reward_terms)}.")
         for name, term in terms.items():
             check_numbers(f'The reward term "{name}"', term, (NUM_COPIES,), "(copy,)", rows=sound)
             if name.endswith("_cost") and (term[sound] > 0).any():
@@ -125,7 +125,6 @@ def stepped(family: TaskFamily, actions: npt.NDArray[Any], steps: int) -> list[S
                     f'The reward term "{name}" is {term[sound].max():.3g}; a cost is never positive. Turn its sign, or '
                     'name it "..._reward".'
                 )
-        check_numbers("The end of episodes", terminated, (NUM_COPIES,), "(copy,)", kinds="b")
         seen = observed(family)
         if np.shares_memory(seen, history[-1].observation):
             raise ValueError("observe gave the same array twice; give a new one, which later steps leave alone.")

@@ -11,9 +11,10 @@ from gymnasium.vector.utils import batch_space
 from rlmaml_envs.episodes import Transition, tried_out
 from rlmaml_envs.family import Bools, Copies, Floats, TaskFamily
 from rlmaml_envs.generators import CopyGenerators, copy_seeds
+from rlmaml_envs.own_code import Blamed
 from rlmaml_envs.registry import horizon_of, load_family, origin_of
 from rlmaml_envs.sheets import family_sheet
-from rlmaml_envs.tasks import Task, stack_tasks
+from rlmaml_envs.tasks import Task
 
 REST = "rest"
 """The mode in which copies whose episode is over wait until they are reset by hand."""
@@ -134,18 +135,9 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         else:
             raise ValueError(f"sample_tasks needs one seed per task, {num_tasks} here; got {len(seeds)}.")
         family = self._episodes.family
-        if not beyond:
-            return stack_tasks([family.sample_task(generator) for generator in generators])
-        if family.wide_task_space == family.task_space:
+        if beyond and family.wide_task_space == family.task_space:
             raise ValueError(f"{self._episodes.family_id}: every legal task is in the training range already.")
-        return stack_tasks([self._sample_beyond(generator) for generator in generators])
-
-    def _sample_beyond(self, generator: np.random.Generator) -> Task:
-        family = self._episodes.family
-        while True:
-            task = family.sample_task(generator, wide=True)
-            if not family.task_space.contains(task):
-                return task
+        return self._episodes.draw(generators, beyond=beyond)
 
     def set_tasks(self, tasks: Task) -> None:
         """Assign tasks: copy i gets task ``i // (num_envs // num_tasks)``, from its next reset on.
@@ -229,7 +221,8 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         """
         if self.render_mode is None:
             raise ValueError('render() needs an environment made with render_mode="rgb_array".')
-        return tuple(self._episodes.family.render(copy) for copy in range(self.num_envs))
+        with Blamed(self._episodes.family_id, "its function render"):
+            return tuple(self._episodes.family.render(copy) for copy in range(self.num_envs))
 
     def _copies(self, reset_mask: Any) -> Copies:
         if reset_mask is None:

@@ -30,6 +30,17 @@ class Named(NamedTuple):
     """The module's docstring."""
 
 
+class OwnCodeError(RuntimeError):
+    """Code of the user's own failed while it was used; the cause is what it raised."""
+
+    of_own_code = True
+
+
+def is_of_own_code(error: Exception) -> bool:
+    """Whether an error says of itself, by ``of_own_code``, that code of the user's own is to blame, not ours."""
+    return bool(getattr(error, "of_own_code", False))
+
+
 def named_object(option: str, word: str) -> Named:
     """Run a file, or import a module, and look up a name in it.
 

@@ -8,7 +8,6 @@ import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.intervals import finite_or_none, half_interval
@@ -27,6 +26,7 @@ from rlmaml.sampling.outcomes import outcomes, task_returns
 from rlmaml.sampling.rollout import TaskEnvironment, rollout
 from rlmaml.settings.checks import check_count
 from rlmaml.settings.whole import Settings
+from rlmaml.terminal.bars import ProgressBar
 
 
 class AdaptedStage(NamedTuple):
@@ -166,7 +166,7 @@ def evaluate(
             judged=judged if judges_others else None,
             steps_taken=steps_taken,
         )
-        bar = tqdm(stages, total=steps + 1, desc="evaluation", unit="step", leave=False, disable=not progress)
+        bar = ProgressBar(stages, total=steps + 1, desc="evaluation", unit="step", leave=False, disable=not progress)
         for adaptation, sampled in bar:
             seen = outcomes(sampled)
             returns.append(task_returns(sampled))

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
-from tqdm import tqdm
 
 from rlmaml.base.errors import UserError
 from rlmaml.families.decoding import decoded
+from rlmaml.terminal.bars import ProgressBar
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 ANNOTATIONS, TINY_IMAGENET = "val_annotations.txt", "wnids.txt"
@@ -87,7 +87,9 @@ def read_classes(
     classes = find_classes(root)
     paths = [path for own in classes.values() for path in own]
     decode = partial(decoded, image=image)
-    bar = partial(tqdm, total=len(paths), desc="decoding", unit="picture", disable=not progress, dynamic_ncols=True)
+    bar = partial(
+        ProgressBar, total=len(paths), desc="decoding", unit="picture", disable=not progress, dynamic_ncols=True
+    )
     if processes == 1:
         pixels = [decode(path) for path in bar(paths)]
     else:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.user_code import named_object
+from rlmaml.base.user_code import OwnCodeError, named_object
 from rlmaml.core.kronecker import FisherBlocks
 from rlmaml.core.policy import Act
 from rlmaml.core.types import Carry, Memory, Outputs, Params
@@ -109,7 +109,10 @@ class ModulePolicy:
         return gaussian(call(own, observations), params[LOG_STD])
 
     def _call(self, params: Params, observations: Tensor) -> Any:
-        return torch.func.functional_call(self.module, params, (observations,))
+        try:
+            return torch.func.functional_call(self.module, params, (observations,))
+        except Exception as error:
+            raise OwnCodeError(f"The module of --policy failed: {type(error).__name__}: {error}") from error
 
 
 def module_maker(kind: str) -> MakeModule:

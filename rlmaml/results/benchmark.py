@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from tqdm import tqdm
-
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.threads import keep_freed_memory, warn_of_idle_threads
@@ -17,6 +15,7 @@ from rlmaml.evaluation.evaluate import evaluate
 from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.checks import option
 from rlmaml.settings.whole import Settings, as_method, configure
+from rlmaml.terminal.bars import ProgressBar
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.run import MakeEnv, check_devices, run_settings
 from rlmaml.training.train import IterationReport, Learned, meta_train
@@ -51,7 +50,7 @@ def benchmark(
     """
     settings, run = settings.changed(iterations=WARM_UP + repeats), settings.run
     env, iterations = fresh_run(settings, make_env)
-    steps = tqdm(iterations, total=WARM_UP + repeats, desc="benchmark", unit="iteration")
+    steps = ProgressBar(iterations, total=WARM_UP + repeats, desc="benchmark", unit="iteration")
     reports: list[IterationReport] = []
     physics, rates = [], []
     peak = 0.0
@@ -113,7 +112,7 @@ def in_turn(methods: Mapping[str, Settings], make_env: Callable[[Settings], Make
         own = settings.changed(iterations=WARM_UP + repeats)
         _, running[name] = fresh_run(own, make_env(own))
     seconds: dict[str, list[float]] = {name: [] for name in methods}
-    for done in tqdm(range(WARM_UP + repeats), desc="benchmark", unit="iteration"):
+    for done in ProgressBar(range(WARM_UP + repeats), desc="benchmark", unit="iteration"):
         for name, iterations in running.items():
             _, report = next(iterations)
             if done >= WARM_UP:

@@ -5,7 +5,6 @@ import time
 from typing import Any
 
 import torch
-from tqdm import trange
 
 from rlmaml.algorithms.adam import adam
 from rlmaml.base.errors import UserError
@@ -17,6 +16,7 @@ from rlmaml.core.types import Examples
 from rlmaml.rules.gradient_rule import GradientRule
 from rlmaml.sampling.examples import SupervisedFamily
 from rlmaml.settings.whole import Settings
+from rlmaml.terminal.bars import ProgressBar
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import Learned, MetaLearner, meta_iteration
 
@@ -73,7 +73,7 @@ def beside_loop(family: SupervisedFamily, settings: Settings, repeats: int) -> d
     method = make_method(settings, family)
     learned = begin(settings, method)
     one_pass, loop, difference = [], [], 0.0
-    for iteration in trange(WARM_UP + repeats, desc="benchmark", unit="iteration"):
+    for iteration in ProgressBar(range(WARM_UP + repeats), desc="benchmark", unit="iteration"):
         began = time.perf_counter()
         after, _ = meta_iteration(family, method, learned, settings, iteration)
         between = time.perf_counter()

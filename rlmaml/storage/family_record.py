@@ -7,14 +7,15 @@ from typing import Any, TypeAlias
 from rlmaml.base.errors import UserError
 
 FamilyRecord: TypeAlias = Mapping[str, Any]
-"""``from``: where the family came from; ``sheet``: its data sheet, as plain data. Empty where nobody said."""
+"""``from``: the file, module or package where the family came from, without folders; ``sheet``: its data sheet,
+as plain data. Empty where nobody said."""
 
 
 def family_record(env: Any) -> FamilyRecord:
     """What an environment says of its family; empty for one that says nothing."""
     if not hasattr(env, "sheet"):
         return {}
-    record: FamilyRecord = json.loads(json.dumps({"from": env.origin, "sheet": env.sheet}))
+    record: FamilyRecord = json.loads(json.dumps({"from": env.origin.rpartition("/")[2], "sheet": env.sheet}))
     return record
 
 

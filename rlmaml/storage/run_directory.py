@@ -10,6 +10,7 @@ from typing import Any
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_nameable, is_left_over, unwritable, write_atomically
 from rlmaml.storage.evaluation_file import read_evaluation
+from rlmaml.storage.event_files import event_files
 from rlmaml.storage.metrics_file import read_metrics
 
 _FILES = {
@@ -22,7 +23,7 @@ _FILES = {
     "best": "best.safetensors",
     "split": "split.json",
 }
-_EARLIER, _EVENTS = "earlier_checkpoints", "events.out.tfevents.*"
+_EARLIER = "earlier_checkpoints"
 
 
 class RunDirectory:
@@ -86,7 +87,7 @@ class RunDirectory:
 
     def events(self) -> list[Path]:
         """TensorBoard's files: in the directory itself, after which it names the run."""
-        return sorted(self.path.glob(_EVENTS))
+        return event_files(self.path)
 
     def earlier_checkpoint(self, age: int) -> Path:
         """The checkpoint so many before the newest one."""

@@ -7,14 +7,19 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from traceback import format_exception
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.user_code import is_of_own_code
 from rlmaml.terminal.streams import make_streams_last
 from rlmaml.terminal.waiting import signs_of_life
 
 
 def run_command(command: Callable[[], None]) -> None:
     """Run a script's main function; a user's mistake ends it with one sentence on stderr and exit code 2.
+
+    So does code of the user's own that fails, such as a task family, with the frames of that code below the sentence;
+    a mistake of ours keeps its traceback.
 
     An interrupt (Ctrl-C, SIGTERM or SIGHUP) ends it with exit code 130; a training that finished its meta-iteration
     before it ended, and can be gone on with, has 75. It must be called before torch is first imported: it
@@ -37,14 +42,25 @@ def run_command(command: Callable[[], None]) -> None:
         print(f"{error.heading}{error}", file=sys.stderr)  # noqa: T201
         interrupted = isinstance(error.__cause__, KeyboardInterrupt)
         raise SystemExit(130 if interrupted else error.exit_code) from None
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):  # torch's
-            raise
-        print(f"error: There is not enough memory: {error}. Ask for less at once.", file=sys.stderr)  # noqa: T201
-        raise SystemExit(UserError.exit_code) from None
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)  # noqa: T201
         raise SystemExit(130) from None
+    except Exception as error:
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's
+            said = f"There is not enough memory: {error}. Ask for less at once."
+        elif is_of_own_code(error):
+            said = failure_of_own_code(error)
+        else:
+            raise
+        print(f"error: {said}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(UserError.exit_code) from None
+
+
+def failure_of_own_code(error: Exception) -> str:
+    """What is said of code of the user's own that failed: a sentence, what is left, and where in that code it was."""
+    cause = error.__cause__
+    frames = "" if cause is None else "".join(format_exception(cause)).rstrip()
+    return "\n".join([str(error), *getattr(error, "__notes__", ()), *([frames] if frames else ())])
 
 
 def check_words(words: Sequence[str]) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 PATIENCE = 1.5
 """Seconds without a word after which there is a sign."""
+LONG = 20
+"""So many times that long without a word, and the bars say for how long."""
 ERASE = "\r\x1b[K"
 """What clears the line that the cursor is in."""
 
@@ -24,27 +26,36 @@ class Waiting:
     def __init__(self, terminal: Any, patience: float) -> None:
         self.lock = threading.RLock()
         self._terminal, self._patience = terminal, patience
-        self._began = self._last = time.monotonic()
+        self._began = self._last = self._signed = time.monotonic()
         self._shown = False
+        self._signing: int | None = None
 
     def heard(self) -> None:
-        """Something is about to be written: the sign makes room for it."""
+        """Something is about to be written: the sign makes room for it, unless it is the sign itself."""
+        if self._signing == threading.get_ident():
+            return
         if self._shown:
             self._terminal.write(ERASE)
             self._terminal.flush()
         self._shown, self._last = False, time.monotonic()
 
     def show(self) -> None:
-        """Count on, where nothing was written for a while: in the progress bars, or else in a line of its own."""
+        """Count on, where nothing was written for a while: in the progress bars, or else in a line of its own.
+
+        The bars have a lock of their own, under which whoever draws them writes: it is never asked for under ours.
+        """
+        now = time.monotonic()
+        silent = now - self._last
+        if now - max(self._last, self._signed) < self._patience:
+            return
+        self._signed, self._signing = now, threading.get_ident()
+        bars = [bar for bar in progress_bars() if not bar.disable]
+        for bar in bars:
+            with suppress(OSError, ValueError):  # one whose stream is closed
+                _refresh(bar, f"nothing new for {silent:.0f} s" if silent >= LONG * self._patience else "")
         with self.lock:
-            now = time.monotonic()
-            if now - self._last < self._patience:
-                return
-            bars = [bar for bar in progress_bars() if not bar.disable]
-            for bar in bars:
-                with suppress(OSError, ValueError):  # one whose stream is closed
-                    bar.refresh()
-            if not bars:
+            self._signing = None
+            if not bars and self._last <= now:
                 self._terminal.write(f"{ERASE}working, {now - self._began:.0f} s")
                 self._terminal.flush()
                 self._shown = True
@@ -67,6 +78,16 @@ class Heard:
         return getattr(self._stream, name)
 
 
+def _refresh(bar: Any, remark: str) -> None:
+    """Draw a bar anew, once with a remark at its end."""
+    before = bar.postfix
+    bar.postfix = ", ".join(part for part in (before, remark) if part)
+    try:
+        bar.refresh()
+    finally:
+        bar.postfix = before
+
+
 def progress_bars() -> list[Any]:
     """The progress bars that are shown now."""
     module = sys.modules.get("tqdm.std")
@@ -76,6 +97,8 @@ def progress_bars() -> list[Any]:
 @contextmanager
 def signs_of_life(patience: float = PATIENCE) -> Iterator[None]:
     """Inside the block, show after every ``patience`` seconds without a word that something goes on.
+
+    Where nothing new comes for :data:`LONG` times as long, as from an environment that hangs, bars say for how long.
 
     It is for those who look at a terminal: where stderr is none, nothing is shown.
     """

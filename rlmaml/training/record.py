@@ -18,7 +18,6 @@ from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import unwritable, write_atomically
@@ -26,8 +25,10 @@ from rlmaml.core.policy import Policy
 from rlmaml.core.types import Params
 from rlmaml.settings.stages import StageWords, after_steps, teacher_and_student
 from rlmaml.settings.whole import Settings
+from rlmaml.storage.event_files import name_event_files
 from rlmaml.storage.metrics_file import ITERATION, RETURN, sound_lines
 from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.terminal.bars import ProgressBar
 from rlmaml.training.train import IterationReport
 
 STAGE = re.compile(r"after_(\d+)_steps")
@@ -73,11 +74,13 @@ def write_outcome(
         for name, value in settings.flat().items()
     }
     iterations = settings.run.iterations
-    with _quiet_writer(), _on_disk(directory.path), SummaryWriter(str(directory.path)) as writer:
-        _add_summary(writer, hparams_pb(shown, trial_id=directory.path.resolve().name), iterations)
-        for step, mean in enumerate(summary.get("mean_with_failed") or summary["mean"]):
-            if mean is not None:
-                writer.add_scalar(f"held_out_{what}/after_{step}_steps", mean, iterations)
+    with _quiet_writer(), _on_disk(directory.path):
+        with SummaryWriter(str(directory.path)) as writer:
+            _add_summary(writer, hparams_pb(shown, trial_id=directory.path.resolve().name), iterations)
+            for step, mean in enumerate(summary.get("mean_with_failed") or summary["mean"]):
+                if mean is not None:
+                    writer.add_scalar(f"held_out_{what}/after_{step}_steps", mean, iterations)
+        name_event_files(directory.path)
 
 
 def settings_table(settings: Mapping[str, Any]) -> str:
@@ -142,10 +145,11 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._quiet = _quiet_writer()
         self._quiet.__enter__()
         with _on_disk(self._path):
+            name_event_files(directory.path)  # of a run that was killed
             self._lines = metrics.open("a", encoding="utf-8")
             self._writer = SummaryWriter(str(directory.path), purge_step=start)
             self._writer.add_text("settings", settings_table(settings), start)
-        self._bar = tqdm(
+        self._bar = ProgressBar(
             total=iterations,
             initial=start,
             desc="meta-training",
@@ -272,6 +276,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         try:
             with _on_disk(self._path), ExitStack() as files:
                 files.push(self._quiet)
+                files.callback(name_event_files, self._path)
                 files.callback(self._lines.close)
                 files.callback(self._writer.close)
         except UserError:

@@ -1,5 +1,6 @@
 """A training run in a directory: begin or resume it, train, keep checkpoints, end with an evaluation."""
 
+import contextlib
 import dataclasses
 import math
 import warnings
@@ -37,6 +38,7 @@ from rlmaml.storage.family_record import check_same_family
 from rlmaml.storage.kept_checkpoints import keep_checkpoint
 from rlmaml.storage.range_file import StoredRange, read_context_range, write_context_range
 from rlmaml.storage.run_directory import RunDirectory, write_json
+from rlmaml.terminal.words import counted
 from rlmaml.training.begin import make_method, sizes_in
 from rlmaml.training.in_progress import reason_of, show_adaptation, show_progress
 from rlmaml.training.opening import earlier_commits, opened_together
@@ -177,12 +179,19 @@ def train_from(
     settings, run = latest.settings, latest.settings.run
     drawn: DrawEpisodes | None = draw
     words, best = stage_words(settings, in_training=True), -math.inf
+    kept = latest.iteration
     if run.validation_interval and directory.best.exists():
         best = validate(load_checkpoint(directory.best))
 
     def keep() -> None:
-        recorder.sync()  # the record of what a checkpoint holds is on the disk before it
-        keep_checkpoint(directory, latest, run.kept_checkpoints)
+        nonlocal kept
+        if latest.iteration > kept:
+            recorder.sync()  # the record of what a checkpoint holds is on the disk before it
+            keep_checkpoint(directory, latest, run.kept_checkpoints)
+            kept = latest.iteration
+
+    def left() -> str:
+        return f"{directory.path} holds the run after {counted(kept, 'meta-iteration')}; --resume continues it."
 
     try:
         start = Learned(latest.meta, latest.state, latest.lost)
@@ -198,18 +207,27 @@ def train_from(
                 keep()
             if run.validation_interval and latest.iteration % run.validation_interval == 0:
                 best = keep_best(directory, latest, validate, best)
-    except (TooManyLostError, RankError) as error:
+    except TooManyLostError as error:
         raise UserError(
             f"Stopped in meta-iteration {latest.iteration}: {error} {directory.checkpoint} holds the last checkpoint."
         ) from error
+    except RankError as error:
+        keep()
+        raise UserError(f"Stopped in meta-iteration {latest.iteration}: {error} {left()}") from error
     except KeyboardInterrupt as error:
         keep()
         raise InterruptedRunError(
             f"Interrupted after {latest.iteration} meta-iterations. {directory.path} is usable as it is; "
             "--resume continues it."
         ) from error
-    if latest.iteration % run.checkpoint_interval:
-        keep()
+    except UserError:
+        raise
+    except Exception as error:
+        with contextlib.suppress(UserError):
+            keep()
+        error.add_note(left())
+        raise
+    keep()
     if (reason := asked_to_end()) or latest.iteration < run.iterations:
         raise StoppedRunError(
             f"Stopped by {reason or 'another process'} after {latest.iteration} meta-iterations. {directory.path} is "

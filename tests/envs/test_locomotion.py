@@ -48,7 +48,12 @@ COPIES = np.arange(NUM_COPIES)
 
 
 def theirs(name: str) -> Any:
-    return gymnasium.make(name).unwrapped
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)  # it would be written to a file in the working directory
+    try:
+        return gymnasium.make(name).unwrapped
+    finally:
+        mujoco.set_mju_user_warning(before)
 
 
 def ours(name: str, threads: int = 2) -> Locomotion:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pytest
 
 from rlmaml_envs.bodies import load_model
-from rlmaml_envs.physics import Physics, Simulation
+from rlmaml_envs.physics import Physics, Simulation, compiled
 from rlmaml_envs.speed_limits import FASTEST
+from tests.envs.robots import CARTS
 
 NUM_COPIES = 5
 ALL = np.arange(NUM_COPIES)
@@ -165,6 +166,18 @@ def test_mujocos_own_warning_of_an_explosion_is_neither_printed_nor_written_to_a
     assert not heard
     assert physics.step(controls(1)[0], EVERYBODY) is not None
     assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_mujoco_says_of_a_robot_that_is_compiled_is_a_warning_and_no_line_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = mujoco.get_mju_user_warning()
+    deprecated = CARTS.replace("<option", '<compiler settotalmass="2"/><option')
+    with pytest.warns(UserWarning, match="MuJoCo says of a robot: compiler attribute 'settotalmass' is deprecated"):
+        compiled(lambda: mujoco.MjModel.from_xml_string(deprecated))
+    assert mujoco.get_mju_user_warning() is before
     assert not list(tmp_path.iterdir())
 
 

@@ -43,8 +43,11 @@ NAMES = (
 VALUES = (
     st.sampled_from(["", "0", "1", "2", "-1", "1e999", "nan", "inf", "0.5", "True", "none", "cuda:9", "reptile", "gru"])
     | st.sampled_from(["wind", ".", "no/such/place", "a.py:B", "os:path", "goal=0.1,0.2", "random"])
-    | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=6)
+    | st.text(st.characters(exclude_characters="\0/~", exclude_categories=["Cs"]), max_size=6).filter(
+        lambda t: t != ".."
+    )
 )
+"""None names a place outside of the working directory."""
 WORDS = st.lists(
     st.tuples(st.sampled_from(NAMES).map(lambda name: f"--{name}"), VALUES)
     | st.tuples(st.sampled_from(NAMES).map(lambda name: f"--{name}"))
@@ -54,6 +57,8 @@ WORDS = st.lists(
 ).map(lambda parts: [word for part in parts for word in part])
 SCRIPT = st.sampled_from([*ALONE, *OF_A_RUN])
 LEGAL = (0, 2, 75)
+PLACES = os.pathsep.join(str(SCRIPTS.parent / name) for name in (".", "envs", "scripts"))
+ENVIRONMENT = {**os.environ, "PYTHONPATH": PLACES, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +110,7 @@ def test_any_words_end_a_process_with_a_sentence_or_a_result(
     done = subprocess.run(
         [sys.executable, str(SCRIPTS / script), *line],
         cwd=here,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        env=ENVIRONMENT,
         capture_output=True,
         timeout=300,
         check=False,

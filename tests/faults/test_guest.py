@@ -9,6 +9,7 @@ import logging
 import os
 import pickle
 import random
+import re
 import resource
 import shutil
 import signal
@@ -41,6 +42,8 @@ from rlmaml.training.run import evaluate_run, train
 from rlmaml_envs import make_tasks_env
 from rlmaml_envs.simulator import mujoco
 from tests.rlmaml.shapes import shapes_checked
+from tests.scripts.test_own_families import forget, write_family
+from tests.scripts.test_scripts import TINY, run_script
 
 SETTINGS = configure(
     iterations=1,
@@ -247,17 +250,48 @@ def test_what_a_program_holds_can_be_copied_and_is_the_same(tmp_path: Path, copi
 
 
 def files_that_tell(where: Path) -> list[str]:
-    """Files for others that hold a path, a user's or a machine's name, with that."""
+    """Files that hold, or have in their name, a path, a user's or a machine's name, with that."""
     words = [str(Path(__file__).parents[2]), str(where), sys.prefix, str(Path.home()) + "/", socket.gethostname()]
-    words += [name for name in (getpass.getuser(),) if name != "root"]
+    words = [word for word in (*words, getpass.getuser()) if len(word) > 4]  # others are found anywhere
     telling = []
-    for path in (where / name for name in ("policy.onnx", "policy.int8.onnx", "policy.pt2", "adapted.safetensors")):
-        content = path.read_bytes()
+    for path in (path for path in where.rglob("*") if path.is_file()):
+        content = path.name.encode() + path.read_bytes()
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                content = b"".join(archive.read(name) for name in archive.namelist())
-        telling += [f"{path.name}: {word}" for word in words if word.encode() in content]
+                content += b"".join(archive.read(name) for name in archive.namelist())
+        telling += [f"{path.relative_to(where)}: {word}" for word in words if word.encode() in content]
     return telling
+
+
+@pytest.mark.slow
+def test_nothing_that_any_script_leaves_tells_of_a_place_a_user_or_a_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robots, here = tmp_path / "robots", tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(socket, "gethostname", lambda: "name-of-the-host")
+    monkeypatch.setenv("LOGNAME", "name-of-the-user")
+    own = ("--family", write_family(robots))
+    run, few = here / "run", ("--tasks", 2, "--episodes", 2)
+    try:
+        assert run_script("train_locomotion.py", *own, *TINY, "--run-dir", run, "--stop-after", 1e-9) == 75
+        for script, *words in (
+            ("train_locomotion.py", *TINY, "--run-dir", run, "--resume"),
+            ("evaluate.py", run, *few, "--steps", 1, "--json", here / "evaluation.json"),
+            ("adapt.py", run, "--episodes-per-step", 2, "--record", here / "episodes.npz"),
+            ("report.py", run, *few, "--steps", 1),
+            ("export.py", run),
+            ("benchmark.py", *few, "--repeats", 1, "--json", here / "benchmark.json"),
+        ):
+            assert run_script(str(script), *words, *own) == 0, script
+    finally:
+        forget()
+        sys.modules.pop("fastest_cart", None)
+    written = {path.name for path in here.rglob("*")}
+    assert written >= {"run.json", "report.html", "policy.json", "policy.onnx", "adapted.safetensors", "tensorboard"}
+    assert not files_that_tell(here)
 
 
 def test_mujoco_s_handler_is_as_before_after_robots_that_step_in_several_threads() -> None:
@@ -301,6 +335,11 @@ def test_closed_and_broken_streams_lose_no_result(tmp_path: Path, redirected: st
     assert run.read_evaluation()
 
 
+FROM_OTHERS = re.compile(r"/mesa|/matplotlib/fontlist-[^/]*\.json$")
+"""What others keep in the user's cache as soon as anybody uses them: the driver's shaders, and matplotlib's list
+of fonts, without which each start would look through the machine's fonts again."""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("strace") and shutil.which("unshare")), reason="needs strace and unshare")
 def test_no_name_is_looked_up_by_anything_that_is_imported_and_no_trace_is_left(tmp_path: Path) -> None:
@@ -314,11 +353,10 @@ def test_no_name_is_looked_up_by_anything_that_is_imported_and_no_trace_is_left(
     root = Path(__file__).parents[2]
     places = os.pathsep.join(str(root / name) for name in (".", "envs", "scripts"))
     environment = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PYTHONPATH": places}
-    environment |= {"MPLCONFIGDIR": str(tmp_path / "matplotlib")}
     command = ["unshare", "-rn", "strace", "-f", "-e", "trace=connect,sendto,sendmsg", "-o", str(trace)]
     command += [sys.executable, "-W", "ignore", "-c", program]
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
     calls = trace.read_text().splitlines()
     assert not [call for call in calls if any(word in call for word in ("AF_INET", "nscd", "resolve"))]
-    assert not [path for path in home.rglob("*") if path.is_file() and "mesa" not in str(path)]
+    assert not [path for path in home.rglob("*") if path.is_file() and not FROM_OTHERS.search(str(path))]

@@ -69,12 +69,12 @@ def test_a_family_from_a_file_in_another_directory_goes_through_every_script(
     forget()
     assert run_script("train_locomotion.py", *own, *TINY, "--iterations", 3, "--resume") == 0
     written = json.loads((run_dir / "run.json").read_text())["family"]
-    assert written["from"] == own[1]
+    assert written["from"] == "carts.py:LimitedCarts"
     assert written["sheet"]["tasks"]["speed"] == {"low": 0.1, "high": 0.8, "unit": "m/s"}
     capsys.readouterr()
     forget()
     assert run_script("evaluate.py", run_dir, *sizes, "--steps", 1) == 2
-    assert f"a task family of your own, LimitedCarts-v0, from {own[1]}. Say that" in capsys.readouterr().err
+    assert "a task family of your own, LimitedCarts-v0, from carts.py:LimitedCarts. Say that" in capsys.readouterr().err
     for script, *words in (
         ("evaluate.py", run_dir, *sizes, "--steps", 1, "--beyond", "--json", "e.json"),
         ("adapt.py", run_dir, "--task", "speed=0.5", "load=1.5", "--episodes-per-step", 3, "--output", "a.safetensors"),

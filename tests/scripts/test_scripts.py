@@ -302,6 +302,14 @@ def test_evaluating_a_file_that_is_no_checkpoint_ends_with_one_sentence(
     assert "is truncated, or no checkpoint at all" in capsys.readouterr().err
 
 
+def test_a_variant_that_there_is_not_is_refused_also_with_a_horizon(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variant in ("", "absent"):
+        assert run("train_nav.py", *TINY, "--variant", variant, "--run-dir", tmp_path / "run") == 2
+        assert f'error: Navigation2D-v0 has no variant "{variant}". Choose one of: ' in capsys.readouterr().err
+
+
 def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path, run: Run) -> None:
     options = [*TINY, "--run-dir", tmp_path / "run", "--threads", 1, "--rollout-threads", 1]
     command = [sys.executable, SCRIPTS / "train_nav.py", *options, "--iterations", 100000]

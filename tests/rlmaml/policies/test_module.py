@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.user_code import OwnCodeError, is_of_own_code
 from rlmaml.core.parameters import flatten, with_task_axis
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Meta, Params
@@ -146,3 +147,16 @@ def test_a_file_is_run_for_the_name_in_it(tmp_path: Path) -> None:
     broken.write_text("1 / 0\n")
     with pytest.raises(UserError, match="cannot be run: ZeroDivisionError"):
         module_maker(f"{broken}:make")
+
+
+def test_a_module_that_fails_while_it_is_used_says_that_it_is_the_user_s_own(theirs: ModulePolicy) -> None:
+    batch = random_batch(theirs, random_theta(theirs), num_tasks=3)
+
+    def fail(*_: object) -> None:
+        raise ValueError("too hot")
+
+    theirs.module.register_forward_pre_hook(fail)
+    for params in (random_theta(theirs), random_task_params(theirs, 3)):
+        with pytest.raises(OwnCodeError, match="The module of --policy failed: ValueError: too hot") as failed:
+            theirs.unroll(params, batch)
+        assert is_of_own_code(failed.value)

@@ -269,13 +269,15 @@ def test_two_trainings_in_one_directory_never_mix(tmp_path: Path) -> None:
     assert len(lines(tmp_path)) == 4
 
 
-def test_a_crash_costs_at_most_the_iterations_since_the_last_checkpoint(
-    tmp_path: Path, uninterrupted: tuple[Path, Evaluation]
+@pytest.mark.parametrize("failure", [MemoryError(), ZeroDivisionError()])
+def test_an_error_of_any_kind_costs_its_own_meta_iteration_alone_and_says_so(
+    tmp_path: Path, uninterrupted: tuple[Path, Evaluation], failure: Exception
 ) -> None:
-    with pytest.raises(MemoryError):
-        train(SETTINGS, disturbed(fail_after(3.5, MemoryError())), tmp_path)
-    assert stored(tmp_path).iteration == 2
-    assert len(lines(tmp_path)) == 3
+    with pytest.raises((type(failure), UserError)) as ended:
+        train(SETTINGS, disturbed(fail_after(3.5, failure)), tmp_path)
+    said = "\n".join([str(ended.value), *getattr(ended.value, "__notes__", ())])
+    assert f"{tmp_path} holds the run after 3 meta-iterations; --resume continues it." in said
+    assert stored(tmp_path).iteration == len(lines(tmp_path)) == 3
     train(SETTINGS, make_env, tmp_path, resume=True)
     assert same_learned(tmp_path, uninterrupted[0])
     assert lines(tmp_path) == lines(uninterrupted[0])
