@@ -168,6 +168,24 @@ IMITATION = configure(
 )
 """Demonstrations of a robot."""
 
+DYNAMICS = configure(
+    env_id="dynamics",
+    outer_optimiser="adam",
+    adam_step_size=2e-3,
+    max_gradient_norm=10.0,
+    iterations=1000,
+    cosine_iterations=1000,
+    num_tasks=10,
+    inner_steps=3,
+    inner_step_sizes=(0.05,),
+    learn_step_sizes=True,
+    stage_weights=(0.0, 1.0, 1.0, 1.0),
+    hidden=(128, 128),
+    evaluation_tasks=100,
+    evaluation_steps=10,
+    checkpoint_interval=100,
+)
+"""Transitions of a robot."""
 
 MEMORY_OF_CHANGES = {"reward_scale": 4.0, "iterations": 300, "cosine_iterations": 300}
 
@@ -207,7 +225,12 @@ def tuned(env_id: str, variant: str, method: str = DEFAULT_METHOD) -> Settings:
     return as_method(family, method).changed(**changes)
 
 
-SUPERVISED: dict[str, Settings] = {"sinusoid": SINUSOID, "few-shot": FEW_SHOT, "imitation": IMITATION}
+SUPERVISED: dict[str, Settings] = {
+    "sinusoid": SINUSOID,
+    "few-shot": FEW_SHOT,
+    "imitation": IMITATION,
+    "dynamics": DYNAMICS,
+}
 """Supervised family -> the settings that it begins from."""
 
 

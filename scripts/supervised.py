@@ -12,6 +12,7 @@ from rlmaml.base.files import check_new, check_writable
 from rlmaml.base.stopping import check_minutes
 from rlmaml.settings.supervised import check_source
 from rlmaml.settings.whole import Settings
+from rlmaml.terminal.words import counted
 
 if TYPE_CHECKING:
     from rlmaml.sampling.examples import SupervisedFamily
@@ -125,7 +126,7 @@ def train_supervised_command(
             trained.method, trained.checkpoint, other, other.score, EVALUATION_SEED
         )
     summaries = {name: scores.summary() for name, scores in rows.items()}
-    print(f"\n{what} on {settings.run.evaluation_tasks} held-out tasks of {held_out.variant}:\n")
+    print(f"\n{what} on {counted(len(trained.scores.scores), 'held-out task')} of {held_out.variant}:\n")
     print(score_table(summaries, published))
     reported = report(models) if report else {}
     if options.json:
