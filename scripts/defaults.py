@@ -187,6 +187,26 @@ DYNAMICS = configure(
 )
 """Transitions of a robot."""
 
+RECOMMENDER = configure(
+    policy="embedded",
+    env_id="recommender",
+    outer_optimiser="adam",
+    adam_step_size=3e-3,
+    max_gradient_norm=10.0,
+    iterations=300,
+    cosine_iterations=300,
+    num_tasks=32,
+    adapt="head",
+    inner_steps=3,
+    inner_step_sizes=(0.1,),
+    learn_step_sizes=True,
+    stage_weights=(0.0, 1.0, 1.0, 1.0),
+    evaluation_tasks=1000,
+    evaluation_steps=10,
+    checkpoint_interval=100,
+)
+"""Ratings of users."""
+
 MEMORY_OF_CHANGES = {"reward_scale": 4.0, "iterations": 300, "cosine_iterations": 300}
 
 METHODS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
@@ -230,6 +250,7 @@ SUPERVISED: dict[str, Settings] = {
     "few-shot": FEW_SHOT,
     "imitation": IMITATION,
     "dynamics": DYNAMICS,
+    "recommender": RECOMMENDER,
 }
 """Supervised family -> the settings that it begins from."""
 

@@ -101,15 +101,23 @@ def judged_queries(
     return torch.cat(parts)
 
 
-def score_table(rows: Mapping[str, Mapping[str, Sequence[Any]]], published: Mapping[str, Mapping[int, float]]) -> str:
+def score_table(
+    rows: Mapping[str, Mapping[str, Sequence[Any]]],
+    published: Mapping[str, Mapping[int, float]],
+    *,
+    titles: Sequence[str] | None = None,
+) -> str:
     """Means after each step with half of their 95 % intervals, one row per name, above published means.
 
     Args:
         rows: summaries, as :meth:`QueryScores.summary` makes them, by name.
         published: mean after a number of steps, by name.
+        titles: of the columns, all of which are then shown; None for steps.
     """
-    shown = shown_steps(max(len(row["mean"]) for row in rows.values()) - 1)
-    lines = [("steps", *[ZERO_SHOT if step == 0 else str(step) for step in shown])]
+    last = max(len(row["mean"]) for row in rows.values()) - 1
+    shown = shown_steps(last) if titles is None else list(range(last + 1))
+    of_steps = [ZERO_SHOT if step == 0 else str(step) for step in shown]
+    lines = [("steps", *of_steps) if titles is None else ("ratings", *titles)]
     for name, row in rows.items():
         cells = [_cell(mean, interval) for mean, interval in zip(row["mean"], row["ci95"], strict=True)]
         lines.append((name, *[cells[step] if step < len(cells) else "" for step in shown]))
