@@ -71,7 +71,7 @@ def test_a_ranking_that_says_nothing_finds_half_of_the_best_half() -> None:
 
 
 def test_padding_is_nowhere_in_a_ranking_and_fewer_items_than_places_are_all_found() -> None:
-    predicted, ratings = vector(1, 2, 9, 9), vector(3, 4, 5, 1)
+    predicted, ratings = vector(1, 2, 2, 9), vector(3, 4, 4, 5)
     valid = torch.tensor([True, True, False, False])
     for metric in (ndcg, best_ndcg, best_precision):
         own = metric(predicted[:2], ratings[:2], valid[:2], 5)
