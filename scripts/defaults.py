@@ -168,6 +168,44 @@ IMITATION = configure(
 )
 """Demonstrations of a robot."""
 
+DYNAMICS = configure(
+    env_id="dynamics",
+    outer_optimiser="adam",
+    adam_step_size=2e-3,
+    max_gradient_norm=10.0,
+    iterations=1000,
+    cosine_iterations=1000,
+    num_tasks=10,
+    inner_steps=3,
+    inner_step_sizes=(0.2,),
+    learn_step_sizes=True,
+    stage_weights=(0.0, 1.0, 1.0, 1.0),
+    hidden=(128, 128),
+    evaluation_tasks=100,
+    evaluation_steps=10,
+    checkpoint_interval=100,
+)
+"""Transitions of a robot."""
+
+RECOMMENDER = configure(
+    policy="embedded",
+    env_id="recommender",
+    outer_optimiser="adam",
+    adam_step_size=3e-3,
+    max_gradient_norm=10.0,
+    iterations=400,
+    cosine_iterations=400,
+    num_tasks=32,
+    adapt="head",
+    inner_steps=3,
+    inner_step_sizes=(0.1,),
+    learn_step_sizes=True,
+    stage_weights=(0.0, 1.0, 1.0, 1.0),
+    evaluation_tasks=1000,
+    evaluation_steps=10,
+    checkpoint_interval=100,
+)
+"""Ratings of users."""
 
 MEMORY_OF_CHANGES = {"reward_scale": 4.0, "iterations": 300, "cosine_iterations": 300}
 
@@ -207,7 +245,13 @@ def tuned(env_id: str, variant: str, method: str = DEFAULT_METHOD) -> Settings:
     return as_method(family, method).changed(**changes)
 
 
-SUPERVISED: dict[str, Settings] = {"sinusoid": SINUSOID, "few-shot": FEW_SHOT, "imitation": IMITATION}
+SUPERVISED: dict[str, Settings] = {
+    "sinusoid": SINUSOID,
+    "few-shot": FEW_SHOT,
+    "imitation": IMITATION,
+    "dynamics": DYNAMICS,
+    "recommender": RECOMMENDER,
+}
 """Supervised family -> the settings that it begins from."""
 
 

@@ -12,6 +12,7 @@ from rlmaml.base.files import check_new, check_writable
 from rlmaml.base.stopping import check_minutes
 from rlmaml.settings.supervised import check_source
 from rlmaml.settings.whole import Settings
+from rlmaml.terminal.words import counted
 
 if TYPE_CHECKING:
     from rlmaml.sampling.examples import SupervisedFamily
@@ -129,7 +130,7 @@ def train_supervised_command(
     if options.json:
         written = {what: summaries[settings.algorithm], "rows": summaries, **reported, "config": trained.config}
         write_json(options.json, written)
-    print(f"\n{what} on {settings.run.evaluation_tasks} held-out tasks of {held_out.variant}:\n")
+    print(f"\n{what} on {counted(len(trained.scores.scores), 'held-out task')} of {held_out.variant}:\n")
     print(score_table(summaries, published) + told)
     print(f"\nRun: {run_dir}\nLook at it with: tensorboard --logdir {run_dir.parent}")
     return trained, run_dir
