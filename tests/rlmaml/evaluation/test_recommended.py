@@ -6,11 +6,13 @@ import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.core.distributions import Gaussian
+from rlmaml.core.parameters import for_every_task
 from rlmaml.core.types import Examples, Outputs
 from rlmaml.evaluation.rankings import ndcg
 from rlmaml.evaluation.recommended import METRICS, by_metric, judge_of, online, part_of, shown_times, turned_histories
 from rlmaml.families.cold_start import ColdStart, Division, divided_ratings
 from rlmaml.families.made_ratings import made_ratings
+from rlmaml.rules.gradient_rule import losses_of
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.training.begin import begin, make_method
 
@@ -64,14 +66,14 @@ def test_online_every_rating_is_predicted_before_it_is_learned_from() -> None:
     assert adapted.shape == (len(FAMILY.people), 8, len(METRICS))
     assert torch.equal(adapted[:, 0], still[:, 0])
     assert not torch.equal(adapted[:, 1], still[:, 1])
-    changed = histories.ratings.targets.clone()
-    changed[:, 3] += 1.0
-    later = found(histories._replace(ratings=histories.ratings._replace(targets=changed)))
-    seen = [
-        bool((later[:, t, 1:4] != adapted[:, t, 1:4]).any() or (later[:, t, 0] != adapted[:, t, 0]).any())
-        for t in range(8)
-    ]
-    assert seen[4], "a step was taken on it"
+    # after the first rating one step is taken, on it alone, and the next five are asked for in the taste of the time
+    per_user = for_every_task(meta, len(FAMILY.people))
+    first = part_of(histories.ratings, 0, 1)
+    params = method.rule.step(method.policy, per_user, method.rule.begin(per_user), first, 0).params
+    untouched = FAMILY.examples([person.known[:8] for person in FAMILY.people])
+    asked = part_of(untouched, 1, 6)
+    expected = losses_of(method.policy.unroll(params, asked)[0], asked, judge_of(FAMILY))
+    torch.testing.assert_close(adapted[:, 1], expected.detach(), rtol=1e-5, atol=1e-5)
     # without steps the error of the last rating is that of the other taste, which it has
     last = part_of(histories.ratings, 7, 8)
     outputs = method.policy.unroll(meta.params, last)[0]
