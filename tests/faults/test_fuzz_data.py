@@ -306,7 +306,8 @@ def test_a_flip_or_a_cut_at_any_byte_of_a_file_is_refused_or_read_as_what_is_the
     tmp_path: Path, readers: dict[str, tuple[Callable[[Path], object], bytes]], recorded: bytes
 ) -> None:
     path = tmp_path / "comparison.json"
-    for name, (read, content) in {**readers, "a recording": (read_episodes, recorded)}.items():
+    small = {name: reader for name, reader in readers.items() if not name.startswith("a run's")}  # of the same readers
+    for name, (read, content) in {**small, "a recording": (read_episodes, recorded)}.items():
         count = 0
         for damaged_content in at_every_byte(content):
             path.write_bytes(damaged_content)
