@@ -140,8 +140,9 @@ def main() -> None:
     options.own.allow()
     policy = load(options.run_dir).on(options.machine.device, options.machine.rollout_device)
     if options.demonstrations:
-        adapt_to_demonstrations(options.demonstrations, policy, options.steps).save(target)
-        print(f"Adapted policy: {target}")
+        adapted, told = adapt_to_demonstrations(options.demonstrations, policy, options.steps)
+        adapted.save(target)
+        print(f"{told}\nAdapted policy: {target}")
         return
     check_adapts_from_rewards(policy)
     episodes = None
@@ -154,19 +155,19 @@ def main() -> None:
         inner = "Living through them" if policy.adapts_by_memory else "An inner step"
         kind = inner if options.trust_region is None else "A trust-region step"
         change = policy.divergence(adapted, episodes)
-        print(f"Recorded episodes: {len(episodes.ends)}, mean return {episodes.returns.mean():.2f}.")
         returns = {"before": {"sampled": float(episodes.returns.mean())}}
         adapted = replace(adapted, adaptation={**adapted.adaptation, "returns": returns})
+        adapted.save(target)
+        print(f"Recorded episodes: {len(episodes.ends)}, mean return {episodes.returns.mean():.2f}.")
         print(f"{kind} changed the policy by a KL of {change:.3g} nats on what it saw.")
     else:
         options.own.check(policy)
-        adapted = adapt_in_simulation(options, policy, target, episodes)
-    adapted.save(target)
+        adapt_in_simulation(options, policy, target, episodes)
     print(f"Adapted policy: {target}")
 
 
-def adapt_to_demonstrations(path: Path, policy: "AdaptablePolicy", steps: int | None) -> "AdaptablePolicy":
-    """Adapt to what is demonstrated in a recording, and print how near the policy is to it."""
+def adapt_to_demonstrations(path: Path, policy: "AdaptablePolicy", steps: int | None) -> tuple["AdaptablePolicy", str]:
+    """Adapt to what is demonstrated in a recording; also how near the policy is to it, in words."""
     from rlmaml.deploy.imitate import imitate, imitation_error
     from rlmaml.sampling.recorded import read_episodes
 
@@ -174,16 +175,14 @@ def adapt_to_demonstrations(path: Path, policy: "AdaptablePolicy", steps: int | 
     adapted = imitate(policy, shown, steps=steps, source=str(path))
     before, after = (imitation_error(one, shown) for one in (policy, adapted))
     taken = counted(adapted.steps_taken - policy.steps_taken, "inner step")
-    print(
-        f"{counted(len(shown.ends), 'demonstration')}, {taken}: squared error {before:.4g} before, {after:.4g} after."
-    )
-    return adapted
+    shots = counted(len(shown.ends), "demonstration")
+    return adapted, f"{shots}, {taken}: squared error {before:.4g} before, {after:.4g} after."
 
 
 def adapt_in_simulation(
     options: Options, policy: "AdaptablePolicy", target: Path, recorded: "RecordedEpisodes | None" = None
-) -> "AdaptablePolicy":
-    """Adapt to the chosen task, first from recorded episodes where there are any, and print the return at each step.
+) -> None:
+    """Adapt to the chosen task, first from recorded episodes where there are any, write, and print each step's return.
 
     Returns are those of sampled actions, by which a policy adapts; of what is left they are measured with both kinds.
     """
@@ -215,12 +214,12 @@ def adapt_in_simulation(
         last = not searches and number > options.num_steps + (recorded is not None)
         mean = f"{step.returns.mean():>8.2f}  {low:.2f} to {high:.2f}" if len(step.returns) else "every episode failed"
         undone = "  undone" * step.undone + f": {step.reason}" * bool(step.undone and step.reason)
-        print(f"{'again' if last else number:>5}  {mean}{undone}", flush=True)
         if number == 0 and options.record and step.episodes:
             write_episodes(options.record, step.episodes)
         policy = step.policy
         if options.online:
             policy.save(target)  # what was reached outlives whatever ends the work
+        print(f"{'again' if last else number:>5}  {mean}{undone}", flush=True)
     if step.reason:
         print(f"\n{step.reason}")
     kinds: tuple[ActionKind, ...] = ("sampled", "mean")
@@ -229,10 +228,11 @@ def adapt_in_simulation(
         when: {kind: float(one.record(env, fresh, actions=kind, stage=0).returns.mean()) for kind in kinds}
         for when, one in (("before", first), ("after", policy))
     }
+    told = {"episodes": 0, **policy.adaptation, "task": description, "returns": returns}
+    replace(policy, adaptation=told).save(target)
     for kind in kinds:
         before, after = (returns[when][kind] for when in returns)
         print(f"Return with {kind} actions, on {num_episodes} fresh episodes: {before:.2f} before, {after:.2f} after.")
-    return replace(policy, adaptation={"episodes": 0, **policy.adaptation, "task": description, "returns": returns})
 
 
 if __name__ == "__main__":

@@ -119,18 +119,15 @@ def main() -> None:
     settings = methods[options.algorithm]
     if options.beside:
         figures = in_turn(methods, environment_maker, options.repeats)
-        print("seconds per meta-iteration")
-        for name, one in figures["methods"].items():
-            between = f"min {one['min']:.3f}, max {one['max']:.3f}"
-            print(f"  {name:<12} {one['median']:.3f}  ({between})  x {one['ratio']:.2f}")
     else:
         figures = measured_alone(options, settings, pool)
     if options.json:
         write_atomically(options.json, json.dumps(figures, indent=2).encode())
+    print_beside(figures) if options.beside else print_alone(figures)
 
 
 def measured_alone(options: Options, settings: Settings, pool: str | None) -> dict[str, Any]:
-    """Time and print one method, part by part."""
+    """Time one method, part by part."""
     from rlmaml.results.benchmark import benchmark, benchmark_evaluation
 
     run = settings.run
@@ -141,6 +138,19 @@ def measured_alone(options: Options, settings: Settings, pool: str | None) -> di
     figures = benchmark(settings, make_env, options.repeats, replay, measure)
     if options.evaluation:
         figures["evaluation"] = benchmark_evaluation(settings, make_env, options.repeats, replay)
+    return figures
+
+
+def print_beside(figures: dict[str, Any]) -> None:
+    """The seconds of several methods, and their ratios."""
+    print("seconds per meta-iteration")
+    for name, one in figures["methods"].items():
+        between = f"min {one['min']:.3f}, max {one['max']:.3f}"
+        print(f"  {name:<12} {one['median']:.3f}  ({between})  x {one['ratio']:.2f}")
+
+
+def print_alone(figures: dict[str, Any]) -> None:
+    """The seconds of one method, part by part."""
     total = figures["seconds_per_iteration"]
     print(f"seconds per meta-iteration  {total['median']:.3f}  (min {total['min']:.3f}, max {total['max']:.3f})")
     for part, seconds in figures["parts"].items():
@@ -149,7 +159,6 @@ def measured_alone(options: Options, settings: Settings, pool: str | None) -> di
     print(f"peak memory                  {figures['peak_memory_mb']:.0f} MiB")
     for name, value in (figures.get("simulators", {}) | figures.get("evaluation", {})).items():
         print(f"{name.replace('_', ' '):<28} {value:,.{0 if value > 100 else 2}f}")
-    return figures
 
 
 if __name__ == "__main__":

@@ -62,12 +62,12 @@ def main() -> None:
     from rlmaml.training.run import run_settings
 
     figures = beside_loop(Sinusoid(shots=options.shots, queries=options.queries), settings, options.repeats)
+    if options.json:
+        write_atomically(options.json, json.dumps(figures | run_settings(settings), indent=2).encode())
     print("seconds per meta-iteration")
     for name, seconds in figures["seconds"].items():
         print(f"  {name:<10} {seconds:.4f}")
     print(f"one pass is {figures['ratio']:.1f} times as fast; largest difference {figures['difference']:.1e}")
-    if options.json:
-        write_atomically(options.json, json.dumps(figures | run_settings(settings), indent=2).encode())
 
 
 if __name__ == "__main__":

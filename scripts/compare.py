@@ -11,10 +11,14 @@ each, inner steps share them, and a policy without steps (pretrained: the robust
 rma there is the teacher, too. Where a family has the variant unchanged, the table says what share of the cost of a
 change is recovered.
 
+With --source VARIANT --target VARIANT methods are trained on either variant of a family, with as many episodes, and
+adapted to the target's tasks: what the source brings, or costs, task by task.
+
 compare.py RUN_DIR RUN_DIR ... compares runs of your own, checkpoints or adapted policies on the same held-out tasks:
 returns, differences task by task, and the settings in which they differ; RUN_DIR RUN_DIR --help lists its options.
 """
 
+import os
 import sys
 from dataclasses import dataclass, field
 from functools import partial
@@ -61,6 +65,10 @@ class Options:
     hold_out: str | None = None
     """Train on any change of the robot but this kind, which then is beyond the training range: short for --variant
     any_but_KIND."""
+    source: str | None = None
+    """Variant to train on, whose policies are adapted to tasks of --target."""
+    target: str | None = None
+    """Variant that policies trained on --source are adapted to, beside policies trained on it alone."""
     algorithms: tuple[str, ...] = PAPERS
     """Names that --algorithm takes. Further ones may join a comparison that is there."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -84,7 +92,8 @@ class Options:
     """Runs at once, by default as many as there are cores. With several each has one thread, whatever --threads says,
     which changes no result."""
     output: Path | None = None
-    """Directory of the runs and of the comparison; by default runs/compare-<env id>-<variant>."""
+    """Directory of the runs and of the comparison; by default runs/compare-<env id>-<variant>, or
+    runs/transfer-<env id>-<source>-<target>."""
     overwrite: bool = False
     """Replace a comparison of other settings that is there, with the evaluations it was made of; trainings are kept."""
 
@@ -107,13 +116,20 @@ class Options:
             find_method(name)
         if self.lived and self.actions != "sampled":
             raise UserError("--lived measures returns with sampled and with mean actions; leave --actions.")
+        if (self.source is None) != (self.target is None):
+            raise UserError("--source and --target go together: what is trained on, and what is adapted to.")
+        if self.source is not None and (self.variant or self.hold_out or self.lived or self.search.search):
+            raise UserError(
+                "--source and --target name both variants, and adapt by inner steps; leave --variant, --hold-out, "
+                "--lived and --search."
+            )
 
-    def settings_of(self, method: str) -> Settings:
-        """Of a method in this family, with what is asked for here."""
+    def settings_of(self, method: str, variant: str | None = None) -> Settings:
+        """Of a method in this family, or in a variant of it, with what is asked for here."""
         from rlmaml.results.contenders import asked_of
 
         env_id = chosen_family(self.env_id, self.family, "Navigation2D-v0")
-        variant = chosen_variant(env_id, self.variant, self.hold_out)
+        variant = variant or self.target or chosen_variant(env_id, self.variant, self.hold_out)
         settings = resolved(tuned(env_id, variant, method))
         return asked_of(
             self.machine.applied(settings),
@@ -203,7 +219,7 @@ def compare_runs(options: RunsOptions) -> None:
 
 def main() -> None:
     """Parse, compare, print."""
-    if len(sys.argv) > 1 and Path(sys.argv[1]).exists():
+    if len(sys.argv) > 1 and os.path.exists(sys.argv[1]):
         compare_runs(tyro.cli(RunsOptions, description=__doc__))
         return
     options = tyro.cli(Options, description=__doc__)
@@ -216,6 +232,9 @@ def main() -> None:
     directory = ComparisonDirectory(options.output or Path("runs") / f"compare-{run.env_id}-{run.variant}")
     if options.lived:
         compare_by_episodes(options, settings, directory)
+        return
+    if options.source is not None:
+        compare_transfer(options, options.source, settings)
         return
     comparison = compare(
         settings,
@@ -266,6 +285,37 @@ def compare_by_episodes(options: Options, settings: Settings, directory: "Compar
         for actions in of_actions:
             print(f"\n{lived_table(comparison, place, actions)}")
     print(f"\n{directory.lived_figure}\n{directory.lived}")
+
+
+def compare_transfer(options: Options, source: str, settings: Settings) -> None:
+    """Compare trainings on one variant and on another on the tasks of the latter."""
+    from rlmaml.results.transfer import Side, transfer, transfer_table
+    from rlmaml.storage.run_directory import ComparisonDirectory
+
+    run = settings.run
+    name = f"transfer-{run.env_id}-{source}-{run.variant}"
+    directory = ComparisonDirectory(options.output or Path("runs") / name)
+    source_side, target_side = (
+        Side(
+            {name: options.settings_of(name, variant) for name in options.algorithms},
+            episode_drawing(run.env_id, variant, options.family),
+        )
+        for variant in (source, run.variant)
+    )
+    outcome = transfer(
+        source_side,
+        target_side,
+        settings,
+        options.seeds,
+        partial(environment_maker, family=options.family),
+        directory,
+        processes=options.processes,
+        actions=options.actions,
+        tell=lambda text: print(text, flush=True),
+    )
+    tasks, episodes = counted(options.tasks, "held-out task"), counted(options.episodes, "episode")
+    print(f"\n{tasks} of {run.variant}, {episodes} each, of {options.actions} actions:\n\n{transfer_table(outcome)}")
+    print(f"\n{directory.transfer_figure}\n{directory.transfer}")
 
 
 if __name__ == "__main__":

@@ -109,9 +109,12 @@ TUNED: dict[tuple[str, str], Settings] = {
 }
 """(Environment id, variant) -> settings that were tried and that RESULTS.md reports on."""
 
+BY_ADAM: dict[str, Any] = {"outer_optimiser": "adam", "learn_step_sizes": True, "evaluation_steps": 10}
+"""What all supervised trainings begin from."""
+
 SINUSOID = configure(
+    **BY_ADAM,
     env_id="sinusoid",
-    outer_optimiser="adam",
     adam_step_size=2e-3,
     max_gradient_norm=10.0,
     iterations=4500,
@@ -119,11 +122,9 @@ SINUSOID = configure(
     num_tasks=25,
     inner_steps=2,
     inner_step_sizes=(0.02,),
-    learn_step_sizes=True,
     stage_weights=(0.0, 1.0, 1.0),
     hidden=(80, 80),
     evaluation_tasks=1000,
-    evaluation_steps=10,
     checkpoint_interval=500,
     threads=1,
 )
@@ -134,25 +135,23 @@ tanh and two steps it is 0.05.
 """
 
 FEW_SHOT = configure(
+    **BY_ADAM,
     policy="conv4",
     env_id="few-shot",
-    outer_optimiser="adam",
     adam_step_size=1e-3,
     iterations=1000,
     num_tasks=4,
     inner_steps=2,
     inner_step_sizes=(0.1,),
-    learn_step_sizes=True,
     evaluation_tasks=600,
-    evaluation_steps=10,
     checkpoint_interval=100,
     threads=1,
 )
 """Pictures of classes."""
 
 IMITATION = configure(
+    **BY_ADAM,
     env_id="imitation",
-    outer_optimiser="adam",
     adam_step_size=1e-3,
     max_gradient_norm=10.0,
     iterations=1000,
@@ -160,14 +159,46 @@ IMITATION = configure(
     num_tasks=20,
     inner_steps=3,
     inner_step_sizes=(0.1,),
-    learn_step_sizes=True,
     hidden=(100, 100),
     evaluation_tasks=40,
-    evaluation_steps=10,
     checkpoint_interval=100,
 )
 """Demonstrations of a robot."""
 
+DYNAMICS = configure(
+    **BY_ADAM,
+    env_id="dynamics",
+    adam_step_size=2e-3,
+    max_gradient_norm=10.0,
+    iterations=1000,
+    cosine_iterations=1000,
+    num_tasks=10,
+    inner_steps=3,
+    inner_step_sizes=(0.2,),
+    stage_weights=(0.0, 1.0, 1.0, 1.0),
+    hidden=(128, 128),
+    evaluation_tasks=100,
+    checkpoint_interval=100,
+)
+"""Transitions of a robot."""
+
+RECOMMENDER = configure(
+    **BY_ADAM,
+    policy="embedded",
+    env_id="recommender",
+    adam_step_size=3e-3,
+    max_gradient_norm=10.0,
+    iterations=400,
+    cosine_iterations=400,
+    num_tasks=32,
+    adapt="head",
+    inner_steps=3,
+    inner_step_sizes=(0.1,),
+    stage_weights=(0.0, 1.0, 1.0, 1.0),
+    evaluation_tasks=1000,
+    checkpoint_interval=100,
+)
+"""Ratings of users."""
 
 MEMORY_OF_CHANGES = {"reward_scale": 4.0, "iterations": 300, "cosine_iterations": 300}
 
@@ -207,7 +238,13 @@ def tuned(env_id: str, variant: str, method: str = DEFAULT_METHOD) -> Settings:
     return as_method(family, method).changed(**changes)
 
 
-SUPERVISED: dict[str, Settings] = {"sinusoid": SINUSOID, "few-shot": FEW_SHOT, "imitation": IMITATION}
+SUPERVISED: dict[str, Settings] = {
+    "sinusoid": SINUSOID,
+    "few-shot": FEW_SHOT,
+    "imitation": IMITATION,
+    "dynamics": DYNAMICS,
+    "recommender": RECOMMENDER,
+}
 """Supervised family -> the settings that it begins from."""
 
 

@@ -114,6 +114,12 @@ def main() -> None:
         progress=True,
         actions=options.actions,
     )
+    if options.json:
+        written = run_settings(settings) | {"iterations_done": checkpoint.iteration, "evaluation_seed": options.seed}
+        written |= {"steps_taken": checkpoint.steps_taken} if checkpoint.steps_taken else {}
+        written |= {"beyond": options.beyond, "trust_region": options.trust_region, "actions": options.actions}
+        written |= {"search": asdict(options.search) if options.search.search else None}
+        write_json(options.json, evaluation.as_json(written))
     place = " beyond the training range" if options.beyond else ""
     judged = f"{counted(options.num_episodes, 'episode')} each, {options.actions} actions"
     print(f"Mean return on {counted(options.num_tasks, 'held-out task')}{place}, {judged}:\n")
@@ -121,12 +127,6 @@ def main() -> None:
     comparable = not options.beyond and not checkpoint.steps_taken and inner_steps and options.actions == "sampled"
     beside = published(settings, options.num_tasks, options.num_episodes) if comparable else {}
     print(evaluation_table(evaluation.summary(), evaluation.terms, beside))
-    if options.json:
-        written = run_settings(settings) | {"iterations_done": checkpoint.iteration, "evaluation_seed": options.seed}
-        written |= {"steps_taken": checkpoint.steps_taken} if checkpoint.steps_taken else {}
-        written |= {"beyond": options.beyond, "trust_region": options.trust_region, "actions": options.actions}
-        written |= {"search": asdict(options.search) if options.search.search else None}
-        write_json(options.json, evaluation.as_json(written))
 
 
 if __name__ == "__main__":

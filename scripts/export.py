@@ -21,7 +21,6 @@ import tyro
 from common import OwnCode
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, unwritable, write_atomically
-from rlmaml.base.intervals import half_interval
 from rlmaml.terminal.command import lasting_imports, run_command
 from task_choice import TaskChoice, help_with_tasks, make_task_environment
 
@@ -120,6 +119,8 @@ def main() -> None:
     if options.int8 and actuation.function is not None:
         print("\nThe return of files whose controls are a function of the actions is not measured; --normalised does.")
     elif options.int8:
+        from rlmaml.base.intervals import half_interval
+
         exact, rounded = (
             export.returns_of(env, export.driven(one, policy, env.num_envs), actuation, env.horizon, options.seed)
             for one in (export.load_onnx(files["onnx"]), small)

@@ -111,13 +111,13 @@ def main() -> None:
     captions = ("as adapted before" if again else "before adaptation", f"after {steps}{each}")
     frames = list(side_by_side(films, captions, f"{settings.run.env_id}: {description}; {options.actions} actions"))
     before, after = (shots[-1].earned for shots in films)
-    print(f"Task: {description}; return with {options.actions} actions {before:.1f} before, {after:.1f} after {steps}")
     for path in targets:
         write_video(path, frames, scene.metadata["render_fps"] / stride)
-        print(path)
-    if path_drawing(settings.run.env_id, settings.run.variant):
-        draw_stills(options, settings, stills)
-        print(stills)
+    drawn = [stills] if path_drawing(settings.run.env_id, settings.run.variant) else []
+    for path in drawn:
+        draw_stills(options, settings, path)
+    print(f"Task: {description}; return with {options.actions} actions {before:.1f} before, {after:.1f} after {steps}")
+    print(*targets, *drawn, sep="\n")
 
 
 def draw_stills(options: Options, settings: Settings, path: Path) -> None:

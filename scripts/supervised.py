@@ -12,6 +12,7 @@ from rlmaml.base.files import check_new, check_writable
 from rlmaml.base.stopping import check_minutes
 from rlmaml.settings.supervised import check_source
 from rlmaml.settings.whole import Settings
+from rlmaml.terminal.words import counted
 
 if TYPE_CHECKING:
     from rlmaml.sampling.examples import SupervisedFamily
@@ -74,7 +75,7 @@ def train_supervised_command(
     also: "Mapping[str, SupervisedFamily]" = MappingProxyType({}),
     validation: "SupervisedFamily | None" = None,
     split: Mapping[str, Sequence[str]] | None = None,
-    report: "Callable[[Mapping[str, Trained]], Mapping[str, Any]] | None" = None,
+    report: "Callable[[Mapping[str, Trained]], tuple[Mapping[str, Any], str]] | None" = None,
 ) -> tuple["Trained", Path]:
     """Train on supervised tasks, and print the table, with the same model pretrained and from scratch.
 
@@ -88,7 +89,7 @@ def train_supervised_command(
         also: further families that the run is scored on, by name.
         validation: of the tasks by which the best checkpoint is found; None for other tasks of ``family``.
         split: part -> its classes, where some are held out; it is written beside the run.
-        report: prints what else is to be said of the trained models, by method, and returns it for the JSON.
+        report: what else is to be said of the trained models, by method: for the JSON, and in words.
 
     Raises:
         UserError: see :func:`rlmaml.training.supervised.train_supervised` and :func:`check_options`.
@@ -125,11 +126,11 @@ def train_supervised_command(
             trained.method, trained.checkpoint, other, other.score, EVALUATION_SEED
         )
     summaries = {name: scores.summary() for name, scores in rows.items()}
-    print(f"\n{what} on {settings.run.evaluation_tasks} held-out tasks of {held_out.variant}:\n")
-    print(score_table(summaries, published))
-    reported = report(models) if report else {}
+    reported, told = report(models) if report else ({}, "")
     if options.json:
         written = {what: summaries[settings.algorithm], "rows": summaries, **reported, "config": trained.config}
         write_json(options.json, written)
+    print(f"\n{what} on {counted(len(trained.scores.scores), 'held-out task')} of {held_out.variant}:\n")
+    print(score_table(summaries, published) + told)
     print(f"\nRun: {run_dir}\nLook at it with: tensorboard --logdir {run_dir.parent}")
     return trained, run_dir

@@ -121,9 +121,9 @@ def main() -> None:
     if not getattr(settings.network, "observation_scales", True):
         settings = settings.changed(observation_scales=train.scales)
 
-    def report(models: "Mapping[str, Trained]") -> dict[str, Any]:
+    def report(models: "Mapping[str, Trained]") -> tuple[dict[str, Any], str]:
         families = {options.shots: held_out} | others
-        return reported_returns(models, tested, families, options) if tested else {"returns": None}
+        return reported_returns(models, tested, families, options) if tested else ({"returns": None}, "")
 
     also = {counted(shots, "demonstration"): other for shots, other in others.items() if shots != options.shots}
     train_supervised_command(settings, family, held_out, options, "errors", also=also, report=report)
@@ -191,8 +191,8 @@ def untold_sizes(demonstrator: "Checkpoint") -> "Sizes":
 
 def reported_returns(
     models: "Mapping[str, Trained]", tested: Tested, families: "Mapping[int, Imitation]", options: Options
-) -> dict[str, Any]:
-    """Print the returns after demonstrations in the environment, and give them back for the JSON.
+) -> tuple[dict[str, Any], str]:
+    """The returns after demonstrations in the environment, for the JSON and in words.
 
     Args:
         models: by method, that of the run first.
@@ -222,13 +222,16 @@ def reported_returns(
     shares = {titles[key]: shares_of_gap(scores, tested.returns) for key, scores in reached.items() if key[0] == own}
     best = tested.returns.summary()
     tasks, episodes = counted(options.test_tasks, "held-out task"), counted(options.test_episodes, "episode")
-    print(f"\nMean return on {tasks}, {episodes} each, of mean actions, after steps on demonstrations:\n")
     demonstrator = f"demonstrator, after {counted(options.demonstrator_steps, 'step')} of its own"
-    print(score_table(rows, {demonstrator: {0: best["mean"][0]}}))
-    print("\nShare of the gap between the return before the first step and the demonstrator's:\n")
-    print(score_table(shares, {}))
+    told = (
+        f"\n\nMean return on {tasks}, {episodes} each, of mean actions, after steps on demonstrations:\n\n",
+        score_table(rows, {demonstrator: {0: best["mean"][0]}}),
+        "\n\nShare of the gap between the return before the first step and the demonstrator's:\n\n",
+        score_table(shares, {}),
+    )
     main_row = rows[titles[own, options.shots]]
-    return {"returns": main_row, "returns_by_row": rows, "demonstrator": best, "share_of_gap": shares}
+    found = {"returns": main_row, "returns_by_row": rows, "demonstrator": best, "share_of_gap": shares}
+    return found, "".join(told)
 
 
 if __name__ == "__main__":

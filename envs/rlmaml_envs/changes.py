@@ -16,7 +16,7 @@ from gymnasium import spaces
 from rlmaml_envs.bodies import factor_box, scalar_box
 from rlmaml_envs.family import Copies, Floats
 from rlmaml_envs.locomotion import ApplyChange, ChangeSignal, LocomotionVariant
-from rlmaml_envs.model_fields import check_kind, indices, places
+from rlmaml_envs.model_fields import check_kind, check_measure, indices, places
 from rlmaml_envs.physics import Physics
 from rlmaml_envs.robot_drawing import Marks
 from rlmaml_envs.simulator import mujoco
@@ -103,9 +103,11 @@ def scaled(field: str, kind: str, names: Sequence[str], columns: slice = slice(N
         columns: which of an object's numbers; see :func:`rlmaml_envs.model_fields.places`.
 
     Raises:
-        ValueError: the field does not speak of this kind. The change raises it where the model has no such object.
+        ValueError: the field does not speak of this kind, or is no measure. The change raises it where the model has no
+            such object, or the numbers would not do there what they say (:mod:`rlmaml_envs.model_values`).
     """
     check_kind(field, kind)
+    check_measure(field)
 
     def change(physics: Physics, copies: Copies, factors: Floats) -> None:
         listed = places(physics.model, field, kind, names, columns)
@@ -125,6 +127,7 @@ def placed(field: str, kind: str, names: Sequence[str], columns: slice = slice(N
     An axis of length 1 may be missing.
     """
     check_kind(field, kind)
+    check_measure(field)
 
     def change(physics: Physics, copies: Copies, values: Floats) -> None:
         listed = places(physics.model, field, kind, names, columns)

@@ -29,6 +29,7 @@ from rlmaml_envs.family import (
     normalised_box,
     select_variant,
 )
+from rlmaml_envs.model_fields import is_looks
 from rlmaml_envs.motion_drawing import motion_drawing
 from rlmaml_envs.observation_names import Entry
 from rlmaml_envs.physics import Physics, Simulation, compiled
@@ -284,8 +285,8 @@ class Locomotion(TaskFamily):
         return Locomotion(num_copies, self._variant, 1, self.physics.model)
 
     def changed_fields(self) -> Mapping[str, npt.NDArray[Any]]:
-        """The model fields that tasks change, by name."""
-        return self.physics.fields
+        """The model fields that tasks change, by name, without those that only pictures show."""
+        return {name: values for name, values in self.physics.fields.items() if not is_looks(name)}
 
     def described(self) -> dict[str, Any]:
         """Seconds per control step, the joints by name, and what tasks change."""

@@ -4,6 +4,7 @@ A field has a row for each object of one kind, which is not always the kind that
 a row per degree of freedom and not per joint, so that a free joint at the root shifts all others by five rows.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,6 +48,16 @@ _COUNTS = {
 }
 """Kind of object -> a field with one row for each."""
 
+_GIVEN_TOO = frozenset(("eq_data", "geom_fluid", "geom_size"))
+DERIVED = (frozenset(mujoco.MjModel._setconst_outputs) - _GIVEN_TOO) | {"dof_length"}
+"""Fields that ``mj_setConst`` writes after every change, so that what a task writes there would be lost."""
+
+BUILT = frozenset(("body_simple", "cam_sensorsize"))
+"""Fields that the compiler alone reads: whether a body is simple, and from what a field of view follows."""
+
+_LOOKS = re.compile(r"light_.*|mat_.*|.*_(rgba|group|user|matid)|tendon_width|sensor_noise|cam_ipd")
+"""Fields that pictures and people read, and no simulation: MuJoCo adds no noise to sensors."""
+
 _DOFS, _COORDINATES = {0: 6, 1: 3, 2: 1, 3: 1}, {0: 7, 1: 4, 2: 1, 3: 1}
 """Type of joint (free, ball, slide, hinge) -> its degrees of freedom, and the numbers of its position."""
 
@@ -74,6 +85,34 @@ def check_kind(field: str, kind: str) -> None:
         )
     if owner != kind:
         raise ValueError(f'"{field}" is addressed by the names of a {owner}, not of a {kind}: write "{owner}".')
+
+
+def check_measure(field: str) -> None:
+    """Refuse a model field that no task can change: one that MuJoCo computes, or that says how a model is built.
+
+    Raises:
+        ValueError: names what to change instead.
+    """
+    if field in DERIVED:
+        raise ValueError(f'"{field}" is computed by MuJoCo from other fields; change those from which it follows.')
+    if field in BUILT:
+        raise ValueError(f'"{field}" says how the model is built and cannot differ between tasks.')
+
+
+def is_looks(field: str) -> bool:
+    """Whether a model field is seen in pictures alone, so that the robot is the same with any values of it."""
+    return _LOOKS.fullmatch(field) is not None
+
+
+def objects(model: mujoco.MjModel, field: str) -> tuple[str, npt.NDArray[np.intp]]:
+    """Whose numbers the rows of a model field are: the kind of object, and the id of each row's, (rows,)."""
+    kind = _KINDS[field.split("_")[0]]
+    if field.startswith("dof_"):
+        return kind, model.dof_jntid.astype(np.intp)
+    if field.startswith("qpos"):
+        lengths = [_COORDINATES[int(kind_of)] for kind_of in model.jnt_type]
+        return kind, np.repeat(np.arange(model.njnt), lengths)
+    return kind, np.arange(len(getattr(model, field)))
 
 
 def indices(model: mujoco.MjModel, kind: str, names: Sequence[str]) -> npt.NDArray[np.intp]:

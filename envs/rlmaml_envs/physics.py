@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlmaml_envs.family import Bools, Copies, Floats
+from rlmaml_envs.model_values import plain, see_to
 from rlmaml_envs.simulator import Batch, SimulationError, mujoco
 from rlmaml_envs.speed_limits import speed_limits
 
@@ -128,7 +129,7 @@ class Physics:
         if snapshot["fields"]:
             self.settle(everybody)
         self._batch.state[:] = snapshot["state"]
-        self._batch.forward(ids=everybody)
+        self._forward(everybody)
         self._batch.state[:] = snapshot["state"]
         for name, values in snapshot["outputs"].items():
             live = self.outputs[name]
@@ -141,7 +142,7 @@ class Physics:
             self._renew()
         self._batch.reset(ids=copies, stage=_STAGES["nothing"].value)
         self.qpos[copies], self.qvel[copies], self.act[copies] = qpos, qvel, act
-        self._batch.forward(ids=copies)
+        self._forward(copies)
 
     def step(self, controls: Floats, running: Bools) -> npt.NDArray[np.str_] | None:
         """Advance the running copies by one control step under ``controls`` (num_copies, nu).
@@ -166,7 +167,7 @@ class Physics:
             return None
         unstable = np.array(sorted(causes), np.intp)
         self._batch.state[unstable] = self._before[unstable]
-        self._batch.forward(ids=unstable)
+        self._forward(unstable)
         return np.array([causes.get(copy, "") for copy in range(len(self.qpos))])
 
     def advance(self, controls: Floats, running: Bools) -> None:
@@ -185,13 +186,25 @@ class Physics:
         Raises:
             ValueError: there is no such field, or it cannot differ between copies.
         """
+        if name == "opt.timestep":
+            raise ValueError("The time step is the same for all copies: speeds are by the control step's one duration.")
         if name not in self.fields:
             self.fields[name] = self._batch.expand(name)
         return self.fields[name]
 
     def settle(self, copies: Copies) -> None:
-        """Recompute, for the listed copies, what MuJoCo derives from model fields. Call it after writing them."""
-        self._batch.set_const(ids=copies)
+        """Recompute, for the listed copies, what MuJoCo derives from model fields. Call it after writing them.
+
+        Raises:
+            ValueError: a number would not do what it says, see :func:`rlmaml_envs.model_values.see_to`; or MuJoCo does
+                not take it in a model that was built otherwise.
+        """
+        see_to(self.model, self.fields, copies)
+        try:
+            with _quiet_mujoco():
+                self._batch.set_const(ids=copies)
+        except SimulationError as error:
+            raise ValueError(f"MuJoCo refuses a change of the robot: {plain(self.model, str(error))}") from error
 
     def model_of(self, copy: int) -> mujoco.MjModel:
         """A copy's own model, with its fields."""
@@ -203,6 +216,11 @@ class Physics:
         with _quiet_mujoco():
             mujoco.mj_forward(self.model_of(copy), data)
         return data
+
+    def _forward(self, copies: Copies) -> None:
+        """Compute everything that follows from the state of the listed copies."""
+        with _quiet_mujoco():
+            self._batch.forward(ids=copies)
 
     def _renew(self) -> None:
         """In a forked process, where the batch has no threads any more: another batch in the same state."""

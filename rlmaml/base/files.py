@@ -10,6 +10,9 @@ from pathlib import Path
 
 from rlmaml.base.errors import UserError
 
+KEPT_OF_NAME = 40
+"""Letters of a file's name in that of its temporary one, which is legal wherever the file's own is."""
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content`` in one step that outlasts a loss of power, or leave it as it was.
@@ -20,7 +23,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         UserError: the directory is not writable or the disk is full.
     """
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.partial"
+    temporary = path.parent / f".{path.name[:KEPT_OF_NAME]}.{secrets.token_hex(8)}.partial"
     with _put_in_place(temporary, path):
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
         with os.fdopen(descriptor, "wb") as file:
@@ -38,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the directory is not writable or the disk is full.
     """
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.partial{path.suffix}")
+    temporary = path.with_name(f".{path.stem[:KEPT_OF_NAME]}.{secrets.token_hex(8)}.partial{path.suffix}")
     with _put_in_place(temporary, path):
         yield temporary
         with temporary.open("rb") as file:
@@ -85,6 +88,24 @@ def unwritable(path: Path, error: OSError) -> UserError:
     )
 
 
+def check_nameable(path: Path | str) -> None:
+    """Refuse a path that no file can have, or that half of those who read files could not open.
+
+    Raises:
+        UserError: it is no text in UTF-8, it holds a zero byte, or it is too long.
+    """
+    try:
+        os.lstat(str(path).encode())
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return
+    except UnicodeEncodeError as error:
+        raise UserError(f"The name of {path} is no text in UTF-8, as others need it. Rename it.") from error
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"There can be no {path}: {getattr(error, 'strerror', None) or error}. Name another."
+        ) from error
+
+
 def check_writable(path: Path | None) -> None:
     """Refuse a file that could not be written in the end, before anything is computed.
 
@@ -93,6 +114,7 @@ def check_writable(path: Path | None) -> None:
     """
     if path is None:
         return
+    check_nameable(path)
     if path.is_dir() or not path.name:
         raise UserError(f"Cannot write {path}: it is a directory. Name a file.")
     if not path.parent.is_dir():
@@ -111,6 +133,7 @@ def check_new(*paths: Path | None, overwrite: bool) -> None:
     Raises:
         UserError: names the first file that is there already.
     """
-    for path in paths:
-        if path and path.exists() and not overwrite:
+    for path in filter(None, paths):
+        check_nameable(path)
+        if path.exists() and not overwrite:
             raise UserError(f"{path} exists. Choose another place, or replace it with --overwrite.")

@@ -5,7 +5,12 @@ Nothing that is stored runs code; a name that somebody typed does.
 
 import importlib
 import importlib.util
+import os
+import site
 import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -40,7 +45,8 @@ def named_object(option: str, word: str) -> Named:
     """Run a file, or import a module, and look up a name in it.
 
     A file is run once in a process. What lies beside it can be imported by it, and modules of the working directory
-    can be imported, unless something else has their name.
+    can be imported, unless something that is installed has their name; that a script of ours, or another file's
+    neighbour, is called alike hides nothing.
 
     Args:
         option: of the command line, for the messages, e.g. ``"--family"``.
@@ -54,11 +60,11 @@ def named_object(option: str, word: str) -> Named:
         raise UserError(f"{option} is {word!r}; it must be FILE.py:NAME or package.module:NAME.")
     is_file = source.endswith(".py") or not all(part.isidentifier() for part in source.split("."))
     path = Path(source).expanduser().resolve()
-    if is_file and not path.is_file():
+    if is_file and not os.path.isfile(path):
         raise UserError(f"{option} is {word!r}, but there is no file {source}.")
     try:
-        _find_in(path.parent if is_file else Path.cwd())
-        module = _run(path) if is_file else importlib.import_module(source)
+        with _found_in(path.parent if is_file else Path.cwd()):
+            module = _run(path) if is_file else importlib.import_module(source)
     except Exception as error:
         raise UserError(f"{option}: {source} cannot be {'run' if is_file else 'imported'}: {error!r}.") from error
     if not hasattr(module, name):
@@ -83,7 +89,41 @@ def _run(path: Path) -> ModuleType:
     return module
 
 
-def _find_in(folder: Path) -> None:
-    """Find modules in a folder from now on, after all others."""
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
+@contextmanager
+def _found_in(folder: Path) -> Iterator[None]:
+    """Find modules in a folder, inside the block after what is installed alone, and from then on after all others.
+
+    Modules of a script, or of another folder, that are called as one here are set aside in the block: a ``common.py``
+    beside somebody's robot is not that of our scripts. The working directory is as before afterwards.
+    """
+    before, where = list(sys.path), os.getcwd()
+    others = [entry for entry in before if not _is_installed(Path(entry)) and entry != str(folder)]
+    inside = [*(entry for entry in before if _is_installed(Path(entry))), str(folder), *others]
+    aside = {name: module for name, module in list(sys.modules.items()) if _is_hidden_by(folder, name, module)}
+    for name in aside:
+        del sys.modules[name]
+    sys.path[:] = inside
+    try:
+        yield
+    finally:
+        added = [entry for entry in sys.path if entry not in inside]  # by the code itself
+        sys.path[:] = [*before, *added, *[str(folder)] * (str(folder) not in before)]
+        sys.modules.update(aside)
+        os.chdir(where)
+
+
+def _is_hidden_by(folder: Path, name: str, module: object) -> bool:
+    """Whether a single file from elsewhere, which is not installed, is called as a module in a folder."""
+    file = getattr(module, "__file__", None)
+    if "." in name or name == "__main__" or file is None or hasattr(module, "__path__"):
+        return False
+    place = Path(file).parent
+    here = (folder / f"{name}.py").is_file() or (folder / name).is_dir()
+    return here and place != folder and not _is_installed(place)
+
+
+def _is_installed(place: Path) -> bool:
+    """Whether modules in a folder are Python's own, or of packages that were installed."""
+    paths = sysconfig.get_paths()
+    roots = (paths["stdlib"], paths["platstdlib"], *site.getsitepackages(), site.getusersitepackages())
+    return place.suffix == ".zip" or any(place.is_relative_to(root) for root in roots)

@@ -23,7 +23,21 @@ Act: TypeAlias = Callable[[Seen, Carry], tuple[Distribution, Carry]]
 
 
 @runtime_checkable
-class Policy(Protocol):
+class Acting(Protocol):
+    """What sampling needs of who acts."""
+
+    def start(self, params: Params, shape: tuple[int, ...]) -> Carry:
+        """What is remembered before the first step of episodes ``shape``, that is (task, episode)."""
+
+    def act(self, params: Params) -> Act:
+        """The policy with these parameters: what depends on them alone is computed once, for many steps."""
+
+    def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """Noise from which the distribution's ``sample`` makes an action at each of ``shape`` steps."""
+
+
+@runtime_checkable
+class Policy(Acting, Protocol):
     """A policy of some kind."""
 
     @property
@@ -41,12 +55,6 @@ class Policy(Protocol):
     def init(self, seed: int) -> Params:
         """Fresh theta."""
 
-    def start(self, params: Params, shape: tuple[int, ...]) -> Carry:
-        """What is remembered before the first step of episodes ``shape``, that is (task, episode)."""
-
-    def act(self, params: Params) -> Act:
-        """The policy with these parameters: what depends on them alone is computed once, for many steps."""
-
     def unroll(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Outputs, Memory | None]:
         """What the policy says at every step of whole episodes, ``[task, episode, time]``; the same as stepping.
 
@@ -60,9 +68,6 @@ class Policy(Protocol):
             What the policy says, and what it remembers after every episode's last valid step; a kind that remembers
             nothing gives back what it was given.
         """
-
-    def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        """Noise from which the distribution's ``sample`` makes an action at each of ``shape`` steps."""
 
     def fisher_blocks(self, params: Params, batch: Any, step_weights: Tensor) -> FisherBlocks | None:
         """A Kronecker-factored approximation of every task's Fisher information; None where the kind has none.

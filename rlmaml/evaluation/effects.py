@@ -7,12 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rlmaml.core.parameters import detached, for_every_task
 from rlmaml.core.policy import Policy
-from rlmaml.core.types import Adaptation, Meta, Rollout
+from rlmaml.core.types import Adaptation, Rollout
 from rlmaml.rules.inner_rule import InnerRule
-from rlmaml.sampling.collect import to_batch
-from rlmaml.settings.advantages import AdvantageSettings
 
 MEMORY = "memory"
 
@@ -30,27 +27,17 @@ class Effects(NamedTuple):
     """What begins at 0 on every task, a context by its entry and ``memory`` -> root mean square of its numbers."""
 
 
-def adaptation_effects(
-    policy: Policy, rule: InnerRule, meta: Meta, advantages: AdvantageSettings, rollouts: Sequence[Rollout]
-) -> Effects:
-    """What the steps of an evaluation did to the policy, computed again from its episodes.
+def adaptation_effects(policy: Policy, rule: InnerRule, stages: Sequence[Adaptation], before: Rollout) -> Effects:
+    """What the steps of an evaluation did to the policy.
 
     Args:
         policy: the policy.
         rule: how it adapted.
-        meta: meta-parameters.
-        advantages: how rewards became advantages.
-        rollouts: the evaluation's, of every stage; two at least.
+        stages: every task's adaptation at each stage of the evaluation; two at least.
+        before: what was sampled at the first one.
     """
-    per_task = for_every_task(meta, len(rollouts[0].valid))
-    adaptation = rule.begin(per_task)
-    stages = [adaptation]
-    for k, sampled in enumerate(rollouts[:-1]):
-        adaptation = rule.step(policy, per_task, adaptation, to_batch(sampled, advantages), k)
-        adaptation = adaptation._replace(params=detached(adaptation.params))
-        stages.append(adaptation)
+    start, valid = stages[0].params, before.valid
     with torch.no_grad():
-        before, valid = rollouts[0], rollouts[0].valid
         distributions: list[Any] = [policy.unroll(one.params, before, one.memory)[0].distribution for one in stages]
 
         def mean(values: Tensor) -> Tensor:
@@ -58,8 +45,8 @@ def adaptation_effects(
 
         return Effects(
             layers={
-                name: torch.stack([_relative_change(one.params[name], start) for one in stages[1:]])
-                for name, start in meta.params.items()
+                name: torch.stack([_relative_change(one.params[name], start[name]) for one in stages[1:]])
+                for name in start
                 if name not in rule.reset and not rule.remembers
             },
             kl=torch.stack([mean(distributions[0].kl(after)) for after in distributions[1:]]),
@@ -82,7 +69,7 @@ def _size(stage: Adaptation, name: str) -> Float[Tensor, ""]:
     return torch.cat([part.flatten() for part in parts] or [torch.zeros(1)]).square().mean().sqrt()
 
 
-def _relative_change(adapted: Float[Tensor, "task *shape"], start: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
-    change = torch.linalg.vector_norm((adapted - start).flatten(1), dim=1).mean()
-    relative: Tensor = change / torch.linalg.vector_norm(start).clamp(min=1e-12)
+def _relative_change(adapted: Float[Tensor, "task *shape"], start: Float[Tensor, "task *shape"]) -> Float[Tensor, ""]:
+    change, size = (torch.linalg.vector_norm(each.flatten(1), dim=1) for each in (adapted - start, start))
+    relative: Tensor = (change / size.clamp(min=1e-12)).mean()
     return relative

@@ -1,6 +1,6 @@
 """Evaluation: adapt to held-out tasks and report the return after every step."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -16,7 +16,7 @@ from rlmaml.base.regions import region
 from rlmaml.base.threads import torch_threads
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.devices import move
-from rlmaml.core.parameters import for_every_task
+from rlmaml.core.parameters import detached, for_every_task
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Meta, Params, Rollout, Tasks
 from rlmaml.deploy.adaptable import ActionKind
@@ -27,6 +27,13 @@ from rlmaml.sampling.rollout import TaskEnvironment, rollout
 from rlmaml.settings.checks import check_count
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.bars import ProgressBar
+
+
+class AdaptedStage(NamedTuple):
+    """Every task's adaptation after some steps, and what was sampled or judged there."""
+
+    adaptation: Adaptation
+    seen: Any
 
 
 class Evaluation(NamedTuple):
@@ -43,6 +50,8 @@ class Evaluation(NamedTuple):
     """The means with each failed episode at the worst return that any episode of the evaluation had."""
     rollouts: list[Rollout]
     """What was sampled at each stage; empty where it was not kept."""
+    adaptations: Sequence[Adaptation] = ()
+    """What sampled it: every task's parameters and memory at each stage; empty where they were not kept."""
 
     def summary(self) -> dict[str, list[Any]]:
         """Mean over tasks, standard deviation over tasks, and the 95 % interval of the mean, per stage.
@@ -108,7 +117,7 @@ def evaluate(
         steps: number of steps; it may be other than the trained one.
         seed: seed of the evaluation; its streams are never used in training.
         beyond: draw the tasks outside of the training range.
-        keep_rollouts: keep what was sampled, which takes memory with every step; returns are kept anyway.
+        keep_rollouts: keep what was sampled, and by what, which takes memory with every step; returns are kept anyway.
         progress: show a progress bar.
         actions: with which actions the policies are judged: sampled ones, on the very episodes that they adapt on, or
             the mean, the most likely ones, on others from the same initial states. A memory, which needs no
@@ -137,7 +146,7 @@ def evaluate(
         run.rollout_device,
         most_likely=actions == "mean" and rule.remembers,
     )
-    returns, every, terms, unstable, kept = [], [], [], [], []
+    returns, every, terms, unstable, kept, adaptations = [], [], [], [], [], []
 
     def judged(params: Params, k: int) -> Rollout:
         with torch_threads(1):
@@ -158,7 +167,7 @@ def evaluate(
             steps_taken=steps_taken,
         )
         bar = ProgressBar(stages, total=steps + 1, desc="evaluation", unit="step", leave=False, disable=not progress)
-        for sampled in bar:
+        for adaptation, sampled in bar:
             seen = outcomes(sampled)
             returns.append(task_returns(sampled))
             every.append(seen.returns)
@@ -166,6 +175,7 @@ def evaluate(
             unstable.append(seen.unstable)
             if keep_rollouts:
                 kept.append(sampled)
+                adaptations.append(Adaptation(detached(adaptation.params), memory=adaptation.memory))
     by_term = {name: list(shares) for name, shares in zip(env.reward_terms, zip(*terms, strict=True), strict=True)}
     return Evaluation(
         tasks=tasks,
@@ -175,6 +185,7 @@ def evaluate(
         share_unstable=[float(failed.double().mean()) for failed in unstable],
         returns_with_failed=at_the_worst(torch.stack(every)).mean(-1).T,
         rollouts=kept,
+        adaptations=adaptations,
     )
 
 
@@ -190,8 +201,8 @@ def adapted_in_stages(
     device: str = "cpu",
     judged: Callable[[Params, int], Any] | None = None,
     steps_taken: int = 0,
-) -> Iterator[Any]:
-    """The episodes before, between and after ``steps`` steps of adaptation, or what is judged there.
+) -> Iterator[AdaptedStage]:
+    """Adaptation before, between and after ``steps`` steps, with the episodes sampled there, or what is judged there.
 
     Args:
         policy: the policy.
@@ -209,12 +220,12 @@ def adapted_in_stages(
     adaptation = rule.begin(per_task) if rule.remembers or not steps_taken else Adaptation(per_task.params)
     for k in range(steps + 1):
         if judged is not None:
-            yield judged(adaptation.params, k)
+            yield AdaptedStage(adaptation, judged(adaptation.params, k))
         if judged is None or k < steps:
             stage = collect(adaptation, k)
         if judged is None:
             assert stage.rollout is not None
-            yield stage.rollout
+            yield AdaptedStage(adaptation, stage.rollout)
         if k < steps:
             with region("adapt"):
                 adaptation = rule.step(policy, per_task, adaptation, move(stage.data, device), steps_taken + k, streams)

@@ -38,9 +38,8 @@ def fits_figure(
         with torch.no_grad():
             return policy.unroll(params, asked)[0].distribution.mean[..., 0] if k in LOOKS else None
 
-    lines: Sequence[torch.Tensor | None] = list(
-        adapted_in_stages(policy, rule, meta, collect, streams, num_tasks=num_tasks, steps=last, judged=said)
-    )
+    stages = adapted_in_stages(policy, rule, meta, collect, streams, num_tasks=num_tasks, steps=last, judged=said)
+    lines: Sequence[torch.Tensor | None] = [stage.seen for stage in stages]
     wave = family.wave(tasks, grid[..., 0].double().numpy())
     figure = Figure(figsize=(3 * num_tasks, 3.2), layout="constrained")
     for task, axes in enumerate(figure.subplots(1, num_tasks, squeeze=False)[0]):

@@ -85,7 +85,8 @@ def imitated(
             device=run.device,
             judged=judged,
         )
-        returns, errors = (QueryScores(torch.stack(columns, 1)) for columns in zip(*stages, strict=True))
+        scores = [stage.seen for stage in stages]
+    returns, errors = (QueryScores(torch.stack(columns, 1)) for columns in zip(*scores, strict=True))
     return Imitated(returns, errors)
 
 

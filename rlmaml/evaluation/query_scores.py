@@ -19,7 +19,7 @@ from rlmaml.evaluation.evaluate import adapted_in_stages
 from rlmaml.evaluation.table import shown_steps
 from rlmaml.rules.gradient_rule import losses_of
 from rlmaml.rules.inner_rule import InnerRule
-from rlmaml.sampling.examples import SupervisedFamily, examples_of
+from rlmaml.sampling.examples import ListedFamily, SupervisedFamily, examples_of
 from rlmaml.settings.whole import Settings
 
 ZERO_SHOT = "zero-shot"
@@ -40,7 +40,7 @@ class QueryScores(NamedTuple):
 
 
 @ordinary_torch()
-def score(
+def judged_queries(
     family: SupervisedFamily,
     policy: Policy,
     rule: InnerRule,
@@ -51,10 +51,11 @@ def score(
     num_tasks: int,
     steps: int,
     seed: int,
-) -> QueryScores:
-    """Adapt theta to ``num_tasks`` tasks drawn for evaluation alone, with no meta-update.
+) -> Float[Tensor, "task stage *part"]:
+    """Adapt theta to ``num_tasks`` tasks drawn for evaluation alone, with no meta-update, and judge it after each step.
 
-    As many tasks as a meta-iteration has are adapted to at once; how many changes no task.
+    As many tasks as a meta-iteration has are adapted to at once; how many changes no task. Of a family whose tasks are
+    listed, the first of them are taken, each once, and no more than there are.
 
     Args:
         family: of the held-out tasks.
@@ -62,23 +63,29 @@ def score(
         rule: how it adapts.
         meta: meta-parameters.
         settings: of device and threads.
-        judge: of ONE task's query set, from what the model says of it.
+        judge: of ONE task's query set, from what the model says of it: a number, or several.
         num_tasks: number of tasks.
         steps: number of steps; it may be other than the trained one.
         seed: seed of the evaluation; its streams are never used in training.
     """
     run = settings.run
+    listed = family.every_task() if isinstance(family, ListedFamily) else None
+    if listed is not None:
+        num_tasks = min(num_tasks, len(next(iter(listed.values()))))
     seeds = RandomStreams(seed, Phase.EVALUATION).task_seeds(num_tasks)
     meta = move(meta, run.device)
     parts = []
     for first in range(0, num_tasks, run.num_tasks):
         chosen = range(first, min(first + run.num_tasks, num_tasks))
         streams = RandomStreams(seed, Phase.EVALUATION, tasks=chosen)
-        tasks = family.sample_tasks(len(chosen), seeds[first : chosen.stop])
+        if listed is None:
+            tasks = family.sample_tasks(len(chosen), seeds[first : chosen.stop])
+        else:
+            tasks = {name: values[first : chosen.stop] for name, values in listed.items()}
         collect = examples_of(family, tasks, streams, chosen, steps)
         query = move(collect(rule.begin(meta), steps).data, run.device)
 
-        def judged(params: Params, k: int, query: Any = query) -> Float[Tensor, " task"]:  # noqa: ARG001
+        def judged(params: Params, k: int, query: Any = query) -> Float[Tensor, "task *part"]:  # noqa: ARG001
             with torch.no_grad():
                 return losses_of(policy.unroll(params, query)[0], query, judge).cpu()
 
@@ -90,19 +97,27 @@ def score(
                 device=run.device,
                 judged=judged,
             )
-            parts.append(torch.stack(list(stages), 1))
-    return QueryScores(torch.cat(parts))
+            parts.append(torch.stack([stage.seen for stage in stages], 1))
+    return torch.cat(parts)
 
 
-def score_table(rows: Mapping[str, Mapping[str, Sequence[Any]]], published: Mapping[str, Mapping[int, float]]) -> str:
+def score_table(
+    rows: Mapping[str, Mapping[str, Sequence[Any]]],
+    published: Mapping[str, Mapping[int, float]],
+    *,
+    titles: Sequence[str] | None = None,
+) -> str:
     """Means after each step with half of their 95 % intervals, one row per name, above published means.
 
     Args:
         rows: summaries, as :meth:`QueryScores.summary` makes them, by name.
         published: mean after a number of steps, by name.
+        titles: of the columns, all of which are then shown; None for steps.
     """
-    shown = shown_steps(max(len(row["mean"]) for row in rows.values()) - 1)
-    lines = [("steps", *[ZERO_SHOT if step == 0 else str(step) for step in shown])]
+    last = max(len(row["mean"]) for row in rows.values()) - 1
+    shown = shown_steps(last) if titles is None else list(range(last + 1))
+    of_steps = [ZERO_SHOT if step == 0 else str(step) for step in shown]
+    lines = [("steps", *of_steps) if titles is None else ("ratings", *titles)]
     for name, row in rows.items():
         cells = [_cell(mean, interval) for mean, interval in zip(row["mean"], row["ci95"], strict=True)]
         lines.append((name, *[cells[step] if step < len(cells) else "" for step in shown]))

@@ -66,7 +66,7 @@ def annotated(path: Path) -> dict[str, str]:
     """File -> class, as Tiny-ImageNet's validation folder says; empty where there is no such file."""
     if not path.exists():
         return {}
-    rows = [line.split("\t") for line in path.read_text().splitlines() if line]
+    rows = [line.split("\t") for line in path.read_text("utf-8").splitlines() if line]
     return {row[0]: row[1] for row in rows if len(row) > 1}
 
 

@@ -2,20 +2,16 @@
 
     L(φ) = mean over steps ‖π_φ(o) − a‖² / size of a,   π_φ(o) being the most likely action (arXiv 1709.04905).
 
-The support set of a task is every step of some of its demonstrations, the query set those of others. Whole
-demonstrations are held out: steps beside those that were learned from would say little. Actions are clipped to [-1, 1],
-as the robot does.
+The support set of a task is every step of some of its demonstrations, the query set those of others. Actions are
+clipped to [-1, 1], as the robot does.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -23,8 +19,9 @@ from torch import Tensor
 from rlmaml.base.errors import UserError
 from rlmaml.core.losses import squared_error
 from rlmaml.core.types import Examples, Outputs, Rollout, Tasks
+from rlmaml.families.whole_episodes import checksum_of, divided, every_step, steps_of_episodes
 from rlmaml.policies.sizes import Sizes
-from rlmaml.sampling.examples import Sets
+from rlmaml.sampling.examples import Sets, drawn_by_index
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout, read_episodes
 
 DEMONSTRATIONS = "demonstrations"
@@ -101,10 +98,7 @@ class Imitation:
 
     @cached_property
     def _checksum(self) -> str:
-        found = hashlib.sha256()
-        for field in self.demonstrations:
-            found.update(f"{tuple(field.shape)}\n".encode() + field.contiguous().numpy().tobytes())
-        return found.hexdigest()[:8]
+        return checksum_of(self.demonstrations)
 
     @property
     def sizes(self) -> Sizes:
@@ -127,28 +121,13 @@ class Imitation:
 
     def sample_tasks(self, num_tasks: int, seeds: Sequence[int]) -> Tasks:
         """Tasks by their index, each as likely."""
-        drawn = [np.random.Generator(np.random.PCG64(seed)).integers(self.num_tasks) for seed in seeds[:num_tasks]]
-        return {"index": np.array(drawn)}
+        return drawn_by_index(self.num_tasks, seeds[:num_tasks])
 
     def sets(self, tasks: Tasks, seeds: Sequence[int]) -> Sets:
         """The steps of some demonstrations of every task, and those of others."""
-        divided = [self._divided(int(task), seed) for task, seed in zip(tasks["index"], seeds, strict=True)]
-        return Sets(*(self._steps(tasks["index"], chosen) for chosen in zip(*divided, strict=True)))
-
-    def _divided(self, task: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Which demonstrations of a task are learned from, and which are held out."""
-        usable = np.flatnonzero(self.demonstrations.valid[task].any(-1).numpy())
-        drawn = np.random.Generator(np.random.PCG64(seed)).permutation(usable)
-        return drawn[: self.shots], drawn[self.shots : self.shots + self.queries]
-
-    def _steps(self, tasks: npt.NDArray[Any], chosen: Sequence[npt.NDArray[np.int64]]) -> Examples:
-        """Every step of the chosen demonstrations; tasks with fewer have padding."""
-        most = max(map(len, chosen))
-        there = torch.tensor([[index < len(own) for index in range(most)] for own in chosen])
-        index = torch.tensor(np.array([np.resize(own, most) for own in chosen]))
-        task = torch.as_tensor(tasks).unsqueeze(-1)
-        observations, actions, valid = (field[task, index] for field in self.demonstrations)
-        return every_step(Demonstrations(observations, actions, valid & there.unsqueeze(-1)))
+        (seen, done, valid), index = self.demonstrations, tasks["index"]
+        pairs = [divided(valid[task], self.shots, self.queries, seed) for task, seed in zip(index, seeds, strict=True)]
+        return Sets(*(steps_of_episodes((seen, done, valid), index, chosen) for chosen in zip(*pairs, strict=True)))
 
     def loss(self, outputs: Outputs, data: Examples) -> Float[Tensor, ""]:
         """Mean squared error of the actions."""
@@ -198,13 +177,7 @@ def read_demonstrations(paths: Sequence[Path]) -> Demonstrations:
 
 def steps_of(episodes: RecordedEpisodes) -> Examples:
     """Every step of one task's demonstrations as examples."""
-    return every_step(demonstrated(as_rollout(episodes), sizes_of_recording(episodes).observation))
-
-
-def every_step(shown: Demonstrations) -> Examples:
-    """The steps of all demonstrations of a task as its examples."""
-    observations, actions, valid = (field.flatten(1, 2) for field in shown)
-    return Examples(observations, actions, valid, observations[:, :0])
+    return every_step(*demonstrated(as_rollout(episodes), sizes_of_recording(episodes).observation))
 
 
 def sizes_of_recording(episodes: RecordedEpisodes) -> Sizes:
@@ -212,20 +185,21 @@ def sizes_of_recording(episodes: RecordedEpisodes) -> Sizes:
     return Sizes(episodes.observations.shape[1], episodes.actions.shape[1])
 
 
-def check_same_robot(received: Sizes, sizes: Sizes, source: str, others: str) -> None:
-    """Refuse demonstrations of another robot.
+def check_same_robot(received: Sizes, sizes: Sizes, source: str, others: str, *, what: str = "demonstrations") -> None:
+    """Refuse demonstrations, or other episodes, of another robot.
 
     Args:
-        received: sizes of the observations and actions that were demonstrated.
+        received: sizes of the observations and actions in them.
         sizes: those that are needed.
-        source: where the demonstrations are from.
+        source: where they are from.
         others: whose the needed ones are, with a verb.
+        what: what they are.
 
     Raises:
         UserError: names both sizes.
     """
     if received[:2] != sizes[:2]:
         raise UserError(
-            f"{source}: demonstrations of another robot, with {received.observation} observations and "
+            f"{source}: {what} of another robot, with {received.observation} observations and "
             f"{received.action} actions; {others} {sizes.observation} and {sizes.action}."
         )

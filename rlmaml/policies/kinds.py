@@ -9,6 +9,7 @@ from rlmaml.base.memory import check_memory
 from rlmaml.core.policy import Policy
 from rlmaml.policies.categorical import CategoricalPolicy
 from rlmaml.policies.convolutional import ConvolutionalPolicy
+from rlmaml.policies.embedded import EmbeddedPolicy
 from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.gru import GruPolicy
 from rlmaml.policies.latent import LatentPolicy
@@ -26,6 +27,7 @@ KINDS: dict[str, MakePolicy] = {
     "gru": GruPolicy,
     "latent": LatentPolicy,
     "conv4": ConvolutionalPolicy,
+    "embedded": EmbeddedPolicy,
 }
 """Name of a kind -> what makes it; modules of the user's own are added by :func:`register_module`."""
 

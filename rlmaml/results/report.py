@@ -37,6 +37,8 @@ from rlmaml.training.run import EVALUATION_SEED, MakeEnv, evaluate_run, run_sett
 
 COLOURS = ("#d1495b", "#edae49", "#8f6bc1", "#8d6b48", "#4a7fb5", "#c06a9d")
 """Of the runs."""
+MARKERS = ("x", "+", "1", "2", "3", "4")
+"""Of published returns."""
 KL_SCALE = (
     "KL, for scale: moving the mean of one action by one of its standard deviations is 0.5 nats, by a tenth of one "
     "0.005; trust regions of training are 0.01 to 0.03. Trained inner steps go much further: on 2-D navigation 20 nats "
@@ -55,7 +57,7 @@ class ReportedRun(NamedTuple):
     """One entry per meta-iteration."""
     evaluation: Evaluation
     effects: Effects | None
-    """None where the evaluation has no inner step, or none of the training's on what it shows."""
+    """None where the evaluation has no inner step."""
     task_words: Sequence[str]
     """The evaluated tasks in words."""
     task_units: Mapping[str, str] = {}
@@ -126,12 +128,8 @@ def reported(
     )
     policy = as_policy(checkpoint).network
     rule = adaptation_rule(settings, policy)
-    explored = steps and not checkpoint.steps_taken and sizes.actions == "sampled"  # what a trained rule did to theta
-    effects = (
-        adaptation_effects(policy, rule, checkpoint.meta, settings.advantages, evaluation.rollouts)
-        if explored
-        else None
-    )
+    stages, before = evaluation.adaptations, evaluation.rollouts[0]
+    effects = adaptation_effects(policy, rule, stages, before) if steps else None
     return ReportedRun(
         name=as_label(directory.name),
         settings=settings,
@@ -212,11 +210,11 @@ def _returns(
         seeds = counted(len(returns.per_task), "seed")
         _line(axes, returns, stages, fmt="s:", color=colour_of(method), label=f"{method}, {seeds}", fillstyle="none")
         rows.append((f"{method}, {seeds}: {find_method(method).summary}", _cells(returns)))
-    for name, means in published.items():
+    for (name, means), marker in zip(published.items(), MARKERS * len(published), strict=False):
         line = over_stages(np.array(means[:stages]), stages)
         if not comparison:
-            axes.plot(range(len(line)), line, "--", color=INK, linewidth=1)
-            axes.annotate(name.split(",")[0], (len(line) - 1, line[-1]), fontsize=7, ha="right", va="bottom")
+            style: dict[str, Any] = {"marker": marker, "markersize": 4, "color": INK, "linewidth": 1}
+            axes.plot(range(len(line)), line, "--", label=name, **style)
         rows.append((name, [f"{mean:.2f}" for mean in means[:stages]]))
     lived = all(isinstance(run.settings.inner, MemorySettings) for run in runs)
     axes.set(xlabel="episodes lived through" if lived else "inner steps", ylabel="mean return", xticks=range(stages))
@@ -284,7 +282,8 @@ def _curves(runs: Sequence[ReportedRun]) -> str:
         words = stage_words(run.settings, in_training=True)
         for k, style in ((0, ":"), (len(stages) - 1, "-")):
             curve = [line[stages[k]] for line in run.metrics]
-            axes.plot(curve, style, color=colour, linewidth=1.2, label=f"{run.name}, {words(k)}")
+            marker = "." if len(curve) == 1 else ""
+            axes.plot(curve, style, marker=marker, color=colour, linewidth=1.2, label=f"{run.name}, {words(k)}")
     axes.set(xlabel="meta-iteration", ylabel="mean return in training")
     _legend(figure, axes)
     return f"<h2>Learning curves</h2>{_svg(figure)}"

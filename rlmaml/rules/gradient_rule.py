@@ -24,8 +24,8 @@ def task_losses(policy: Policy, params: Params, data: Any, loss: InnerLoss) -> F
     return losses_of(policy.unroll(params, data)[0], data, loss)
 
 
-def losses_of(outputs: Outputs, data: Any, loss: InnerLoss) -> Float[Tensor, " task"]:
-    """``loss`` of every task, from what its policy says to its data."""
+def losses_of(outputs: Outputs, data: Any, loss: InnerLoss) -> Float[Tensor, "task *part"]:
+    """``loss`` of every task, from what its policy says to its data; several numbers of one that gives several."""
     losses: Tensor = torch.func.vmap(loss)(outputs, data)
     return losses
 

@@ -8,6 +8,7 @@ example: not as data, and not in the batch statistics of a network that has any.
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -50,6 +51,19 @@ class SupervisedFamily(Protocol):
 
     def score(self, outputs: Outputs, data: Examples) -> Float[Tensor, ""]:
         """What ONE task is judged by, such as its accuracy."""
+
+
+@runtime_checkable
+class ListedFamily(SupervisedFamily, Protocol):
+    """A supervised family whose tasks are so many, such as recorded ones: in a test each of them counts once."""
+
+    def every_task(self) -> Tasks:
+        """All of its tasks, in their order."""
+
+
+def drawn_by_index(num_tasks: int, seeds: Sequence[int]) -> Tasks:
+    """Tasks that are known by their index below ``num_tasks``, each as likely, the i-th from ``seeds[i]`` alone."""
+    return {"index": np.array([np.random.Generator(np.random.PCG64(seed)).integers(num_tasks) for seed in seeds])}
 
 
 def examples_of(

@@ -28,7 +28,7 @@ import numpy.typing as npt
 import torch
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import write_atomically
+from rlmaml.base.files import check_nameable, write_atomically
 from rlmaml.base.memory import MemoryNeededError, check_memory
 from rlmaml.core.types import Rollout
 
@@ -86,6 +86,7 @@ def read_episodes(path: Path | str, *, rewards: bool = True) -> RecordedEpisodes
             than there is, or it is a Minari dataset and Minari is not installed.
     """
     path = Path(path)
+    check_nameable(path)
     if path.is_dir():
         return check_episodes(_read_minari(path), str(path))
     try:

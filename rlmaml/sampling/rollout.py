@@ -12,7 +12,7 @@ from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.base.regions import region
 from rlmaml.core.devices import move
-from rlmaml.core.policy import Policy
+from rlmaml.core.policy import Acting
 from rlmaml.core.types import Carry, Memory, Params, Rollout, Seen, Tasks
 
 
@@ -53,7 +53,7 @@ class TaskEnvironment(Protocol):
 
 def rollout(
     env: TaskEnvironment,
-    policy: Policy,
+    policy: Acting,
     params: Params,
     *,
     tasks: Sequence[int],
@@ -69,7 +69,7 @@ def rollout(
 
     Args:
         env: environment with ``len(tasks) × num_episodes`` copies whose tasks have been set.
-        policy: the policy.
+        policy: who acts.
         params: theta, or task parameters with a leading task axis.
         tasks: indices of the tasks, from which the random streams follow.
         streams: random streams of this iteration.
@@ -183,7 +183,7 @@ def kept_where_over(before: Carry, after: Carry, running: npt.NDArray[np.bool_],
 
 
 def draw_noise(
-    policy: Policy, streams: RandomStreams, k: int, tasks: Sequence[int], num_episodes: int, horizon: int
+    policy: Acting, streams: RandomStreams, k: int, tasks: Sequence[int], num_episodes: int, horizon: int
 ) -> Tensor:
     """Action noise ``[time, task, episode, ...]``, each task's from its own stream."""
     per_task = [

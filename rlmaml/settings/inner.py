@@ -17,6 +17,19 @@ Adapt = Literal["all", "head", "context"]
 StepSizesPer = Literal["layer", "parameter"]
 
 
+def refuse_teacher(network: object) -> None:
+    """Refuse a policy with a teacher: only RMA keeps how far it is told apart from what it learns.
+
+    Raises:
+        UserError: the policy has one.
+    """
+    if hasattr(network, "latent"):
+        raise UserError(
+            "--policy latent has a teacher, whom only --algorithm rma learns from and leaves out afterwards; memory "
+            "alone is --policy gru."
+        )
+
+
 @dataclass(frozen=True)
 class InnerSettings:
     """Gradient steps on a task's own episodes."""
@@ -59,11 +72,12 @@ class InnerSettings:
         require(self, "parameter_noise", noisy, "0 where --inner-steps is 0: no step is taken")
 
     def check_with(self, network: object) -> None:
-        """Refuse to adapt what the policy does not have.
+        """Refuse to adapt what the policy does not have, and a teacher who would teach nobody.
 
         Raises:
-            UserError: a context adapts, and there is none.
+            UserError: a context adapts, and there is none; or the policy has a teacher.
         """
+        refuse_teacher(network)
         has_context = getattr(network, "context", 0) > 0
         require(
             self,
@@ -91,11 +105,12 @@ class MemorySettings:
         return self.trial_episodes - 1
 
     def check_with(self, network: object) -> None:
-        """Refuse a policy without memory or without value.
+        """Refuse a policy without memory or without value, and a teacher who would teach nobody.
 
         Raises:
             UserError: the policy is another.
         """
+        refuse_teacher(network)
         if not getattr(network, "value_head", False):
             raise UserError("A method with memory needs --policy gru with --value-head.")
 

@@ -109,6 +109,32 @@ class ConvolutionalSettings:
 
 
 @dataclass(frozen=True)
+class EmbeddedSettings:
+    """A perceptron, the decision layers, on learned vectors of categories and flags."""
+
+    categories: tuple[int, ...] = (2,)
+    """How many values each category has, of which an observation holds the numbers, from 0 on."""
+    flags: int = 0
+    """How many numbers of 0 or 1 follow in an observation, each of which says whether something holds."""
+    embedding: int = 16
+    """Numbers of a value's vector."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the decision layers."""
+    activation: Activation = "relu"
+    """Activation between the decision layers."""
+    context: int = 0
+    """Inputs of the decision layers that only adaptation sets, from 0 on every task (CAVIA); 0 for none."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_kinds(self)
+        require(self, "categories", all(count > 0 for count in self.categories), "numbers above 0")
+        require_positive(self, "embedding")
+        require_not_negative(self, "flags context")
+        require(self, "hidden", all(width > 0 for width in self.hidden), "widths above 0")
+
+
+@dataclass(frozen=True)
 class ModuleSettings:
     """A torch module of the user's own, which maps observations to the mean of the actions."""
 
@@ -132,6 +158,7 @@ POLICIES: dict[str, type[Any]] = {
     "gru": RecurrentSettings,
     "latent": LatentSettings,
     "conv4": ConvolutionalSettings,
+    "embedded": EmbeddedSettings,
 }
 """Name of a kind -> its settings; a module of the user's own is named by FILE.py:NAME."""
 

@@ -133,8 +133,8 @@ def as_method(settings: Settings, algorithm: str, policy: str | None = None) -> 
 
     Without a kind, it is the one that the method needs, or that of these settings.
 
-    What a method stands for and begins from is its own, and goes with it; and where these have no inner steps, or
-    others than it can take, so are its steps, what adapts in them, and the stages' weights.
+    What a method stands for, and begins from and still has, is its own, and goes with it; and where these have no inner
+    steps, or others than the new one can take, so are its steps, what adapts in them, and the stages' weights.
 
     Raises:
         UserError: there is no such method or kind.
@@ -148,19 +148,19 @@ def as_method(settings: Settings, algorithm: str, policy: str | None = None) -> 
     shared = {name: value for name, value in settings.flat().items() if name in names}
     method = find_method(algorithm)
     if algorithm != settings.algorithm:
-        shared = {
-            name: value for name, value in shared.items() if name not in find_method(settings.algorithm).stands_for
-        }
+        left = find_method(settings.algorithm)
+        own = {**left.defaults, **left.stands_for}
+        shared = {name: value for name, value in shared.items() if name not in own or own[name] != value}
         shared |= {name: value for name, value in method.defaults.items() if name in names}
         shared |= method.stands_for
     try:
         return configure(algorithm, policy, **shared)
     except UserError:
-        own = {"inner_steps", "inner_step_sizes", "stage_weights", "adapt", "adapt_std"} - {
+        steps = {"inner_steps", "inner_step_sizes", "stage_weights", "adapt", "adapt_std"} - {
             *method.defaults,
             *method.stands_for,
         }
-        return configure(algorithm, policy, **{name: value for name, value in shared.items() if name not in own})
+        return configure(algorithm, policy, **{name: value for name, value in shared.items() if name not in steps})
 
 
 def from_plain(stored: Any) -> Settings:

@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import write_atomically
+from rlmaml.base.files import check_nameable, write_atomically
 from rlmaml.base.lost_updates import LostUpdates
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.policy import Policy
@@ -106,6 +106,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         UserError: there is none, it is truncated or damaged, it holds numbers that are not finite, or it was written by
             something else or by another version.
     """
+    check_nameable(path)
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is truncated, or no checkpoint at all: it is no file.")
     try:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import is_left_over, unwritable, write_atomically
+from rlmaml.base.files import check_nameable, is_left_over, unwritable, write_atomically
 from rlmaml.storage.evaluation_file import read_evaluation
+from rlmaml.storage.event_files import event_files
 from rlmaml.storage.metrics_file import read_metrics
 
 _FILES = {
@@ -22,7 +23,7 @@ _FILES = {
     "best": "best.safetensors",
     "split": "split.json",
 }
-_TENSORBOARD, _EARLIER = "tensorboard", "earlier_checkpoints"
+_EARLIER = "earlier_checkpoints"
 
 
 class RunDirectory:
@@ -31,6 +32,9 @@ class RunDirectory:
     Args:
         path: the directory; it need not exist.
         policy: the name of another policy in it than the run's own; what is made of it is named after it.
+
+    Raises:
+        UserError: no directory can be called so; see :func:`rlmaml.base.files.check_nameable`.
     """
 
     def __init__(self, path: Path | str, policy: str = "") -> None:
@@ -38,6 +42,7 @@ class RunDirectory:
         self.name = "/".join(part for part in (self.path.name, policy) if part)
         of = f"{policy}-" if policy else ""
         self.checkpoint = self.path / _FILES["checkpoint"]
+        check_nameable(self.checkpoint)
         self.metrics = self.path / _FILES["metrics"]
         self.settings = self.path / _FILES["settings"]
         self.evaluation = self.path / _FILES["evaluation"]
@@ -49,7 +54,6 @@ class RunDirectory:
         """The checkpoint that was best on validation tasks."""
         self.split = self.path / _FILES["split"]
         """Which classes are for training, validation and test, where some are held out."""
-        self.tensorboard = self.path / _TENSORBOARD
         self.earlier = self.path / _EARLIER
         """Checkpoints before the newest one."""
         self.adapted = self.path / f"{of}adapted.safetensors"
@@ -72,9 +76,18 @@ class RunDirectory:
         """Where what one of these files says of sampled actions is said of mean ones."""
         return evaluation.with_name(f"mean_{evaluation.name}")
 
+    def on_variant(self, variant: str) -> Path:
+        """Evaluation on another variant than that of the training, of a comparison."""
+        return self.path / f"on_{variant}.json"
+
     def found(self) -> list[str]:
         """Names of a training's files that are there."""
-        return [name for name in (*_FILES.values(), _TENSORBOARD, _EARLIER) if os.path.lexists(self.path / name)]
+        there = [name for name in (*_FILES.values(), _EARLIER) if os.path.lexists(self.path / name)]
+        return there + [path.name for path in self.events()]
+
+    def events(self) -> list[Path]:
+        """TensorBoard's files: in the directory itself, after which it names the run."""
+        return event_files(self.path)
 
     def earlier_checkpoint(self, age: int) -> Path:
         """The checkpoint so many before the newest one."""
@@ -105,10 +118,9 @@ class RunDirectory:
             UserError: it cannot be written.
         """
         try:
-            for name in _FILES.values():
-                (self.path / name).unlink(missing_ok=True)
-            for folder in (self.tensorboard, self.earlier):
-                shutil.rmtree(folder, ignore_errors=True)
+            for path in (*[self.path / name for name in _FILES.values()], *self.events()):
+                path.unlink(missing_ok=True)
+            shutil.rmtree(self.earlier, ignore_errors=True)
         except OSError as error:
             raise unwritable(self.path, error) from error
         self.make()
@@ -158,6 +170,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def policy_file(path: Path) -> Path:
     """The file of the policy that a user means: a run's checkpoint where a directory is named, or the file itself."""
+    check_nameable(path)
     return RunDirectory(path).checkpoint if path.is_dir() or not path.suffix else path
 
 
@@ -201,6 +214,9 @@ class ComparisonDirectory:
         self.lived = self.path / "lived.json"
         """Returns by episodes lived on a new robot."""
         self.lived_figure = self.path / "lived.png"
+        self.transfer = self.path / "transfer.json"
+        """Returns on one variant after trainings on another."""
+        self.transfer_figure = self.path / "transfer.png"
 
     def run(self, method: str, seed: int) -> RunDirectory:
         """The run of one method and seed."""

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from traceback import format_exception
 
@@ -36,6 +36,7 @@ def run_command(command: Callable[[], None]) -> None:
             signal.signal(one, signal.default_int_handler)
     try:
         with signs_of_life():
+            check_words(sys.argv[1:])
             command()
     except UserError as error:
         print(f"{error.heading}{error}", file=sys.stderr)  # noqa: T201
@@ -62,6 +63,25 @@ def failure_of_own_code(error: Exception) -> str:
     cause = error.__cause__
     frames = "" if cause is None else "".join(format_exception(cause)).rstrip()
     return "\n".join([str(error), *getattr(error, "__notes__", ()), *([frames] if frames else ())])
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse words of a command line that are empty, as of a variable that is not set, or no text.
+
+    Raises:
+        UserError: says which word it is.
+    """
+    for number, word in enumerate(words, start=1):
+        if not word or (word.startswith("--") and word.endswith("=")):
+            before = f", after {words[number - 2]}" if number > 1 else ""
+            raise UserError(f"Word {number} of the command line is empty{before}. Is a variable not set?")
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{word} is no text in UTF-8, as those who read files need it. Rename it; or set PYTHONUTF8=1 where "
+                "it is the terminal that speaks another encoding."
+            ) from error
 
 
 @contextmanager

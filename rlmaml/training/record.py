@@ -75,12 +75,12 @@ def write_outcome(
     }
     iterations = settings.run.iterations
     with _quiet_writer(), _on_disk(directory.path):
-        with SummaryWriter(str(directory.tensorboard)) as writer:
+        with SummaryWriter(str(directory.path)) as writer:
             _add_summary(writer, hparams_pb(shown, trial_id=directory.path.resolve().name), iterations)
             for step, mean in enumerate(summary.get("mean_with_failed") or summary["mean"]):
                 if mean is not None:
                     writer.add_scalar(f"held_out_{what}/after_{step}_steps", mean, iterations)
-        name_event_files(directory.tensorboard)
+        name_event_files(directory.path)
 
 
 def settings_table(settings: Mapping[str, Any]) -> str:
@@ -138,16 +138,16 @@ class Recorder(AbstractContextManager["Recorder"]):
         progress: bool = True,
     ) -> None:
         self._words = words
-        self._path, self._events, metrics = directory.path, directory.tensorboard, directory.metrics
+        self._path, metrics = directory.path, directory.metrics
         self._warned = self._failed = False
         before = sound_lines(metrics.read_bytes() if metrics.exists() else b"")
         write_atomically(metrics, b"".join(before[:start]))
         self._quiet = _quiet_writer()
         self._quiet.__enter__()
         with _on_disk(self._path):
-            name_event_files(directory.tensorboard)  # of a run that was killed
-            self._lines = metrics.open("a")
-            self._writer = SummaryWriter(str(directory.tensorboard), purge_step=start)
+            name_event_files(directory.path)  # of a run that was killed
+            self._lines = metrics.open("a", encoding="utf-8")
+            self._writer = SummaryWriter(str(directory.path), purge_step=start)
             self._writer.add_text("settings", settings_table(settings), start)
         self._bar = ProgressBar(
             total=iterations,
@@ -276,7 +276,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         try:
             with _on_disk(self._path), ExitStack() as files:
                 files.push(self._quiet)
-                files.callback(name_event_files, self._events)
+                files.callback(name_event_files, self._path)
                 files.callback(self._lines.close)
                 files.callback(self._writer.close)
         except UserError:

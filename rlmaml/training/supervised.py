@@ -6,12 +6,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxtyping import Float
+from torch import Tensor
+
 from rlmaml.base.errors import NonFiniteError
 from rlmaml.base.stopping import check_minutes, stopping
 from rlmaml.base.threads import keep_freed_memory, warn_of_fork, warn_of_idle_threads
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.losses import InnerLoss
-from rlmaml.evaluation.query_scores import QueryScores, score
+from rlmaml.evaluation.query_scores import QueryScores, judged_queries
 from rlmaml.sampling.examples import SupervisedFamily
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint
@@ -101,8 +104,15 @@ def score_run(
     method: MetaLearner, latest: Checkpoint, held_out: SupervisedFamily, judge: InnerLoss, seed: int
 ) -> QueryScores:
     """What a checkpoint reaches on as many held-out tasks, after as many steps, as its settings say."""
+    return QueryScores(judge_run(method, latest, held_out, judge, seed))
+
+
+def judge_run(
+    method: MetaLearner, latest: Checkpoint, held_out: SupervisedFamily, judge: InnerLoss, seed: int
+) -> Float[Tensor, "task stage *part"]:
+    """The same by a judge of several numbers."""
     run = latest.settings.run
-    return score(
+    return judged_queries(
         *(held_out, method.policy, method.rule, latest.meta, latest.settings),
         judge=judge,
         num_tasks=run.evaluation_tasks,

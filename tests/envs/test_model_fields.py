@@ -1,4 +1,4 @@
-"""Every model field of named objects, against MuJoCo's own named views and against a model compiled anew."""
+"""Every model field of named objects, against MuJoCo's own named views; ``test_model_values`` compiles models anew."""
 
 import mujoco
 import numpy as np
@@ -6,7 +6,6 @@ import pytest
 from mujoco.batch import MODEL_FIELDS
 
 from rlmaml_envs.model_fields import check_kind, indices, places
-from rlmaml_envs.physics import Physics, Simulation
 
 XML = """<mujoco>
 <asset><material name="first"/><material name="paint"/></asset>
@@ -79,25 +78,6 @@ def test_a_field_is_found_where_mujocos_own_view_of_the_named_object_is(field: s
 def test_most_fields_are_covered() -> None:
     assert len(fields()) > 80
     assert {kind for _, kind, _ in fields()} == set(LAST)
-
-
-@pytest.mark.parametrize(
-    ("field", "kind", "name", "edit"),
-    [
-        ("dof_damping", "joint", "right", lambda spec: setattr(spec.joint("right"), "damping", [3.0, 0, 0])),
-        ("dof_armature", "joint", "left", lambda spec: setattr(spec.joint("left"), "armature", 3.0)),
-        ("tendon_stiffness", "tendon", "rope", lambda spec: setattr(spec.tendon("rope"), "stiffness", [3.0, 0, 0])),
-        ("geom_margin", "geom", "other", lambda spec: setattr(spec.geom("other"), "margin", 3.0)),
-    ],
-)
-def test_a_copys_number_is_that_of_a_model_compiled_anew(field: str, kind: str, name: str, edit: object) -> None:
-    spec = mujoco.MjSpec.from_string(XML)
-    assert callable(edit)
-    edit(spec)
-    physics = Physics(model(), 2, Simulation(substeps=1), threads=1)
-    physics.field(field).reshape(2, -1)[1, places(physics.model, field, kind, [name])] = 3.0
-    np.testing.assert_array_equal(getattr(physics.model_of(1), field), getattr(spec.compile(), field))
-    np.testing.assert_array_equal(getattr(physics.model_of(0), field), getattr(model(), field))
 
 
 def test_a_joint_with_several_degrees_of_freedom_has_the_numbers_of_all() -> None:

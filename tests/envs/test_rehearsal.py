@@ -79,6 +79,11 @@ def test_a_change_that_leaves_traces_or_reaches_other_copies_is_refused(change: 
         tried(family(changes={"load": change}))
 
 
+def coloured(physics: Any, copies: Any, factors: Any) -> None:
+    """What pictures alone show."""
+    physics.field("geom_rgba")[copies] = factors[:, None] / 2
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -86,6 +91,7 @@ def test_a_change_that_leaves_traces_or_reaches_other_copies_is_refused(change: 
         {"changes": {"load": lambda physics, copies, factors: physics.field("body_mass")}},
         # what MuJoCo derives from other fields is derived again
         {"changes": {"load": lambda physics, copies, factors: physics.field("dof_M0")}},
+        {"changes": {"load": coloured}},
     ],
 )
 def test_a_task_parameter_that_changes_nothing_is_named(changed: Any) -> None:

@@ -78,7 +78,7 @@ def test_a_run_whose_clock_jumps_is_the_same_run_and_has_neither_duplicates_nor_
     train(TRAINED, make_env, tmp_path / "run", resume=True, progress=False, stop_after=1.0)
     assert same_learned(tmp_path / "run", tmp_path / "whole")
     assert lines(tmp_path / "run") == lines(tmp_path / "whole")
-    points = EventAccumulator(str(directory.tensorboard)).Reload().Scalars("return/after_0_steps")
+    points = EventAccumulator(str(directory.path)).Reload().Scalars("return/after_0_steps")
     assert [point.step for point in points] == [0, 1, 2, 3]
     assert all(0 <= value < 60 for line in directory.read_metrics() for name, value in line.items() if "second" in name)
 

@@ -1,9 +1,13 @@
 """A guest in somebody's process, directory and network: everything is as before when a call returns."""
 
+import asyncio
+import contextlib
+import copy
 import gc
 import getpass
 import logging
 import os
+import pickle
 import random
 import re
 import resource
@@ -15,7 +19,7 @@ import sys
 import threading
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -148,6 +152,101 @@ def test_process_wide_settings_are_as_before_after_every_public_call(tmp_path: P
         logging.disable(logging.NOTSET)
     assert not {name: what for name, what in changed.items() if what}
     assert not files_that_tell(tmp_path)
+
+
+@contextlib.contextmanager
+def put_back(put: Callable[[Any], object], there: object, before: object) -> Iterator[None]:
+    """A setting of somebody's, and what it was before."""
+    put(there)
+    try:
+        yield
+    finally:
+        put(before)
+
+
+def warned() -> contextlib.AbstractContextManager[object]:
+    """Warnings are errors."""
+    return warnings.catch_warnings(action="error")
+
+
+PROCESSES: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
+    "deterministic algorithms": lambda: put_back(torch.use_deterministic_algorithms, True, False),
+    "one thread": lambda: put_back(torch.set_num_threads, 1, torch.get_num_threads()),
+    "products in bfloat16": lambda: put_back(torch.set_float32_matmul_precision, "medium", "highest"),
+    "no denormals": lambda: put_back(torch.set_flush_denormal, True, False),
+    "double precision": lambda: put_back(torch.set_default_dtype, torch.float64, torch.float32),
+    "another device": lambda: put_back(torch.set_default_device, "meta", "cpu"),
+    "anomalies are looked for": lambda: torch.autograd.set_detect_anomaly(True),
+    "inference": torch.inference_mode,
+    "random numbers drawn": lambda: put_back(torch.manual_seed, 7, 0),
+    "numpy raises": lambda: np.errstate(all="raise"),
+    "warnings are errors": warned,
+}
+
+
+def trained(where: Path) -> list[float]:
+    """The numbers that a training ends with."""
+    train(SETTINGS, make_env, where, progress=False)
+    return torch.cat([weights.flatten() for weights in load(where).weights.values()]).tolist()
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    with shapes_checked(False):
+        return trained(tmp_path_factory.mktemp("trained") / "run")
+
+
+FAST = ("deterministic algorithms", "warnings are errors")
+
+
+@pytest.mark.parametrize(
+    "process", [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in PROCESSES]
+)
+def test_a_training_ends_with_the_same_numbers_in_anybody_s_process(
+    tmp_path: Path, numbers: list[float], process: str
+) -> None:
+    with shapes_checked(False), PROCESSES[process]():
+        assert trained(tmp_path / "run") == numbers
+
+
+def test_trainings_end_with_the_same_numbers_in_an_event_loop_and_in_two_threads_at_once(
+    tmp_path: Path, numbers: list[float]
+) -> None:
+    async def cell() -> list[float]:
+        return trained(tmp_path / "notebook")
+
+    with shapes_checked(False):
+        assert asyncio.run(cell()) == numbers
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(trained, (tmp_path / "one", tmp_path / "two"))) == [numbers, numbers]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_training_ends_with_the_same_numbers_in_a_worker_however_it_is_started(
+    tmp_path: Path, numbers: list[float], method: str
+) -> None:
+    with torch.multiprocessing.get_context(method).Pool(1) as pool:
+        assert pool.apply_async(trained, (tmp_path / "run",)).get(200) == numbers
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_what_a_program_holds_can_be_copied_and_is_the_same(tmp_path: Path, copied: Callable[[Any], Any]) -> None:
+    with shapes_checked(False):
+        trained(tmp_path / "run")
+        policy, seen = load(tmp_path / "run"), np.ones((4, 2))
+        episodes = policy.record(make_env(2), 0)
+        for one in (policy, policy.adapt(episodes)):
+            np.testing.assert_array_equal(copied(one).act(seen), one.act(seen))
+        np.testing.assert_array_equal(copied(episodes).observations, episodes.observations)
+        np.testing.assert_array_equal(
+            copied(policy).adapt(copied(episodes)).act(seen), policy.adapt(episodes).act(seen)
+        )
+    assert copied(SETTINGS) == SETTINGS
+    checkpoint = load_checkpoint(RunDirectory(tmp_path / "run").checkpoint)
+    assert copied(checkpoint).settings == checkpoint.settings
+    assert copied(RunDirectory(tmp_path / "run")).checkpoint == RunDirectory(tmp_path / "run").checkpoint
+    assert copied(make_env(2).task_space) == make_env(2).task_space
 
 
 def files_that_tell(where: Path) -> list[str]:

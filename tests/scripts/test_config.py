@@ -26,8 +26,9 @@ def test_a_run_begins_from_the_settings_of_another_and_any_option_overrules_them
     assert run_script("train_nav.py", *others, *config, "--run-dir", third) == 0
     before, now = settings_of(first).flat(), settings_of(third).flat()
     changed = {name for name in before if before[name] != now[name]}
-    assert changed == {"algorithm", "seed", "max_kl", "iterations", "adapt", "first_order"}
+    assert changed == {"algorithm", "seed", "max_kl", "iterations", "adapt", "first_order", "inner_step_sizes"}
     assert (now["seed"], now["max_kl"], now["first_order"], now["adapt"]) == (4, 0.05, True, "all")
+    assert now["inner_step_sizes"] == (0.1,)  # and not those that a context takes
 
 
 def test_yaml_names_the_family_and_its_options_which_the_command_line_overrules(

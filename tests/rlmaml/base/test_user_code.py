@@ -1,3 +1,4 @@
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,43 @@ def test_files_of_one_name_are_not_taken_for_each_other_or_for_a_module(tmp_path
     assert not hasattr(sys.modules["json"], "NUMBER")
 
 
+def test_what_lies_beside_a_file_is_not_taken_for_a_module_of_a_script_or_of_another_folder(tmp_path: Path) -> None:
+    for number, folder in enumerate(("scripts", "robots", "others")):
+        (tmp_path / folder).mkdir()
+        for name in ("our_common", "our_render", "random"):
+            (tmp_path / folder / f"{name}.py").write_text(f"NUMBER = {number}\n")
+        text = "import our_common, our_render, random, sys\nsys.path.append('/of/their/own')\n"
+        (tmp_path / folder / "robot.py").write_text(
+            f"{text}SEEN = our_common.NUMBER, our_render.NUMBER, random.random() < 1\n"
+        )
+    sys.path.insert(0, str(tmp_path / "scripts"))
+    ours = importlib.import_module("our_common")
+    before = list(sys.path)
+    for number, folder in ((1, "robots"), (2, "others")):
+        assert named_object("--family", f"{folder}/robot.py:SEEN").value == (number, number, True)
+        assert sys.modules["our_common"] is ours
+    added = ["/of/their/own", str(tmp_path / "robots"), str(tmp_path / "others")]
+    assert sys.path == [*before, *added]
+
+
+def test_a_module_that_is_called_as_one_of_a_script_is_found_in_the_working_directory(tmp_path: Path) -> None:
+    for number, folder in enumerate((tmp_path / "scripts", tmp_path)):
+        folder.mkdir(exist_ok=True)
+        (folder / "our_defaults.py").write_text(f"NUMBER = {number}\n")
+    sys.path.insert(0, str(tmp_path / "scripts"))
+    assert importlib.import_module("our_defaults").NUMBER == 0
+    assert named_object("--family", "our_defaults:NUMBER").value == 1
+    assert importlib.import_module("our_defaults").NUMBER == 0
+
+
+def test_a_file_that_goes_to_another_directory_leaves_the_caller_where_it_was(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    text = "import os\nos.chdir(os.path.dirname(__file__))\nSEEN = os.listdir()\n"
+    (tmp_path / "folder" / "robot.py").write_text(text)
+    assert named_object("--family", "folder/robot.py:SEEN").value == ["robot.py"]
+    assert Path.cwd() == tmp_path
+
+
 def test_a_module_is_imported_also_from_the_working_directory_which_hides_nothing(tmp_path: Path) -> None:
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package" / "robot.py").write_text("NUMBER = 5\n")
@@ -56,6 +94,7 @@ def test_a_module_is_imported_also_from_the_working_directory_which_hides_nothin
     [
         ("robot.py", "--family is 'robot.py'; it must be FILE.py:NAME or package.module:NAME"),
         ("robot.py:", "it must be"),
+        (300 * "x" + ".py:Robot", "there is no file"),
         (":Robot", "it must be"),
         ("robot.py:a.b", "it must be"),
         ("absent.py:Robot", "there is no file absent.py"),

@@ -51,7 +51,8 @@ def in_the_loop(policy: AdaptablePolicy, rule: InnerRule, seed: int, steps: int)
     """The episodes before, between and after the steps of an evaluation on the robot's task."""
     streams = RandomStreams(seed, Phase.EVALUATION)
     collect = episodes_of(navigation(), policy.network, policy.settings.advantages, streams, range(1), "cpu")
-    return list(adapted_in_stages(policy.network, rule, policy.meta, collect, streams, num_tasks=1, steps=steps))
+    stages = adapted_in_stages(policy.network, rule, policy.meta, collect, streams, num_tasks=1, steps=steps)
+    return [stage.seen for stage in stages]
 
 
 @pytest.mark.parametrize(

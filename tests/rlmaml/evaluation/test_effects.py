@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.core.types import Adaptation, Batch, Memory, Meta, Params, Rollout
-from rlmaml.evaluation.effects import _size, adaptation_effects, begun_at_zero
+from rlmaml.evaluation.effects import Effects, _size, adaptation_effects, begun_at_zero
 from rlmaml.evaluation.evaluate import adapted_in_stages
 from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.rules.memory_rule import MemoryRule
@@ -24,8 +24,12 @@ NUM_TASKS = 3
 
 
 class Adapted(NamedTuple):
-    meta: Meta
+    params: Params
+    stages: list[Adaptation]
     rollouts: list[Rollout]
+
+    def effects(self, settings: Settings) -> Effects:
+        return adaptation_effects(POLICY, adaptation_rule(settings, POLICY), self.stages, self.rollouts[0])
 
 
 def adapt(settings: Settings, ends: dict[int, tuple[int, str]]) -> Adapted:
@@ -35,7 +39,8 @@ def adapt(settings: Settings, ends: dict[int, tuple[int, str]]) -> Adapted:
     env.horizon = 6
     streams = RandomStreams(7, Phase.EVALUATION)
     collect = episodes_of(env, POLICY, settings.advantages, streams, range(NUM_TASKS), "cpu")
-    return Adapted(meta, list(adapted_in_stages(POLICY, rule, meta, collect, streams, num_tasks=NUM_TASKS, steps=2)))
+    stages = adapted_in_stages(POLICY, rule, meta, collect, streams, num_tasks=NUM_TASKS, steps=2)
+    return Adapted(params, *(list(parts) for parts in zip(*stages, strict=True)))
 
 
 def policy_of(params: Params, observations: Tensor) -> Any:
@@ -63,29 +68,29 @@ def stepped(params: Params, batch: Batch, size: float) -> Params:
 )
 def test_effects_are_those_of_the_inner_steps_that_were_taken(learned: bool, ends: dict[int, tuple[int, str]]) -> None:
     settings = SETTINGS.changed(learn_step_sizes=learned)
-    meta, rollouts = adapt(settings, ends)
-    effects = adaptation_effects(POLICY, adaptation_rule(settings, POLICY), meta, settings.advantages, rollouts)
+    adapted = adapt(settings, ends)
+    params, _, rollouts = adapted
+    effects = adapted.effects(settings)
 
     batches = [to_batch(sampled, settings.advantages) for sampled in rollouts]
     tasks = [slice(task, task + 1) for task in range(NUM_TASKS)]
-    adapted = [[meta.params] * NUM_TASKS]
+    by_hand = [[params] * NUM_TASKS]
     for k, size in enumerate((0.3, 0.2)):
         own = [Batch(*(field[task] for field in batches[k])) for task in tasks]
-        adapted.append([stepped(params, batch, size) for params, batch in zip(adapted[k], own, strict=True)])
+        by_hand.append([stepped(now, batch, size) for now, batch in zip(by_hand[k], own, strict=True)])
 
-    assert set(effects.layers) == set(meta.params)
-    for name, start in meta.params.items():
+    assert set(effects.layers) == set(params)
+    for name, start in params.items():
         expected = [
-            sum(float((params[name] - start).norm() / start.norm()) for params in stage) / NUM_TASKS
-            for stage in adapted[1:]
+            sum(float((now[name] - start).norm() / start.norm()) for now in stage) / NUM_TASKS for stage in by_hand[1:]
         ]
         torch.testing.assert_close(effects.layers[name], torch.tensor(expected), rtol=1e-4, atol=1e-6)
         assert min(expected) > 1e-3
     seen, valid = rollouts[0].observations, rollouts[0].valid
-    before = [policy_of(meta.params, seen[task]) for task in range(NUM_TASKS)]
+    before = [policy_of(params, seen[task]) for task in range(NUM_TASKS)]
     kls, entropies = [], []
-    for stage in adapted:
-        after = [policy_of(params, seen[task]) for task, params in enumerate(stage)]
+    for stage in by_hand:
+        after = [policy_of(now, seen[task]) for task, now in enumerate(stage)]
         divergences = torch.stack([kl_divergence(one, other) for one, other in zip(before, after, strict=True)])
         kls.append(divergences[valid].mean())
         entropies.append(torch.stack([policy.entropy() for policy in after])[valid].mean())
@@ -96,9 +101,9 @@ def test_effects_are_those_of_the_inner_steps_that_were_taken(learned: bool, end
 
 
 def test_the_entropy_at_first_by_hand() -> None:
-    meta, rollouts = adapt(SETTINGS, {})
-    effects = adaptation_effects(POLICY, adaptation_rule(SETTINGS, POLICY), meta, SETTINGS.advantages, rollouts[:2])
-    by_hand = float(meta.params["log_std"].sum()) + 2 * math.log(2 * math.pi * math.e) / 2
+    adapted = adapt(SETTINGS, {})
+    effects = adapted._replace(stages=adapted.stages[:2]).effects(SETTINGS)
+    by_hand = float(adapted.params["log_std"].sum()) + 2 * math.log(2 * math.pi * math.e) / 2
     assert float(effects.entropy[0]) == pytest.approx(by_hand, rel=1e-5)
     assert effects.entropy.shape == (2,)
     assert effects.kl.shape == (1,)
@@ -106,8 +111,7 @@ def test_the_entropy_at_first_by_hand() -> None:
 
 def test_no_step_size_no_effect() -> None:
     settings = SETTINGS.changed(inner_step_sizes=(1e-12,))
-    meta, rollouts = adapt(settings, {})
-    effects = adaptation_effects(POLICY, adaptation_rule(settings, POLICY), meta, settings.advantages, rollouts)
+    effects = adapt(settings, {}).effects(settings)
     torch.testing.assert_close(effects.kl, torch.zeros(2), atol=1e-9, rtol=0)
     assert all(float(change.max()) < 1e-6 for change in effects.layers.values())
     assert effects.entropy.std() < 1e-6

@@ -257,11 +257,12 @@ def test_each_stage_is_sampled_with_the_parameters_adapted_on_those_before(polic
     env.horizon = 6
     streams = RandomStreams(7, Phase.EVALUATION)
     collect = episodes_of(env, policy, settings.advantages, streams, range(3), "cpu")
-    rollouts = list(adapted_in_stages(policy, rule, Meta(theta, {}), collect, streams, num_tasks=3, steps=2))
-    assert len(rollouts) == 3
+    stages = list(adapted_in_stages(policy, rule, Meta(theta, {}), collect, streams, num_tasks=3, steps=2))
+    assert len(stages) == 3
     per_task = Meta(detached(with_task_axis(theta, 3)), {})
     adaptation = rule.begin(per_task)
-    for k, sampled in enumerate(rollouts):
+    for k, (adapted, sampled) in enumerate(stages):
+        assert torch.equal(vector(adapted.params), vector(adaptation.params))
         log_probs = policy.unroll(adaptation.params, sampled)[0].distribution.log_prob(sampled.actions)
         valid = sampled.valid
         torch.testing.assert_close(sampled.log_probs[valid], log_probs[valid], rtol=1e-4, atol=1e-4)

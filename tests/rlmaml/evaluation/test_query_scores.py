@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch import Tensor
 
-from rlmaml.core.types import Meta
+from rlmaml.base.random_streams import Phase, RandomStreams
+from rlmaml.core.types import Examples, Meta, Outputs, Tasks
 from rlmaml.evaluation.fits import LOOKS, fits_figure
-from rlmaml.evaluation.query_scores import QueryScores, score, score_table
+from rlmaml.evaluation.query_scores import QueryScores, judged_queries, score_table
 from rlmaml.families.sinusoid import Sinusoid
 from rlmaml.training.begin import begin, make_method
 from tests.rlmaml.families.supervised import supervised
@@ -20,12 +22,14 @@ def scored(num_tasks: int = 5, at_once: int = 3) -> QueryScores:
     method = make_method(SETTINGS, FAMILY)
     meta = begin(SETTINGS, method).meta
     settings = SETTINGS.changed(num_tasks=at_once)
-    return score(
-        *(FAMILY, method.policy, method.rule, meta, settings),
-        judge=FAMILY.score,
-        num_tasks=num_tasks,
-        steps=2,
-        seed=7,
+    return QueryScores(
+        judged_queries(
+            *(FAMILY, method.policy, method.rule, meta, settings),
+            judge=FAMILY.score,
+            num_tasks=num_tasks,
+            steps=2,
+            seed=7,
+        )
     )
 
 
@@ -37,10 +41,45 @@ def test_a_tasks_score_does_not_depend_on_how_many_are_adapted_to_at_once() -> N
     assert not torch.equal(together[:, 0], together[:, 1])
 
 
+def test_a_judge_of_several_numbers_has_each_of_them_after_every_step() -> None:
+    method = make_method(SETTINGS, FAMILY)
+
+    def both(outputs: Outputs, data: Examples) -> Tensor:
+        return torch.stack([FAMILY.score(outputs, data), 2 * FAMILY.score(outputs, data)])
+
+    meta = begin(SETTINGS, method).meta
+    parts = judged_queries(
+        *(FAMILY, method.policy, method.rule, meta, SETTINGS), judge=both, num_tasks=5, steps=2, seed=7
+    )
+    assert parts.shape == (5, 3, 2)
+    assert torch.equal(parts[..., 0], scored().scores)
+    assert torch.equal(parts[..., 1], 2 * parts[..., 0])
+
+
+def test_of_listed_tasks_each_is_scored_once_and_no_more_than_there_are() -> None:
+    class Listed(Sinusoid):
+        """Four waves."""
+
+        def every_task(self) -> Tasks:
+            return self.sample_tasks(4, range(4))
+
+    family, method = Listed(shots=3, queries=4), make_method(SETTINGS, FAMILY)
+    arguments = (family, method.policy, method.rule, begin(SETTINGS, method).meta, SETTINGS)
+
+    def amplitude(outputs: Outputs, data: Examples) -> Tensor:
+        return data.targets.abs().max()
+
+    every = judged_queries(*arguments, judge=amplitude, num_tasks=9, steps=0, seed=7)[:, 0]
+    streams = RandomStreams(7, Phase.EVALUATION)
+    expected = family.sets(family.every_task(), streams.example_seeds(range(4))).query.targets.abs().flatten(1).amax(1)
+    assert torch.equal(every, expected)
+    assert torch.equal(judged_queries(*arguments, judge=amplitude, num_tasks=2, steps=0, seed=7)[:, 0], expected[:2])
+
+
 def test_zero_shot_is_the_error_of_theta_itself() -> None:
     method = make_method(SETTINGS, FAMILY)
     zeros = {name: torch.zeros_like(tensor) for name, tensor in begin(SETTINGS, method).meta.params.items()}
-    found = score(
+    found = judged_queries(
         *(FAMILY, method.policy, method.rule, Meta(zeros, {}), SETTINGS),
         judge=FAMILY.score,
         num_tasks=2000,
@@ -48,7 +87,7 @@ def test_zero_shot_is_the_error_of_theta_itself() -> None:
         seed=0,
     )
     # E[(A sin(x − b))²] with A uniform in [0.1, 5], b in [0, π] and x in [−5, 5]: E[A²] / 2 = 4.25
-    assert float(found.scores.mean()) == pytest.approx(4.25, abs=0.35)
+    assert float(found.mean()) == pytest.approx(4.25, abs=0.35)
 
 
 def test_the_summary_is_means_over_tasks_with_students_interval() -> None:

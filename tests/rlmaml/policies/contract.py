@@ -17,6 +17,7 @@ from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.parameters import with_task_axis
 from rlmaml.core.policy import Policy, TaughtPolicy
 from rlmaml.core.types import Batch, Carry, Memory, Meta, Params, Seen
+from rlmaml.policies.gru import VALUE
 from rlmaml.policies.kinds import KINDS, make_policy, register_module
 from rlmaml.policies.module import MakeModule
 from rlmaml.policies.sizes import Sizes
@@ -55,7 +56,7 @@ def kind(policy: str, action: int = 2, *, exportable: bool, module: MakeModule |
     """An entry of the table."""
     task = int(policy == "latent")
     sizes = Sizes(3, action, discrete=policy == "categorical", extended=bool(task), task=task)
-    return Kind(configure(policy=policy, **options), sizes, exportable, module)
+    return Kind(configure("rma" if task else "maml-trpo", policy, **options), sizes, exportable, module)
 
 
 class Stepped(NamedTuple):
@@ -183,12 +184,13 @@ class PolicyContract:
     def test_unrolled_is_stepped(self, policy: Policy, params: Params, batch: Batch, has_task_axis: bool) -> None:
         given, full = params if has_task_axis else of_task(params, 0), complete(batch)
         leaves = {name: tensor.requires_grad_() for name, tensor in given.items()}
+        acting = [tensor for name, tensor in leaves.items() if not name.startswith(VALUE)]
         results = []
         for through in (unrolled, step_through):
             stepped = through(policy, leaves, full)
             weights = [torch.linspace(-1, 2, field.numel(), dtype=torch.float64) for field in stepped.fields]
             total = torch.stack([(f.reshape(-1) * w).sum() for f, w in zip(stepped.fields, weights, strict=True)]).sum()
-            results.append((stepped, torch.autograd.grad(total, list(leaves.values()))))
+            results.append((stepped, torch.autograd.grad(total, acting)))
         (ours, our_gradients), (theirs, their_gradients) = results
         assert_agree(ours, theirs)
         for one, other in zip(our_gradients, their_gradients, strict=True):
@@ -313,8 +315,11 @@ class PolicyContract:
 
     def test_gradients_flow_to_every_entry(self, policy: Policy, params: Params, batch: Batch) -> None:
         leaves = {name: tensor.requires_grad_() for name, tensor in params.items()}
-        log_probs = policy.unroll(leaves, batch)[0].distribution.log_prob(batch.actions)
-        gradients = torch.autograd.grad((log_probs * batch.advantages * batch.valid).sum(), list(leaves.values()))
+        said = policy.unroll(leaves, batch)[0]
+        log_probs = said.distribution.log_prob(batch.actions)
+        judged = said.value if torch.is_tensor(said.value) else 0
+        total = ((log_probs + judged) * batch.advantages * batch.valid).sum()
+        gradients = torch.autograd.grad(total, list(leaves.values()))
         for name, gradient in zip(leaves, gradients, strict=True):
             assert gradient.isfinite().all(), name
             assert all(row.any() for row in gradient), name

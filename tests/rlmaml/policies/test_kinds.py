@@ -23,7 +23,7 @@ def the_registry_is_as_before() -> Iterator[None]:
 def test_every_kind_with_settings_is_made_by_its_name() -> None:
     assert {kind for kind in KINDS if ":" not in kind} == set(POLICIES)  # besides modules of the user's own
     for name, settings in POLICIES.items():
-        numbers = 28 * 28 if name == "conv4" else 3
+        numbers = {"conv4": 28 * 28, "embedded": 1}.get(name, 3)
         policy = make_policy(name, settings(), Sizes(numbers, 2, discrete=name in ("categorical", "conv4"), task=1))
         assert type(policy) is KINDS[name]
 

@@ -74,7 +74,7 @@ def a_run(variant: str = "finn2017", steps: int = 2, name: str = "a <run>") -> R
     meta = begin(settings, method).meta
     with shapes_checked(False):
         evaluation = evaluate(env, method.policy, method.rule, meta, settings, num_tasks=8, steps=steps, seed=1)
-        adapted = (method.policy, method.rule, meta, settings.advantages, evaluation.rollouts)
+        adapted = (method.policy, method.rule, evaluation.adaptations, evaluation.rollouts[0])
         effects = adaptation_effects(*adapted) if steps else None
     return ReportedRun(
         name=name,

@@ -26,8 +26,9 @@ EVERY = [
     for method in METHODS
     for policy in (*POLICIES, "my.py:Net")
     if policy in {"cavia": ("gaussian", "categorical"), "rl2": ("gru",), "rma": ("latent",)}.get(method, (policy,))
+    and (policy != "latent" or method == "rma")
 ]
-"""Every method with every policy kind that it can have: the others have no context, or no memory."""
+"""Every method with every policy kind that it can have: the others have no context or no memory, or teach nobody."""
 EVERY_CHOICE = pytest.mark.parametrize(("algorithm", "policy"), EVERY)
 
 
@@ -69,6 +70,8 @@ def test_plain_data_through_json_brings_back_the_same_settings(algorithm: str, p
             "--adapt is 'context'; it must be all or head where the policy has no --context",
         ),
         ({"algorithm": "cavia", "policy": "gru"}, "it must be all or head where the policy has no --context"),
+        ({"policy": "latent"}, "--policy latent has a teacher, whom only --algorithm rma learns from"),
+        ({"algorithm": "rl2", "policy": "latent"}, "memory alone is --policy gru"),
         ({"algorithm": "meta-sgd", "step_sizes_per": "layer"}, "--algorithm meta-sgd stands for 'parameter'"),
         (
             {"step_sizes_per": "parameter"},
@@ -105,7 +108,7 @@ def test_plain_data_through_json_brings_back_the_same_settings(algorithm: str, p
         ({"algorithm": "magic"}, "--algorithm is 'magic'; it must be one of maml-trpo, fomaml, e-maml"),
         (
             {"policy": "oracle"},
-            "--policy is 'oracle'; it must be one of gaussian, categorical, gru, latent, conv4, or FILE",
+            "--policy is 'oracle'; it must be one of gaussian, categorical, gru, latent, conv4, embedded, or FILE",
         ),
         ({"policy": "gru", "memory": 0}, "--memory is 0"),
         ({"algorithm": "reptile", "outer_step_size": 0.0}, "--outer-step-size is 0.0"),
@@ -199,6 +202,11 @@ def test_the_settings_of_another_method_agree_wherever_both_have_a_field() -> No
 def test_a_method_that_needs_inner_steps_has_its_own_where_others_have_none() -> None:
     reptile = as_method(configure(inner_steps=0, stage_weights=(1.0,), hidden=(5,)), "reptile", "gaussian")
     assert (reptile.inner.inner_steps, reptile.network.hidden) == (1, (5,))
+
+
+def test_what_a_method_begins_from_goes_with_it_unless_it_was_changed() -> None:
+    plain = as_method(configure("rl2", num_episodes=7, horizon=50), "maml-trpo")
+    assert plain == configure("maml-trpo", num_episodes=7, horizon=50)
 
 
 def test_stage_weights_sum_to_one_and_fall_on_the_last_stage_by_default() -> None:

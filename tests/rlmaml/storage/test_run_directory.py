@@ -22,7 +22,6 @@ def test_the_names_of_a_run(run: RunDirectory) -> None:
         "evaluation.json": run.evaluation,
         "adaptation.png": run.figure,
         "context_range.json": run.context_range,
-        "tensorboard": run.tensorboard,
         "adapted.safetensors": run.adapted,
         "adaptation.mp4": run.videos[0],
         "adaptation.gif": run.videos[1],
@@ -53,8 +52,8 @@ def test_clearing_makes_the_directory_and_spares_what_is_not_the_trainings(run: 
     assert run.path.is_dir()
     for path in (run.checkpoint, run.metrics, run.settings, run.evaluation, run.figure, run.context_range, run.best):
         path.write_text("old")
-    for path in (run.tensorboard / "events", run.earlier_checkpoint(1)):
-        path.parent.mkdir()
+    for path in (run.path / "events.out.tfevents.1.robot.2.0", run.earlier_checkpoint(1)):
+        path.parent.mkdir(exist_ok=True)
         path.write_text("old")
     for path in (run.adapted, run.path / "notes.txt"):
         path.write_text("precious")
@@ -66,7 +65,7 @@ def test_clearing_makes_the_directory_and_spares_what_is_not_the_trainings(run: 
         "adaptation.png",
         "context_range.json",
         "best.safetensors",
-        "tensorboard",
+        "events.out.tfevents.1.robot.2.0",
         "earlier_checkpoints",
     }
     run.clear()

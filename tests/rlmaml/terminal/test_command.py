@@ -23,6 +23,24 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2(capsys: pytest.CaptureF
     assert capsys.readouterr().err == "error: The horizon is 0.\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["run", "--json", ""], "Word 3 of the command line is empty, after --json. Is a variable not set?"),
+        (["--run-dir="], "Word 1 of the command line is empty"),
+        ([os.fsdecode(b"caf\xe9")], "is no text in UTF-8"),
+    ],
+)
+def test_words_that_are_empty_or_no_text_are_refused_before_anything_is_done(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["script.py", *words])
+    with pytest.raises(SystemExit) as ended:
+        run_command(pytest.fail)
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
 def test_what_ended_as_it_was_asked_to_has_an_exit_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     class EndedError(UserError):
         exit_code, heading = 75, ""

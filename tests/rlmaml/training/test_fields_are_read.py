@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from rlmaml.families.cold_start import Division, divided_ratings
 from rlmaml.families.images import FewShot
+from rlmaml.families.made_ratings import made_ratings
 from rlmaml.families.sinusoid import Sinusoid
 from rlmaml.settings.methods.registry import METHODS
 from rlmaml.settings.policy import POLICIES
@@ -107,12 +109,12 @@ def go_through(settings: Settings, make_env: Any, run_dir: Path) -> None:
 def test_every_field_is_read_by_somebody_who_is_no_settings_class(tmp_path: Path, read: ReadBy, make_env: Any) -> None:
     kinds = {(method.inner, method.outer): method.name for method in reversed(METHODS.values())}
     pairs = [(name, METHODS[name].policy or "gaussian") for name in kinds.values() if name != "maml-trpo"]
-    pairs += [("maml-trpo", kind) for kind in (*POLICIES, own_module(tmp_path)) if kind != "conv4"]
+    supervised_kinds = ("conv4", "embedded")
+    named = [kind for kind in (*POLICIES, own_module(tmp_path)) if kind not in ("latent", *supervised_kinds)]
+    pairs += [("maml-trpo", kind) for kind in named]
     for algorithm, policy in pairs:
         small_batches = {"minibatches": 1} if configure(algorithm, policy).has("minibatches") else {}
         settings = configure(algorithm, policy, **TINY, **small_batches)
-        if policy == "latent":
-            settings = settings.changed(observe_task=True)
         small = {"hidden": (3,), "memory": 2, "cg_iterations": 2}
         settings = settings.changed(**{name: value for name, value in small.items() if settings.has(name)})
         go_through(settings, make_env, tmp_path / f"{algorithm}-{Path(policy).name}")
@@ -123,6 +125,10 @@ def test_every_field_is_read_by_somebody_who_is_no_settings_class(tmp_path: Path
     small_sets = configure("maml-trpo", "conv4", outer_optimiser="adam", iterations=1, image=(1, 4, 4), filters=2)
     small_sets = small_sets.changed(num_tasks=2, evaluation_tasks=2, evaluation_steps=1, threads=1)
     train_supervised(small_sets, few_shot, few_shot, tmp_path / "few_shot", "accuracy", progress=False)
+    users = divided_ratings(made_ratings(30, 40), Division())
+    network = {"categories": users.vocabulary.counts, "flags": len(users.vocabulary.flags), "hidden": (3,)}
+    small_sets = supervised("maml-trpo", iterations=1, num_tasks=2, evaluation_tasks=2, policy="embedded", **network)
+    train_supervised(small_sets, users.train, users.validation, tmp_path / "recommender", "mae", progress=False)
     unread = [f"{kind.__name__}.{name}" for kind, fields in read.items() for name, by in fields.items() if not by]
     assert not unread, f"nobody reads {unread}"
     ignored = [name for name in ENVIRONMENT if "common" not in read[RunSettings][name]]

@@ -30,7 +30,7 @@ def written(directory: Path) -> list[dict[str, Any]]:
 
 
 def events(directory: Path) -> EventAccumulator:
-    return EventAccumulator(str(RunDirectory(directory).tensorboard)).Reload()
+    return EventAccumulator(str(directory)).Reload()
 
 
 def test_the_numbers_are_those_of_the_report() -> None:
@@ -150,7 +150,7 @@ def test_tensorboard_that_fails_is_said_once_and_ends_no_training(
 def test_a_finished_run_is_in_the_table_of_hyper_parameters_with_its_returns(tmp_path: Path) -> None:
     settings = configure(hidden=(8, 9), max_kl=0.25, iterations=7)
     write_outcome(RunDirectory(tmp_path), settings, {"mean_with_failed": [-4.0, -2.0, None]})
-    assert list(tmp_path.iterdir()) == [RunDirectory(tmp_path).tensorboard]
+    assert list(tmp_path.iterdir()) == RunDirectory(tmp_path).events()
     shown = events(tmp_path)
     assert shown.Scalars("held_out_return/after_1_steps")[0].value == -2.0
     assert "held_out_return/after_2_steps" not in shown.Tags()["scalars"]

@@ -160,7 +160,7 @@ def test_a_run_leaves_everything_a_user_looks_for(uninterrupted: tuple[Path, Eva
     assert plain["returns"]["mean"] == evaluation.summary()["mean"]
     assert plain["config"] == settings
     assert len(plain["tasks"]["goal"]) == 2
-    events = EventAccumulator(str(directory.tensorboard)).Reload()
+    events = EventAccumulator(str(directory.path)).Reload()
     assert len(events.Scalars("return/after_1_steps")) == 4
     assert [event.step for event in events.Images("adaptation")] == [0, 3]
 
@@ -330,7 +330,7 @@ def test_metrics_that_are_missing_or_damaged_are_noticed_and_leave_no_gap(
         return
     assert same_learned(tmp_path, uninterrupted[0])
     assert lines(tmp_path) == lines(uninterrupted[0])
-    shown = EventAccumulator(str(RunDirectory(tmp_path).tensorboard)).Reload().Scalars("return/after_0_steps")
+    shown = EventAccumulator(str(tmp_path)).Reload().Scalars("return/after_0_steps")
     assert [point.step for point in shown] == [0, 1, 2, 3]
 
 
@@ -342,7 +342,7 @@ def test_a_crash_between_checkpoints_leaves_tensorboard_without_gaps(
 
     def sync_and_count(recorder: Recorder) -> None:
         sync(recorder)
-        files = EventAccumulator(str(RunDirectory(tmp_path).tensorboard)).Reload()
+        files = EventAccumulator(str(tmp_path)).Reload()
         synced.append(len(files.Scalars("return/after_0_steps")))
 
     monkeypatch.setattr(Recorder, "sync", sync_and_count)
@@ -529,7 +529,7 @@ def test_a_lost_update_is_counted_in_metrics_and_checkpoints_and_a_resumed_run_c
     assert [line["updates_lost/in_a_row"] for line in told] == [1.0, 0.0, 0.0, 0.0]
     assert [line["return/after_1_steps"] is None for line in told] == [True, False, False, False]
     assert stored(tmp_path).lost == LostUpdates(1, 0)
-    points = EventAccumulator(str(RunDirectory(tmp_path).tensorboard)).Reload().Scalars("updates_lost/total")
+    points = EventAccumulator(str(tmp_path)).Reload().Scalars("updates_lost/total")
     assert [point.value for point in points] == [1.0] * 4
 
 
@@ -652,13 +652,12 @@ def test_a_disk_that_is_full_ends_the_run_with_one_sentence(
 
 
 def test_files_named_like_those_of_a_run_are_not_deleted_unasked(tmp_path: Path) -> None:
-    for name in ("tensorboard/a", "evaluation.json"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("events.out.tfevents.1", "evaluation.json"):
         (tmp_path / name).write_text("precious")
     for resume in (False, True):
-        with pytest.raises(UserError, match=r"files named like those of one: evaluation\.json, tensorboard"):
+        with pytest.raises(UserError, match=r"files named like those of one: evaluation\.json, events\.out"):
             train(SETTINGS, make_env, tmp_path, resume=resume)
-    assert (tmp_path / "tensorboard" / "a").read_text() == "precious"
+    assert (tmp_path / "events.out.tfevents.1").read_text() == "precious"
 
 
 def test_a_run_killed_before_its_first_interval_is_resumed_only_as_what_it_is(tmp_path: Path) -> None:
@@ -700,7 +699,7 @@ def test_videos_are_made_at_their_interval_and_change_nothing(
     make_scene = lambda: make_tasks_env("Navigation2D-v0", 1, HORIZON, render_mode="rgb_array")
     train(SETTINGS.changed(video_interval=3), make_env, tmp_path, make_scene=make_scene)
     assert same_learned(tmp_path, uninterrupted[0])
-    events = EventAccumulator(str(RunDirectory(tmp_path).tensorboard)).Reload()
+    events = EventAccumulator(str(tmp_path)).Reload()
     assert [image.step for image in events.Images("video")] == [3]
 
 

@@ -1,0 +1,139 @@
+"""What MuJoCo's compiler sees to when it reads a model, seen to in the fields of copies as well.
+
+A number that a task writes into a model does what it does in a model compiled anew from the changed file. What follows
+from it is computed by ``mj_setConst``. What is left is here: directions have length 1, and numbers that the compiler
+would refuse, or that no simulation looks at, are refused. What the compiler derives once stays as it was built: the
+inertia that follows from geoms, the ``springdamper`` of a joint, the ``dampratio`` of a servo, the length range of a
+muscle, the rest length of a tendon, the frame of a mesh.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rlmaml_envs.family import Copies
+from rlmaml_envs.model_fields import objects
+from rlmaml_envs.simulator import mujoco
+
+DIRECTIONS = ("body_quat", "body_iquat", "geom_quat", "site_quat", "cam_quat", "jnt_axis", "light_dir")
+"""Fields whose rows have length 1."""
+
+POSITIVE = ("body_mass", "body_inertia")
+"""Fields that are larger than 0 in bodies that move."""
+
+NOT_NEGATIVE = (
+    "geom_size", "geom_friction", "pair_friction", "dof_armature", "dof_frictionloss", "tendon_armature",
+    "tendon_frictionloss", "actuator_armature",
+)  # fmt: skip
+
+GATES = {
+    "jnt_range": "jnt_limited",
+    "jnt_margin": "jnt_limited",
+    "jnt_actfrcrange": "jnt_actfrclimited",
+    "tendon_range": "tendon_limited",
+    "tendon_margin": "tendon_limited",
+    "tendon_actfrcrange": "tendon_actfrclimited",
+    "actuator_ctrlrange": "actuator_ctrllimited",
+    "actuator_forcerange": "actuator_forcelimited",
+    "actuator_actrange": "actuator_actlimited",
+}
+"""Field -> the one that says whether MuJoCo looks at it."""
+
+Fields = Mapping[str, npt.NDArray[Any]]
+
+FREE, BALL = int(mujoco.mjtJoint.mjJNT_FREE), int(mujoco.mjtJoint.mjJNT_BALL)
+SHAPED = [int(mujoco.mjtGeom.mjGEOM_MESH), int(mujoco.mjtGeom.mjGEOM_HFIELD), int(mujoco.mjtGeom.mjGEOM_SDF)]
+"""Types of geoms whose shape is given by data."""
+SHORTEST = 1e-9
+"""Length below which a direction is none."""
+
+
+def see_to(model: mujoco.MjModel, fields: Fields, copies: Copies) -> None:
+    """Give directions their length of 1, and refuse what would not do what it says.
+
+    Args:
+        model: the robot as it was built.
+        fields: model field -> its live array (copy, ...); directions are written.
+        copies: whose fields were written.
+
+    Raises:
+        ValueError: a number that MuJoCo's compiler refuses, or one that its simulation never looks at; names the field,
+            the object and what to do instead.
+    """
+    for name, values in fields.items():
+        if name.startswith("opt.") or not values.size:
+            continue
+        built = getattr(model, name)
+        written = values[copies]
+        changed = (written != built).reshape(len(copies), len(built), -1).any(axis=2)
+        if not changed.any():
+            continue
+        for illegal, why in _faults(model, name, written, fields, copies):
+            if (changed & illegal).any():
+                kind, owners = objects(model, name)
+                owner = getattr(model, kind)(owners[np.argwhere(changed & illegal)[0][1]])
+                raise ValueError(f'"{name}" of the {kind} "{owner.name or owner.id}" {why}')
+        if name in DIRECTIONS:
+            values[copies] = _of_length_one(written)
+
+
+def plain(model: mujoco.MjModel, message: str) -> str:
+    """A message of MuJoCo with the names of the objects that it counts."""
+
+    def named(found: re.Match[str]) -> str:
+        name = getattr(model, found[1])(int(found[2])).name
+        return f'{found[1]} "{name}"' if name else found[0]
+
+    return re.sub(r"\b(body|geom|joint) (\d+)\b", named, message)
+
+
+def _faults(
+    model: mujoco.MjModel, name: str, written: npt.NDArray[Any], fields: Fields, copies: Copies
+) -> Iterator[tuple[npt.NDArray[np.bool_], str]]:
+    """What may be wrong with a field: in which rows, (n, rows) or (rows,), and why."""
+    rows, kinds = written.reshape(*written.shape[:2], -1), model.jnt_type
+    if name in POSITIVE:
+        yield (
+            (np.arange(model.nbody) > 0) & (rows <= 0).any(axis=2),
+            "must be larger than 0.",
+        )
+    if name in NOT_NEGATIVE:
+        yield np.asarray((rows < 0).any(axis=2)), "must not be negative."
+    if name in DIRECTIONS:
+        yield np.linalg.norm(rows, axis=2) < SHORTEST, "is no direction: its length is 0."
+    if name == "geom_condim":
+        yield ~np.isin(rows[..., 0], (1, 3, 4, 6)), "must be 1, 3, 4 or 6."
+    if name in GATES:
+        gate = fields[GATES[name]][copies] if GATES[name] in fields else getattr(model, GATES[name])
+        yield (
+            np.asarray(gate == 0),
+            f"has no effect, because {GATES[name]} is off: give the range in the MJCF file as well.",
+        )
+    if name in ("jnt_springyield", "tendon_springyield"):
+        built = getattr(model, name.replace("springyield", "plasticadr")) >= 0
+        yield ~built, "has no effect, because it was built without: give one in the MJCF file as well."
+    if name == "geom_size":
+        yield np.isin(model.geom_type, SHAPED), "has no effect: the size of a mesh or height field is in its data."
+    if name in ("body_pos", "body_quat"):
+        free = np.isin(np.arange(model.nbody), model.jnt_bodyid[kinds == FREE])
+        yield free, "has no effect, because of its free joint: initial_state says where it starts."
+    if name in ("jnt_pos", "jnt_axis"):
+        unread = kinds == FREE if name == "jnt_pos" else (kinds == FREE) | (kinds == BALL)
+        yield unread, "has no effect on a joint of this type."
+        simple = model.body_simple[model.jnt_bodyid] > 0
+        yield simple, 'is part of how the body was compiled: write simple="false" for the body in the MJCF file.'
+    if name == "qpos0":
+        unread = (kinds == FREE) | (kinds == BALL)
+        yield (
+            unread[objects(model, name)[1]],
+            "has no effect on a joint of this type: initial_state says where it starts.",
+        )
+
+
+def _of_length_one(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The rows at length 1; those that have it stay bit for bit."""
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.where(np.abs(lengths - 1) > 1e-12, rows / np.where(lengths > 0, lengths, 1.0), rows)

@@ -1,0 +1,227 @@
+"""A field of a copy that a task writes does what it does in a model compiled anew, or is refused."""
+
+from typing import Any
+
+import mujoco
+import numpy as np
+import pytest
+from mujoco.batch import MODEL_FIELDS
+
+from rlmaml_envs.changes import placed, scaled
+from rlmaml_envs.model_fields import BUILT, DERIVED, places
+from rlmaml_envs.physics import Physics, Simulation
+from tests.envs.test_model_fields import LAST, VIEWED, fields
+
+WHOLE = """<mujoco><compiler angle="radian" inertiafromgeom="false"/>
+<asset><material name="first"/><material name="paint"/></asset>
+<worldbody><geom name="floor" type="plane" size="5 5 .1"/>
+<light name="sun"/><light name="lamp"/><camera name="front"/><camera name="side"/><site name="start"/>
+<body name="base" pos="0 0 .5"><inertial pos="0 0 0" mass="1" diaginertia=".1 .2 .15"/><freejoint name="root"/>
+<geom name="chassis" type="box" size=".2 .1 .05"/>
+<body name="one" pos="0 .2 0"><inertial pos="0 0 0" mass="1" diaginertia=".1 .2 .15"/>
+<joint name="left" axis="0 1 0"/><geom name="wheel" size=".05"/></body>
+<body name="two" pos="0 -.2 0"><inertial pos=".1 0 0" mass="1" diaginertia=".1 .2 .15"/>
+<joint name="right" axis="0 1 0" damping=".5" range="-1 1" actuatorfrcrange="-1 1" stiffness="2" springyield=".1"/>
+<geom name="other" type="box" size=".05 .06 .07" fluidshape="ellipsoid"/><site name="end" pos="0 .1 .2"/></body></body>
+<body name="three" pos="2 0 1"><inertial pos="0 0 0" mass="1" diaginertia=".1 .2 .15"/>
+<joint name="shoulder" type="ball"/><geom size=".05"/></body></worldbody>
+<contact><pair name="near" geom1="chassis" geom2="wheel"/><pair name="far" geom1="floor" geom2="other"/></contact>
+<equality><joint name="axle" joint1="left" joint2="right"/>
+<connect name="grip" body1="three" anchor="0 0 0"/></equality>
+<tendon><fixed name="belt"><joint joint="left" coef="1"/></fixed>
+<fixed name="rope" range="-1 1" actuatorfrcrange="-1 1" springlength=".1 .2" stiffness="1" springyield=".1">
+<joint joint="right" coef="2"/></fixed></tendon>
+<actuator><motor name="front_motor" joint="left"/>
+<general name="back_motor" joint="right" dyntype="filter" gainprm="1" biastype="affine" dynprm=".1" ctrlrange="-1 1"
+forcerange="-1 1" actlimited="true" actrange="-1 1" delay=".01" nsample="9"/></actuator>
+<sensor><jointpos name="angle" joint="left"/><gyro name="gyro" site="end" delay=".01" nsample="9"/></sensor></mujoco>"""
+"""A robot with inertias that do not follow from geoms, and objects of every kind."""
+
+EDITED = {
+    "dof_dampingpoly": "damping", "dof_solimp": "solimp_friction", "dof_solref": "solref_friction",
+    "jnt_solimp": "solimp_limit", "jnt_solref": "solref_limit", "jnt_stiffnesspoly": "stiffness", "qpos0": "ref",
+    "qpos_spring": "springref", "tendon_dampingpoly": "damping", "tendon_lengthspring": "springlength",
+    "tendon_solimp_fri": "solimp_friction", "tendon_solimp_lim": "solimp_limit", "actuator_dampingpoly": "damping",
+    "tendon_solref_fri": "solref_friction", "tendon_solref_lim": "solref_limit", "tendon_stiffnesspoly": "stiffness",
+    "geom_fluid": "fluid_coefs", "eq_active0": "active",
+}  # fmt: skip
+"""Field -> the attribute of MjSpec, where it has another name."""
+
+NUMBERS = {
+    "geom_fluid": ([0.1, 0.2, 0.3, 0.4, 0.5], slice(1, 6)),
+    "jnt_axis": ([0.6, 0.8, 0.0], slice(None)),
+    "actuator_delay": ([0.004], slice(None)),
+    "sensor_delay": ([0.004], slice(None)),
+    "sensor_interval": ([0.004, 0.0], slice(None)),
+    "light_dir": ([0.6, 0.0, -0.8], slice(None)),
+    "eq_data": ([0.1, 0.2, 0.3], slice(0, 3)),
+}
+"""Field -> numbers of a copy and their columns, where any would not do."""
+
+SWITCHES = {
+    "actuator_actearly": 1, "actuator_actlimited": 0, "actuator_ctrllimited": 0, "actuator_forcelimited": 0,
+    "eq_active0": 0, "geom_conaffinity": 0, "geom_condim": 4, "geom_contype": 0, "geom_priority": 2,
+    "jnt_actfrclimited": 0, "jnt_actgravcomp": 1, "jnt_limited": 0, "light_active": 0, "light_castshadow": 0,
+    "mat_texuniform": 1, "tendon_actfrclimited": 0, "tendon_limited": 0,
+}  # fmt: skip
+"""Whole-numbered field -> another value."""
+KINDS = {**VIEWED, "qpos0": "joint", "qpos": "joint"}
+END = {**LAST, "body": "two"}
+
+
+def measures() -> list[str]:
+    """Fields that a task may write, and that MuJoCo keeps per copy."""
+    return sorted({field for field, _, _ in fields() if field not in DERIVED | BUILT} | set(SWITCHES))
+
+
+def every_field(model: mujoco.MjModel) -> dict[str, Any]:
+    names = [name for name in MODEL_FIELDS if isinstance(getattr(model, name, None), np.ndarray)]
+    return {name: np.array(getattr(model, name)) for name in names}
+
+
+def other_numbers(field: str, built: Any) -> tuple[Any, slice]:
+    if field in NUMBERS:
+        return NUMBERS[field]
+    if field in SWITCHES:
+        return [SWITCHES[field]], slice(None)
+    numbers = 1.25 * built + 0.1 + 0.05 * np.arange(len(built))
+    return (np.sort(numbers) if "range" in field else numbers), slice(None)
+
+
+def edited(field: str, kind: str, numbers: Any) -> mujoco.MjModel:
+    """The model compiled anew from a specification in which the named object has other numbers."""
+    spec = mujoco.MjSpec.from_string(WHOLE)
+    named = {**{pair.name: pair for pair in spec.pairs}, **{one.name: one for one in spec.materials}}
+    thing = named.get(END[kind]) or getattr(spec, kind)(END[kind])
+    attribute = EDITED.get(field) or field.split("_", 1)[1]
+    given = getattr(thing, attribute)
+    if isinstance(given, np.ndarray):
+        whole, first = np.array(given), 1 if field.endswith("poly") else 0
+        whole.reshape(-1)[first : first + len(numbers)] = numbers
+        setattr(thing, attribute, whole)
+    else:
+        setattr(thing, attribute, type(given)(numbers[0]))
+    return spec.compile()
+
+
+@pytest.mark.parametrize("field", measures())
+def test_a_copy_of_whom_a_field_was_written_is_a_model_compiled_anew_and_moves_like_it(field: str) -> None:
+    built = mujoco.MjModel.from_xml_string(WHOLE)
+    kind = KINDS[field.split("_")[0]]
+    numbers, columns = other_numbers(
+        field, getattr(built, field).reshape(-1)[places(built, field, kind, [END[kind]])[0]]
+    )
+    anew = edited(field, kind, numbers)
+    physics = Physics(built, 2, Simulation(substeps=20), threads=1)
+    placed(field, kind, [END[kind]], columns)(physics, np.array([1]), np.array([numbers]))
+    physics.settle(np.arange(2))
+    mine, theirs, untouched = every_field(physics.model_of(1)), every_field(anew), every_field(built)
+    other = every_field(physics.model_of(0))
+    assert not np.array_equal(theirs[field], untouched[field])
+    assert not [name for name, values in theirs.items() if not np.allclose(mine[name], values, rtol=1e-6, atol=1e-12)]
+    assert not [name for name, values in untouched.items() if not np.array_equal(other[name], values)]
+    speeds, controls = np.random.default_rng(0).normal(size=(2, built.nv)), np.full((2, built.nu), 0.5)
+    physics.reset(np.arange(2), np.stack([built.qpos0] * 2), speeds)
+    data = mujoco.MjData(anew)
+    data.qpos[:], data.qvel[:], data.ctrl[:] = built.qpos0, speeds[1], controls[1]
+    assert physics.step(controls, np.ones(2, np.bool_)) is None
+    mujoco.mj_step(anew, data, 20)
+    np.testing.assert_allclose(physics.qpos[1], data.qpos, rtol=1e-6, atol=1e-8)
+
+
+def write(field: str, numbers: Any, row: int, xml: str = WHOLE) -> Physics:
+    """Two copies, of which the second has other numbers in one row of a field."""
+    physics = Physics(mujoco.MjModel.from_xml_string(xml), 2, Simulation(substeps=1), threads=1)
+    physics.field(field)[1, row] = numbers
+    physics.settle(np.arange(2))
+    return physics
+
+
+def test_directions_have_length_one_as_in_a_compiled_model_and_those_of_others_keep_their_bits() -> None:
+    physics = write("geom_quat", [3.0, 4.0, 0.0, 0.0], 3)
+    np.testing.assert_allclose(physics.fields["geom_quat"][1, 3], [0.6, 0.8, 0.0, 0.0])
+    np.testing.assert_array_equal(physics.fields["geom_quat"][1, :3], physics.model.geom_quat[:3])
+    np.testing.assert_allclose(write("jnt_axis", [0.0, 3.0, 4.0], 2).fields["jnt_axis"][1, 2], [0.0, 0.6, 0.8])
+
+
+def test_a_geom_that_grows_meets_what_it_would_have_missed() -> None:
+    xml = """<mujoco><option gravity="0 0 0"/><worldbody>
+    <body name="ball"><freejoint/><geom name="ball" size=".1" mass="1"/></body>
+    <body name="wall" pos="1 0 0"><geom name="wall" type="box" size=".1 1 1"/></body></worldbody></mujoco>"""
+    physics = write("geom_size", [0.95, 0.0, 0.0], 0, xml)
+    physics.reset(np.arange(2), np.stack([physics.model.qpos0] * 2), np.zeros((2, 6)))
+    assert [physics.data_of(copy).ncon for copy in range(2)] == [0, 1]
+    for _ in range(20):
+        physics.step(np.zeros((2, 0)), np.ones(2, np.bool_))
+    assert physics.qpos[0, 0] == 0.0
+    assert physics.qpos[1, 0] < -0.005  # pushed back by the wall
+
+
+@pytest.mark.parametrize(
+    ("field", "numbers", "row", "words"),
+    [
+        ("body_mass", -1.0, 1, '"body_mass" of the body "base" must be larger than 0'),
+        ("body_inertia", 0.0, 1, "larger than 0"),
+        ("geom_size", -0.1, 2, "not be negative"),
+        ("geom_friction", -1.0, 2, "not be negative"),
+        ("geom_quat", 0.0, 2, "no direction"),
+        ("geom_condim", 2, 2, "must be 1, 3, 4 or 6"),
+        ("jnt_range", [-2.0, 2.0], 1, '"left" has no effect, because jnt_limited is off: give the range in the MJCF'),
+        ("jnt_springyield", 0.5, 1, "built without"),
+        ("tendon_range", [-2.0, 2.0], 0, "tendon_limited is off"),
+        ("actuator_ctrlrange", [-2.0, 2.0], 0, "actuator_ctrllimited is off"),
+        ("body_pos", [0.0, 0.0, 2.0], 1, "because of its free joint: initial_state"),
+        ("jnt_pos", 0.1, 0, "no effect on a joint of this type"),
+        ("jnt_axis", [0.0, 1.0, 0.0], 3, "no effect on a joint of this type"),
+        ("jnt_pos", 0.1, 3, '"shoulder" is part of how the body was compiled: write simple="false"'),
+        ("qpos0", 0.1, 2, '"root" has no effect'),
+        ("body_ipos", 0.1, 4, 'body "three" is compiled as simple'),
+    ],
+)
+def test_numbers_that_would_not_do_what_they_say_are_refused(field: str, numbers: Any, row: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        write(field, numbers, row)
+
+
+def test_a_geom_that_was_built_to_collide_with_nothing_is_refused_by_its_name() -> None:
+    ghost = '<geom name="ghost" size=".1" contype="0" conaffinity="0"/>'
+    xml = f'<mujoco><worldbody><geom size=".1"/>{ghost}</worldbody></mujoco>'
+    with pytest.raises(ValueError, match=r'geom "ghost" collides but was not compiled to collide'):
+        write("geom_contype", 1, 1, xml)
+
+
+def test_a_limit_that_a_task_turns_on_takes_its_range() -> None:
+    physics = Physics(mujoco.MjModel.from_xml_string(WHOLE), 2, Simulation(substeps=1), threads=1)
+    physics.field("jnt_limited")[1, 1] = True
+    physics.field("jnt_range")[1, 1] = [-0.1, 0.1]
+    physics.settle(np.arange(2))
+    assert physics.model_of(1).joint("left").range.tolist() == [-0.1, 0.1]
+
+
+@pytest.mark.parametrize("field", ["geom_rbound", "body_subtreemass", "dof_invweight0", "tendon_length0"])
+def test_a_field_that_mujoco_computes_is_refused(field: str) -> None:
+    for change in (scaled, placed):
+        with pytest.raises(ValueError, match="computed by MuJoCo from other fields"):
+            change(field, VIEWED[field.split("_")[0]], ["any"])
+
+
+def test_a_field_of_the_compiler_and_the_time_step_are_refused() -> None:
+    with pytest.raises(ValueError, match="how the model is built"):
+        placed("body_simple", "body", ["one"])
+    with pytest.raises(ValueError, match="same for all copies"):
+        write("opt.timestep", 0.1, 0)
+
+
+def test_every_measure_that_mujoco_shows_by_name_is_compared() -> None:
+    assert len(measures()) > 85
+    assert {field for field, _, _ in fields()} - set(measures()) <= DERIVED | BUILT
+
+
+def test_nothing_is_printed_or_kept_of_a_change_that_mujoco_warns_of(
+    capfd: pytest.CaptureFixture[str], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hinges = '<joint name="one" armature="1"/><joint name="two"/>'
+    write("dof_armature", 0.0, 0, f'<mujoco><worldbody><body>{hinges}<geom size=".1"/></body></worldbody></mujoco>')
+    assert not capfd.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,52 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from rlmaml.storage.run_directory import RunDirectory
+from tests.rlmaml.families.test_rating_files import FILES, write
+from tests.scripts.test_scripts import run_script
+
+SMALL: tuple[object, ...] = ("--tasks", 3, "--hidden", 4, "--embedding", 2, "--inner-steps", 1, "--stage-weights", 0, 1)
+
+
+def test_a_recommender_is_trained_resumed_and_judged_in_every_scenario_and_online(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def trained(directory: str, iterations: int, *more: object) -> dict[str, dict[str, list[float]]]:
+        words: tuple[object, ...] = (*SMALL, "--iterations", iterations, "--cosine-iterations", 2, "--resume")
+        words += ("--new-items", 0.2, "--online", "--online-ratings", 12, "--run-dir", tmp_path / directory)
+        words += ("--evaluation-steps", 2, *more)
+        assert run_script("train_recommender.py", *words, "--json", tmp_path / "mae.json") == 0
+        return dict(json.loads((tmp_path / "mae.json").read_text()))
+
+    straight = trained("straight", 2)
+    table = capsys.readouterr().out
+    for words in ("zero-shot", "pretrained", "precision@5 of the best five", "maml-trpo, existing users, new items"):
+        assert words in table
+    assert "taste turns round after 6" in table
+    assert set(straight) == {"mae", "rows", "ndcg", "metrics", "scenarios", "online", "config"}
+    assert len(straight["mae"]["mean"]) == len(straight["ndcg"]["ci95"]) == 3
+    assert straight["metrics"]["maml-trpo"]["mae"] == straight["mae"]  # type: ignore[call-overload]
+    split = json.loads(RunDirectory(tmp_path / "straight").split.read_text())
+    assert not set(split["train"]) & (set(split["test"]) | set(split["validation"]))
+    trained("resumed", 1, "--no-pretrained")
+    assert trained("resumed", 2, "--no-pretrained")["online"] == straight["online"]
+    checkpoints = [RunDirectory(tmp_path / name).checkpoint.read_bytes() for name in ("straight", "resumed")]
+    assert checkpoints[0] == checkpoints[1]
+
+
+def test_files_that_are_not_ratings_and_numbers_that_cannot_be_end_with_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write(tmp_path / "mine", FILES["u.data"] | {"u.data": "1\t7\t9\t1\n"})
+    words = (*SMALL, "--run-dir", tmp_path / "run")
+    for wrong, error in (
+        (("--ratings", folder), "u.data, line 1: the rating is 9; it must be from 1 to 5"),
+        (("--ratings", folder, "--rating-range", 0, 10), "mine has no user to train on"),
+        (("--rating-range", 5, 1), "--rating-range is 5 to 1; the first must be below the second"),
+        (("--queries", 0), "--queries is 0; it must be at least 1"),
+        (("--algorithm", "e-maml"), "learns from episodes"),
+    ):
+        assert run_script("train_recommender.py", *words, *wrong) == 2
+        assert error in capsys.readouterr().err
