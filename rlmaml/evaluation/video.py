@@ -1,5 +1,6 @@
 """Videos: a policy before and after adaptation side by side, on the same task from the same initial state."""
 
+import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import replacing
+from rlmaml.base.files import replacing, write_atomically
 from rlmaml.deploy.adaptable import ActionKind, AdaptablePolicy
 from rlmaml.deploy.driver import Driver
 from rlmaml.sampling.rollout import TaskEnvironment
@@ -173,10 +174,20 @@ def film_progress(
 
 def as_video(frames: Sequence[Frame], frames_per_second: float | int, suffix: str) -> bytes:
     """Frames as the content of a ``.gif`` or ``.mp4`` file."""
+    if suffix == ".gif":
+        return as_gif(frames, frames_per_second)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"video{suffix}"
         write_video(path, frames, frames_per_second)
         return path.read_bytes()
+
+
+def as_gif(frames: Sequence[Frame], frames_per_second: float | int) -> bytes:
+    """Frames as the content of a GIF, which begins again at its end."""
+    first, *others = (Image.fromarray(frame) for frame in frames)
+    content = io.BytesIO()
+    first.save(content, "GIF", save_all=True, append_images=others, duration=1000 / frames_per_second, loop=0)
+    return content.getvalue()
 
 
 def write_video(path: Path, frames: Sequence[Frame], frames_per_second: float | int) -> None:
@@ -185,15 +196,15 @@ def write_video(path: Path, frames: Sequence[Frame], frames_per_second: float | 
     Raises:
         UserError: another suffix, or the file cannot be written.
     """
+    check_video_path(path)
+    if path.suffix == ".gif":
+        write_atomically(path, as_gif(frames, frames_per_second))
+        return
     from moviepy import ImageSequenceClip
 
-    check_video_path(path)
     clip = ImageSequenceClip(list(frames), fps=frames_per_second)
     with replacing(path) as target:
-        if path.suffix == ".gif":
-            clip.write_gif(str(target), logger=None)
-        else:
-            clip.write_videofile(str(target), codec="libx264", audio=False, logger=None)
+        clip.write_videofile(str(target), codec="libx264", audio=False, logger=None)
 
 
 def check_video_path(path: Path) -> None:

@@ -48,6 +48,8 @@ def run_command(command: Callable[[], None]) -> None:
     except Exception as error:
         if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # torch's
             said = f"There is not enough memory: {error}. Ask for less at once."
+        elif isinstance(error, FileNotFoundError) and "usable temporary directory" in str(error):  # tempfile's
+            said = f"{error.strerror}. Free space, or name another place for temporary files by TMPDIR."
         elif is_of_own_code(error):
             said = failure_of_own_code(error)
         else:

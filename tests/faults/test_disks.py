@@ -16,6 +16,8 @@ from tests.scripts.test_scripts import run_script
 ROOT = Path(__file__).parents[2]
 OF_TRAININGS = ("train", "go on", "train on examples")
 """They leave a run that can be gone on with."""
+OF_SEVERAL_FILES = ("render",)
+"""They leave those that were whole before one could not be written."""
 DISKS = {
     "read-only": "cp -r {run} {disk}/run; mount --bind {disk} {disk}; mount -o remount,bind,ro {disk}",
     "with a limit of 0 bytes for files": "cp -r {run} {disk}/run; ulimit -f 0",
@@ -67,5 +69,5 @@ def fault_in(what: str, found: dict[str, Any], *, fits: bool) -> bool:
     if found["code"] == 0:
         return partial or not fits
     sentence = found["code"] == 2 and "error: " in found["said"] and "Traceback" not in found["said"]
-    left = [] if what in OF_TRAININGS else found["differing"]
+    left = [] if what in (*OF_TRAININGS, *OF_SEVERAL_FILES) else found["differing"]
     return partial or not sentence or bool(left)

@@ -281,3 +281,42 @@ def test_any_robot_is_refused_or_gives_finite_numbers(xml: str) -> None:
                 assert np.isfinite(rewards).all()
     finally:
         FAMILIES.pop(name, None)
+
+
+def at_every_byte(content: bytes) -> Iterator[bytes]:
+    """A content with a bit flipped, and one cut, at each of its bytes."""
+    for place in range(len(content)):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        yield bytes(flipped)
+        yield content[:place]
+
+
+def refused(read: Callable[[Path], object], path: Path) -> bool:
+    """Whether a reader refuses a file as it should, in time; another error than a refusal is raised."""
+    with in_time():
+        try:
+            read(path)
+        except UserError:
+            return True
+    return False
+
+
+def test_a_flip_or_a_cut_at_any_byte_of_a_file_is_refused_or_read_as_what_is_there(
+    tmp_path: Path, readers: dict[str, tuple[Callable[[Path], object], bytes]], recorded: bytes
+) -> None:
+    path = tmp_path / "comparison.json"
+    small = {name: reader for name, reader in readers.items() if not name.startswith("a run's")}  # of the same readers
+    for name, (read, content) in {**small, "a recording": (read_episodes, recorded)}.items():
+        count = 0
+        for damaged_content in at_every_byte(content):
+            path.write_bytes(damaged_content)
+            count += refused(read, path)
+        assert count > len(content) / 4, name
+
+
+def test_a_flip_or_a_cut_at_any_byte_of_a_checkpoint_is_refused(tmp_path: Path, trained: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    for content in at_every_byte(RunDirectory(trained).checkpoint.read_bytes()):
+        path.write_bytes(content)
+        assert refused(load_checkpoint, path)

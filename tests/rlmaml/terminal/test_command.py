@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -92,6 +93,17 @@ def test_what_a_terminal_cannot_show_is_a_question_mark() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "4 ? 1 ? ?\n"), done.stderr
+
+
+def test_a_machine_without_room_for_temporary_files_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(command)
+    assert ended.value.code == 2
+    said = "error: No usable temporary directory found in ['/tmp']. Free space, or name another place for temporary "
+    assert capsys.readouterr().err == f"{said}files by TMPDIR.\n"
 
 
 def test_a_defect_of_the_program_keeps_its_traceback() -> None:
