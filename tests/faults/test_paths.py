@@ -30,6 +30,7 @@ def all_done_in(disk: Path, run_dir: Path) -> None:
     assert RunDirectory(disk / "trained").read_evaluation()
 
 
+@pytest.mark.slow
 def test_names_of_any_letters_behind_a_link_from_another_directory_are_read_and_written(
     tmp_path: Path, run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -305,9 +305,8 @@ def test_evaluating_a_file_that_is_no_checkpoint_ends_with_one_sentence(
 def test_a_variant_that_there_is_not_is_refused_also_with_a_horizon(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for variant in ("", "absent"):
-        assert run("train_nav.py", *TINY, "--variant", variant, "--run-dir", tmp_path / "run") == 2
-        assert f'error: Navigation2D-v0 has no variant "{variant}". Choose one of: ' in capsys.readouterr().err
+    assert run("train_nav.py", *TINY, "--variant", "absent", "--run-dir", tmp_path / "run") == 2
+    assert 'error: Navigation2D-v0 has no variant "absent". Choose one of: ' in capsys.readouterr().err
 
 
 def test_ctrl_c_leaves_a_run_that_resumes(tmp_path: Path, run: Run) -> None:

@@ -183,6 +183,7 @@ def pays(settings: Settings) -> list[float]:
     return [sum(column) / len(column) for column in zip(*returns, strict=True)]
 
 
+@pytest.mark.slow
 def test_a_bandit_whose_good_arm_changes_per_trial_is_learnt_by_memory_alone() -> None:
     first, *_, last = pays(BANDIT)
     assert first == pytest.approx(0.5, abs=0.1)

@@ -211,7 +211,7 @@ def forbids(settings: Settings) -> MakeEnv:
     return forbidden
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_contenders_in_several_processes_are_those_of_one_after_another(tmp_path: Path, processes: int) -> None:
     settings = SETTINGS.changed(iterations=1, threads=2)
     places = (IN_RANGE, BEYOND_RANGE)

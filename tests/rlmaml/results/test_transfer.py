@@ -31,8 +31,8 @@ def make_env(settings: Settings) -> MakeEnv:
 
 
 def side(variant: str, env_id: str = "Navigation2D-v0") -> Side:
-    own = SETTINGS.changed(variant=variant, env_id=env_id, iterations=1)
-    return Side({name: as_method(own, name) for name in ("maml-trpo", "pretrained")}, draw_rewards)
+    own = SETTINGS.changed(variant=variant, env_id=env_id, iterations=2)
+    return Side({name: as_method(own, name) for name in ("maml-trpo", "reptile")}, draw_rewards)
 
 
 def test_what_the_source_brings_is_paired_task_by_task_over_means_of_seeds() -> None:
@@ -78,7 +78,7 @@ def test_what_was_trained_on_the_source_adapts_to_the_targets_tasks_and_is_kept(
         name: newest_checkpoint(ComparisonDirectory(tmp_path / "dynamics").run(name, 0)).settings.run.iterations
         for name in source.methods
     }
-    assert iterations == {"maml-trpo": 1, "pretrained": 3}  # as many episodes: three stages against one
+    assert iterations == {"maml-trpo": 2, "reptile": 3}  # as many episodes: three stages against two
 
     stored = json.loads(directory.transfer.read_text())
     assert stored["config"]["source"] == "dynamics"
@@ -88,7 +88,7 @@ def test_what_was_trained_on_the_source_adapts_to_the_targets_tasks_and_is_kept(
         monkeypatch.setattr(contenders, name, None)
     monkeypatch.setattr("rlmaml.results.transfer.configured_evaluation", None)
     again = transfer(source, target, budget, (0,), make_env, directory, tell=told.append)
-    np.testing.assert_array_equal(again.from_source["pretrained"].per_task, outcome.from_source["pretrained"].per_task)
+    np.testing.assert_array_equal(again.from_source["reptile"].per_task, outcome.from_source["reptile"].per_task)
 
 
 def test_variants_between_which_no_policy_can_go_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
