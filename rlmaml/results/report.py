@@ -23,7 +23,7 @@ from rlmaml.evaluation.video import MakeScene, as_video, film_progress
 from rlmaml.results.compare import Comparison, MethodReturns, colour_of, over_stages, problem
 from rlmaml.results.contenders import IN_RANGE
 from rlmaml.results.page_style import INK, PAGE, STYLE
-from rlmaml.results.paired import RunReturns, cells_of, check_same_tasks, differing_settings, paired_rows
+from rlmaml.results.paired import Reached, cells_of, check_same_tasks, differing_settings, paired_rows
 from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.settings.inner import MemorySettings
 from rlmaml.settings.methods.registry import find_method
@@ -236,7 +236,7 @@ def _differences(runs: Sequence[ReportedRun], header: Sequence[str]) -> str:
     if len(runs) < 2:
         return ""
     check_same_tasks([run.evaluation.tasks for run in runs])
-    compared = [RunReturns(run.name, run.settings, run.evaluation.returns_with_failed.double().numpy()) for run in runs]
+    compared = [Reached(run.name, run.settings, run.evaluation.returns_with_failed.double().numpy()) for run in runs]
     rows = [(name, cells_of(row)) for name, row in paired_rows(compared)[len(runs) :]]
     differing = differing_settings([run.settings for run in runs])
     settings = [(name, list(map(str, values))) for name, values in differing.items()]

@@ -33,6 +33,27 @@ def test_sine_waves_are_trained_on_resumed_and_tabled_beside_the_published_error
     assert json.loads((tmp_path / "errors.json").read_text())["errors"] == written["errors"]
 
 
+@pytest.fixture(scope="module")
+def waves(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on sine waves, with the same model pretrained and a random one inside."""
+    run_dir = tmp_path_factory.mktemp("waves") / "run"
+    assert run_script("train_sinusoid.py", *TINY, "--run-dir", run_dir) == 0
+    return run_dir
+
+
+def test_trained_runs_are_compared_by_the_scores_that_they_left(
+    waves: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_script("compare.py", waves, waves / "pretrained", waves / "random") == 0
+    table = capsys.readouterr().out
+    assert "errors on 5 held-out tasks of sinusoid, finn2017, 10-shot, 100 queries, seed 10000; lower" in table
+    assert "| run | zero-shot | after 1 | after 2 | after 3 | after 5 | after 10 |" in table
+    assert "| pretrained less run | " in table
+    assert "| --algorithm | maml-trpo | pretrained | random |" in table
+    assert run_script("compare.py", waves, waves / "random", "--episodes", 3) == 2
+    assert "--episodes is 3, but runs on supervised tasks are read by the scores" in capsys.readouterr().err
+
+
 def test_a_method_of_episodes_ends_with_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_script("train_sinusoid.py", "--algorithm", "rl2", "--run-dir", tmp_path / "run") == 2
     assert "--algorithm is 'rl2', which learns from episodes" in capsys.readouterr().err
