@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from defaults import as_supervised
+from defaults import SUPERVISED, as_supervised
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
 from rlmaml.base.stopping import check_minutes
@@ -42,6 +42,22 @@ class SupervisedOptions:
     and the exit code is 75, as after a signal."""
     pretrained: bool = True
     """Also train one model jointly on all tasks, and score it, and a random one, fine-tuned: two rows of the table."""
+
+
+def check_of_episodes(env_id: str) -> None:
+    """Refuse a run on supervised tasks where a task environment is needed.
+
+    Raises:
+        UserError: names the script that scores it.
+    """
+    for name in SUPERVISED:
+        robot = env_id.removeprefix(f"{name}-")
+        if env_id == name or (robot != env_id and "-" in robot):
+            raise UserError(
+                f"The run is on supervised tasks, {env_id}, which its training alone can make again: "
+                f"train_{name.replace('-', '_')}.py scores it at its end, and anew with its options and --resume; "
+                "its evaluation.json has the scores of every task after every step."
+            )
 
 
 def check_left(options: Any, *names: str) -> None:
