@@ -185,8 +185,9 @@ def compare_runs(options: RunsOptions) -> None:
         print(scored_table(read_scored(options.run_dirs)))
         return
 
+    from rlmaml.results.page_parts import as_label
     from rlmaml.results.paired import Reached, check_same_tasks, paired_table
-    from rlmaml.results.report import as_label, read_runs
+    from rlmaml.results.report import read_runs
     from rlmaml.terminal.bars import ProgressBar
     from rlmaml.training.run import evaluate_run
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from rlmaml.base.errors import UserError
 from rlmaml.evaluation.query_scores import ZERO_SHOT
 from rlmaml.evaluation.table import shown_steps
+from rlmaml.results.page_parts import as_label
 from rlmaml.results.paired import Reached, differing_settings, rows_table, settings_lines
-from rlmaml.results.report import as_label
 from rlmaml.storage.run_directory import RunDirectory, check_different, is_of_run
 from rlmaml.storage.scores_file import BETTER, StoredScores
 

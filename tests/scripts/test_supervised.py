@@ -56,6 +56,22 @@ def test_trained_runs_are_compared_by_the_scores_that_they_left(
     assert "--episodes is 3, but runs on supervised tasks are read by the scores" in capsys.readouterr().err
 
 
+def test_trained_runs_are_reported_on_one_page_that_is_not_replaced_unasked(
+    waves: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ("report.py", waves, waves / "pretrained", waves / "random", "--output", tmp_path / "page.html")
+    assert run_script(*page) == 0
+    written = (tmp_path / "page.html").read_text()
+    assert all(words in written for words in ("pretrained less run", "loss on the query sets", "data:image/png"))
+    capsys.readouterr()
+    for words, error in (
+        (page, "page.html exists"),
+        ((*page, "--overwrite", "--steps", 2), "--steps is 2, but runs on supervised tasks are read by the scores"),
+    ):
+        assert run_script(*words) == 2
+        assert error in capsys.readouterr().err
+
+
 def test_what_needs_an_environment_names_the_training_that_scores_a_run_on_supervised_tasks(
     waves: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
