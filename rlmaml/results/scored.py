@@ -12,7 +12,7 @@ from rlmaml.evaluation.query_scores import ZERO_SHOT
 from rlmaml.evaluation.table import shown_steps
 from rlmaml.results.page_parts import as_label
 from rlmaml.results.paired import Reached, differing_settings, rows_table, settings_lines
-from rlmaml.storage.run_directory import RunDirectory, check_different, is_of_run
+from rlmaml.storage.run_directory import RunDirectory, check_different, is_of_run, policy_file
 from rlmaml.storage.scores_file import BETTER, StoredScores
 
 DIGITS = 4
@@ -41,8 +41,11 @@ def read_scored(run_dirs: Sequence[Path]) -> list[ScoredRun]:
             raise UserError(
                 f"{run_dir} is a policy on supervised tasks, of which the run alone has scores. Give its directory."
             )
-        directory = RunDirectory(run_dir if run_dir.is_dir() or not run_dir.suffix else run_dir.parent)
+        directory = RunDirectory(policy_file(run_dir).parent)
         runs.append(ScoredRun(as_label(directory.path.resolve().name), directory, directory.read_scores()))
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):  # as of models that are kept within the runs they stand beside
+        runs = [run._replace(name=as_label("/".join(run.directory.path.resolve().parts[-2:]))) for run in runs]
     check_same_held_out(runs)
     return runs
 

@@ -47,6 +47,14 @@ def test_a_score_that_not_every_run_has_is_left_out_and_one_of_ones_own_has_no_d
     assert "better" not in table
 
 
+def test_runs_whose_folders_have_one_name_are_told_apart_by_those_around_them(tmp_path: Path) -> None:
+    paths = [tmp_path / name / "pretrained" for name in ("one", "other")]
+    for path in paths:
+        path.parent.mkdir()
+        a_scored_run(path, errors=FIRST)
+    assert [run.name for run in read_scored(paths)] == ["one/pretrained", "other/pretrained"]
+
+
 def test_a_score_that_is_not_finite_is_a_dash(tmp_path: Path) -> None:
     run_dir = a_scored_run(tmp_path / "one", errors=np.where(FIRST == 3.0, np.inf, FIRST))
     assert "| one | – | – |" in scored_table(read_scored([run_dir]))
