@@ -48,6 +48,7 @@ def test_the_page_has_scores_curves_figures_how_it_adapts_differences_and_the_co
     assert "loss on the query sets" in page
     assert page.count("data:image/png;base64,") == 2
     assert page.count("<td>--inner-step-sizes</td><td>(0.1,)</td>") == 2
+    assert "--inner-loss" not in page  # it is of episodes
     assert "<td>--seed</td><td>0</td><td>1</td>" in page
     assert page.count("<details>") == 2
 
