@@ -21,6 +21,7 @@ from rlmaml.settings.run import RunSettings
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.words import counted
+from supervised import check_of_episodes
 
 if TYPE_CHECKING:
     from rlmaml.core.types import Rollout, Tasks
@@ -83,11 +84,12 @@ class OwnCode:
         """Refuse a policy of another family than the one that was named, or of one that is not known here.
 
         Raises:
-            UserError: names both, or where the policy's family came from.
+            UserError: names both, or where the policy's family came from; or it is of supervised tasks.
         """
         from rlmaml_envs.registry import FAMILIES
 
         env_id = trained.settings.run.env_id
+        check_of_episodes(env_id)
         if self.family and allow_family(self.family) != env_id:
             raise UserError(
                 f"The policy was trained on {env_id}; --family {self.family} is {allow_family(self.family)}."

@@ -16,6 +16,7 @@ adapted to the target's tasks: what the source brings, or costs, task by task.
 
 compare.py RUN_DIR RUN_DIR ... compares runs of your own, checkpoints or adapted policies on the same held-out tasks:
 returns, differences task by task, and the settings in which they differ; RUN_DIR RUN_DIR --help lists its options.
+Runs on supervised tasks are compared by the scores that their trainings left, on the tasks of their test.
 """
 
 import os
@@ -47,6 +48,7 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
+from supervised import check_left
 
 if TYPE_CHECKING:
     from rlmaml.storage.run_directory import ComparisonDirectory
@@ -173,10 +175,19 @@ class RunsOptions:
 
 
 def compare_runs(options: RunsOptions) -> None:
-    """Evaluate each run on the same tasks, print the table."""
-    from rlmaml.results.paired import RunReturns, check_same_tasks, paired_table
-    from rlmaml.results.report import as_label, read_runs
+    """Evaluate each run on the same tasks, or read the scores that its training left, print the table."""
     from rlmaml.storage.run_directory import beside
+
+    if any(beside(run_dir).is_of_examples() for run_dir in options.run_dirs):
+        from rlmaml.results.scored import read_scored, scored_table
+
+        check_left(options, "num_tasks", "num_episodes", "steps", "seed", "actions")
+        print(scored_table(read_scored(options.run_dirs)))
+        return
+
+    from rlmaml.results.page_parts import as_label
+    from rlmaml.results.paired import Reached, check_same_tasks, paired_table
+    from rlmaml.results.report import read_runs
     from rlmaml.terminal.bars import ProgressBar
     from rlmaml.training.run import evaluate_run
 
@@ -202,7 +213,7 @@ def compare_runs(options: RunsOptions) -> None:
         )
     check_same_tasks([evaluation.tasks for evaluation in evaluations])
     runs = [
-        RunReturns(
+        Reached(
             as_label(beside(run_dir.resolve()).name),
             checkpoint.settings,
             evaluation.returns_with_failed.double().numpy(),

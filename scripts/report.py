@@ -2,8 +2,8 @@
 
 It shows returns, learning curves, tasks, what adaptation changed, and a video. Each run is adapted to the same held-out
 tasks. Where compare.py has left comparison.json in the folder of the runs, its baselines are shown beside them. A video
-made by render.py is shown, or else a short one is made where robots can be drawn. Everything is inside: the page opens
-without a network.
+made by render.py is shown, or else a short one is made where robots can be drawn. Of runs on supervised tasks it shows
+the scores that their trainings left. Everything is inside: the page opens without a network.
 """
 
 import sys
@@ -17,6 +17,7 @@ from common import Machine, OwnCode, check_least, environment_maker, published, 
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, write_atomically
 from rlmaml.terminal.command import run_command
+from supervised import check_left
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,13 @@ def main() -> None:
     target = options.output or directories[0].report
     check_writable(options.output)
     check_new(target, overwrite=options.overwrite)
+    if any(directory.is_of_examples() for directory in directories):
+        from rlmaml.results.scored import read_scored
+        from rlmaml.results.supervised_report import supervised_page
+
+        check_left(options, "num_tasks", "num_episodes", "steps", "seed", "actions")
+        write_page(target, supervised_page(read_scored(options.run_dirs)))
+        return
 
     from rlmaml.base.threads import warn_of_idle_threads
     from rlmaml.results.compare import comparison_around
@@ -100,7 +108,12 @@ def main() -> None:
             )
         )
     reported_returns = published(runs[0].settings, *runs[0].evaluation.rollouts[0].returns.shape)
-    write_atomically(target, report_page(runs, reported_returns, comparison).encode())
+    write_page(target, report_page(runs, reported_returns, comparison))
+
+
+def write_page(target: Path, page: str) -> None:
+    """Write the page, and say how large it is."""
+    write_atomically(target, page.encode())
     print(f"{target}, {target.stat().st_size / 1e6:.1f} MB")
 
 

@@ -2,19 +2,22 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from defaults import as_supervised
+from defaults import SUPERVISED, as_supervised
+from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
 from rlmaml.base.stopping import check_minutes
+from rlmaml.settings.checks import option
 from rlmaml.settings.supervised import check_source
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.words import counted
 
 if TYPE_CHECKING:
+    from rlmaml.core.losses import InnerLoss
     from rlmaml.sampling.examples import SupervisedFamily
     from rlmaml.training.supervised import Trained
 
@@ -39,6 +42,40 @@ class SupervisedOptions:
     and the exit code is 75, as after a signal."""
     pretrained: bool = True
     """Also train one model jointly on all tasks, and score it, and a random one, fine-tuned: two rows of the table."""
+
+
+def check_of_episodes(env_id: str) -> None:
+    """Refuse a run on supervised tasks where a task environment is needed.
+
+    Raises:
+        UserError: names the script that scores it.
+    """
+    for name in SUPERVISED:
+        robot = env_id.removeprefix(f"{name}-")
+        if env_id == name or (robot != env_id and "-" in robot):
+            raise UserError(
+                f"The run is on supervised tasks, {env_id}, which its training alone can make again: "
+                f"train_{name.replace('-', '_')}.py scores it at its end, and anew with its options and --resume; "
+                "its evaluation.json has the scores of every task after every step."
+            )
+
+
+def check_left(options: Any, *names: str) -> None:
+    """Refuse options that say how a run is to be evaluated, where the scores that its training left are read.
+
+    Args:
+        options: of the script, a dataclass.
+        names: its fields that must be as they are by default.
+
+    Raises:
+        UserError: names the option.
+    """
+    for field in fields(options):
+        if field.name in names and getattr(options, field.name) != field.default:
+            raise UserError(
+                f"{option(field.name.removeprefix('num_'))} is {getattr(options, field.name)!r}, but runs on "
+                "supervised tasks are read by the scores that their trainings left. Leave it out."
+            )
 
 
 def directory_of(settings: Settings, options: SupervisedOptions) -> Path:
@@ -75,6 +112,7 @@ def train_supervised_command(
     also: "Mapping[str, SupervisedFamily]" = MappingProxyType({}),
     validation: "SupervisedFamily | None" = None,
     split: Mapping[str, Sequence[str]] | None = None,
+    judges: "Mapping[str, InnerLoss]" = MappingProxyType({}),
     report: "Callable[[Mapping[str, Trained]], tuple[Mapping[str, Any], str]] | None" = None,
 ) -> tuple["Trained", Path]:
     """Train on supervised tasks, and print the table, with the same model pretrained and from scratch.
@@ -89,6 +127,7 @@ def train_supervised_command(
         also: further families that the run is scored on, by name.
         validation: of the tasks by which the best checkpoint is found; None for other tasks of ``family``.
         split: part -> its classes, where some are held out; it is written beside the run.
+        judges: of further scores that the written evaluation has, by name.
         report: what else is to be said of the trained models, by method: for the JSON, and in words.
 
     Raises:
@@ -110,6 +149,7 @@ def train_supervised_command(
             *(own, family, held_out, directory, what),
             validation=validation,
             split=split,
+            judges=judges,
             resume=options.resume,
             overwrite=options.overwrite,
             stop_after=left,

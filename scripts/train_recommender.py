@@ -73,6 +73,7 @@ def main() -> None:
     options, settings = parse(Options(), supervised("recommender"), str(__doc__))
     check_options(settings, options)
 
+    from rlmaml.evaluation.recommended import ndcg_of
     from rlmaml.families.cold_start import Division, divided_ratings
     from rlmaml.families.made_ratings import made_ratings
     from rlmaml.families.rating_files import read_ratings
@@ -97,6 +98,7 @@ def main() -> None:
         also=dict(others),
         validation=parts.validation,
         split=parts.split,
+        judges={"ndcg": ndcg_of(first)},
         report=report,
     )
 

@@ -64,7 +64,7 @@ def imitated(
     """
     run, every = settings.run, range(family.num_tasks)
     streams = RandomStreams(seed, Phase.EVALUATION, tasks=every)
-    collect = examples_of(family, {"index": np.array(every)}, streams, every, steps)
+    collect = examples_of(family, family.every_task(), streams, every, steps)
     meta = move(meta, run.device)
     query = move(collect(rule.begin(meta), steps).data, run.device)
     env.set_tasks(tasks)

@@ -21,6 +21,7 @@ from rlmaml.rules.gradient_rule import losses_of
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.examples import ListedFamily, SupervisedFamily, examples_of
 from rlmaml.settings.whole import Settings
+from rlmaml.storage.scores_file import HeldOut
 
 ZERO_SHOT = "zero-shot"
 """What column 0 of a table is named: nothing of the task was seen."""
@@ -32,11 +33,28 @@ class QueryScores(NamedTuple):
     scores: Float[Tensor, "task stage"]
 
     def summary(self) -> dict[str, list[Any]]:
-        """Mean over tasks, and its 95 % interval by Student's t, per stage; null where a single task leaves it open."""
-        scores = self.scores.double().numpy()
+        """Mean over tasks, and its 95 % interval by Student's t, per stage.
+
+        The interval is null where a single task leaves it open, and both where a score is not finite.
+        """
+        values = self.scores.double()
+        scores = torch.where(values.isfinite(), values, torch.nan).numpy()
         mean, half = scores.mean(0), half_interval(scores)
         lowest, highest = finite_or_none(mean - half), finite_or_none(mean + half)
         return {"mean": finite_or_none(mean), "ci95": [list(pair) for pair in zip(lowest, highest, strict=True)]}
+
+
+def scores_as_json(scores: Mapping[str, QueryScores], held_out: HeldOut, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The evaluation of a run: a summary of every score, and what it is on every task; null for what is not finite.
+
+    Args:
+        scores: by name, that of the run first.
+        held_out: the tasks.
+        config: settings, commit, versions, machine, as plain data.
+    """
+    per_task = {name: [finite_or_none(row) for row in one.scores.double().numpy()] for name, one in scores.items()}
+    summaries = {name: one.summary() for name, one in scores.items()}
+    return {**summaries, "per_task": per_task, "held_out": held_out._asdict(), "config": config}
 
 
 @ordinary_torch()

@@ -43,6 +43,12 @@ def judge_of(family: ColdStart) -> Callable[[Outputs, Examples], Float[Tensor, "
     return judge
 
 
+def ndcg_of(family: ColdStart) -> Callable[[Outputs, Examples], Float[Tensor, ""]]:
+    """nDCG@5 of ONE user with the gain 2^rating − 1, from what the model says of his query set."""
+    judge, index = judge_of(family), METRICS.index("ndcg@5")
+    return lambda outputs, data: judge(outputs, data)[index]
+
+
 def by_metric(judged: Float[Tensor, "task stage metric"]) -> dict[str, dict[str, list[Any]]]:
     """Means over users with their 95 % intervals after every step, by metric."""
     return {name: QueryScores(judged[..., index]).summary() for index, name in enumerate(METRICS)}

@@ -108,9 +108,10 @@ class Dynamics:
 
     @property
     def variant(self) -> str:
-        """Whose episodes, with a checksum over them, and how many."""
+        """Whose episodes, with a checksum over them, and how many; of a test's, one over the units of errors, too."""
         robots = f"{self.name}, {self.num_tasks} robots {self._checksum}"
-        return f"{robots}, {self.shots} episodes, {self.queries} held out"
+        units = f", normalised by {checksum_of([torch.tensor(self.normalisation)])}" if self.in_order else ""
+        return f"{robots}, {self.shots} episodes, {self.queries} held out{units}"
 
     @cached_property
     def _checksum(self) -> str:

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -122,6 +123,10 @@ class Imitation:
     def sample_tasks(self, num_tasks: int, seeds: Sequence[int]) -> Tasks:
         """Tasks by their index, each as likely."""
         return drawn_by_index(self.num_tasks, seeds[:num_tasks])
+
+    def every_task(self) -> Tasks:
+        """All tasks."""
+        return {"index": np.arange(self.num_tasks)}
 
     def sets(self, tasks: Tasks, seeds: Sequence[int]) -> Sets:
         """The steps of some demonstrations of every task, and those of others."""

@@ -15,12 +15,12 @@ from rlmaml.settings.whole import Settings
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 
-class RunReturns(NamedTuple):
-    """What one run reached: ``returns[task, stage]``, of tasks that all runs share."""
+class Reached(NamedTuple):
+    """What one run reached: returns or scores, ``per_task[task, stage]``, of tasks that all runs share."""
 
     name: str
     settings: Settings
-    returns: Floats
+    per_task: Floats
 
 
 class Mean(NamedTuple):
@@ -30,9 +30,9 @@ class Mean(NamedTuple):
     half: Floats
 
 
-def mean_over_tasks(returns: Floats) -> Mean:
+def mean_over_tasks(per_task: Floats) -> Mean:
     """Over tasks, of (task, stage)."""
-    return Mean(np.asarray(returns.mean(0)), half_interval(returns))
+    return Mean(np.asarray(per_task.mean(0)), half_interval(per_task))
 
 
 def paired_difference(first: Floats, other: Floats) -> Mean:
@@ -65,28 +65,32 @@ def differing_settings(settings: Sequence[Settings]) -> dict[str, list[Any]]:
     return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
 
 
-def paired_rows(runs: Sequence[RunReturns]) -> list[tuple[str, Mean]]:
+def paired_rows(runs: Sequence[Reached]) -> list[tuple[str, Mean]]:
     """Every run, and every run but the first less the first."""
     first, *others = runs
-    means = [(run.name, mean_over_tasks(run.returns)) for run in runs]
-    return means + [(f"{run.name} less {first.name}", paired_difference(first.returns, run.returns)) for run in others]
-
-
-def paired_table(runs: Sequence[RunReturns]) -> str:
-    """Markdown: returns and paired differences after each inner step, and the settings in which the runs differ."""
-    stages = max(run.returns.shape[1] for run in runs)
-    lines = [
-        "| run | " + " | ".join(f"after {k}" for k in range(stages)) + " |",
-        "| --- |" + " ---: |" * stages,
+    means = [(run.name, mean_over_tasks(run.per_task)) for run in runs]
+    return means + [
+        (f"{run.name} less {first.name}", paired_difference(first.per_task, run.per_task)) for run in others
     ]
-    for name, row in paired_rows(runs):
-        cells = cells_of(row)
-        lines.append(f"| {name} | " + " | ".join([*cells, *[""] * (stages - len(cells))]) + " |")
-    lines.append("\n± is half the 95 % interval over tasks; differences are task by task.\n")
+
+
+def paired_table(runs: Sequence[Reached]) -> str:
+    """Markdown: returns and paired differences after each inner step, and the settings in which the runs differ."""
+    stages = max(run.per_task.shape[1] for run in runs)
+    lines = rows_table(runs, [f"after {k}" for k in range(stages)], range(stages), digits=2)
     return "\n".join([*lines, *settings_lines(differing_settings([run.settings for run in runs]), runs)])
 
 
-def settings_lines(differing: Mapping[str, Sequence[Any]], runs: Sequence[RunReturns]) -> list[str]:
+def rows_table(runs: Sequence[Reached], titles: Sequence[str], shown: Sequence[int], digits: int) -> list[str]:
+    """Markdown: the means of every run and the paired differences, at the stages that are shown, and what ± is."""
+    lines = ["| run | " + " | ".join(titles) + " |", "| --- |" + " ---: |" * len(shown)]
+    for name, row in paired_rows(runs):
+        cells = cells_of(row, digits)
+        lines.append(f"| {name} | " + " | ".join(cells[k] if k < len(cells) else "" for k in shown) + " |")
+    return [*lines, "\n± is half the 95 % interval over tasks; differences are task by task.\n"]
+
+
+def settings_lines(differing: Mapping[str, Sequence[Any]], runs: Sequence[Reached]) -> list[str]:
     """Markdown: a row for each setting in which runs differ."""
     if not differing:
         return ["The runs differ in no setting."]
@@ -94,7 +98,10 @@ def settings_lines(differing: Mapping[str, Sequence[Any]], runs: Sequence[RunRet
     return head + [f"| {name} | " + " | ".join(map(str, values)) + " |" for name, values in differing.items()]
 
 
-def cells_of(row: Mean) -> list[str]:
-    """Means with their intervals in words."""
+def cells_of(row: Mean, digits: int = 2) -> list[str]:
+    """Means with their intervals in words; a dash for what is not finite."""
     pairs = zip(row.mean, row.half, strict=True)
-    return [f"{mean:.2f}" if np.isnan(half) else f"{mean:.2f} ± {half:.2f}" for mean, half in pairs]
+    return [
+        "–" if np.isnan(mean) else f"{mean:.{digits}f}" + ("" if np.isnan(half) else f" ± {half:.{digits}f}")
+        for mean, half in pairs
+    ]

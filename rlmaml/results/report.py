@@ -2,9 +2,6 @@
 
 import base64
 import html
-import io
-import json
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +19,20 @@ from rlmaml.evaluation.evaluate import Evaluation
 from rlmaml.evaluation.video import MakeScene, as_video, film_progress
 from rlmaml.results.compare import Comparison, MethodReturns, colour_of, over_stages, problem
 from rlmaml.results.contenders import IN_RANGE
+from rlmaml.results.page_parts import (
+    COLOURS,
+    as_label,
+    as_picture,
+    as_svg,
+    as_table,
+    differences_table,
+    differing_table,
+    folded_configuration,
+    page_axes,
+    place_legend,
+)
 from rlmaml.results.page_style import INK, PAGE, STYLE
-from rlmaml.results.paired import RunReturns, cells_of, check_same_tasks, differing_settings, paired_rows
+from rlmaml.results.paired import Reached, check_same_tasks
 from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.settings.inner import MemorySettings
 from rlmaml.settings.methods.registry import find_method
@@ -35,8 +44,6 @@ from rlmaml.storage.run_directory import RunDirectory, check_different
 from rlmaml.terminal.words import counted
 from rlmaml.training.run import EVALUATION_SEED, MakeEnv, evaluate_run, run_settings
 
-COLOURS = ("#d1495b", "#edae49", "#8f6bc1", "#8d6b48", "#4a7fb5", "#c06a9d")
-"""Of the runs."""
 MARKERS = ("x", "+", "1", "2", "3", "4")
 """Of published returns."""
 KL_SCALE = (
@@ -145,12 +152,6 @@ def reported(
     )
 
 
-def as_label(name: str) -> str:
-    """The name of a directory as text that can be written, and that matplotlib shows in a legend."""
-    text = name.encode(errors="replace").decode()
-    return f" {text}" if text.startswith("_") else text  # legends leave out what begins with an underscore
-
-
 def video_of(
     directory: RunDirectory,
     checkpoint: Checkpoint,
@@ -190,7 +191,8 @@ def report_page(
     with rc_context(STYLE):
         parts = [f"<h1>{html.escape(title)}</h1>", _returns(runs, published, comparison), _curves(runs)]
         for run in runs:
-            parts += [f"<h2>{html.escape(run.name)}</h2>", _media(run), _tasks(run), _changes(run), _settings(run)]
+            parts += [f"<h2>{html.escape(run.name)}</h2>", _media(run), _tasks(run), _changes(run)]
+            parts.append(folded_configuration(run.written))
     return PAGE.format(title=html.escape(f"rlmaml: {title}"), body="\n".join(parts))
 
 
@@ -201,7 +203,7 @@ def _returns(
     compared = comparison.results[IN_RANGE].items() if comparison else ()
     methods = {name: found for name, found in compared if comparison and name not in comparison.searched}
     stages = max(len(returns.mean) for returns in (*shown, *methods.values()))
-    figure, axes = _axes()
+    figure, axes = page_axes()
     rows = []
     for run, returns, colour in zip(runs, shown, COLOURS * len(runs), strict=False):
         _line(axes, returns, len(returns.mean), fmt="o-", color=colour, label=run.name)
@@ -218,7 +220,7 @@ def _returns(
         rows.append((name, [f"{mean:.2f}" for mean in means[:stages]]))
     lived = all(isinstance(run.settings.inner, MemorySettings) for run in runs)
     axes.set(xlabel="episodes lived through" if lived else "inner steps", ylabel="mean return", xticks=range(stages))
-    _legend(figure, axes)
+    place_legend(figure, axes)
     tasks, episodes = runs[0].evaluation.rollouts[0].returns.shape
     size = (tasks, episodes, runs[0].written["evaluation_seed"])
     note = (
@@ -228,7 +230,7 @@ def _returns(
     if comparison:
         note += " " + _comparison_note(comparison, size)
     header = ["", *[f"after {k}" for k in range(stages)]]
-    return f"<p class=note>{note}</p>{_svg(figure)}{_table(header, rows)}{_differences(runs, header)}"
+    return f"<p class=note>{note}</p>{as_svg(figure)}{as_table(header, rows)}{_differences(runs, header)}"
 
 
 def _differences(runs: Sequence[ReportedRun], header: Sequence[str]) -> str:
@@ -236,14 +238,11 @@ def _differences(runs: Sequence[ReportedRun], header: Sequence[str]) -> str:
     if len(runs) < 2:
         return ""
     check_same_tasks([run.evaluation.tasks for run in runs])
-    compared = [RunReturns(run.name, run.settings, run.evaluation.returns_with_failed.double().numpy()) for run in runs]
-    rows = [(name, cells_of(row)) for name, row in paired_rows(compared)[len(runs) :]]
-    differing = differing_settings([run.settings for run in runs])
-    settings = [(name, list(map(str, values))) for name, values in differing.items()]
+    compared = [Reached(run.name, run.settings, run.evaluation.returns_with_failed.double().numpy()) for run in runs]
+    stages = range(len(header) - 1)
     return (
         "<h2>Differences</h2><p class=note>Task by task, with half the 95 % interval over tasks; below, the settings "
-        f"in which the runs differ.</p>{_table(header, rows)}<br>"
-        f"{_table(['setting', *[run.name for run in runs]], settings)}"
+        f"in which the runs differ.</p>{differences_table(compared, header, stages, 2)}<br>{differing_table(compared)}"
     )
 
 
@@ -274,7 +273,7 @@ def _comparison_note(comparison: Comparison, size: tuple[int, int, int]) -> str:
 def _curves(runs: Sequence[ReportedRun]) -> str:
     if not any(run.metrics for run in runs):
         return ""
-    figure, axes = _axes()
+    figure, axes = page_axes()
     for run, colour in zip(runs, COLOURS * len(runs), strict=False):
         if not run.metrics:
             continue
@@ -285,8 +284,8 @@ def _curves(runs: Sequence[ReportedRun]) -> str:
             marker = "." if len(curve) == 1 else ""
             axes.plot(curve, style, marker=marker, color=colour, linewidth=1.2, label=f"{run.name}, {words(k)}")
     axes.set(xlabel="meta-iteration", ylabel="mean return in training")
-    _legend(figure, axes)
-    return f"<h2>Learning curves</h2>{_svg(figure)}"
+    place_legend(figure, axes)
+    return f"<h2>Learning curves</h2>{as_svg(figure)}"
 
 
 def _media(run: ReportedRun) -> str:
@@ -295,10 +294,7 @@ def _media(run: ReportedRun) -> str:
         source = f"data:video/mp4;base64,{base64.b64encode(run.video).decode()}"
         parts.append(f'<video controls loop muted playsinline src="{source}"></video>')
     if run.picture:
-        parts.append(
-            f'<img alt="Episodes before and after adaptation" src="data:image/png;base64,'
-            f'{base64.b64encode(run.picture).decode()}">'
-        )
+        parts.append(as_picture(run.picture, "Episodes before and after adaptation"))
     return "\n".join(parts)
 
 
@@ -309,7 +305,7 @@ def _tasks(run: ReportedRun) -> str:
     parts = {"worst tasks": order[:few], "best tasks": order[few:][-few:]}
     columns = [f"after {k}" for k in range(returns.shape[1])]
     tables = [
-        _table(
+        as_table(
             [name, *columns],
             [(run.task_words[task], [f"{value:.1f}" for value in returns[task]]) for task in shown.tolist()],
         )
@@ -330,7 +326,7 @@ def _tasks(run: ReportedRun) -> str:
             axes.scatter(numbers, returns[:, -1], s=18, color=COLOURS[0], label=f"after {returns.shape[1] - 1}")
             axes.set(xlabel=f"{name}{unit}" if values.ndim == 1 else f"mean of {name}{unit}", ylabel="return")
             axes.legend(frameon=False, fontsize=8)
-    return f"<h3>Where it adapts, and where not</h3>{_svg(figure)}{'<br>'.join(tables)}"
+    return f"<h3>Where it adapts, and where not</h3>{as_svg(figure)}{'<br>'.join(tables)}"
 
 
 def _changes(run: ReportedRun) -> str:
@@ -348,36 +344,4 @@ def _changes(run: ReportedRun) -> str:
     rows.append(("KL from the unadapted policy, nats", ["0", *[f"{value:.3f}" for value in run.effects.kl]]))
     rows.append(("entropy, nats", [f"{value:.2f}" for value in run.effects.entropy]))
     header = ["mean over tasks", *[f"after {k}" for k in range(steps + 1)]]
-    return f"<h3>What adaptation changed</h3>{_table(header, rows)}<p class=note>{KL_SCALE}</p>"
-
-
-def _settings(run: ReportedRun) -> str:
-    text = html.escape(json.dumps(run.written, indent=2))
-    return f"<details><summary>Configuration, versions, commit</summary><pre>{text}</pre></details>"
-
-
-def _table(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-    filled = [(name, *cells, *[""] * (len(header) - 1 - len(cells))) for name, cells in rows]
-    lines = ["<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>" for cells in filled]
-    return f"<div class=wide><table><tr>{head}</tr>{''.join(lines)}</table></div>"
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    """Below the axes, in two columns where names are short, else one under the other on as many lines as they need."""
-    handles, labels = axes.get_legend_handles_labels()
-    lines = ["\n".join(textwrap.wrap(label, 64, drop_whitespace=False)) for label in labels]
-    columns = 2 if max(map(len, labels), default=0) <= 28 else 1
-    figure.legend(handles, lines, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
-
-
-def _axes() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.2, 3.8), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _svg(figure: Figure) -> str:
-    stream = io.StringIO()
-    figure.savefig(stream, format="svg", transparent=True)
-    text = stream.getvalue()
-    return text[text.index("<svg") :]
+    return f"<h3>What adaptation changed</h3>{as_table(header, rows)}<p class=note>{KL_SCALE}</p>"

@@ -6,10 +6,9 @@ from typing import Any
 from rlmaml.base.errors import UserError
 from rlmaml.base.plain_data import DamagedError, is_number, read_json
 from rlmaml.settings.whole import from_plain
+from rlmaml.storage.scores_file import is_of_examples
 
 PER_STAGE = ("mean", "mean_with_failed", "share_unstable")
-OF_EXAMPLES = {"errors", "accuracy"}
-"""What an evaluation of supervised tasks has in place of returns."""
 PER_TASK = ("per_task", "per_task_with_failed")
 
 
@@ -22,7 +21,7 @@ def read_evaluation(path: Path) -> dict[str, Any]:
         UserError: its settings are none of this version, or it is of supervised tasks, which have no returns.
     """
     report = read_json(path)
-    if set(report) & OF_EXAMPLES and "returns" not in report:
+    if is_of_examples(report):
         raise UserError(f"{path} is of supervised tasks, which have no returns. Give a run on episodes.")
     try:
         settings = from_plain(report["config"]["settings"])

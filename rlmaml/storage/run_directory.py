@@ -9,9 +9,11 @@ from typing import Any
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_nameable, is_left_over, unwritable, write_atomically
+from rlmaml.base.plain_data import DamagedError, read_json
 from rlmaml.storage.evaluation_file import read_evaluation
 from rlmaml.storage.event_files import event_files
-from rlmaml.storage.metrics_file import read_metrics
+from rlmaml.storage.metrics_file import RETURN, read_metrics
+from rlmaml.storage.scores_file import StoredScores, is_of_examples, read_scores
 
 _FILES = {
     "checkpoint": "checkpoint.safetensors",
@@ -156,7 +158,31 @@ class RunDirectory:
         try:
             return read_evaluation(self.evaluation)
         except FileNotFoundError as error:
-            raise UserError(f"There is no evaluation in {self.path}: the run is missing or not finished.") from error
+            raise self._unfinished() from error
+
+    def read_scores(self) -> StoredScores:
+        """The evaluation that ended the training on supervised tasks.
+
+        Raises:
+            UserError: there is none, or it is damaged.
+        """
+        try:
+            return read_scores(self.evaluation)
+        except FileNotFoundError as error:
+            raise self._unfinished() from error
+
+    def is_of_examples(self) -> bool:
+        """Whether the run is on supervised tasks: its evaluation or, while it has none, its record has no returns."""
+        try:
+            if self.evaluation.exists():
+                return is_of_examples(read_json(self.evaluation))
+            lines = read_metrics(self.metrics)
+        except (FileNotFoundError, DamagedError):
+            return False
+        return bool(lines) and not any(name.startswith(RETURN) for name in lines[0])
+
+    def _unfinished(self) -> UserError:
+        return UserError(f"There is no evaluation in {self.path}: the run is missing or not finished.")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -4,8 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,11 +16,13 @@ from rlmaml.base.stopping import check_minutes, stopping
 from rlmaml.base.threads import keep_freed_memory, warn_of_fork, warn_of_idle_threads
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.losses import InnerLoss
-from rlmaml.evaluation.query_scores import QueryScores, judged_queries
+from rlmaml.core.types import Examples, Outputs
+from rlmaml.evaluation.query_scores import QueryScores, judged_queries, scores_as_json
 from rlmaml.sampling.examples import SupervisedFamily
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.storage.run_directory import RunDirectory, write_json
+from rlmaml.storage.scores_file import HeldOut
 from rlmaml.training.begin import make_method
 from rlmaml.training.opening import earlier_commits, opened_together
 from rlmaml.training.record import Recorder, write_outcome
@@ -47,6 +51,7 @@ def train_supervised(
     *,
     validation: SupervisedFamily | None = None,
     split: Mapping[str, Sequence[str]] | None = None,
+    judges: Mapping[str, InnerLoss] = MappingProxyType({}),
     resume: bool = False,
     overwrite: bool = False,
     stop_after: float | None = None,
@@ -63,6 +68,7 @@ def train_supervised(
         validation: of the tasks by which the best checkpoint is found, where ``validation_interval`` asks for it; None
             for other tasks of ``family``.
         split: part -> its classes, where some are held out; it is written beside the run.
+        judges: of further scores that the written evaluation has, by name.
         resume: continue the run found there, or begin it if there is none.
         overwrite: delete the run found there, and begin anew.
         stop_after: minutes of training after which no further meta-iteration is begun; None for as long as it takes.
@@ -94,10 +100,27 @@ def train_supervised(
             Recorder(directory, latest.iteration, run.iterations, config, progress=progress) as recorder,
         ):
             latest = train_from(latest, family, method, directory, recorder, None, validate, None, asked)
-        scores = score_run(method, latest, held_out, held_out.score, EVALUATION_SEED)
-        write_json(directory.evaluation, {what: scores.summary(), "config": config})
-        write_outcome(directory, settings, scores.summary(), what)
-    return Trained(method, latest, config, scores)
+        scores = score_run_by(method, latest, held_out, {what: held_out.score, **judges}, EVALUATION_SEED)
+        tasks = HeldOut(run.env_id, held_out.variant, EVALUATION_SEED)
+        write_json(directory.evaluation, scores_as_json(scores, tasks, config))
+        write_outcome(directory, settings, scores[what].summary(), what)
+    return Trained(method, latest, config, scores[what])
+
+
+def score_run_by(
+    method: MetaLearner,
+    latest: Checkpoint,
+    held_out: SupervisedFamily,
+    judges: Mapping[str, InnerLoss],
+    seed: int,
+) -> dict[str, QueryScores]:
+    """Scores by several judges, by name, of one adaptation to every task; see :func:`score_run`."""
+
+    def judge(outputs: Outputs, data: Examples) -> Float[Tensor, " judge"]:
+        return torch.stack([one(outputs, data) for one in judges.values()])
+
+    judged = judge_run(method, latest, held_out, judge, seed)
+    return {name: QueryScores(judged[..., index]) for index, name in enumerate(judges)}
 
 
 def score_run(

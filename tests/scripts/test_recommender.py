@@ -28,6 +28,10 @@ def test_a_recommender_is_trained_resumed_and_judged_in_every_scenario_and_onlin
     assert set(straight) == {"mae", "rows", "ndcg", "metrics", "scenarios", "online", "config"}
     assert len(straight["mae"]["mean"]) == len(straight["ndcg"]["ci95"]) == 3
     assert straight["metrics"]["maml-trpo"]["mae"] == straight["mae"]  # type: ignore[call-overload]
+    stored = RunDirectory(tmp_path / "straight").read_scores().per_task
+    assert {name: scores.mean(0).tolist() for name, scores in stored.items()} == {
+        name: pytest.approx(straight[name]["mean"]) for name in ("mae", "ndcg")
+    }
     split = json.loads(RunDirectory(tmp_path / "straight").split.read_text())
     assert not set(split["train"]) & (set(split["test"]) | set(split["validation"]))
     trained("resumed", 1, "--no-pretrained")

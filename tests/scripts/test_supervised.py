@@ -1,10 +1,12 @@
+import importlib
 import json
 from pathlib import Path
 
 import pytest
 
+from rlmaml.base.errors import UserError
 from rlmaml.storage.run_directory import RunDirectory
-from tests.scripts.test_scripts import run_script
+from tests.scripts.test_scripts import SCRIPTS, run_script
 
 TINY = ("--iterations", 2, "--tasks", 3, "--hidden", 4, "--evaluation-tasks", 5)
 
@@ -31,6 +33,74 @@ def test_sine_waves_are_trained_on_resumed_and_tabled_beside_the_published_error
         == 0
     )
     assert json.loads((tmp_path / "errors.json").read_text())["errors"] == written["errors"]
+
+
+@pytest.fixture(scope="module")
+def waves(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on sine waves, with the same model pretrained and a random one inside."""
+    run_dir = tmp_path_factory.mktemp("waves") / "run"
+    assert run_script("train_sinusoid.py", *TINY, "--run-dir", run_dir) == 0
+    return run_dir
+
+
+def test_trained_runs_are_compared_by_the_scores_that_they_left(
+    waves: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_script("compare.py", waves, waves / "pretrained", waves / "random") == 0
+    table = capsys.readouterr().out
+    assert "errors on 5 held-out tasks of sinusoid, finn2017, 10-shot, 100 queries, seed 10000; lower" in table
+    assert "| run | zero-shot | after 1 | after 2 | after 3 | after 5 | after 10 |" in table
+    assert "| pretrained less run | " in table
+    assert "| --algorithm | maml-trpo | pretrained | random |" in table
+    assert run_script("compare.py", waves, waves / "random", "--episodes", 3) == 2
+    assert "--episodes is 3, but runs on supervised tasks are read by the scores" in capsys.readouterr().err
+
+
+def test_trained_runs_are_reported_on_one_page_that_is_not_replaced_unasked(
+    waves: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ("report.py", waves, waves / "pretrained", waves / "random", "--output", tmp_path / "page.html")
+    assert run_script(*page) == 0
+    written = (tmp_path / "page.html").read_text()
+    assert all(words in written for words in ("pretrained less run", "loss on the query sets", "data:image/png"))
+    capsys.readouterr()
+    for words, error in (
+        (page, "page.html exists"),
+        ((*page, "--overwrite", "--steps", 2), "--steps is 2, but runs on supervised tasks are read by the scores"),
+    ):
+        assert run_script(*words) == 2
+        assert error in capsys.readouterr().err
+
+
+def test_what_needs_an_environment_names_the_training_that_scores_a_run_on_supervised_tasks(
+    waves: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (("evaluate.py", waves), ("adapt.py", waves, "--task", "phase=1"), ("render.py", waves)):
+        assert run_script(*words) == 2
+        error = capsys.readouterr().err
+        assert "on supervised tasks, sinusoid, which its training alone can make again: train_sinusoid.py" in error
+        assert "its evaluation.json has the scores of every task after every step." in error
+
+
+@pytest.mark.parametrize(
+    ("env_id", "script"),
+    [
+        ("few-shot", "train_few_shot.py"),
+        ("dynamics-HalfCheetahChanged-v0", "train_dynamics.py"),
+        ("imitation", "train_imitation.py"),
+        ("dynamics-v0", None),
+        ("Navigation2D-v0", None),
+    ],
+)
+def test_a_family_of_ones_own_with_the_name_of_a_supervised_one_is_no_such(env_id: str, script: str | None) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPTS))
+        check_of_episodes = importlib.import_module("supervised").check_of_episodes
+    if script is None:
+        check_of_episodes(env_id)
+    else:
+        with pytest.raises(UserError, match=script):
+            check_of_episodes(env_id)
 
 
 def test_a_method_of_episodes_ends_with_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,6 +98,8 @@ def test_the_summary_is_means_over_tasks_with_students_interval() -> None:
     low, high = stats.t.interval(0.95, 2, loc=3.0, scale=1 / np.sqrt(3))
     assert summary["ci95"][0] == pytest.approx([low, high])
     assert QueryScores(values[:1]).summary()["ci95"] == [[None, None], [None, None]]
+    values[0, 1] = torch.inf  # a task that diverged
+    assert QueryScores(values).summary()["mean"][1] is None
 
 
 def test_the_tables_first_column_is_zero_shot_and_published_means_stand_at_their_steps() -> None:

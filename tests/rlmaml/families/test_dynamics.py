@@ -129,6 +129,16 @@ def test_another_episode_is_another_variant_and_the_sheet_says_how_numbers_are_m
     assert Dynamics("it", numbered(), PLAIN).sheet["normalisation"] == PLAIN._asdict()
 
 
+def test_a_test_whose_errors_are_in_other_units_is_another_variant_and_a_training_is_resumed_as_before() -> None:
+    other = PLAIN._replace(change_deviation=tuple(2 * number for number in PLAIN.change_deviation))
+    training, test = (
+        {Dynamics("it", numbered(), units, in_order=in_order).variant for units in (PLAIN, other)}
+        for in_order in (False, True)
+    )
+    assert len(training) == 1
+    assert len(test) == 2
+
+
 def test_too_few_episodes_are_refused_by_their_robot() -> None:
     moved = numbered()
     moved.valid[1, 1:] = False

@@ -7,7 +7,7 @@ import torch
 from rlmaml.base.errors import UserError
 from rlmaml.core.types import Rollout
 from rlmaml.families.imitation import Demonstrations, Imitation, demonstrated, read_demonstrations
-from rlmaml.sampling.examples import SupervisedFamily, check_examples
+from rlmaml.sampling.examples import ListedFamily, SupervisedFamily, check_examples
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout, write_episodes
 from tests.rlmaml.sampling.test_recorded import recording
 
@@ -35,6 +35,14 @@ def test_it_is_a_supervised_family_with_legal_sets() -> None:
         assert examples.valid.shape == (5, count * 4)
         assert torch.equal(examples.observations[:, 0, 0].long(), torch.as_tensor(tasks["index"]))
         assert torch.equal(examples.targets, examples.observations[..., :2] / 10)
+
+
+def test_its_tasks_are_listed_so_that_a_test_has_each_of_them_once() -> None:
+    family = Imitation("it", numbered(num_tasks=4), shots=2, queries=3)
+    assert isinstance(family, ListedFamily)
+    tasks = family.every_task()
+    assert tasks["index"].tolist() == [0, 1, 2, 3]
+    assert family.sets(tasks, range(4)).query.observations[:, 0, 0].tolist() == [0, 1, 2, 3]
 
 
 def test_no_step_of_a_demonstration_that_is_held_out_is_learned_from() -> None:

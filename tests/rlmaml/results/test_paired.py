@@ -4,7 +4,7 @@ from scipy.stats import ttest_rel
 
 from rlmaml.base.errors import UserError
 from rlmaml.results.paired import (
-    RunReturns,
+    Reached,
     check_same_tasks,
     differing_settings,
     mean_over_tasks,
@@ -33,7 +33,7 @@ def test_settings_that_differ_are_named_as_options_with_every_value_and_none_of_
 
 
 def test_the_table_has_each_run_its_difference_and_the_settings() -> None:
-    runs = [RunReturns("one", configure(seed=0), FIRST), RunReturns("two", configure(seed=1), OTHER)]
+    runs = [Reached("one", configure(seed=0), FIRST), Reached("two", configure(seed=1), OTHER)]
     lines = paired_table(runs).splitlines()
     assert lines[0] == "| run | after 0 | after 1 | after 2 |"
     assert lines[4] == "| two less one | 2.00 ± 2.48 | 2.00 ± 2.48 |  |"

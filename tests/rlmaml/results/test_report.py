@@ -11,13 +11,11 @@ from rlmaml.evaluation.effects import adaptation_effects
 from rlmaml.evaluation.evaluate import evaluate
 from rlmaml.results.compare import Comparison
 from rlmaml.results.contenders import IN_RANGE
+from rlmaml.results.page_parts import as_label, page_axes, place_legend
 from rlmaml.results.report import (
     EvaluationSizes,
     ReportedRun,
-    _axes,
     _curves,
-    _legend,
-    as_label,
     read_runs,
     report_page,
     reported,
@@ -131,10 +129,10 @@ def test_legends_are_as_wide_as_the_figure_however_long_the_names_of_runs_are() 
     names = [
         f"a run whose name says with what it was trained, such as its step size, and seed {seed}" for seed in (0, 1)
     ]
-    figure, axes = _axes()
+    figure, axes = page_axes()
     for name in names:
         axes.plot([0, 1], label=name)
-    _legend(figure, axes)
+    place_legend(figure, axes)
     figure.canvas.draw()
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0

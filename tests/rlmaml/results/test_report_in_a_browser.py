@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from rlmaml.results.report import report_page
+from rlmaml.results.supervised_report import supervised_page
 from tests.rlmaml.results.test_report import PUBLISHED, a_run
+from tests.rlmaml.results.test_supervised_report import reported_runs
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDTHS = (390, 1280)
@@ -87,8 +89,15 @@ def laid_out(page: str, folder: Path, *flags: str) -> dict[str, Any]:
 def test_nothing_overflows_is_cut_or_vanishes_on_a_phone_and_a_screen_in_light_and_dark(
     tmp_path: Path, dark: bool
 ) -> None:
-    runs = [a_run(name="half-cheetah-with-a-name-that-is-much-longer-than-a-phone-is-wide-seed0"), a_run("finn2017")]
-    page = report_page(runs, PUBLISHED)
+    name = "half-cheetah-with-a-name-that-is-much-longer-than-a-phone-is-wide-seed0"
+    on_episodes = report_page([a_run(name=name), a_run("finn2017")], PUBLISHED)
+    on_examples = supervised_page(reported_runs(tmp_path, name, "other"))
+    for page in (on_episodes, on_examples):
+        check_layout(page, tmp_path, dark=dark)
+
+
+def check_layout(page: str, tmp_path: Path, *, dark: bool) -> None:
+    """Nothing of a page overflows, is cut or vanishes."""
     found = laid_out(page, tmp_path, *(["--blink-settings=preferredColorScheme=0"] if dark else []))
     assert found["dark"] == dark
     assert [seen["width"] for seen in found["pages"]] == list(WIDTHS)

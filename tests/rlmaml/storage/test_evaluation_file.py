@@ -22,8 +22,9 @@ def test_an_evaluation_is_read_as_it_was_written(tmp_path: Path) -> None:
         read_evaluation(tmp_path / "absent")
 
 
-def test_an_evaluation_of_supervised_tasks_is_no_damaged_one_of_returns(tmp_path: Path) -> None:
-    of_examples = {"errors": {"mean": [1.0], "ci95": [[0.5, 1.5]]}, "config": evaluation()["config"]}
+@pytest.mark.parametrize("score", ["errors", "accuracy", "mae"])
+def test_an_evaluation_of_supervised_tasks_is_no_damaged_one_of_returns(tmp_path: Path, score: str) -> None:
+    of_examples = {score: {"mean": [1.0], "ci95": [[0.5, 1.5]]}, "config": evaluation()["config"]}
     with pytest.raises(UserError, match=r"is of supervised tasks, which have no returns\. Give a run on episodes\."):
         read_evaluation(write(tmp_path / "e", of_examples))
 

@@ -79,7 +79,20 @@ def test_every_method_trains_on_supervised_tasks_and_is_scored(unchecked: None, 
     assert moved == (method != "random")
     written = json.loads(RunDirectory(tmp_path / "run").evaluation.read_text())
     assert written["errors"] == trained.scores.summary()
+    stored = RunDirectory(tmp_path / "run").read_scores()
+    np.testing.assert_array_equal(stored.per_task["errors"], trained.scores.scores.double().numpy())
+    assert stored.held_out == ("Navigation2D-v0", "finn2017, 3-shot, 4 queries", 10_000)
     assert written["config"]["settings"]["run"]["variant"] == "finn2017, 3-shot, 4 queries"
+
+
+def test_further_judges_score_the_same_adaptation(unchecked: None, tmp_path: Path) -> None:
+    settings, family = supervised("maml-trpo", **SMALL, iterations=1), Sinusoid(shots=3, queries=4)
+    judges = {"half": halved}
+    train_supervised(settings, family, family, tmp_path / "run", "errors", judges=judges, progress=False)
+    stored = RunDirectory(tmp_path / "run").read_scores()
+    assert list(stored.per_task) == ["errors", "half"]
+    np.testing.assert_allclose(2.0 * stored.per_task["half"], stored.per_task["errors"], rtol=1e-6)
+    assert json.loads(RunDirectory(tmp_path / "run").evaluation.read_text())["half"]["mean"]
 
 
 def test_query_examples_never_leak_into_the_inner_steps(unchecked: None) -> None:

@@ -1,0 +1,79 @@
+"""Parts of a report's page: figures, tables, pictures and folded texts as HTML."""
+
+import base64
+import html
+import io
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rlmaml.results.paired import Reached, cells_of, differing_settings, paired_rows
+
+COLOURS = ("#d1495b", "#edae49", "#8f6bc1", "#8d6b48", "#4a7fb5", "#c06a9d")
+"""Of the runs."""
+
+
+def as_label(name: str) -> str:
+    """The name of a directory as text that can be written, and that matplotlib shows in a legend."""
+    text = name.encode(errors="replace").decode()
+    return f" {text}" if text.startswith("_") else text  # legends leave out what begins with an underscore
+
+
+def page_axes() -> tuple[Figure, Axes]:
+    """A figure as wide as the page of a phone."""
+    figure = Figure(figsize=(5.2, 3.8), layout="constrained")
+    return figure, figure.subplots()
+
+
+def place_legend(figure: Figure, axes: Axes) -> None:
+    """Below the axes, in two columns where names are short, else one under the other on as many lines as they need."""
+    handles, labels = axes.get_legend_handles_labels()
+    lines = ["\n".join(textwrap.wrap(label, 64, drop_whitespace=False)) for label in labels]
+    columns = 2 if max(map(len, labels), default=0) <= 28 else 1
+    figure.legend(handles, lines, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+
+
+def as_svg(figure: Figure) -> str:
+    """A figure within the page."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", transparent=True)
+    text = stream.getvalue()
+    return text[text.index("<svg") :]
+
+
+def as_picture(png: bytes, shown: str) -> str:
+    """A picture within the page, with what it shows in words."""
+    data = base64.b64encode(png).decode()
+    return f'<img alt="{html.escape(shown)}" src="data:image/png;base64,{data}">'
+
+
+def as_table(header: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """A table; short rows are filled with empty cells."""
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+    filled = [(name, *cells, *[""] * (len(header) - 1 - len(cells))) for name, cells in rows]
+    lines = ["<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>" for cells in filled]
+    return f"<div class=wide><table><tr>{head}</tr>{''.join(lines)}</table></div>"
+
+
+def differences_table(runs: Sequence[Reached], header: Sequence[str], shown: Sequence[int], digits: int) -> str:
+    """Every run less the first, task by task, at the stages that are shown."""
+    rows = [(name, cells_of(row, digits)) for name, row in paired_rows(runs)[len(runs) :]]
+    return as_table(header, [(name, [cells[k] for k in shown if k < len(cells)]) for name, cells in rows])
+
+
+def differing_table(runs: Sequence[Reached]) -> str:
+    """The settings in which runs differ."""
+    differing = differing_settings([run.settings for run in runs])
+    return as_table(
+        ["setting", *[run.name for run in runs]], [(name, list(map(str, values))) for name, values in differing.items()]
+    )
+
+
+def folded_configuration(written: Mapping[str, Any]) -> str:
+    """Settings, versions and commit of a run, to be opened."""
+    text = html.escape(json.dumps(written, indent=2))
+    return f"<details><summary>Configuration, versions, commit</summary><pre>{text}</pre></details>"
