@@ -290,7 +290,8 @@ def test_nothing_that_any_script_leaves_tells_of_a_place_a_user_or_a_machine(
         forget()
         sys.modules.pop("fastest_cart", None)
     written = {path.name for path in here.rglob("*")}
-    assert written >= {"run.json", "report.html", "policy.json", "policy.onnx", "adapted.safetensors", "tensorboard"}
+    assert written >= {"run.json", "report.html", "policy.json", "policy.onnx", "adapted.safetensors"}
+    assert any(name.startswith("events.out.tfevents.") for name in written)
     assert not files_that_tell(here)
 
 
@@ -353,10 +354,13 @@ def test_no_name_is_looked_up_by_anything_that_is_imported_and_no_trace_is_left(
     root = Path(__file__).parents[2]
     places = os.pathsep.join(str(root / name) for name in (".", "envs", "scripts"))
     environment = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PYTHONPATH": places}
-    command = ["unshare", "-rn", "strace", "-f", "-e", "trace=connect,sendto,sendmsg", "-o", str(trace)]
+    command = ["unshare", "-rn", "strace", "-f", "-e", "trace=connect,sendto,sendmsg,openat", "-o", str(trace)]
     command += [sys.executable, "-W", "ignore", "-c", program]
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
     calls = trace.read_text().splitlines()
-    assert not [call for call in calls if any(word in call for word in ("AF_INET", "nscd", "resolve"))]
+    assert len(calls) > 1000
+    # the C library asks for a name at these; that of the user, which torch asks for, is in /etc/passwd
+    asked = ("AF_INET", "/etc/hosts", "/etc/resolv.conf", "/run/systemd/resolve")
+    assert not [call for call in calls if any(word in call for word in asked)]
     assert not [path for path in home.rglob("*") if path.is_file() and not FROM_OTHERS.search(str(path))]
