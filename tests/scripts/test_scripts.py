@@ -342,6 +342,7 @@ def same_run(one: Path, other: Path) -> bool:
     return lines[0] == lines[1] and checkpoints[0] == checkpoints[1] and evaluations[0] == evaluations[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "words"),
     [
@@ -475,6 +476,7 @@ def test_an_adapted_policy_is_filmed_reported_on_and_exported_under_names_of_its
     assert not directory.exported.exists()
 
 
+@pytest.mark.slow
 def test_a_context_is_searched_for_by_every_script_that_adapts(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

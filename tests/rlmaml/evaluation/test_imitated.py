@@ -22,6 +22,7 @@ def linear_demonstrator() -> Demonstrations:
     return Demonstrations(positions, goals - positions, torch.ones(2, 6, 20) > 0)
 
 
+@pytest.mark.slow
 def test_a_linear_demonstrator_is_cloned_and_its_return_is_reached() -> None:
     policy = gaussian_policy(2, 2, hidden=())
     settings = configure("maml-trpo", outer_optimiser="adam", hidden=(), inner_step_sizes=(0.8,), threads=1)

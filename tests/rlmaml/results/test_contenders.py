@@ -237,6 +237,7 @@ def fails_with_seed_0(settings: Settings) -> MakeEnv:
     return make_env
 
 
+@pytest.mark.slow
 def test_where_one_process_fails_the_others_end_and_no_other_begins(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,6 +56,7 @@ def test_a_solvers_gain_is_that_of_an_update_with_its_settings() -> None:
         assert outcome.held_out_gain != outcome.gain
 
 
+@pytest.mark.slow
 def test_all_solvers_see_the_same_episodes_and_none_moves_the_next_ones() -> None:
     forwards, backwards = compared(), compared(SOLVERS[::-1])[::-1]
     assert [(one.gain, one.held_out_gain) for one in forwards] == [(one.gain, one.held_out_gain) for one in backwards]

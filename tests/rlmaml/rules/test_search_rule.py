@@ -138,6 +138,7 @@ def test_the_best_so_far_is_never_worse_than_before(kind: SearchKind) -> None:
     assert torch.equal(rule.best(adaptation).params["context"], adaptation.params["context"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_attempt_leaves_the_range_of_the_training_and_the_first_is_at_zero(kind: SearchKind) -> None:
     for seed in range(5):
