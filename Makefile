@@ -24,7 +24,7 @@ slow: setup ## Run the tests that take longer than a few seconds
 	$(BIN)/pytest -m slow
 
 faults: setup ## Run the fault harness: kills, closed streams, look-ups of names
-	$(BIN)/pytest -m "slow or not slow" tests/faults
+	$(BIN)/pytest -n 2 -m "slow or not slow" tests/faults
 
 lint: setup ## Check format and style
 	$(BIN)/ruff format --check .
