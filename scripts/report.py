@@ -7,6 +7,7 @@ the scores that their trainings left. Everything is inside: the page opens witho
 """
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -107,7 +108,12 @@ def main() -> None:
                 tell=print,
             )
         )
-    reported_returns = published(runs[0].settings, *runs[0].evaluation.rollouts[0].returns.shape)
+    adapted_before = any(checkpoint.steps_taken for checkpoint in checkpoints)
+    reported_returns: Mapping[str, Sequence[float]] = {}
+    if options.actions == "sampled" and not adapted_before:
+        reported_returns = published(runs[0].settings, *runs[0].evaluation.rollouts[0].returns.shape)
+    else:
+        print("Published returns are of sampled actions and of policies as trained, and not shown.", file=sys.stderr)
     write_page(target, report_page(runs, reported_returns, comparison))
 
 

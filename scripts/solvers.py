@@ -6,6 +6,7 @@ idle machine.
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -17,7 +18,7 @@ from rlmaml.terminal.command import run_command
 class Options:
     """Options of the script."""
 
-    checkpoint: tyro.conf.Positional[Path]
+    checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """Directory of the run, or a checkpoint."""
     draws: int = 2
     """Independent draws of tasks and episodes."""

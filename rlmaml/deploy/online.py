@@ -17,6 +17,7 @@ from rlmaml.deploy.judgement import Returns, judge, location
 from rlmaml.rules.search_rule import Search, search_rule
 from rlmaml.sampling.recorded import FailedEpisodesError, RecordedEpisodes, as_rollout
 from rlmaml.settings.trust_region import check_trust_region
+from rlmaml.terminal.words import counted
 
 Collect: TypeAlias = Callable[[AdaptablePolicy, int], RecordedEpisodes]
 """``collect(policy, visit)``: episodes of the policy on the robot. Visits are counted from 0; two policies that are
@@ -204,7 +205,7 @@ def measured_again(
         return Attempt(first.policy, again.episodes, reason="The policy as it was: none had a higher lower bound.")
     rival = candidate_of(best.policy, attempted(collect, best.policy, visit), asked)
     verdict = judge(rival.returns[0], again.returns[0], paired=True, floor=floor)
-    after = f"after {best.policy.steps_taken - first.policy.steps_taken} steps, on fresh episodes"
+    after = f"after {counted(best.policy.steps_taken - first.policy.steps_taken, 'step')}, on fresh episodes"
     if verdict.worse:
         return Attempt(first.policy, again.episodes, reason=f"The policy as it was: {after}, {verdict.reason}.")
     return Attempt(best.policy, rival.episodes, reason=f"The policy {after}: {verdict.reason}.")

@@ -24,7 +24,8 @@ class Effects(NamedTuple):
     entropy: Float[Tensor, " stage"]
     """Differential entropy of the policy's actions in nats."""
     from_zero: Mapping[str, Float[Tensor, " step"]] = {}
-    """What begins at 0 on every task, a context by its entry and ``memory`` -> root mean square of its numbers."""
+    """What begins at 0 on every task -> root mean square of its numbers: a context by its entry, ``memory``, and what
+    is 0 in theta, as biases are before a training."""
 
 
 def adaptation_effects(policy: Policy, rule: InnerRule, stages: Sequence[Adaptation], before: Rollout) -> Effects:
@@ -37,6 +38,8 @@ def adaptation_effects(policy: Policy, rule: InnerRule, stages: Sequence[Adaptat
         before: what was sampled at the first one.
     """
     start, valid = stages[0].params, before.valid
+    zeros = begun_at_zero(rule)
+    zeros += tuple(name for name in start if name not in zeros and not rule.remembers and not start[name].any())
     with torch.no_grad():
         distributions: list[Any] = [policy.unroll(one.params, before, one.memory)[0].distribution for one in stages]
 
@@ -47,11 +50,11 @@ def adaptation_effects(policy: Policy, rule: InnerRule, stages: Sequence[Adaptat
             layers={
                 name: torch.stack([_relative_change(one.params[name], start[name]) for one in stages[1:]])
                 for name in start
-                if name not in rule.reset and not rule.remembers
+                if name not in zeros and not rule.remembers
             },
             kl=torch.stack([mean(distributions[0].kl(after)) for after in distributions[1:]]),
             entropy=torch.stack([mean(distribution.entropy()) for distribution in distributions]),
-            from_zero={name: torch.stack([_size(one, name) for one in stages[1:]]) for name in begun_at_zero(rule)},
+            from_zero={name: torch.stack([_size(one, name) for one in stages[1:]]) for name in zeros},
         )
 
 

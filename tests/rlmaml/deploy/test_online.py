@@ -81,7 +81,7 @@ def test_luck_that_fresh_episodes_do_not_confirm_leaves_the_policy_as_it_was(pol
         *_, before, last = adapt(policy, lucky_once, 1)
         assert before.policy.steps_taken == 1
         assert last.policy is policy
-        assert "The policy as it was: after 1 steps, on fresh episodes, its mean return may be lower by" in last.reason
+        assert "The policy as it was: after 1 step, on fresh episodes, its mean return may be lower by" in last.reason
 
 
 def test_online_a_step_that_makes_the_robot_worse_is_undone(policy: AdaptablePolicy) -> None:

@@ -117,6 +117,17 @@ def test_no_step_size_no_effect() -> None:
     assert effects.entropy.std() < 1e-6
 
 
+def test_what_is_zero_in_theta_is_measured_by_its_size_and_not_against_it() -> None:
+    adapted = adapt(SETTINGS, {})
+    zero = {"layer0.bias": torch.zeros_like(adapted.stages[0].params["layer0.bias"])}
+    stages = [one._replace(params=one.params | (zero if k == 0 else {})) for k, one in enumerate(adapted.stages)]
+    effects = adapted._replace(stages=stages).effects(SETTINGS)
+    assert "layer0.bias" not in effects.layers
+    expected = [float(one.params["layer0.bias"].square().mean().sqrt()) for one in stages[1:]]
+    assert effects.from_zero["layer0.bias"].tolist() == pytest.approx(expected)
+    assert all(float(change.max()) < 10 for change in effects.layers.values())
+
+
 def test_what_begins_at_zero_is_measured_by_its_size() -> None:
     context, memory = torch.tensor([[3.0, 4.0]]), Memory(torch.full((1, 1, 2), 2.0), torch.zeros(1), torch.zeros(1))
     assert begun_at_zero(MemoryRule(2)) == ("memory",)
