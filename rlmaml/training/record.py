@@ -1,5 +1,6 @@
 """What a run leaves to look at: TensorBoard, one JSON line per meta-iteration, and the progress bar."""
 
+import errno
 import io
 import json
 import math
@@ -7,7 +8,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,8 @@ from rlmaml.training.train import IterationReport
 
 STAGE = re.compile(r"after_(\d+)_steps")
 """How the name of a stage's number ends."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where a disk, a quota or a file has no room left."""
 MOST_UNSTABLE = 0.5
 """Share of a stage's episodes whose simulation failed above which the user is told."""
 
@@ -74,7 +77,7 @@ def write_outcome(
         for name, value in settings.flat().items()
     }
     iterations = settings.run.iterations
-    with _quiet_writer(), _on_disk(directory.path):
+    with _quiet_writer(), _going_on_without(directory.path, _warn_of):
         with SummaryWriter(str(directory.path)) as writer:
             _add_summary(writer, hparams_pb(shown, trial_id=directory.path.resolve().name), iterations)
             for step, mean in enumerate(summary.get("mean_with_failed") or summary["mean"]):
@@ -104,6 +107,31 @@ def _on_disk(run_dir: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise unwritable(run_dir, error) from error
+
+
+@contextmanager
+def _going_on_without(run_dir: Path, tell: Callable[[Exception], None]) -> Iterator[None]:
+    """What is written to TensorBoard inside this block: where it fails, the training goes on without.
+
+    A full disk is another matter: what is recorded later would have a gap.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise unwritable(run_dir, error) from error
+        tell(error)
+
+
+def _warn_of(error: Exception) -> None:
+    warnings.warn(
+        f"TensorBoard could not be written ({type(error).__name__}: {error}); the training goes on, and its metrics "
+        "are in the JSON lines.",
+        stacklevel=5,
+    )
 
 
 @contextmanager
@@ -148,6 +176,7 @@ class Recorder(AbstractContextManager["Recorder"]):
             name_event_files(directory.path)  # of a run that was killed
             self._lines = metrics.open("a", encoding="utf-8")
             self._writer = SummaryWriter(str(directory.path), purge_step=start)
+        with self._tensorboard():
             self._writer.add_text("settings", settings_table(settings), start)
         self._bar = ProgressBar(
             total=iterations,
@@ -241,28 +270,22 @@ class Recorder(AbstractContextManager["Recorder"]):
         with self._tensorboard():
             _add_summary(self._writer, summary, iteration)
 
-    @contextmanager
-    def _tensorboard(self) -> Iterator[None]:
+    def _tensorboard(self) -> AbstractContextManager[None]:
         """What is written to TensorBoard inside this block: where it fails, the training goes on without.
-
-        A full disk is another matter: what is recorded later would have a gap.
 
         Warns:
             TensorBoard failed, for the first time.
         """
-        try:
-            with _on_disk(self._path):
-                yield
-        except UserError:
-            raise
-        except Exception as error:
-            if not self._failed:
-                self._failed = True
-                warnings.warn(
-                    f"TensorBoard could not be written ({type(error).__name__}: {error}); the training goes on, and "
-                    "its metrics are in the JSON lines.",
-                    stacklevel=4,
-                )
+        return _going_on_without(self._path, self._tell)
+
+    def _tell(self, error: Exception) -> None:
+        if not self._failed:
+            self._failed = True
+            _warn_of(error)
+
+    def _close(self) -> None:
+        with self._tensorboard():
+            self._writer.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -278,7 +301,7 @@ class Recorder(AbstractContextManager["Recorder"]):
                 files.push(self._quiet)
                 files.callback(name_event_files, self._path)
                 files.callback(self._lines.close)
-                files.callback(self._writer.close)
+                files.callback(self._close)
         except UserError:
             if error is None:
                 raise

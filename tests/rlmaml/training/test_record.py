@@ -10,6 +10,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from rlmaml.base.errors import UserError
 from rlmaml.core.types import Params
 from rlmaml.evaluation.video import as_video
 from rlmaml.settings.stages import teacher_and_student
@@ -145,6 +146,34 @@ def test_tensorboard_that_fails_is_said_once_and_ends_no_training(
         recorder.write(POLICY, THETA, report()._replace(iteration=1))
     assert len(said) == 1
     assert [line["iteration"] for line in written(tmp_path)] == [0, 1]
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "no more"), RuntimeError("no protocol")])
+def test_tensorboard_that_cannot_be_written_ends_no_training_unless_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def failing(raised: Exception) -> Any:
+        def fail(*_: object, **__: object) -> None:
+            raise raised
+
+        return fail
+
+    monkeypatch.setattr("rlmaml.training.record.SummaryWriter.add_text", failing(error))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with Recorder(RunDirectory(tmp_path), 0, 1, PLAIN) as recorder:
+            monkeypatch.setattr(recorder._writer, "flush", failing(error))
+            monkeypatch.setattr(recorder._writer, "close", failing(error))
+            recorder.write(POLICY, THETA, report())
+            recorder.sync()
+    assert len([one for one in said if "TensorBoard could not be written" in str(one.message)]) == 1
+    assert len(written(tmp_path)) == 1
+    monkeypatch.setattr("rlmaml.training.record.SummaryWriter.add_scalar", failing(error))
+    with pytest.warns(UserWarning, match="TensorBoard could not be written"):
+        write_outcome(RunDirectory(tmp_path), configure(), {"mean_with_failed": [-4.0]})
+    monkeypatch.setattr("rlmaml.training.record.SummaryWriter.add_scalar", failing(OSError(28, "full")))
+    with pytest.raises(UserError, match="Cannot write"):
+        write_outcome(RunDirectory(tmp_path), configure(), {"mean_with_failed": [-4.0]})
 
 
 def test_a_finished_run_is_in_the_table_of_hyper_parameters_with_its_returns(tmp_path: Path) -> None:
