@@ -147,6 +147,13 @@ def check_episodes(episodes: RecordedEpisodes, source: str) -> RecordedEpisodes:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             row = int(np.argwhere(~np.isfinite(array))[0, 0])
             raise UserError(f"{source}: {name} is NaN or infinite in row {row}. Leave out the episode it belongs to.")
+        with np.errstate(over="ignore"):
+            beyond = np.argwhere(~np.isfinite(array.astype(np.float32)))
+        if len(beyond):
+            raise UserError(
+                f"{source}: {name} is beyond the largest number in single precision, in row {int(beyond[0, 0])}. Leave "
+                "out the episode it belongs to."
+            )
     lengths = {name: len(array) for name, array in given.items() if name != "final_observations"}
     if len(set(lengths.values())) > 1:
         raise UserError(

@@ -209,6 +209,7 @@ def with_nan(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     [
         (replaced("rewards", np.ones(4)), "unequal numbers of steps.*'rewards': 4"),
         (replaced("rewards", with_nan(np.ones(5))), "rewards is NaN or infinite in row 3"),
+        (replaced("rewards", np.array([0.0, 0.0, -1e39, 0.0, 0.0])), "largest number in single precision, in row 2"),
         (replaced("observations", with_nan(np.ones((5, 4)))), "observations is NaN or infinite in row 0"),
         (replaced("observations", np.ones(5)), r"observations has shape \(5,\).*2 axes"),
         (replaced("actions", np.full((5, 2), "left")), "actions has shape.*must be numbers"),
