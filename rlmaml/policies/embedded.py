@@ -8,17 +8,14 @@ step the decision layers are the head: what adapts in MeLU, while the vectors st
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
 from rlmaml.core.distributions import Gaussian
-from rlmaml.core.kronecker import FisherBlocks
-from rlmaml.core.policy import Act
-from rlmaml.core.types import Carry, Memory, Outputs, Params
+from rlmaml.core.types import Params
+from rlmaml.policies.of_observations import OfObservations
 from rlmaml.policies.perceptron import (
     CONTEXT,
     init_context,
@@ -35,7 +32,7 @@ VECTOR_SCALE = 0.1
 FLAGS = "flags"
 
 
-class EmbeddedPolicy:
+class EmbeddedPolicy(OfObservations):
     """Kind ``embedded``.
 
     Args:
@@ -71,26 +68,6 @@ class EmbeddedPolicy:
         inputs = len(tables) * settings.embedding + settings.context
         layers = init_perceptron((inputs, *settings.hidden, self.sizes.action), seed)
         return {**tables, **layers, **init_context(settings.context)}
-
-    def start(self, params: Params, shape: tuple[int, ...]) -> Carry:  # noqa: ARG002
-        """Nothing is remembered."""
-        return ()
-
-    def act(self, params: Params) -> Act:
-        """The model with these parameters."""
-        return lambda seen, carry: (self._distribution(params, seen.observation), carry)
-
-    def unroll(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Outputs, Memory | None]:
-        """What the model says of every example: it reads ``batch.observations`` alone."""
-        return Outputs(self._distribution(params, batch.observations)), memory
-
-    def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        """Standard normal noise, one number per action dimension."""
-        return generator.standard_normal((*shape, self.sizes.action), dtype=np.float32)
-
-    def fisher_blocks(self, params: Params, batch: Any, step_weights: Tensor) -> FisherBlocks | None:  # noqa: ARG002
-        """None: there is no approximation of this kind's."""
-        return None
 
     def numbers(self, params: Params) -> dict[str, float]:  # noqa: ARG002
         """None."""

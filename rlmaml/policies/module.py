@@ -4,17 +4,14 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.user_code import OwnCodeError, named_object
-from rlmaml.core.kronecker import FisherBlocks
-from rlmaml.core.policy import Act
-from rlmaml.core.types import Carry, Memory, Outputs, Params
+from rlmaml.core.types import Params
 from rlmaml.policies.gaussian import LOG_STD, gaussian, initial_log_std, mean_std
+from rlmaml.policies.of_observations import OfObservations
 from rlmaml.policies.sizes import Sizes, check_actions
 from rlmaml.settings.policy import ModuleSettings
 
@@ -22,7 +19,7 @@ MakeModule: TypeAlias = Callable[[int, int], torch.nn.Module]
 """``make(observation_size, action_size)``: a module from ``[*axes, obs]`` to the mean action ``[*axes, action]``."""
 
 
-class ModulePolicy:
+class ModulePolicy(OfObservations):
     """A module for the mean of the actions, and a state-independent standard deviation that is added to it.
 
     The task axis is added by ``vmap`` over ``functional_call``. The module draws its first weights from torch's
@@ -63,26 +60,6 @@ class ModulePolicy:
         """The module's own first parameters, drawn from the seed."""
         own = {name: tensor.detach().clone() for name, tensor in self._made(seed).named_parameters()}
         return {**own, LOG_STD: initial_log_std(self.settings.initial_std, self.sizes.action)}
-
-    def start(self, params: Params, shape: tuple[int, ...]) -> Carry:  # noqa: ARG002
-        """Nothing is remembered."""
-        return ()
-
-    def act(self, params: Params) -> Act:
-        """The policy with these parameters."""
-        return lambda seen, carry: (self._distribution(params, seen.observation), carry)
-
-    def unroll(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Outputs, Memory | None]:
-        """What the policy says at every step: it reads ``batch.observations`` alone."""
-        return Outputs(self._distribution(params, batch.observations)), memory
-
-    def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        """Standard normal noise, one number per action dimension."""
-        return generator.standard_normal((*shape, self.sizes.action), dtype=np.float32)
-
-    def fisher_blocks(self, params: Params, batch: Any, step_weights: Tensor) -> FisherBlocks | None:  # noqa: ARG002
-        """None: there is no approximation of this kind's."""
-        return None
 
     def numbers(self, params: Params) -> dict[str, float]:
         """The standard deviation, a mean over the action's dimensions."""

@@ -138,6 +138,7 @@ def check_episodes(episodes: RecordedEpisodes, source: str) -> RecordedEpisodes:
     """
     axes = {"observations": 2, "actions": 2, "final_observations": 2}
     given = {name: np.asarray(array) for name, array in episodes._asdict().items() if array is not None}
+    singles: dict[str, npt.NDArray[np.float32]] = {}
     for name, array in given.items():
         if array.dtype.kind not in "fiub" or array.ndim != axes.get(name, 1):
             raise UserError(
@@ -148,8 +149,8 @@ def check_episodes(episodes: RecordedEpisodes, source: str) -> RecordedEpisodes:
             row = int(np.argwhere(~np.isfinite(array))[0, 0])
             raise UserError(f"{source}: {name} is NaN or infinite in row {row}. Leave out the episode it belongs to.")
         with np.errstate(over="ignore"):
-            beyond = np.argwhere(~np.isfinite(array.astype(np.float32)))
-        if len(beyond):
+            singles[name] = array.astype(np.float32)
+        if len(beyond := np.argwhere(~np.isfinite(singles[name]))):
             raise UserError(
                 f"{source}: {name} is beyond the largest number in single precision, in row {int(beyond[0, 0])}. Leave "
                 "out the episode it belongs to."
@@ -162,7 +163,7 @@ def check_episodes(episodes: RecordedEpisodes, source: str) -> RecordedEpisodes:
     if not lengths["rewards"]:
         raise UserError(f"{source} holds zero episodes. Record at least one.")
     flags = {name: given[name].astype(np.bool_) for name in ("terminations", "truncations")}
-    numbers = {name: array.astype(np.float32) for name, array in given.items() if name not in flags}
+    numbers = {name: array for name, array in singles.items() if name not in flags}
     checked = RecordedEpisodes(**flags, **numbers)
     if checked.final_observations is not None and checked.final_observations.shape != (
         len(checked.ends),
