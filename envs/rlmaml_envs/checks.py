@@ -22,12 +22,12 @@ def check_array(what: str, values: Any, shape: tuple[int | None, ...], axes: str
         ValueError: names what was received and what is legal.
     """
     array = values if isinstance(values, np.ndarray) else np.asarray(values)
-    if array.shape == shape and array.dtype.kind in kinds:
-        return
     wanted = {"b": "truth values", "U": "text"}.get(kinds, "numbers")
     needed = ", ".join("any" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "")
     if array.dtype.kind not in kinds:
         raise ValueError(f"{what} must be {wanted} {axes}; got dtype {array.dtype}.")
+    if array.dtype == np.float16:
+        raise ValueError(f"{what} must be of at least single precision; float16 has 3 digits. Give float32 or float64.")
     if array.ndim != len(shape) or any(n is not None and n != m for n, m in zip(shape, array.shape, strict=True)):
         raise ValueError(
             f"{what} must be {wanted} {axes}, here ({needed}); got shape {array.shape}. "
@@ -80,6 +80,33 @@ def check_names(what: str, names: Sequence[str] | Mapping[str, Any], known: Mapp
         )
 
 
+def check_words(what: str, words: Any, count: int | None = None, *, units: bool = False) -> None:
+    """Refuse what are no names, or no units.
+
+    Args:
+        what: whose words these are, for the message.
+        words: what was handed in.
+        count: how many there must be; None for any number.
+        units: whether they are units, which may be ``""`` and say the same of several things; names may not.
+
+    Raises:
+        ValueError: a word is no text, or there are more or fewer; or a name is empty, or given twice.
+    """
+    if isinstance(words, str) or not isinstance(words, Sequence):
+        raise ValueError(f"{what} must be a sequence of texts; got {words!r:.80}.")
+    kind = "unit" if units else "name"
+    if count is not None and len(words) != count:
+        raise ValueError(f"{what} must be {count}, one per number; got {len(words)}: {list(words)!r:.200}.")
+    for word in words:
+        if not isinstance(word, str):
+            raise ValueError(f"{what} must be texts; got {word!r:.80}. Write each {kind} in quotes.")
+    for number, word in enumerate(() if units else words):
+        if not word.strip():
+            raise ValueError(f"{what} must say something; number {number} is empty. Give it a name.")
+        if word in words[:number]:
+            raise ValueError(f'{what} must differ; "{word}" is there twice. Give each a name of its own.')
+
+
 def check_tasks(
     parameters: Mapping[str, Any],
     units: Mapping[str, str],
@@ -96,7 +123,8 @@ def check_tasks(
 
     Raises:
         ValueError: there are no parameters, a parameter is no bounded Box or Discrete space, one has no unit, a unit,
-            label or element belongs to none, there are fewer labels than values, or other elements than the array has.
+            label or element belongs to none, there are fewer labels than values, or other elements than the array has;
+            or see :func:`check_words`.
     """
     if not parameters:
         raise ValueError("A family needs at least one task parameter; without one there is nothing to adapt to.")
@@ -109,17 +137,21 @@ def check_tasks(
     missing = [name for name in parameters if name not in units]
     if missing:
         raise ValueError(f'task_units says nothing of {missing}; give each task parameter its unit, "" for none.')
+    check_words("task_units", list(units.values()), units=True)
     check_names("task_labels", labels, parameters)
     for name, words in labels.items():
         space = parameters[name]
         if not isinstance(space, spaces.Discrete):
             raise ValueError(f'task_labels names "{name}", which is no Discrete space; labels are for those.')
+        check_words(f'The labels of "{name}" in task_labels', words)
         if len(words) < space.start + space.n:
             raise ValueError(
                 f'task_labels has {len(words)} labels for "{name}", whose values are 0 to {space.start + space.n - 1}.'
             )
     check_names("task_elements", elements, parameters)
     for name, axes in elements.items():
+        for names in axes:
+            check_words(f'The elements of "{name}" in task_elements', names)
         shape, named = parameters[name].shape, tuple(len(set(names)) for names in axes)
         if named != shape:
             raise ValueError(
@@ -131,10 +163,11 @@ def check_terms(names: Sequence[str]) -> None:
     """Refuse a reward without terms, or a term whose name does not say what it is.
 
     Raises:
-        ValueError: a name ends neither in ``_cost`` nor in ``_reward``.
+        ValueError: a name ends neither in ``_cost`` nor in ``_reward``; or see :func:`check_words`.
     """
     if not names:
         raise ValueError("A reward is the sum of its terms; there are none. Give at least one.")
+    check_words("The reward terms", names)
     for name in names:
         if not name.endswith(("_cost", "_reward")):
             raise ValueError(
@@ -143,7 +176,9 @@ def check_terms(names: Sequence[str]) -> None:
 
 
 def unlike(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
-    """Whether two arrays differ by more than rounding."""
+    """Whether two arrays differ by more than rounding; what is no number in both does not."""
+    if np.array_equal(first, second):
+        return False
     if first.dtype.kind == "b" or second.dtype.kind == "b":
-        return not np.array_equal(first, second)
-    return not np.allclose(first, second, rtol=1e-6, atol=1e-9)
+        return True
+    return not np.allclose(first, second, rtol=1e-6, atol=1e-9, equal_nan=True)

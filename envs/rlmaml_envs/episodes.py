@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rlmaml_envs.family import Bools, Copies, FamilyMaker, Floats, finite_box
+from rlmaml_envs.family import Bools, Copies, FamilyMaker, Floats, Outcome, finite_box
 from rlmaml_envs.own_code import Blamed, check_observation, check_outcome, result_of_family
 from rlmaml_envs.registry import FAMILIES, load_family
 from rlmaml_envs.rehearsal import NUM_COPIES, try_out
@@ -114,7 +114,7 @@ class Episodes:
         self._observe_task = observe_task
         self._told: frozenset[str] = frozenset()
         self.observation_space = self.family.observation_space
-        self._observed: tuple[int, ...] = self.observation_space.shape
+        self._observed: tuple[int, ...] = (num_copies, *self.observation_space.shape)
         self.task_size = task_features(self._tasks, self.family.wide_task_space).shape[1]
         """How many numbers a task's parameters add to an observation that ends in them."""
         if observe_task:
@@ -235,8 +235,8 @@ class Episodes:
         actions = self._legal_actions(actions)
         running = ~(self._terminated | self._truncated)
         with self._blamed("step"):
-            outcome = check_outcome(self.family.step(actions, running), self.family.reward_terms, self.num_copies)
-        terms, terminated, instability = outcome
+            numbers, terminated, instability = self._taken(self.family.step(actions, running))
+        terms = dict(zip(self.family.reward_terms, numbers, strict=True))
         self._elapsed += running
         observation = self._observe()
         instability = self._with_unusable(terms, observation, running, instability)
@@ -246,9 +246,30 @@ class Episodes:
             terminated = np.where(counted, terminated, running)
         self._terminated |= terminated
         self._truncated |= (self._elapsed >= self._horizon) & running & ~terminated
-        reward = sum((terms[name] for name in self.family.reward_terms), start=np.zeros(self.num_copies))
+        reward = sum(terms.values(), start=np.zeros(self.num_copies))
         info: dict[str, npt.NDArray[Any]] = dict(terms) if instability is None else terms | {"instability": instability}
         return Transition(self._readable(observation), reward, self._terminated.copy(), self._truncated.copy(), info)
+
+    def _taken(self, outcome: Outcome) -> tuple[Floats, Bools, npt.NDArray[np.str_] | None]:
+        """The reward terms of a step as a new array (term, copy), in double precision, and the rest of its outcome.
+
+        Shapes and types were tried out when the environment was made. What they have become is looked at where they do
+        not fit here.
+
+        Raises:
+            ResultError: names the part that is not what the family's interface says.
+        """
+        names, copies = self.family.reward_terms, (self.num_copies,)
+        try:
+            terms, terminated, instability = outcome
+            numbers = np.array([terms[name] for name in names], np.float64)
+            fits = numbers.shape[1:] == copies == terminated.shape and terminated.dtype == np.bool_
+        except (AttributeError, KeyError, TypeError, ValueError):
+            fits = False
+        if not fits:
+            terms, terminated, instability = check_outcome(outcome, names, self.num_copies)
+            numbers = np.array([terms[name] for name in names], np.float64)
+        return numbers, np.asarray(terminated), instability
 
     def _with_unusable(
         self,
@@ -302,7 +323,10 @@ class Episodes:
 
     def _observe(self) -> Floats:
         with self._blamed("observe"):
-            observation = check_observation(self.family.observe(), (self.num_copies, *self._observed))
+            observation = self.family.observe()
+            whole = isinstance(observation, np.ndarray) and observation.dtype == np.float64
+            if not whole or observation.shape != self._observed:
+                observation = check_observation(observation, self._observed)
         if not self._observe_task:
             return observation
         return np.concatenate([observation, task_features(self._tasks, self.family.wide_task_space)], axis=1)

@@ -168,6 +168,14 @@ class TaskFamily(ABC):
                 family whose initial state is fixed should not look one up.
         """
 
+    def scatter(self, copies: Copies, generators: Mapping[int, np.random.Generator]) -> None:
+        """Put the listed copies, while the family is tried out, into states far apart; by default as ``reset`` does."""
+        self.reset(copies, generators)
+
+    def readouts(self) -> Mapping[str, npt.NDArray[Any]]:
+        """What is read of each copy's state besides observations and reward, (num_copies, ...) by name."""
+        return {}
+
     @abstractmethod
     def step(self, actions: Floats, running: Bools) -> Outcome:
         """Advance the running copies by one control step. The others must not move.

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from rlmaml_envs.checks import check_names, check_numbers
+from rlmaml_envs.checks import check_names, check_numbers, check_words
 from rlmaml_envs.control_units import control_names, control_units
 from rlmaml_envs.controls import ControlFunction, Controlled, Mapped, commanded, control_ranges
 from rlmaml_envs.family import (
@@ -164,10 +164,16 @@ class LocomotionFamily:
 
 SHORTEST = 1e-6
 """Seconds of a control step below which there are none."""
+STARTS = 32
+"""Initial states that are looked at before a robot is one."""
+FARTHEST = 5.0
+"""How far states are scattered while a family is tried out: m, rad, m/s and rad/s; the nearest are 100 times nearer."""
 
 
 def check_body(body: Body, physics: Physics) -> None:
     """Refuse a robot whose functions do not give what :class:`Body` says, at the state that its model is built in.
+
+    Initial states are drawn from several seeds, each twice.
 
     Raises:
         ValueError: names the function, what it gave and what is legal; or the model has no actuators, or not the body
@@ -183,29 +189,47 @@ def check_body(body: Body, physics: Physics) -> None:
         )
     robot_body(model, body.camera.body)
     built = model.qpos0.copy()
-    state = body.initial_state(model, np.random.default_rng(0))
-    if not isinstance(state, tuple) or len(state) not in (2, 3):
-        got = f"{len(state)} values" if isinstance(state, tuple) else type(state).__name__
-        raise ValueError(f"initial_state must give (positions, velocities), or activations as well; got {got}.")
+    for seed in range(STARTS):
+        check_start(body, model, seed)
     if not np.array_equal(built, model.qpos0):
         raise ValueError("initial_state wrote into the model; let it change a copy, model.qpos0.copy().")
-    check_numbers("The positions of initial_state", state[0], (model.nq,), "(nq,)")
-    check_numbers("The velocities of initial_state", state[1], (model.nv,), "(nv,)")
-    if len(state) == 3:
-        check_numbers("The activations of initial_state", state[2], (model.na,), "(na,)")
-    if body.control_units is not None and len(body.control_units) != model.nu:
-        raise ValueError(f"control_units must be {model.nu}, one per control; got {list(body.control_units)}.")
+    if body.control_units is not None:
+        check_words("control_units", body.control_units, model.nu, units=True)
     check_numbers("What observe gives", body.observe(physics), (copies, None), "(copy, observation)")
-    if body.observed is not None and len(body.observed(model)) != body.observe(physics).shape[1]:
-        raise ValueError(
-            "observed must give a name and a unit for each of the "
-            f"{body.observe(physics).shape[1]} numbers that observe gives; got {len(body.observed(model))}."
-        )
+    if body.observed is not None:
+        entries, size = body.observed(model), body.observe(physics).shape[1]
+        if len(entries) != size or any(not isinstance(entry, tuple) or len(entry) != 2 for entry in entries):
+            raise ValueError(
+                f"observed must give a name and a unit, a tuple, for each of the {size} numbers that observe gives; "
+                f"got {len(entries)}: {list(entries)!r:.200}."
+            )
     check_numbers("What position gives", body.position(physics), (copies, 2), "(copy, 2)")
     if body.velocity is not None:
         check_numbers("What velocity gives", body.velocity(physics), (copies, 2), "(copy, 2)")
     if body.is_healthy is not None:
         check_numbers("What is_healthy gives", body.is_healthy(physics), (copies,), "(copy,)", kinds="b")
+
+
+def check_start(body: Body, model: mujoco.MjModel, seed: int) -> None:
+    """Refuse a state in which an episode cannot start, or that is not drawn from the generator alone.
+
+    Raises:
+        ValueError: names what was received and what is legal.
+    """
+    states = [body.initial_state(model, np.random.default_rng(seed)) for _ in range(2)]
+    for state in states:
+        if not isinstance(state, tuple) or len(state) not in (2, 3):
+            got = f"{len(state)} values" if isinstance(state, tuple) else type(state).__name__
+            raise ValueError(f"initial_state must give (positions, velocities), or activations as well; got {got}.")
+    sizes = {"positions": model.nq, "velocities": model.nv, "activations": model.na}
+    for (part, size), first, second in zip(sizes.items(), *states, strict=False):
+        axis = {"positions": "nq", "velocities": "nv", "activations": "na"}[part]
+        check_numbers(f"The {part} of initial_state", first, (size,), f"({axis},)")
+        if not np.array_equal(first, second):
+            raise ValueError(
+                f"initial_state gave the {part} {np.asarray(first)} and then {np.asarray(second)} for generators of "
+                "the same seed. Draw from the generator that it is given, never from numpy.random, and keep nothing."
+            )
 
 
 @final
@@ -317,6 +341,26 @@ class Locomotion(TaskFamily):
         states = [self._body.initial_state(self.physics.model, generators[copy]) for copy in copies.tolist()]
         self._velocity[copies] = 0.0
         self.physics.reset(copies, *(np.stack(rows) for rows in zip(*states, strict=True)))
+
+    def scatter(self, copies: Copies, generators: Mapping[int, np.random.Generator]) -> None:
+        """Each copy a distance of its own from an initial state, in every joint, and as fast: fallen, turned over."""
+        model, states = self.physics.model, []
+        for copy in copies.tolist():
+            generator = generators[copy]
+            qpos, qvel, *act = (np.array(part, np.float64) for part in self._body.initial_state(model, generator))
+            size = FARTHEST * 10 ** generator.uniform(-2, 0)
+            moved, faster = size * generator.normal(size=(2, model.nv))
+            mujoco.mj_integratePos(model, qpos, moved, 1.0)
+            states.append((qpos, qvel + faster, *act))
+        self.physics.reset(copies, *(np.stack(rows) for rows in zip(*states, strict=True)))
+
+    def readouts(self) -> Mapping[str, npt.NDArray[Any]]:
+        """What the body says of the state besides observations."""
+        body = self._body
+        functions = {"position": body.position, "velocity": body.velocity, "is_healthy": body.is_healthy}
+        return {
+            f"What {name} gives": function(self.physics) for name, function in functions.items() if function is not None
+        }
 
     def step(self, actions: Floats, running: Bools) -> Outcome:
         """Step the physics, and judge where it led."""

@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rlmaml_envs.checks import check_array
 from rlmaml_envs.family import Floats, Outcome
@@ -120,12 +119,11 @@ def check_outcome(outcome: Any, reward_terms: tuple[str, ...], num_copies: int) 
 
 
 def check_observation(observation: Any, shape: tuple[int, ...]) -> Floats:
-    """What was observed, of the shape that the family's space says.
+    """What was observed, of the shape that the family's space says, in double precision.
 
     Raises:
         ResultError: it has another shape or type.
     """
     with result_of_family():
         check_array("The observation", observation, shape, "(copy, observation)")
-    seen: npt.NDArray[np.float64] = observation
-    return seen
+    return np.asarray(observation, np.float64)

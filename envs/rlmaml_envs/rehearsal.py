@@ -2,28 +2,38 @@
 
 What a family computes of one copy must follow from that copy alone: its task, its generator and its actions. Whether it
 does cannot be seen in a training, only in its returns, so that it is seen to here: the same individuals are put among
-others, in another order, and once more after other tasks.
+others, in another order, and once more after other tasks; and, in states that episodes may come to, each among copies
+of itself.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium import spaces
 
-from rlmaml_envs.checks import check_numbers, check_tasks, check_terms, unlike
-from rlmaml_envs.family import Bools, TaskFamily
-from rlmaml_envs.own_code import check_outcome
+from rlmaml_envs.checks import check_numbers, check_tasks, check_terms, check_words, unlike
+from rlmaml_envs.family import Bools, Copies, TaskFamily
+from rlmaml_envs.own_code import ResultError, check_observation, check_outcome
+from rlmaml_envs.task_effects import MANY_STEPS, unseen_parts
 from rlmaml_envs.tasks import Task, stack_tasks
 
 NUM_COPIES = 6
 """Copies that a family is tried out on."""
-FEW_STEPS, MANY_STEPS = 2, 20
-"""Control steps in which copies are compared, and in which a task parameter may show itself."""
+FEW_STEPS, FAR_STEPS = 5, 1
+"""Control steps in which copies are compared: from where episodes start, and from scattered states."""
+SCATTERED = 1000, 1010
+"""Seeds of the states in which copies are compared besides: those that episodes start from are much alike."""
+ALONE = range(4)
+"""Individuals that are put among copies of themselves in scattered states."""
+STARTS = 3
+"""Further resets of all copies whose observations must be finite."""
 TURNS = [1, 3, 4], [0, 2, 5]
 """The copies, in the two calls in which they are given their tasks and reset."""
+
+Start = Callable[[Copies, Mapping[int, np.random.Generator]], None]
+"""Puts copies into states, each by its own generator."""
 
 
 class Seen(NamedTuple):
@@ -34,6 +44,8 @@ class Seen(NamedTuple):
     terminated: Bools
     sound: Bools
     """Whose episode goes on or ended in this step, in a simulation that did not fail."""
+    readouts: Mapping[str, npt.NDArray[Any]]
+    """What else the family reads of the state, by name."""
 
 
 def try_out(owner: str, family: TaskFamily) -> None:
@@ -44,37 +56,79 @@ def try_out(owner: str, family: TaskFamily) -> None:
         family: ``NUM_COPIES`` worlds, of which nobody makes use afterwards.
 
     Raises:
-        ValueError: an observation, a reward term, an end of an episode, a unit or a label has the wrong shape, type or
-            name, is not finite, or depends on other copies or on earlier tasks; or a cost is positive.
+        ValueError: an observation, a reward term, an end of an episode, a unit, a name or a label has the wrong shape,
+            type or name, is not finite, or depends on other copies, on earlier tasks or on chance that is not the
+            copy's own; or a cost is positive.
 
     Warns:
-        A task parameter changes nothing.
+        A number of the tasks changes nothing.
     """
     try:
         check_terms(family.reward_terms)
         check_tasks(dict(family.wide_task_space.items()), family.task_units, family.task_labels, family.task_elements)
+        check_signals(family)
         tasks = [drawn(family, seed) for seed in range(NUM_COPIES + 2)]
-        first = lived(family, tasks, [0, 1, 2, 3, 4, 5], FEW_STEPS)
-        among_others = lived(family, tasks, [2, 0, 6, 7, 1, 6], FEW_STEPS)
-        check_alike(first, among_others, {2: 0, 0: 1, 1: 4})
-        check_alike(first, lived(family, tasks, [0, 1, 2, 3, 4, 5], FEW_STEPS), {copy: copy for copy in range(6)})
+        everybody = list(range(NUM_COPIES))
+        first = lived(family, tasks, everybody)
+        check_alike(first, lived(family, tasks, [2, 0, 6, 7, 1, 6]), {2: 0, 0: 1, 1: 4})
+        check_alike(first, lived(family, tasks, everybody), {copy: copy for copy in everybody})
+        check_starts(family)
+        for seed in SCATTERED:
+            together = scattered(family, tasks, everybody, seed)
+            for one in ALONE if together else ():
+                check_alike(together, scattered(family, tasks, [one] * NUM_COPIES, seed), {one: one})
     except ValueError as error:
         raise ValueError(f"{owner}: {error}") from error
-    unseen = [name for name in family.wide_task_space if not is_seen(family, tasks, name)]
+    unseen = [in_words(family, *part) for part in unseen_parts(family, tasks, NUM_COPIES)]
     if unseen:
         warnings.warn(
-            f"{owner}: the task parameter {' and '.join(map(repr, unseen))} was not seen to change anything: not the "
+            f"{owner}: the task parameter {' and '.join(unseen)} was not seen to change anything: not the "
             f"robot's model, and in {MANY_STEPS} control steps neither reward nor observations. Tasks that differ in "
             "nothing else are one task. Check that a reward term reads it, or that `changes` writes it.",
             stacklevel=2,
         )
 
 
+def in_words(family: TaskFamily, parameter: str, place: tuple[int, ...] | None) -> str:
+    """A part of a task in words, by the names of its elements where they have some."""
+    if place is None:
+        return repr(parameter)
+    axes = family.task_elements.get(parameter)
+    words = [str(index) if axes is None else axes[axis][index] for axis, index in enumerate(place)]
+    return f"{parameter!r}[{', '.join(words)}]"
+
+
+def check_signals(family: TaskFamily) -> None:
+    """Refuse names and units of observations and controls that are none, or not one for each number.
+
+    Raises:
+        ValueError: names what was received and what is legal.
+    """
+    size, controls = family.observation_space.shape[0], len(family.control_range)
+    check_numbers("control_range", family.control_range, (None, 2), "(control, 2)")
+    check_words("The names of observations", family.observation_names, size)
+    check_words("The units of observations", family.observation_units, size, units=True)
+    check_words("The names of controls", family.control_names, controls)
+    check_words("The units of controls", family.control_units, controls, units=True)
+
+
+def check_starts(family: TaskFamily) -> None:
+    """Refuse starts of further seeds that cannot be observed.
+
+    Raises:
+        ValueError: an observation is not finite.
+    """
+    for seed in range(STARTS):
+        generators = [np.random.default_rng([seed, copy]) for copy in range(NUM_COPIES)]
+        family.reset(np.arange(NUM_COPIES), dict(enumerate(generators)))
+        observed(family)
+
+
 ITS_OWN = (
     "{what} of a copy depends on the other copies, or on earlier tasks or episodes: it was {one} and then {other} for "
     "the same task, start and actions. Each row must follow from its own copy alone: add up over axis 1, write the "
     "listed copies only, start each change from the model as it was built, physics.model, keep nothing, draw no random "
-    "numbers."
+    "numbers but from the generator that is given."
 )
 
 
@@ -82,68 +136,121 @@ def drawn(family: TaskFamily, seed: int) -> Task:
     """A task of the wide space, after a look at one of training.
 
     Raises:
-        ValueError: a task is not in its space.
+        ValueError: a task is not in its space, or another one is drawn from the same generator.
     """
     for wide, space in ((False, family.task_space), (True, family.wide_task_space)):
-        task = family.sample_task(np.random.default_rng(seed), wide=wide)
+        task, again = (family.sample_task(np.random.default_rng(seed), wide=wide) for _ in range(2))
         if not space.contains(task):
             raise ValueError(f"sample_task drew {task}, which is not in the {'wide ' * wide}task space {space}.")
+        if any(not np.array_equal(task[name], again[name]) for name in task):
+            raise ValueError(
+                f"sample_task drew {task} and then {again} from generators of the same seed. Draw from the generator "
+                "that it is given, never from numpy.random."
+            )
     return task
 
 
-def lived(family: TaskFamily, tasks: Sequence[Task], individuals: Sequence[int], steps: int) -> list[Seen]:
+def lived(family: TaskFamily, tasks: Sequence[Task], individuals: Sequence[int]) -> list[Seen]:
     """Some steps of copies that are the given individuals: each has a task, a start and actions of its own.
 
     Raises:
         ValueError: something has the wrong shape or type, or is not finite.
     """
-    generators = {copy: np.random.default_rng(individual) for copy, individual in enumerate(individuals)}
+    begin(family, family.reset, tasks, individuals)
+    return stepped(family, individuals, FEW_STEPS)
+
+
+def scattered(family: TaskFamily, tasks: Sequence[Task], individuals: Sequence[int], seed: int) -> list[Seen]:
+    """As :func:`lived`, from scattered states; empty where the family's code was not written for them.
+
+    Episodes may never come to such a state: numbers that are not finite there, and errors, are not held against it.
+
+    Raises:
+        ResultError: something has the wrong shape or type.
+    """
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            begin(family, family.scatter, tasks, individuals, seed)
+            return stepped(family, individuals, FAR_STEPS, finite=False)
+        except ResultError:
+            raise
+        except Exception:
+            return []
+
+
+def begin(family: TaskFamily, start: Start, tasks: Sequence[Task], individuals: Sequence[int], seed: int = 0) -> None:
+    """Give copies the tasks and states of individuals, in two turns."""
+    generators = {copy: np.random.default_rng(seed + individual) for copy, individual in enumerate(individuals)}
     given = [tasks[individual] for individual in individuals]
-    actions = np.stack([np.random.default_rng(100 + i).uniform(-1, 1, family.action_space.shape) for i in individuals])
     for copies in TURNS:
         family.set_tasks(np.array(copies), stack_tasks([given[copy] for copy in copies]))
-        family.reset(np.array(copies), {copy: generators[copy] for copy in copies})
-    return stepped(family, actions, steps)
+        start(np.array(copies), {copy: generators[copy] for copy in copies})
 
 
-def stepped(family: TaskFamily, actions: npt.NDArray[Any], steps: int) -> list[Seen]:
-    """The reset, and some steps of all copies under one action each.
+def stepped(family: TaskFamily, individuals: Sequence[int], steps: int, *, finite: bool = True) -> list[Seen]:
+    """The reset, and some steps of all copies, each individual under its own random actions.
+
+    Args:
+        family: where they are.
+        individuals: one per copy.
+        steps: how many.
+        finite: whether numbers must be, and costs must not be positive.
 
     Raises:
         ValueError: something has the wrong shape or type, or is not finite.
     """
     running, nothing = np.ones(NUM_COPIES, np.bool_), np.zeros(NUM_COPIES, np.bool_)
-    history = [Seen(observed(family), {}, nothing, running)]
+    history = [Seen(observed(family, finite=finite), {}, nothing, running, read_out(family))]
+    streams = [np.random.default_rng(100 + individual) for individual in individuals]
     for _ in range(steps):
+        actions = np.stack([stream.uniform(-1, 1, family.action_space.shape) for stream in streams])
         outcome = check_outcome(family.step(actions, running), family.reward_terms, NUM_COPIES)
         terms, terminated, instability = outcome
         sound = running if instability is None else running & (instability == "")
-        for name, term in terms.items():
+        for name, term in terms.items() if finite else ():
             check_numbers(f'The reward term "{name}"', term, (NUM_COPIES,), "(copy,)", rows=sound)
             if name.endswith("_cost") and (term[sound] > 0).any():
                 raise ValueError(
                     f'The reward term "{name}" is {term[sound].max():.3g}; a cost is never positive. Turn its sign, or '
                     'name it "..._reward".'
                 )
-        seen = observed(family)
+        seen = observed(family, finite=finite)
         if np.shares_memory(seen, history[-1].observation):
             raise ValueError("observe gave the same array twice; give a new one, which later steps leave alone.")
-        history.append(Seen(seen, {name: np.array(term) for name, term in terms.items()}, terminated, sound))
+        history.append(
+            Seen(seen, {name: np.array(term) for name, term in terms.items()}, terminated, sound, read_out(family))
+        )
         running = sound & ~terminated
         if not running.any():
             break
     return history
 
 
-def observed(family: TaskFamily) -> npt.NDArray[Any]:
+def read_out(family: TaskFamily) -> dict[str, npt.NDArray[Any]]:
+    """What a family reads of the state besides, as new arrays.
+
+    Raises:
+        ResultError: there is not a row for each copy.
+    """
+    found = {name: np.array(values) for name, values in family.readouts().items()}
+    for what, values in found.items():
+        if values.shape[:1] != (NUM_COPIES,):
+            raise ResultError(f"{what} must have a row for each of {NUM_COPIES} copies; got shape {values.shape}.")
+    return found
+
+
+def observed(family: TaskFamily, *, finite: bool = True) -> npt.NDArray[Any]:
     """The observations, of the shape that the family's space says.
 
     Raises:
         ValueError: they have another shape or type, or are not finite.
     """
     observation = family.observe()
-    check_numbers("The observation", observation, (NUM_COPIES, *family.observation_space.shape), "(copy, observation)")
-    return observation
+    shape = (NUM_COPIES, *family.observation_space.shape)
+    if finite:
+        check_numbers("The observation", observation, shape, "(copy, observation)")
+    return check_observation(observation, shape)
 
 
 def check_alike(first: Sequence[Seen], second: Sequence[Seen], moved: dict[int, int]) -> None:
@@ -164,40 +271,10 @@ def check_alike(first: Sequence[Seen], second: Sequence[Seen], moved: dict[int, 
             "The observation": (one.observation, other.observation),
             "The end of an episode": (one.terminated, other.terminated),
         }
+        pairs |= {what: (values, other.readouts[what]) for what, values in one.readouts.items()}
         pairs |= {f'The reward term "{name}"': (term, other.terms[name]) for name, term in one.terms.items()}
         for what, (mine, yours) in pairs.items():
             left, right = mine[here][sound], yours[there][sound]
             if unlike(left, right):
                 row = next(row for row in range(len(left)) if unlike(left[row], right[row]))
                 raise ValueError(ITS_OWN.format(what=what, one=left[row], other=right[row]))
-
-
-def is_seen(family: TaskFamily, tasks: Sequence[Task], name: str) -> bool:
-    """Whether copies that differ in one task parameter alone are seen to differ."""
-    varied = stack_tasks([{**tasks[0], name: tasks[copy][name]} for copy in range(NUM_COPIES)])
-    space = family.wide_task_space[name]
-    if isinstance(space, spaces.Discrete):
-        varied[name] = (space.start + np.arange(NUM_COPIES) % space.n).astype(space.dtype)
-    if not differs(varied[name]):
-        return True
-    everybody = np.arange(NUM_COPIES)
-    family.set_tasks(everybody, varied)
-    family.reset(everybody, {copy: np.random.default_rng(0) for copy in range(NUM_COPIES)})
-    if any(differs(values) for values in family.changed_fields().values()):
-        return True
-    if differs(family.observe()):
-        return True
-    action = np.random.default_rng(100).uniform(-1, 1, family.action_space.shape)
-    running = np.ones(NUM_COPIES, np.bool_)
-    for _ in range(MANY_STEPS):
-        terms, terminated, instability = family.step(np.stack([action] * NUM_COPIES), running)
-        if any(map(differs, (terminated, family.observe(), *terms.values()))):
-            return True
-        if instability is not None or terminated.any():
-            break
-    return False
-
-
-def differs(values: npt.NDArray[Any]) -> bool:
-    """Whether any copy's row is another than the first's."""
-    return any(not np.array_equal(row, values[0]) for row in values[1:])

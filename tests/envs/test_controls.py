@@ -148,7 +148,7 @@ def test_a_function_needs_to_know_how_far_each_control_may_go() -> None:
 def test_units_are_the_models_or_those_that_the_body_says() -> None:
     assert family(body(BOUND), changes={})(1).control_units == ("rad", "rad")
     assert family(body(BOUND, control_units=["", "deg"]), changes={})(1).control_units == ("", "deg")
-    with pytest.raises(ValueError, match=r"control_units must be 2, one per control; got \['rad'\]"):
+    with pytest.raises(ValueError, match=r"control_units must be 2, one per number; got 1: \['rad'\]"):
         family(body(BOUND, control_units=["rad"]), changes={})(1)
 
 

@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,8 @@ from gymnasium import spaces
 
 from rlmaml_envs.bodies import scalar_box
 from rlmaml_envs.locomotion import LocomotionFamily
+from rlmaml_envs.navigation import Navigation2D
+from rlmaml_envs.physics import Simulation
 from rlmaml_envs.rehearsal import NUM_COPIES, try_out
 from tests.envs.robots import body, family, paying, speed_error_cost
 
@@ -147,3 +150,185 @@ def test_a_bounded_parameter_is_needed() -> None:
         tried(
             family(task_parameters={"speed": scalar_box(0.1, np.inf), "load": spaces.Box(1.0, 2.0, (1,), np.float64)})
         )
+
+
+def fallen(physics: Any) -> Any:
+    return np.abs(physics.qpos[:, 0]) > 0.5
+
+
+def after(steps: int, late: Any, before: Any) -> Any:
+    """A function of the physics that is another one after some steps of 0.05 s."""
+    return lambda physics: (late if physics.outputs["time"].max() > 0.05 * steps - 0.01 else before)(physics)
+
+
+LATER = replace(body(), simulation=Simulation(substeps=5, outputs=("time",)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (
+            {"is_healthy": lambda physics: np.full(len(physics.qpos), not fallen(physics).any())},
+            "What is_healthy",
+        ),
+        (
+            {"is_healthy": lambda physics: np.full(len(physics.qpos), not fallen(physics).all())},
+            "What is_healthy",
+        ),
+        ({"is_healthy": lambda physics: physics.qpos[::-1, 0] < 1}, "What is_healthy"),
+        (
+            {"is_healthy": after(4, lambda physics: physics.qpos[::-1, 0] < 0, lambda physics: physics.qpos[:, 0] < 9)},
+            "What is_healthy|The end of an episode",
+        ),
+        (
+            {"position": lambda physics: physics.qpos - physics.qpos.max() * fallen(physics).any()},
+            "What position",
+        ),
+        ({"velocity": lambda physics: physics.qvel * (physics.qvel > 1).any()}, "What velocity"),
+        ({"observe": lambda physics: np.roll(physics.qpos, int(fallen(physics).any()), axis=0)}, "The observation"),
+        ({"observe": after(3, lambda physics: physics.qpos[::-1], lambda physics: physics.qpos)}, "The observation"),
+    ],
+)
+def test_what_mixes_copies_in_other_states_than_the_first_ones_is_refused_too(changed: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=f"({words})( gives)? of a copy depends on the other copies"):
+        tried(family(replace(LATER, **changed)))
+
+
+def test_a_reward_that_mixes_copies_once_one_has_fallen_is_refused() -> None:
+    with pytest.raises(ValueError, match=r'"own_reward" of a copy depends'):
+        tried(paying(lambda m, t: np.full(len(m.actions), 1.0 - fallen(m.physics).any())))
+
+
+def test_what_gives_one_number_once_nobody_stands_is_refused_by_its_shape() -> None:
+    def term(motion: Any, task: Any) -> Any:
+        standing = ~fallen(motion.physics)
+        return np.array(0.0) if standing.sum() in (0, len(standing)) and standing[0] == 0 else 1.0 * standing
+
+    with pytest.raises(ValueError, match=r'"own_reward" must be numbers \(copy,\)'):
+        tried(paying(term))
+
+
+def test_states_that_episodes_do_not_come_to_are_not_held_against_a_family() -> None:
+    def lookup(motion: Any, task: Any) -> Any:
+        return np.arange(3.0)[np.floor(np.abs(motion.position[:, 0]) * 2).astype(int)]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tried(paying(lookup))
+        tried(paying(lambda m, t: np.sqrt(0.3 - np.abs(m.position[:, 0]))))
+
+
+def global_start(model: Any, generator: Any) -> Any:
+    return np.random.default_rng().normal(size=model.nq), np.zeros(model.nv)  # as numpy.random would be
+
+
+def start_of_some(model: Any, generator: Any) -> Any:
+    return np.full(model.nq, np.nan if generator.integers(8) == 1 else 0.0), np.zeros(model.nv)
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (global_start, "initial_state gave the positions .* and then .* for generators of the same seed. Draw from"),
+        (start_of_some, "The positions of initial_state must be finite; got nan"),
+        (lambda m, g: (m.qpos0.copy(), np.full(m.nv, np.inf)), "The velocities of initial_state must be finite"),
+        (lambda m, g: (m.qpos0.astype(np.float16), np.zeros(m.nv)), "float16 has 3 digits"),
+    ],
+)
+def test_an_initial_state_of_any_seed_is_finite_and_drawn_from_its_generator(start: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        tried(family(body(initial_state=start)))
+
+
+class Adrift(Navigation2D):  # type: ignore[misc]
+    """Navigation whose points start at random, or nowhere."""
+
+    nowhere = False
+
+    def reset(self, copies: Any, generators: Any) -> None:
+        super().reset(copies, generators)
+        for copy in copies.tolist():
+            lost = self.nowhere and generators[copy].integers(8) == 2
+            self._position[copy] = np.nan if lost else np.random.default_rng().normal() * (not self.nowhere)
+
+
+@pytest.mark.parametrize(("nowhere", "words"), [(True, "The observation must be finite"), (False, "depends on")])
+def test_a_family_that_is_a_class_starts_by_its_generators_alone_too(nowhere: bool, words: str) -> None:
+    world = Adrift(NUM_COPIES)
+    world.nowhere = nowhere
+    with pytest.raises(ValueError, match=words):
+        try_out("Adrift-v0", world)
+
+
+def test_tasks_are_drawn_from_their_generator() -> None:
+    def draw(space: Any, generator: Any) -> Any:
+        return {"speed": np.asarray(np.random.default_rng().uniform(0.1, 0.8)), "load": np.ones(1)}
+
+    with pytest.raises(ValueError, match=r"sample_task drew .* and then .* never from numpy.random"):
+        tried(family(sample_task=draw))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"task_units": {"speed": None, "load": ""}}, "task_units must be texts; got None"),
+        ({"task_elements": {"load": ("x",)}}, 'The elements of "load" in task_elements must be a sequence'),
+        ({"task_elements": {"load": ((" ",),)}}, "must say something; number 0 is empty"),
+        ({"reward_terms": {3: speed_error_cost}}, "The reward terms must be texts; got 3"),
+    ],
+)
+def test_units_and_names_of_tasks_are_texts_that_say_something(changed: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        tried(family(**changed))
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ("abc", "must be a sequence of texts; got 'abc'"),
+        (("a", "b", 3), "must be texts; got 3"),
+        (("a", "", "c"), "must say something; number 1 is empty"),
+        (("a", "b", "a"), 'must differ; "a" is there twice'),
+    ],
+)
+def test_labels_are_different_texts(labels: Any, words: str) -> None:
+    term = {"kind_reward": lambda m, t: 1.0 * t["kind"]}
+    with pytest.raises(ValueError, match=f'The labels of "kind" in task_labels {words}'):
+        tried(
+            family(
+                task_parameters={"kind": spaces.Discrete(3)},
+                task_units={"kind": ""},
+                changes={},
+                reward_terms=term,
+                task_labels={"kind": labels},
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (
+            {"observed": lambda m: [("x", "m")] * 3 + [("y", "m")]},
+            'The names of observations must differ; "x" is there',
+        ),
+        ({"observed": lambda m: [("", "m")] * 4}, "The names of observations must say something; number 0 is empty"),
+        ({"observed": lambda m: [(name, 1) for name in "abcd"]}, "The units of observations must be texts; got 1"),
+        ({"observed": lambda m: ["ab", "cd", "ef", "gh"]}, "observed must give a name and a unit, a tuple, for each"),
+        ({"observed": lambda m: [("x", "m")]}, "for each of the 4 numbers that observe gives; got 1"),
+        ({"control_units": ["N", None]}, "control_units must be texts; got None"),
+        ({"control_units": "Nm"}, "control_units must be a sequence of texts; got 'Nm'"),
+    ],
+)
+def test_names_and_units_of_signals_are_texts_one_per_number(changed: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        tried(family(body(**changed)))
+
+
+def test_terms_of_half_precision_are_refused_and_truth_values_count_as_numbers() -> None:
+    with pytest.raises(ValueError, match=r'"own_reward" must be of at least single precision; float16 has 3 digits'):
+        tried(paying(lambda m, t: m.actions[:, 0].astype(np.float16)))
+    with pytest.raises(ValueError, match="What observe gives must be of at least single"):
+        tried(family(body(observe=lambda physics: physics.qpos.astype(np.float16))))
+    tried(paying(lambda m, t: m.actions[:, 0] > 0))
+    tried(paying(lambda m, t: (m.actions[:, 0] > 0).astype(np.int8)))

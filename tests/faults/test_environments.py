@@ -21,7 +21,7 @@ from rlmaml_envs.registry import FAMILIES
 from tests.faults.writers import TRAINING
 from tests.scripts.test_scripts import SCRIPTS, run_script
 
-FAMILY = '''"""Navigation with a fault in its twelfth step or observation."""
+FAMILY = '''"""Navigation with a fault in one step or observation, counted where it is not tried out, on six copies."""
 
 import time
 
@@ -36,15 +36,15 @@ class Failing(Navigation2D):
     steps = observed = 0
 
     def step(self, actions, running):
-        Failing.steps += 1
+        Failing.steps += len(actions) != 6
         outcome = super().step(actions, running)
         if Failing.steps {when}:
             {fault}
         return outcome
 
     def observe(self):
-        Failing.observed += 1
         seen = super().observe()
+        Failing.observed += len(seen) != 6
         if Failing.observed {when}:
             {seen}
         return seen
@@ -60,7 +60,7 @@ def _as_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     gymnasium.registry.pop("Failing-v0", None)
 
 
-def trained_on(where: Path, fault: str = "pass", seen: str = "pass", when: str = "== 12", *words: object) -> int:
+def trained_on(where: Path, fault: str = "pass", seen: str = "pass", when: str = "== 4", *words: object) -> int:
     """The exit code of a training on a family that fails."""
     (where / "failing.py").write_text(FAMILY.format(fault=fault, seen=seen, when=when))
     family = ("--family", f"{where}/failing.py:Failing")
@@ -102,7 +102,7 @@ IN_OBSERVE = "its function observe, at step "
 def test_what_a_family_fails_with_is_one_error_that_names_it_and_the_run_is_gone_on_with(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str, seen: str, words: tuple[str, ...]
 ) -> None:
-    when = "== 31"  # in the second meta-iteration
+    when = "== 22"  # in the second meta-iteration
     assert trained_on(tmp_path, fault, seen, when, "--checkpoint-interval", 100) == 2
     said = capsys.readouterr().err
     sentence, left, *frames = said[said.index("error: ") :].splitlines()
@@ -122,7 +122,7 @@ def test_what_a_family_fails_with_is_one_error_that_names_it_and_the_run_is_gone
 def test_a_family_that_fails_while_it_is_made_or_tried_out_is_named_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert trained_on(tmp_path, "1 / 0", "pass", "== 1") == 2
+    assert trained_on(tmp_path, "1 / 0", "pass", "== 0") == 2
     assert (
         "failing.py:Failing, failed in its first steps: ZeroDivisionError: division by zero" in capsys.readouterr().err
     )
@@ -142,7 +142,7 @@ def test_a_mistake_of_ours_keeps_its_traceback_and_what_was_learned(
 
 @pytest.mark.slow
 def test_one_that_hangs_is_seen_to_and_two_interrupts_end_it_with_a_run_that_is_gone_on_with(tmp_path: Path) -> None:
-    (tmp_path / "failing.py").write_text(FAMILY.format(fault=HANGS, seen="pass", when="== 31"))
+    (tmp_path / "failing.py").write_text(FAMILY.format(fault=HANGS, seen="pass", when="== 22"))
     words = ["--family", f"{tmp_path}/failing.py:Failing", *TRAINING, "--run-dir", tmp_path / "run"]
     program = (
         "import runpy, signal, sys\nfrom rlmaml.terminal import waiting\n"
@@ -168,7 +168,7 @@ def test_one_that_hangs_is_seen_to_and_two_interrupts_end_it_with_a_run_that_is_
     os.close(seen)
     assert load(tmp_path / "run").iteration == 1
     (tmp_path / "hangs").unlink()
-    assert trained_on(tmp_path, "pass", "pass", "== 31", "--resume") == 0
+    assert trained_on(tmp_path, "pass", "pass", "== 22", "--resume") == 0
     assert len(RunDirectory(tmp_path / "run").read_metrics()) == 2
 
 

@@ -1,0 +1,130 @@
+"""Whether each number of a task is seen to change anything: the robot's model, the reward, or what is observed.
+
+Users of other libraries found out months later that theirs did nothing. Copies that differ in one number of their task
+alone must come to differ: in the model at once, or within some control steps in reward, observation or end of an
+episode.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from rlmaml_envs.family import TaskFamily
+from rlmaml_envs.tasks import Permutations, Task, stack_tasks
+
+MANY_STEPS = 20
+"""Control steps in which a number may show itself."""
+FROM_THE_ENDS = 0.05, 0.95
+"""How far between its bounds a number is put, besides values that were drawn."""
+MOST_VALUES = 60
+"""Values of an index that are tried."""
+NUM_TASKS = 3
+"""Tasks in which a number may show itself: one may matter in some tasks alone."""
+
+
+class Part(NamedTuple):
+    """A number of a task, or all numbers of a parameter that cannot change by themselves."""
+
+    parameter: str
+    place: tuple[int, ...] | None
+    """Which number of the parameter; None for all of it."""
+
+
+def unseen_parts(family: TaskFamily, tasks: Sequence[Task], num_copies: int) -> list[Part]:
+    """The parts of tasks that were not seen to change anything; of a parameter of which all were not, the whole.
+
+    Args:
+        family: ``num_copies`` worlds.
+        tasks: some that were drawn, from which values are taken.
+        num_copies: the first one has a task as it was drawn; each other one, the task with one part changed.
+    """
+    parts = [part for part in parts_of(family.wide_task_space) if len(values_of(family, tasks, part)) > 1]
+    missing = dict.fromkeys(parts)
+    for base in tasks[:NUM_TASKS]:
+        changed = [
+            (part, {**base, part.parameter: value})
+            for part in missing
+            for value in values_of(family, [base, *tasks], part)[1:]
+        ]
+        for first in range(0, len(changed), num_copies - 1):
+            few = changed[first : first + num_copies - 1]
+            if any(part in missing for part, _ in few):
+                given = [base, *(task for _, task in few)]
+                seen = seen_to_differ(family, given + [base] * (num_copies - len(given)))
+                for (part, _), differs in zip(few, seen[1:], strict=False):
+                    if differs:
+                        missing.pop(part, None)
+        if not missing:
+            break
+    found: list[Part] = []
+    for name in dict.fromkeys(part.parameter for part in missing):
+        own = [part for part in parts if part.parameter == name]
+        unseen = [part for part in own if part in missing]
+        found += [Part(name, None)] if unseen == own else unseen
+    return found
+
+
+def parts_of(space: spaces.Dict) -> Iterator[Part]:
+    """Every part of its tasks, parameter by parameter."""
+    for name, parameter in space.items():
+        if not parameter.shape or isinstance(parameter, Permutations):
+            yield Part(name, None)
+        else:
+            yield from (Part(name, place) for place in product(*map(range, parameter.shape)))
+
+
+def values_of(family: TaskFamily, tasks: Sequence[Task], part: Part) -> list[npt.NDArray[Any]]:
+    """Legal values of a parameter that differ in one part alone, that of the first task first."""
+    name, place = part
+    space = family.wide_task_space[name]
+    found = [tasks[0][name]]
+    if isinstance(space, spaces.Discrete):
+        spread = np.linspace(0, space.n - 1, min(int(space.n), MOST_VALUES)).round()
+        others = list((space.start + spread).astype(space.dtype))
+    elif isinstance(space, Permutations):
+        others = [task[name] for task in tasks[1:]]
+    else:
+        assert isinstance(space, spaces.Box)
+        at = () if place is None else place
+        low, high = float(space.low[at]), float(space.high[at])
+        numbers = [low + share * (high - low) for share in FROM_THE_ENDS]
+        numbers += [task[name][at] for task in tasks[1:]] if place is None else []
+        others = [_with(found[0], at, np.round(number) if space.dtype.kind in "iu" else number) for number in numbers]
+    for value in others:
+        if not any(np.array_equal(value, known) for known in found):
+            found.append(np.asarray(value))
+    return found
+
+
+def seen_to_differ(family: TaskFamily, tasks: Sequence[Task]) -> npt.NDArray[np.bool_]:
+    """Which copies come to differ from the first one, that starts alike and has the same actions, (copy,)."""
+    copies = np.arange(len(tasks))
+    family.set_tasks(copies, stack_tasks(tasks))
+    family.reset(copies, {copy: np.random.default_rng(0) for copy in range(len(tasks))})
+    different = differing({**family.changed_fields(), "observation": family.observe()}, len(tasks))
+    action = np.random.default_rng(100).uniform(-1, 1, family.action_space.shape)
+    running = np.ones(len(tasks), np.bool_)
+    wanted = np.array([any(not np.array_equal(task[name], tasks[0][name]) for name in task) for task in tasks])
+    for _ in range(MANY_STEPS):
+        if different[wanted].all() or not running[0]:
+            break
+        terms, terminated, instability = family.step(np.stack([action] * len(tasks)), running)
+        different |= differing({**terms, "end": terminated, "observation": family.observe()}, len(tasks))
+        running = running & ~terminated & (True if instability is None else instability == "")
+    return different
+
+
+def differing(values: Mapping[str, npt.NDArray[Any]], num_copies: int) -> npt.NDArray[np.bool_]:
+    """Which copies have another row than the first one in any array, (copy,)."""
+    rows = [np.asarray(array).reshape(num_copies, -1) for array in values.values()]
+    return np.asarray(np.any([(array != array[0]).any(axis=1) for array in rows], axis=0))
+
+
+def _with(values: npt.NDArray[Any], place: tuple[int, ...], number: Any) -> npt.NDArray[Any]:
+    changed = np.array(values)
+    changed[place] = number
+    return changed

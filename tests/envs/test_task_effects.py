@@ -1,0 +1,77 @@
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from rlmaml_envs.bodies import scalar_box
+from rlmaml_envs.changes import shifted
+from rlmaml_envs.rehearsal import NUM_COPIES, try_out
+from rlmaml_envs.tasks import Permutations
+from tests.envs.robots import family, speed_error_cost
+
+
+def told(parameters: dict[str, Any], term: Any, **changed: Any) -> list[str]:
+    """What the warnings about a family's tasks name."""
+    sheet: dict[str, Any] = {
+        "task_parameters": parameters,
+        "task_units": dict.fromkeys(parameters, ""),
+        "changes": {},
+        "reward_terms": {"own_reward": term},
+    }
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try_out("Carts-v0", family(**{**sheet, **changed})(NUM_COPIES))
+    words = [str(warning.message) for warning in caught]
+    return [word.split("the task parameter ")[1].split(" was not")[0] for word in words]
+
+
+LOAD = {"load": spaces.Box(0.0, 2.0, (3,), np.float64)}
+
+
+@pytest.mark.parametrize(
+    ("term", "changed", "named"),
+    [
+        (lambda m, t: t["load"].sum(axis=1), {}, []),
+        (lambda m, t: t["load"][:, 0] + t["load"][:, 2], {}, ["'load'[1]"]),
+        (lambda m, t: t["load"][:, 0], {"task_elements": {"load": (("a", "b", "c"),)}}, ["'load'[b] and 'load'[c]"]),
+        (lambda m, t: m.actions[:, 0], {}, ["'load'"]),
+    ],
+)
+def test_each_number_of_a_parameter_must_change_something_or_is_named(
+    term: Any, changed: Any, named: list[str]
+) -> None:
+    assert told(LOAD, term, **changed) == named
+
+
+@pytest.mark.parametrize("value", [0, 7, 11])
+def test_an_index_of_which_a_single_value_matters_is_seen(value: int) -> None:
+    assert told({"kind": spaces.Discrete(12)}, lambda m, t: 1.0 * (t["kind"] == value)) == []
+
+
+def test_a_number_that_matters_in_some_tasks_alone_is_seen() -> None:
+    parameters = {"kind": spaces.Discrete(2), "goal": scalar_box(-1.0, 1.0)}
+    assert told(parameters, lambda m, t: np.where(t["kind"] == 0, t["goal"], 3.0)) == []
+    assert told(parameters, lambda m, t: np.where(t["kind"] == 1, t["goal"], 3.0)) == []
+
+
+def test_what_is_observed_alone_counts_and_what_comes_late_too() -> None:
+    offset = {"offset": spaces.Box(-0.1, 0.1, (2,), np.float64)}
+    assert told(offset, lambda m, t: m.actions[:, 0], readings={"offset": shifted(slice(0, 2))}) == []
+    late = {"speed": scalar_box(0.1, 0.8)}
+    assert told(late, lambda m, t: np.where(np.abs(m.position[:, 0]) > 0.05, t["speed"], 0.0)) == []
+
+
+def test_matrices_whose_numbers_hang_together_are_changed_as_a_whole() -> None:
+    order = {"wiring": Permutations(2)}
+    assert told(order, lambda m, t: m.actions[:, 0]) == ["'wiring'"]
+    assert told(order, lambda m, t: t["wiring"][:, 0, 0]) == []
+
+
+def test_whole_numbers_and_single_values_are_seen_for_what_they_are() -> None:
+    count = {"count": spaces.Box(1, 3, (2,), np.int64), "only": spaces.Box(2.0, 2.0, (2,), np.float64)}
+    assert told(count, lambda m, t: 1.0 * t["count"][:, 0]) == ["'count'[1]"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try_out("Carts-v0", family(reward_terms={"speed_error_cost": speed_error_cost})(NUM_COPIES))
