@@ -122,8 +122,8 @@ def _around(asked: Around, own: Floats, names: list[str]) -> Floats:
     return ranges
 
 
-TRIED = 64
-"""Random actions on which a function is tried."""
+TRIED, FULL = 64, 16
+"""Random actions on which a function is tried, and how many of those at the ends are held while one number changes."""
 
 
 def check_function(mapped: Mapped, own: Floats, names: list[str]) -> None:
@@ -138,7 +138,7 @@ def check_function(mapped: Mapped, own: Floats, names: list[str]) -> None:
 
     Raises:
         ValueError: its controls have the wrong shape, are not finite, depend on other copies, or are beyond an
-            actuator's own range; or nothing changes between two values of a number of the action.
+            actuator's own range; or see :func:`check_used`.
     """
     size = mapped.num_actions
     if not isinstance(size, int) or size < 1:
@@ -160,14 +160,72 @@ def check_function(mapped: Mapped, own: Floats, names: list[str]) -> None:
             f"its own ctrlrange {own[which].tolist()}, at the action {actions[row].tolist()}: a part of the action "
             "would be lost. Keep it inside."
         )
-    middle = controls[size]
     for number in range(size):
-        for end, row in ((-1, number), (1, size + 1 + number)):
-            if not unlike(controls[row], middle):
-                raise ValueError(
-                    f"The function of control_range commands the same at 0 and at {end} of number {number} of the "
-                    "action: a part of it is lost. Let each number command something, or reduce num_actions."
-                )
+        check_used(mapped, number, corners[:FULL])
+
+
+QUARTERS = np.linspace(-1.0, 1.0, 9)
+"""Values of a number of an action; between neighbours is a quarter of the way from 0 to an end."""
+MOST_LOST = 0.5
+"""The largest share of a number's range in which it may command nothing, where the others are at their ends."""
+
+
+def check_used(mapped: Mapped, number: int, full: Floats) -> None:
+    """Refuse a function that loses a part of a number of the action: while the number changes, the controls stay.
+
+    Args:
+        mapped: the function.
+        number: which one.
+        full: actions (n, action) at the ends, whose other numbers are held meanwhile.
+
+    Raises:
+        ValueError: nothing changes in a quarter of the way from 0 to an end where the other numbers are 0; or, on
+            average over full ones, in more than ``MOST_LOST`` of the range.
+    """
+    held = np.concatenate([np.zeros((1, full.shape[1])), full])
+    actions = np.repeat(held[:, None], len(QUARTERS), axis=1)
+    actions[..., number] = QUARTERS
+    controls = np.asarray(mapped.function(np, actions.reshape(-1, full.shape[1]))).reshape(*actions.shape[:2], -1)
+    before, after = controls[:, :-1], controls[:, 1:]
+    lost = (np.abs(after - before) <= 1e-9 + 1e-6 * np.abs(before)).all(axis=-1)
+    middle = len(QUARTERS) // 2
+    for end, part in ((-1, lost[0, :middle]), (1, lost[0, middle:])):
+        if part.all():
+            raise ValueError(
+                f"The function of control_range commands the same at 0 and at {end} of number {number} of the "
+                "action: a part of it is lost. Let each number command something, or reduce num_actions."
+            )
+        if part.any():
+            raise ValueError(
+                f"The function of control_range commands the same in {part.mean():.0%} of the way from 0 to {end} of "
+                f"number {number} of the action: a part of it is lost. Scale in place of clipping; xp.tanh is smooth."
+            )
+    if lost[1:].mean() > MOST_LOST:
+        raise ValueError(
+            f"The function of control_range commands the same in {lost[1:].mean():.0%} of the range of number {number} "
+            "of the action where the others are full: a part of it is lost. Clip less."
+        )
+
+
+def described_function(function: ControlFunction, num_actions: int) -> dict[str, Any]:
+    """What a function of actions is, as plain data: its name, and what it commands at some actions.
+
+    Two functions that command the same there are one to whoever trained on either, however they are written; numbers
+    that a function takes from elsewhere, which its text does not show, are in it.
+    """
+    whole, alone = np.random.default_rng(2).uniform(-1, 1, (2, num_actions)), np.eye(num_actions)
+    actions = {"nothing": np.zeros(num_actions)}
+    actions |= {f"{end} of number {number}": end * row for number, row in enumerate(alone) for end in (-1, 1)}
+    actions |= {f"random action {number}": row for number, row in enumerate(whole)}
+    controls = np.asarray(function(np, np.stack(list(actions.values()))), np.float64)
+    inner = getattr(function, "func", function)
+    return {
+        "name": getattr(inner, "__qualname__", type(inner).__qualname__),
+        "commands": {
+            what: [float(f"{number:.6g}") for number in row]
+            for what, row in zip(actions, controls.tolist(), strict=True)
+        },
+    }
 
 
 def to_controls(actions: Floats, ranges: Floats) -> Floats:

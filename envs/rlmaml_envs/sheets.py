@@ -5,6 +5,7 @@ from typing import Any
 
 from gymnasium import spaces
 
+from rlmaml_envs.controls import described_function
 from rlmaml_envs.family import TaskFamily
 
 
@@ -17,26 +18,36 @@ def family_sheet(env_id: str, variant: str, world: TaskFamily) -> dict[str, Any]
         world: worlds of this variant.
 
     Returns:
-        ``family``, ``variant``; ``observation`` and ``action``: their sizes; ``controls``: range and unit of each
-        actuator; ``reward_terms``; ``tasks`` and ``tasks_beyond``: each parameter's range and unit; and what the family
-        adds, :meth:`rlmaml_envs.family.TaskFamily.described`.
+        ``family``, ``variant``; ``observation`` and ``action``: their sizes; ``observed``: name and unit of each number
+        of an observation; ``controls``: range and unit of each actuator; ``control_function``: see
+        :func:`rlmaml_envs.controls.described_function`; ``reward_terms``; ``tasks`` and ``tasks_beyond``: each
+        parameter's range and unit; ``task_labels`` and ``task_elements``: what its values and numbers mean; and what
+        the family adds, :meth:`rlmaml_envs.family.TaskFamily.described`.
     """
+    function, num_actions = world.control_function, int(world.action_space.shape[0])
     return {
         "family": env_id,
         "variant": variant,
         "observation": {"size": int(world.observation_space.shape[0])},
-        "action": {"size": int(world.action_space.shape[0])},
+        "action": {"size": num_actions},
+        "observed": {
+            str(number): f"{name}, {unit}".removesuffix(", ")
+            for number, (name, unit) in enumerate(zip(world.observation_names, world.observation_units, strict=True))
+        },
         "controls": {
             name: {"low": low, "high": high, "unit": unit}
             for name, unit, (low, high) in zip(
                 world.control_names, world.control_units, world.control_range.tolist(), strict=True
             )
         },
+        "control_function": None if function is None else described_function(function, num_actions),
         "reward_terms": list(world.reward_terms),
         "tasks": {name: _parameter(space, world.task_units[name]) for name, space in world.task_space.items()},
         "tasks_beyond": {
             name: _parameter(space, world.task_units[name]) for name, space in world.wide_task_space.items()
         },
+        "task_labels": {name: list(words) for name, words in world.task_labels.items()},
+        "task_elements": {name: [list(words) for words in axes] for name, axes in world.task_elements.items()},
         **world.described(),
     }
 

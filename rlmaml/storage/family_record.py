@@ -10,6 +10,9 @@ FamilyRecord: TypeAlias = Mapping[str, Any]
 """``from``: the file, module or package where the family came from, without folders; ``sheet``: its data sheet,
 as plain data. Empty where nobody said."""
 
+MOST = 12
+"""Fields that a refusal names."""
+
 
 def family_record(env: Any) -> FamilyRecord:
     """What an environment says of its family; empty for one that says nothing."""
@@ -22,6 +25,8 @@ def family_record(env: Any) -> FamilyRecord:
 def check_same_family(recorded: FamilyRecord, env: Any) -> None:
     """Refuse a policy in a family that has changed since its training.
 
+    A field that the policy's record does not have at all, because data sheets had none of it, is not compared.
+
     Another variant, or another family, is another problem, in which one may try a policy knowingly.
 
     Args:
@@ -29,16 +34,18 @@ def check_same_family(recorded: FamilyRecord, env: Any) -> None:
         env: where it is to act.
 
     Raises:
-        UserError: names every field of the data sheet that differs, with both values.
+        UserError: names the fields of the data sheet that differ, the first ``MOST`` of them with both values.
     """
     before, now = recorded.get("sheet", {}), family_record(env).get("sheet", {})
     if any(before.get(name) != now.get(name) for name in ("family", "variant")):
         return
-    if differing := sheet_differences(before, now):
+    known = {name: value for name, value in now.items() if name in before}
+    if before and (differing := sheet_differences(before, known)):
+        more = [f"and {len(differing) - MOST} more"] if len(differing) > MOST else []
         raise UserError(
             f"The policy was trained on another {now['family']}, {now['variant']} (from {recorded['from']}): in its "
-            f"data sheet, {'; '.join(differing)}. Give the family of the training, or train anew; what is meant to be "
-            "another problem needs another name, or is another variant."
+            f"data sheet, {'; '.join(differing[:MOST] + more)}. Give the family of the training, or train anew; what "
+            "is meant to be another problem needs another name, or is another variant."
         )
 
 

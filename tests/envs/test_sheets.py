@@ -1,11 +1,15 @@
 import json
+from functools import partial
+from typing import Any
 
 import pytest
+from gymnasium import spaces
 
 from rlmaml_envs import KNOWN_IDS, make_tasks_env
+from rlmaml_envs.controls import Mapped, described_function
 from rlmaml_envs.registry import load_family
 from rlmaml_envs.sheets import family_sheet
-from tests.envs.robots import family, variant
+from tests.envs.robots import body, family, variant
 
 EVERY = [(env_id, name) for env_id in KNOWN_IDS for name in load_family(env_id).variants]
 
@@ -29,6 +33,8 @@ def test_a_sheet_holds_the_numbers_of_the_family() -> None:
     assert sheet["seconds_per_step"] == pytest.approx(0.05)
     assert sheet["joints"] == ["slide", "follow"]
     assert sheet["changes"] == ["load"]
+    assert sheet["observed"] == {str(number): str(number) for number in range(4)}
+    assert sheet["control_function"] is None
 
 
 def test_an_observed_task_is_no_part_of_a_sheet() -> None:
@@ -37,12 +43,48 @@ def test_an_observed_task_is_no_part_of_a_sheet() -> None:
     assert told.reset()[0].shape[1] > plain.sheet["observation"]["size"]
 
 
+def halved(xp: Any, actions: Any) -> Any:
+    return 0.5 * actions
+
+
+def scaled_by(xp: Any, actions: Any, factor: float) -> Any:
+    return factor * actions
+
+
+def test_a_function_from_actions_to_controls_is_known_by_its_name_and_by_what_it_commands() -> None:
+    described = described_function(halved, 2)
+    assert described["name"] == "halved"
+    assert described["commands"]["nothing"] == [0, 0]
+    assert described["commands"]["-1 of number 1"] == [0, -0.5]
+    half, other = (described_function(partial(scaled_by, factor=factor), 2) for factor in (0.5, 0.6))
+    assert half["name"] == other["name"] == "scaled_by"
+    assert half["commands"] == described["commands"] != other["commands"]
+    curved = described_function(lambda xp, actions: 0.5 * xp.abs(actions) * actions, 2)  # the same at the ends
+    assert curved["commands"] != described["commands"]
+
+
+def test_names_of_observations_and_labels_of_tasks_are_told_by_number() -> None:
+    named = family(
+        body(observed=lambda model: [("a", "m"), ("b", ""), ("c", "m/s"), ("d", "")]),
+        task_parameters={"kind": spaces.Discrete(2)},
+        task_units={"kind": ""},
+        task_labels={"kind": ("intact", "worn")},
+        changes={},
+    )
+    sheet = family_sheet("Carts-v0", "mine", named(1))
+    assert sheet["observed"] == {"0": "a, m", "1": "b", "2": "c, m/s", "3": "d"}
+    assert sheet["task_labels"] == {"kind": ["intact", "worn"]}
+
+
 def test_whatever_says_what_numbers_mean_is_seen_in_the_sheet() -> None:
     same = family_sheet("Carts-v0", "mine", family()(1))
     others = {
         "reward_terms": family(reward_terms={"control_cost": variant().reward_terms["control_cost"]}),
         "tasks": family(task_units={"speed": "km/h", "load": ""}),
         "changes": family(changes={}),
+        "observed": family(body(observed=lambda model: [(name, "m") for name in "abcd"])),
+        "task_elements": family(task_elements={"load": (("front",),)}),
+        "control_function": family(body(control_range=Mapped(halved, 2))),
     }
     for field, other in others.items():
         assert family_sheet("Carts-v0", "mine", other(1))[field] != same[field]

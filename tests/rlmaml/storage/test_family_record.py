@@ -42,3 +42,14 @@ def test_an_environments_own_record_survives_being_written() -> None:
     assert record["from"] == "rlmaml_envs.half_cheetah:CHANGED"
     check_same_family(record, env)
     assert family_record(SimpleNamespace()) == {}
+
+
+def test_what_data_sheets_had_none_of_when_a_policy_was_trained_is_not_held_against_it() -> None:
+    recorded = family_record(saying())
+    check_same_family(recorded, saying(observed={"0": "x, m"}))
+    check_same_family(family_record(saying(function=None)), saying(function=None))
+    with pytest.raises(UserError, match=r"function was absent and is now \{\}"):
+        check_same_family(family_record(saying(function=None)), saying(function={}))
+    many = {"joints": {str(number): number for number in range(30)}}
+    with pytest.raises(UserError, match=r"joints.11 was 11 and is now absent; and 18 more\. Give the family"):
+        check_same_family(family_record(saying(**many)), saying(joints={}))
