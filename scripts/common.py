@@ -14,7 +14,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.memory import check_memory
 from rlmaml.base.stopping import check_minutes
 from rlmaml.settings.command_line import chosen, parse
-from rlmaml.settings.config_file import Config, read_config
+from rlmaml.settings.config_file import config_of
 from rlmaml.settings.memory_needed import episodes_bytes
 from rlmaml.settings.methods.registry import DEFAULT_METHOD
 from rlmaml.settings.run import RunSettings
@@ -200,12 +200,6 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
     print(f"\nMean return on {tasks}, {episodes} each, of sampled actions:\n")
     print(evaluation_table(evaluation.summary(), evaluation.terms, shown))
     print(f"\nRun: {run_dir}\nLook at it with: tensorboard --logdir {run_dir.parent}")
-
-
-def config_of(arguments: Sequence[str]) -> Config:
-    """What the file of ``--config`` says; see :func:`rlmaml.settings.config_file.read_config`."""
-    file = chosen(arguments, "config", "")
-    return read_config(Path(file) if file else None)
 
 
 def begun_from(stored: Settings, env_id: str, variant: str) -> Settings:

@@ -1,17 +1,20 @@
 """What the trainings on supervised tasks share: their options, their rows beside each other, and their files."""
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from defaults import SUPERVISED, as_supervised
+from defaults import SUPERVISED, as_supervised, supervised
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
 from rlmaml.base.stopping import check_minutes
 from rlmaml.settings.checks import option
+from rlmaml.settings.command_line import parse
+from rlmaml.settings.config_file import config_of
 from rlmaml.settings.supervised import check_source
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.words import counted
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from rlmaml.core.losses import InnerLoss
     from rlmaml.sampling.examples import SupervisedFamily
     from rlmaml.training.supervised import Trained
+
+OptionsT = TypeVar("OptionsT", bound="SupervisedOptions")
 
 BESIDE = ("pretrained", "random")
 """Methods whose rows stand beside that of a run."""
@@ -40,8 +45,46 @@ class SupervisedOptions:
     stop_after: float | None = None
     """Minutes of training after which no further meta-iteration is begun: the run is kept, --resume goes on with it,
     and the exit code is 75, as after a signal."""
+    config: Path | None = None
+    """Begin from the settings of another run of this script, its run.json, or from options in a YAML file, such as
+    shots: 5; any option that is given overrules it. A run.json has no options that say what is trained on."""
     pretrained: bool = True
     """Also train one model jointly on all tasks, and score it, and a random one, fine-tuned: two rows of the table."""
+
+
+def parse_supervised(
+    script: OptionsT,
+    family: str,
+    description: str,
+    arguments: Sequence[str] | None = None,
+    own: Callable[[str | None, str], Settings] | None = None,
+) -> tuple[OptionsT, Settings]:
+    """The options of a training on supervised tasks, and the settings of its run.
+
+    Args:
+        script: default values of the script's own options.
+        family: what it trains on, a name of ``defaults.SUPERVISED``.
+        description: the script's help text.
+        arguments: the command line; None for the process's own.
+        own: settings of a variant for a method; None for those of the family.
+
+    Raises:
+        UserError: the file of --config is of a run on something else; or see
+            :func:`rlmaml.settings.command_line.parse`.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    config = config_of(arguments)
+
+    def defaults(variant: str | None, method: str) -> Settings:
+        start = (own or supervised(family))(variant, method)
+        if config.settings is None:
+            return start
+        before = config.settings.run.env_id
+        if before != family and not before.startswith(f"{family}-"):
+            raise UserError(f"--config is of a run on {before}; this command trains on {family}. Give the options.")
+        return as_supervised(config.settings, method).changed(env_id=start.run.env_id, variant=start.run.variant)
+
+    return parse(script, defaults, description, [*config.words, *arguments])
 
 
 def check_of_episodes(env_id: str) -> None:

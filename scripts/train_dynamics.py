@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 from common import check_least, chosen_family, chosen_variant, environment_maker
 from defaults import supervised, tuned
 from rlmaml.base.errors import UserError
-from rlmaml.settings.command_line import chosen, parse
+from rlmaml.settings.command_line import chosen
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
-from supervised import SupervisedOptions, check_options, directory_of, train_supervised_command
+from supervised import SupervisedOptions, check_options, directory_of, parse_supervised, train_supervised_command
 
 if TYPE_CHECKING:
     from rlmaml.core.types import Rollout
@@ -87,7 +87,7 @@ def main() -> None:
         own = supervised("dynamics")(variant, method)
         return own.changed(env_id=f"dynamics-{robot}", variant=chosen_variant(robot, variant, None))
 
-    options, settings = parse(Options(), defaults, str(__doc__), arguments)
+    options, settings = parse_supervised(Options(), "dynamics", str(__doc__), arguments, defaults)
     check_options(settings, options)
 
     from rlmaml.evaluation.figures import write_figure

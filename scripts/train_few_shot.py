@@ -17,11 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from defaults import supervised
 from rlmaml.base.cores import num_cores
-from rlmaml.settings.command_line import parse
 from rlmaml.terminal.command import run_command
-from supervised import SupervisedOptions, train_supervised_command
+from supervised import SupervisedOptions, parse_supervised, train_supervised_command
 
 SIZES = {"digits": (1, 8, 8), "fashion-mnist": (1, 28, 28)}
 """Images of --data: channels, height and width."""
@@ -58,7 +56,7 @@ class Options(SupervisedOptions):
 
 def main() -> None:
     """Parse, read the pictures, train, print the table."""
-    options, settings = parse(Options(), supervised("few-shot"), str(__doc__))
+    options, settings = parse_supervised(Options(), "few-shot", str(__doc__))
 
     from rlmaml.families.folders import read_classes
     from rlmaml.families.images import FewShot, held_back, rotated, split_of

@@ -20,13 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from common import check_least, environment_maker
-from defaults import supervised
 from rlmaml.base.errors import UserError
-from rlmaml.settings.command_line import parse
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
-from supervised import SupervisedOptions, check_options, train_supervised_command
+from supervised import SupervisedOptions, check_options, parse_supervised, train_supervised_command
 
 if TYPE_CHECKING:
     from rlmaml.core.types import Tasks
@@ -92,7 +90,7 @@ class Tested(NamedTuple):
 
 def main() -> None:
     """Parse, demonstrate, train, print the tables."""
-    options, settings = parse(Options(), supervised("imitation"), str(__doc__))
+    options, settings = parse_supervised(Options(), "imitation", str(__doc__))
     check_options(settings, options)
     if not options.demonstrator and len(options.demonstrations) < 2:
         raise UserError(

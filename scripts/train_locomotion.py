@@ -11,9 +11,10 @@ torchrun --nproc-per-node=2 scripts/train_locomotion.py ID processes share the t
 
 import sys
 
-from common import chosen_family, config_of, has_physics, train_command
+from common import chosen_family, has_physics, train_command
 from rlmaml.base.errors import UserError
 from rlmaml.settings.command_line import chosen
+from rlmaml.settings.config_file import config_of
 from rlmaml.terminal.command import run_command
 
 

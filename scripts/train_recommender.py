@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from common import check_least
-from defaults import supervised
 from rlmaml.base.errors import UserError
-from rlmaml.settings.command_line import parse
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
-from supervised import SupervisedOptions, check_options, train_supervised_command
+from supervised import SupervisedOptions, check_options, parse_supervised, train_supervised_command
 
 if TYPE_CHECKING:
     from rlmaml.families.cold_start import ColdStart, Parts
@@ -70,7 +68,7 @@ class Options(SupervisedOptions):
 
 def main() -> None:
     """Parse, read the ratings, train, print the tables."""
-    options, settings = parse(Options(), supervised("recommender"), str(__doc__))
+    options, settings = parse_supervised(Options(), "recommender", str(__doc__))
     check_options(settings, options)
 
     from rlmaml.evaluation.recommended import ndcg_of

@@ -9,10 +9,8 @@ and --resume an interrupted run goes on. maml-trpo is MAML; its outer optimiser 
 from dataclasses import dataclass
 from typing import Literal
 
-from defaults import supervised
-from rlmaml.settings.command_line import parse
 from rlmaml.terminal.command import run_command
-from supervised import SupervisedOptions, train_supervised_command
+from supervised import SupervisedOptions, parse_supervised, train_supervised_command
 
 PUBLISHED = {
     ("li2017", 5, 5): {"MAML, arXiv 1707.09835": {1: 1.13}, "Meta-SGD, arXiv 1707.09835": {1: 0.90}},
@@ -37,7 +35,7 @@ class Options(SupervisedOptions):
 
 def main() -> None:
     """Parse, train, print the table, draw."""
-    options, settings = parse(Options(), supervised("sinusoid"), str(__doc__))
+    options, settings = parse_supervised(Options(), "sinusoid", str(__doc__))
 
     from rlmaml.evaluation.figures import write_figure
     from rlmaml.evaluation.fits import fits_figure

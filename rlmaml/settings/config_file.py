@@ -1,11 +1,12 @@
 """Settings from a file: those of another run, its ``run.json``, or options in YAML."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import option
+from rlmaml.settings.command_line import chosen
 from rlmaml.settings.whole import Settings, from_plain
 
 
@@ -24,6 +25,12 @@ class Config(NamedTuple):
             return self.settings.run.env_id
         name = option("env_id")
         return self.words[self.words.index(name) + 1] if name in self.words else None
+
+
+def config_of(arguments: Sequence[str]) -> Config:
+    """What the file of ``--config`` on a command line says; see :func:`read_config`."""
+    file = chosen(arguments, "config", "")
+    return read_config(Path(file) if file else None)
 
 
 def read_config(path: Path | None) -> Config:

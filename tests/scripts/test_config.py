@@ -72,3 +72,33 @@ def plain(policy: str) -> Any:
     from rlmaml.settings.whole import configure
 
     return asdict(configure(policy=policy))
+
+
+def test_a_training_on_examples_begins_from_another_one_of_its_kind_and_options_overrule_it(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    words = ("--iterations", 2, "--tasks", 3, "--hidden", 4, "--evaluation-tasks", 2, "--evaluation-steps", 1)
+    assert run_script("train_sinusoid.py", *words, "--no-pretrained", "--shots", 5, "--run-dir", first) == 0
+    config = ("--config", first / "run.json", "--no-pretrained")
+    assert run_script("train_sinusoid.py", *config, "--shots", 5, "--run-dir", second) == 0
+    assert settings_of(second) == settings_of(first)
+    assert (second / "checkpoint.safetensors").read_bytes() == (first / "checkpoint.safetensors").read_bytes()
+    path = tmp_path / "mine.yaml"
+    path.write_text("shots: 5\nwaves: li2017\niterations: 1\nalgorithm: reptile\npretrained: false\n")
+    assert run_script("train_sinusoid.py", "--config", path, *words[2:], "--seed", 4, "--run-dir", third) == 0
+    now = settings_of(third)
+    assert (now.algorithm, now.run.iterations, now.run.num_tasks, now.run.seed) == ("reptile", 1, 3, 4)
+    assert "li2017" in now.run.variant
+
+
+@pytest.mark.parametrize("kind", ["sinusoid", "few_shot", "imitation", "dynamics", "recommender"])
+def test_every_training_on_examples_takes_a_file_and_none_of_another_kind(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text("no-such-thing: 3\n")
+    (tmp_path / "run.json").write_text(json.dumps({"settings": plain("gaussian")}))
+    run_dir = ("--run-dir", tmp_path / "run")
+    assert run_script(f"train_{kind}.py", "--config", tmp_path / "mine.yaml", *run_dir) == 2
+    assert "--no-such-thing is no option of maml-trpo" in capsys.readouterr().err
+    assert run_script(f"train_{kind}.py", "--config", tmp_path / "run.json", *run_dir) == 2
+    said = capsys.readouterr().err
+    assert f"--config is of a run on Navigation2D-v0; this command trains on {kind.replace('_', '-')}." in said
