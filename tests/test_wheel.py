@@ -1,5 +1,6 @@
 """What is installed from a wheel is found beside whatever else is called ``envs``."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -29,15 +30,19 @@ def pip(*words: str | Path) -> None:
     subprocess.run([sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words], check=True)
 
 
+def copied_sources(folder: Path) -> Path:
+    """What an installation is made of, in a folder that is not there yet."""
+    folder.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "rlmaml", "envs"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy, because setuptools leaves its own folders beside the sources."""
-    sources = tmp_path_factory.mktemp("sources") / "rlmaml"
-    names = ("pyproject.toml", "README.md", "LICENSE", "rlmaml", "envs")
-    sources.mkdir()
-    for name in names:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, sources / name)
+    sources = copied_sources(tmp_path_factory.mktemp("sources") / "rlmaml")
     pip("wheel", sources, "--no-deps", "--no-build-isolation", "--wheel-dir", sources.parent)
     (built,) = sources.parent.glob("*.whl")
     return built
@@ -84,6 +89,34 @@ def test_a_wheel_works_beside_the_package_that_is_called_envs_in_the_index(pytho
     check(python(USED, other), tmp_path)
     code = "import sys, rlmaml_envs; sys.path.pop(0); import envs; print(hasattr(envs, 'env'))"
     assert python(code) == "True\n"
+
+
+@pytest.mark.slow
+def test_an_editable_install_works_as_a_wheel_and_as_the_checkout_do(tmp_path: Path) -> None:
+    """From a copy of the sources, into an environment of its own, run where a project has its own folder ``envs``."""
+    sources, clean, project = copied_sources(tmp_path / "checkout"), tmp_path / "clean", tmp_path / "project"
+    venv.create(clean)
+    interpreter = clean / "bin" / "python"
+    installed = Path(sysconfig.get_path("purelib", vars={"base": str(clean)}))
+    (installed / "needed.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    words = ("--no-deps", "--no-build-isolation", "--ignore-installed")
+    pip("--python", interpreter, "install", *words, "--editable", sources)
+    (project / "envs").mkdir(parents=True)
+    (project / "envs" / "__init__.py").write_text("NAME = 'their own'\n")
+
+    def run(code: str, where: Path) -> str:
+        command = [str(interpreter), "-W", "ignore", "-c", code]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=where, env=environment)
+        return done.stdout
+
+    for where in (project, sources):
+        check(run(USED, where), tmp_path)
+        assert str(sources) in run("import rlmaml, rlmaml_envs; print(rlmaml.__file__, rlmaml_envs.__file__)", where)
+    assert run("import rlmaml_envs, envs; print(envs.NAME)", project) == "their own\n"
+    added = sources / "envs" / "rlmaml_envs" / "added.py"  # what is edited is what runs
+    added.write_text("NAME = 'added'\n")
+    assert run("from rlmaml_envs.added import NAME; print(NAME)", project) == "added\n"
 
 
 def test_the_folder_of_our_environments_is_no_package_itself() -> None:

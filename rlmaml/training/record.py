@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -166,7 +167,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         progress: bool = True,
     ) -> None:
         self._words = words
-        self._path, metrics = directory.path, directory.metrics
+        self._path, self._start, metrics = directory.path, start, directory.metrics
         self._warned = self._failed = False
         before = sound_lines(metrics.read_bytes() if metrics.exists() else b"")
         write_atomically(metrics, b"".join(before[:start]))
@@ -175,7 +176,6 @@ class Recorder(AbstractContextManager["Recorder"]):
         with _on_disk(self._path):
             name_event_files(directory.path)  # of a run that was killed
             self._lines = metrics.open("a", encoding="utf-8")
-            self._writer = SummaryWriter(str(directory.path), purge_step=start)
         with self._tensorboard():
             self._writer.add_text("settings", settings_table(settings), start)
         self._bar = ProgressBar(
@@ -186,6 +186,11 @@ class Recorder(AbstractContextManager["Recorder"]):
             dynamic_ncols=True,
             disable=not progress,
         )
+
+    @cached_property
+    def _writer(self) -> SummaryWriter:
+        """TensorBoard's, that is made when it is first written to; where that failed, at the next time again."""
+        return SummaryWriter(str(self._path), purge_step=self._start)
 
     def write(self, policy: Policy, theta: Params, report: IterationReport) -> None:
         """Record one meta-iteration.
@@ -285,7 +290,8 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     def _close(self) -> None:
         with self._tensorboard():
-            self._writer.close()
+            if "_writer" in vars(self):
+                self._writer.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -149,6 +149,23 @@ def test_tensorboard_that_fails_is_said_once_and_ends_no_training(
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "no more"), RuntimeError("no protocol")])
+def test_tensorboard_that_cannot_be_opened_is_said_once_and_ends_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("rlmaml.training.record.SummaryWriter", fail)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with Recorder(RunDirectory(tmp_path), 0, 1, PLAIN) as recorder:
+            recorder.write(POLICY, THETA, report())
+            recorder.sync()
+    assert len([one for one in said if "TensorBoard could not be written" in str(one.message)]) == 1
+    assert len(written(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "no more"), RuntimeError("no protocol")])
 def test_tensorboard_that_cannot_be_written_ends_no_training_unless_the_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
