@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from common import check_least, environment_maker
+from common import OwnCode, check_least, environment_maker
 from rlmaml.base.errors import UserError
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
@@ -46,6 +46,9 @@ class Options(SupervisedOptions):
 
     demonstrator: Path | None = None
     """Run whose policy demonstrates, after it adapted to a task by reinforcement learning."""
+    family: str | None = None
+    """Let this task family of your own, FILE.py:NAME or package.module:NAME, be run; needed where the demonstrator's
+    is one."""
     demonstrations: tuple[Path, ...] = ()
     """Demonstrations to learn from, a file or Minari dataset per task, in place of the demonstrator's."""
     train_tasks: int = 200
@@ -103,7 +106,7 @@ def main() -> None:
     recorded = read_demonstrations(options.demonstrations) if options.demonstrations else None
     demonstrator, tested, name = None, None, "recorded"
     if options.demonstrator:
-        demonstrator = demonstrator_of(options.demonstrator, settings)
+        demonstrator = demonstrator_of(options.demonstrator, settings, OwnCode(family=options.family))
         run = demonstrator.settings.run
         name = f"{run.env_id}, {run.variant}"
         if recorded:
@@ -127,11 +130,17 @@ def main() -> None:
     train_supervised_command(settings, family, held_out, options, "errors", also=also, report=report)
 
 
-def demonstrator_of(run_dir: Path, settings: Settings) -> "Checkpoint":
-    """The policy of a run, on the machine that these settings name."""
+def demonstrator_of(run_dir: Path, settings: Settings, own: OwnCode) -> "Checkpoint":
+    """The policy of a run, on the machine that these settings name.
+
+    Raises:
+        UserError: its family is of the user's own, and was not named; see :meth:`common.OwnCode.check`.
+    """
     from rlmaml.storage.kept_checkpoints import policy_checkpoint
 
+    own.allow()
     found, run = policy_checkpoint(run_dir), settings.run
+    own.check(found)
     here = {name: getattr(run, name) for name in ("device", "threads")}
     return found._replace(settings=found.settings.changed(**here, rollout_device="cpu"))
 

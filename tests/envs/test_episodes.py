@@ -8,6 +8,7 @@ from gymnasium import spaces
 
 from rlmaml_envs.episodes import Episodes, tried_out
 from rlmaml_envs.family import Bools, Copies, Floats, Outcome, TaskFamily, finite_box, normalised_box
+from rlmaml_envs.own_code import FamilyError
 from rlmaml_envs.registry import FAMILIES, Entry, load_family
 from rlmaml_envs.tasks import Task, task_features
 from tests.envs.robots import body, family, paying
@@ -180,3 +181,63 @@ def test_a_family_is_tried_out_once_with_the_same_options(monkeypatch: pytest.Mo
     monkeypatch.setitem(FAMILIES, "Carts-v0", Entry(family(), 5))
     tried_out("Carts-v0", family(), 3)
     assert len(tried) == 4
+
+
+class Changing(Careless):
+    """What it gives after the reset is as it is told."""
+
+    late: ClassVar[Any] = None
+
+    def step(self, actions: Floats, running: Bools) -> Outcome:
+        outcome: Outcome = self.late(super().step(actions, running))
+        return outcome
+
+
+@pytest.mark.parametrize(
+    ("late", "words"),
+    [
+        (lambda o: o._replace(terms=o.terms | {"effort_cost": np.array(0.0)}), r'"effort_cost" must be .*shape \(\)'),
+        (lambda o: o._replace(terms={n: t[:, None] for n, t in o.terms.items()}), r"got shape \(2, 1\)"),
+        (lambda o: o._replace(terms=o.terms | {"effort_cost": "none"}), "got dtype <U4"),
+        (lambda o: o._replace(terminated=np.array(False)), r"The end of episodes must be .*got shape \(\)"),
+        (lambda o: o._replace(terminated=np.zeros(2)), "The end of episodes must be truth values .* dtype float64"),
+        (lambda o: o._replace(terminated=None), "The end of episodes must be truth values"),
+        (lambda o: o.terms, "it must give an Outcome"),
+    ],
+)
+def test_what_comes_to_have_another_shape_or_type_while_episodes_go_on_is_one_error(late: Any, words: str) -> None:
+    made: Any = type("Later", (Changing,), {"late": staticmethod(late)})
+    episodes = Episodes("Later-v0", made, 2)
+    episodes.reset(np.arange(2), {copy: np.random.default_rng(copy) for copy in range(2)})
+    with pytest.raises(FamilyError, match=f"Later-v0 failed in its function step, at step 0 .*{words}"):
+        episodes.step(np.zeros((2, 1)))
+
+
+def test_a_step_that_goes_well_looks_at_nothing_but_whether_numbers_are_finite(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    episodes = Episodes("Carts-v0", paying(lambda m, t: m.actions[:, 0] > 0), 3)
+    for name in ("check_outcome", "check_observation"):
+        monkeypatch.setattr(f"rlmaml_envs.episodes.{name}", None)
+    episodes.reset(np.arange(3), {copy: np.random.default_rng(copy) for copy in range(3)})
+    now = episodes.step(np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0]]))
+    np.testing.assert_array_equal(now.info["own_reward"], [1.0, 0.0, 0.0])  # truth values count as numbers
+    assert {values.dtype for values in (now.reward, now.observation, *now.info.values())} == {np.dtype(np.float64)}
+
+
+def test_terms_that_are_live_views_of_the_simulation_stay_what_they_were() -> None:
+    episodes = Episodes("Carts-v0", paying(lambda m, t: m.physics.qvel[:, 0]), 2)
+    episodes.reset(np.arange(2), {copy: np.random.default_rng(copy) for copy in range(2)})
+    first = episodes.step(np.ones((2, 2))).info["own_reward"]
+    kept = first.copy()
+    episodes.step(np.ones((2, 2)))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_observations_in_single_precision_are_kept_in_double_as_the_space_says() -> None:
+    class Single(Careless):
+        def observe(self) -> Any:
+            return super().observe().astype(np.float32)
+
+    episodes = Episodes("Single-v0", Single, 2)
+    assert episodes.reset(np.arange(2), {0: np.random.default_rng(0), 1: np.random.default_rng(1)}).dtype == np.float64

@@ -1,3 +1,4 @@
+import time
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from rlmaml_envs.bodies import scalar_box
 from rlmaml_envs.locomotion import LocomotionFamily
 from rlmaml_envs.navigation import Navigation2D
 from rlmaml_envs.physics import Simulation
+from rlmaml_envs.registry import load_family
 from rlmaml_envs.rehearsal import NUM_COPIES, try_out
 from tests.envs.robots import body, family, paying, speed_error_cost
 
@@ -332,3 +334,19 @@ def test_terms_of_half_precision_are_refused_and_truth_values_count_as_numbers()
         tried(family(body(observe=lambda physics: physics.qpos.astype(np.float16))))
     tried(paying(lambda m, t: m.actions[:, 0] > 0))
     tried(paying(lambda m, t: (m.actions[:, 0] > 0).astype(np.int8)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("env_id", "variant"), [("AntChanged-v0", "any"), ("Walker2dParams-v0", "velocity"), ("HumanoidDir2D-v0", None)]
+)
+def test_a_family_of_400_copies_is_tried_out_in_less_than_a_fifth_of_a_second(env_id: str, variant: str | None) -> None:
+    world = load_family(env_id)(400, variant=variant)
+    seconds = []
+    for _ in range(5):
+        few = world.few(NUM_COPIES)
+        assert few is not None
+        began = time.process_time()
+        try_out(env_id, few)
+        seconds.append(time.process_time() - began)
+    assert min(seconds) < 0.2

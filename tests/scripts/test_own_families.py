@@ -85,6 +85,24 @@ def test_a_family_from_a_file_in_another_directory_goes_through_every_script(
     ):
         forget()
         assert run_script(str(script), *words, *own) == 0, script
+    imitation: tuple[object, ...] = (
+        "--demonstrator",
+        run_dir,
+        "--train-tasks",
+        2,
+        "--test-tasks",
+        2,
+        "--shots",
+        1,
+        "--queries",
+        1,
+    )
+    imitation += ("--demonstrator-steps", 0, "--test-shots", 1, "--test-episodes", 2, "--iterations", 1, "--tasks", 1)
+    imitation += ("--hidden", 4, "--evaluation-steps", 1, "--no-pretrained", "--run-dir", "imitating")
+    forget()
+    assert run_script("train_imitation.py", *imitation) == 2
+    assert "Say that its code may be run: --family" in capsys.readouterr().err
+    assert run_script("train_imitation.py", *imitation, *own) == 0
     assert load("a.safetensors").family == written
     card = json.loads((tmp_path / "exported" / "policy.json").read_text())
     assert card["data_sheet"] == "Two carts on a rail."
