@@ -88,7 +88,9 @@ class Body:
 
 
 RewardTerm: TypeAlias = Callable[[Motion, Task], Floats]
-"""A term of the reward, (copy,), from the step and the tasks of all copies."""
+"""A term of the reward, (copy,), from the step and the tasks of all copies.
+
+Its numbers are kept in double precision; truth values and whole numbers are numbers, half precision is refused."""
 
 ApplyChange: TypeAlias = Callable[[Physics, Copies, npt.NDArray[Any]], None]
 """Writes the values (n, ...) of a task parameter into the model fields of the listed copies."""

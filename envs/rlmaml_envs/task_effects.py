@@ -20,8 +20,8 @@ MANY_STEPS = 20
 """Control steps in which a number may show itself."""
 FROM_THE_ENDS = 0.05, 0.95
 """How far between its bounds a number is put, besides values that were drawn."""
-MOST_VALUES = 60
-"""Values of an index that are tried."""
+MOST_VALUES, MOST_NUMBERS = 60, 30
+"""Values of an index, and numbers of an array, that are tried."""
 NUM_TASKS = 3
 """Tasks in which a number may show itself: one may matter in some tasks alone."""
 
@@ -69,12 +69,14 @@ def unseen_parts(family: TaskFamily, tasks: Sequence[Task], num_copies: int) -> 
 
 
 def parts_of(space: spaces.Dict) -> Iterator[Part]:
-    """Every part of its tasks, parameter by parameter."""
+    """The parts of its tasks, parameter by parameter; of an array of many numbers, some that are spread over it."""
     for name, parameter in space.items():
         if not parameter.shape or isinstance(parameter, Permutations):
             yield Part(name, None)
         else:
-            yield from (Part(name, place) for place in product(*map(range, parameter.shape)))
+            places = list(product(*map(range, parameter.shape)))
+            spread = np.linspace(0, len(places) - 1, min(len(places), MOST_NUMBERS)).round().astype(int)
+            yield from (Part(name, places[index]) for index in spread.tolist())
 
 
 def values_of(family: TaskFamily, tasks: Sequence[Task], part: Part) -> list[npt.NDArray[Any]]:
