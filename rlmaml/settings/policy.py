@@ -161,6 +161,33 @@ def require_deviation(settings: object) -> None:
     require_positive(settings, "initial_std")
 
 
+@dataclass(frozen=True)
+class CompressionSettings:
+    """How a trained policy's weight matrices are made smaller: one of the two."""
+
+    prune: float | None = None
+    """Share of the entries of every weight matrix that is left out, above 0 and below 1, such as 0.5."""
+    low_rank: int | None = None
+    """Rank of the factors in the place of weight matrices, which must have fewer numbers than these."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_kinds(self)
+        if self.prune is not None:
+            require(self, "prune", 0 < self.prune < 1, "a share above 0 and below 1")
+        if self.low_rank is not None:
+            require_positive(self, "low_rank")
+
+    def check_given(self) -> None:
+        """Refuse none of the two, and both.
+
+        Raises:
+            UserError: says how both are done.
+        """
+        if (self.prune is None) == (self.low_rank is None):
+            raise UserError("Give one of --prune and --low-rank; for both, factor a run, and prune the new one.")
+
+
 POLICIES: dict[str, type[Any]] = {
     "gaussian": GaussianSettings,
     "categorical": CategoricalSettings,
