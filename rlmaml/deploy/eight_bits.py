@@ -1,6 +1,5 @@
 """Policies with weights of 8 bits at the controls of many tasks: each task's are rounded after they have adapted."""
 
-import tempfile
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -20,27 +19,30 @@ from rlmaml.deploy.robot import normalised_actuation
 class InEightBits:
     """Who acts by the 8-bit files of a policy (:func:`rlmaml.deploy.export.write_int8`), one for each task.
 
+    They differ in their numbers alone: a pattern is exported once, and written again with those of each.
+
     Args:
         policy: as trained or adapted; it remembers nothing.
+        folder: for files, which are kept no longer than they are needed.
+
+    Raises:
+        UserError: the packages for ONNX are not installed, or the policy's actions are no vectors.
     """
 
-    def __init__(self, policy: AdaptablePolicy) -> None:
-        self.policy = policy
+    def __init__(self, policy: AdaptablePolicy, folder: Path) -> None:
+        self.policy, self.pattern = policy, folder / "pattern.onnx"
+        actor = patterned(policy)
+        write_onnx(export_program(actor), self.pattern, actor, {})
 
     def start(self, params: Params, shape: tuple[int, ...]) -> Carry:  # noqa: ARG002
         """Nothing is remembered."""
         return ()
 
     def act(self, params: Params) -> Act:
-        """The most likely actions under task parameters, within [-1, 1], without exploration.
-
-        Raises:
-            UserError: the packages for ONNX are not installed, or the policy's actions are no vectors.
-        """
+        """The most likely actions under task parameters, within [-1, 1], without exploration."""
         tasks = range(len(next(iter(params.values()))))
         alone = [Meta({name: tensor[task] for name, tensor in params.items()}, {}) for task in tasks]
-        with tempfile.TemporaryDirectory() as folder:
-            files = rounded([replace(self.policy, meta=meta) for meta in alone], Path(folder))
+        files = [self._rounded(replace(self.policy, meta=meta)) for meta in alone]
 
         def mean(observations: torch.Tensor) -> torch.Tensor:
             rows = observations.float().numpy()
@@ -53,29 +55,17 @@ class InEightBits:
         """As the policy itself draws it, so that the same streams give the same initial states."""
         return self.policy.network.draw_noise(generator, shape)
 
+    def _rounded(self, policy: AdaptablePolicy) -> Controls:
+        """A policy as an 8-bit file that gives actions, loaded."""
+        exact, small = (self.pattern.with_name(f"{name}.onnx") for name in ("exact", "small"))
+        write_with_numbers(self.pattern, exact, Actor(policy, normalised_actuation(policy.sizes.action)))
+        write_int8(exact, small)
+        return load_onnx(small)
+
 
 def exactly(mean: torch.Tensor) -> Gaussian:
     """A distribution that hardly varies."""
     return Gaussian(mean, torch.full_like(mean, -10.0))
-
-
-def rounded(policies: list[AdaptablePolicy], folder: Path) -> list[Controls]:
-    """Policies of one kind as 8-bit files that give actions, loaded.
-
-    They differ in their numbers alone: a pattern is exported once, and written again with those of each.
-
-    Args:
-        policies: what they are made of.
-        folder: for the files, which are needed no longer afterwards.
-    """
-    exact, numbered, small = (folder / f"{name}.onnx" for name in ("exact", "numbered", "small"))
-    actuation, loaded = normalised_actuation(policies[0].sizes.action), []
-    write_onnx(export_program(pattern := patterned(policies[0])), exact, pattern, {})
-    for policy in policies:
-        write_with_numbers(exact, numbered, Actor(policy, actuation))
-        write_int8(numbered, small)
-        loaded.append(load_onnx(small))
-    return loaded
 
 
 def patterned(policy: AdaptablePolicy) -> Actor:

@@ -113,10 +113,11 @@ def small_rows(checkpoint: Checkpoint, make_env: MakeEnv, judged: JudgedOn) -> l
 def returns_in_eight_bits(policy: AdaptablePolicy, exact: Evaluation, make_env: MakeEnv, judged: JudgedOn) -> Floats:
     """Of every task and stage of an evaluation by most likely actions: from the same initial states, in 8 bits."""
     num_tasks, num_episodes, steps, seed = judged
-    env, acting = make_env(num_tasks * num_episodes), InEightBits(policy)
+    env = make_env(num_tasks * num_episodes)
     env.set_tasks(exact.tasks)
     streams, tasks = RandomStreams(seed, Phase.EVALUATION, tasks=range(num_tasks)), range(num_tasks)
-    with torch_threads(1):
+    with tempfile.TemporaryDirectory() as folder, torch_threads(1):
+        acting = InEightBits(policy, Path(folder))
         sampled = [
             rollout(env, acting, exact.adaptations[k].params, tasks=tasks, streams=streams, k=k, most_likely=True)
             for k in range(steps + 1)

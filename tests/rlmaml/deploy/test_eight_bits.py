@@ -76,12 +76,12 @@ def test_a_file_with_the_numbers_of_another_policy_is_that_policys(tmp_path: Pat
         write_with_numbers(pattern, file, Actor(plain, ACTUATION))
 
 
-def test_every_task_acts_by_its_own_weights_rounded_to_eight_bits() -> None:
+def test_every_task_acts_by_its_own_weights_rounded_to_eight_bits(tmp_path: Path) -> None:
     policy, thetas = small_policy(), [small_policy(seed).weights for seed in (0, 1)]
     per_task = {name: torch.stack([theta[name] for theta in thetas]) for name in thetas[0]}
     observations = torch.linspace(-0.5, 0.5, 12).view(2, 3, 2)
     seen = first_seen(observations, observations[..., :0])
-    said, carry = InEightBits(policy).act(per_task)(seen, ())
+    said, carry = InEightBits(policy, tmp_path).act(per_task)(seen, ())
     exact, _ = policy.network.act(per_task)(seen, ())
     assert carry == ()
     differences = (said.most_likely - exact.most_likely.clamp(-1, 1)).abs().amax((1, 2))
