@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from rlmaml.results.compression import read_table
-from rlmaml.storage.checkpoint import load_checkpoint
+from rlmaml.storage.checkpoint import load_checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from tests.rlmaml.training.conftest import plain_figures
 from tests.scripts.test_scripts import TINY, Run, run
@@ -55,6 +55,12 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
         assert run("compress.py", trained, *options) == 2
         assert words in " ".join(capsys.readouterr().err.split())
     assert [path.name for path in trained.parent.iterdir()] == ["run"]
+    stored = load_checkpoint(RunDirectory(trained).checkpoint)
+    taught = RunDirectory(trained.with_name("taught"))
+    taught.make()
+    save_checkpoint(taught.checkpoint, stored._replace(settings=stored.settings.changed(env_id="sinusoid")))
+    assert run("compress.py", taught.path, "--prune", 0.5) == 2
+    assert "The run is on supervised tasks, sinusoid" in capsys.readouterr().err
     other = trained.with_name("other")
     assert run("compress.py", other, "--prune", 0.5) == 2
     assert "There is no checkpoint at" in capsys.readouterr().err
@@ -71,6 +77,7 @@ def test_a_smaller_policy_goes_wherever_a_policy_goes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run("compress.py", trained, "--low-rank", 1, "--iterations", 0, *FEW) == 0
+    assert run("compress.py", trained, "--low-rank", 1, "--resume", *FEW) == 0
     both = trained.with_name("both")
     combined = ("--prune", 0.25, "--run-dir", both, "--beside", trained)
     assert run("compress.py", trained.with_name("run-rank-1"), *combined, "--iterations", 1, *FEW) == 0
