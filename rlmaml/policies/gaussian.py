@@ -1,6 +1,7 @@
 """A perceptron for the mean of the actions, and a state-independent standard deviation."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from rlmaml.core.distributions import Gaussian
 from rlmaml.core.kronecker import FisherBlocks
 from rlmaml.core.policy import Act
 from rlmaml.core.types import Carry, Memory, Outputs, Params
+from rlmaml.policies.matrices import factorised, filled, kept_entries, left_of, matrix_shapes
 from rlmaml.policies.perceptron import (
     CONTEXT,
     Perceptron,
@@ -21,9 +23,9 @@ from rlmaml.policies.perceptron import (
     for_observations,
     init_context,
     init_perceptron,
-    last_layer,
     layer_factors,
-    policy_perceptron,
+    layer_shapes,
+    perceptron,
 )
 from rlmaml.policies.sizes import Sizes, check_actions
 from rlmaml.settings.policy import GaussianSettings
@@ -40,22 +42,27 @@ class GaussianPolicy:
         sizes: of observations and actions.
 
     Raises:
-        UserError: the environment's actions are choices, or the scales do not fit its observations.
+        UserError: the environment's actions are choices, or the scales do not fit its observations; or what is left of
+            pruned matrices is that of another policy.
     """
 
     def __init__(self, settings: GaussianSettings, sizes: Sizes) -> None:
         check_actions("gaussian", sizes, discrete=False)
         check_scales(settings.observation_scales, sizes.observation, extended=sizes.extended)
         self.settings, self.sizes = settings, sizes
-        self.head = last_layer(settings.hidden)
+        self.widths = (sizes.observation + settings.context, *settings.hidden, sizes.action)
+        shapes = matrix_shapes(layer_shapes(self.widths), settings.rank)
+        self.kept = kept_entries(settings.kept, shapes)
+        layer = f"layer{len(settings.hidden)}."
+        self.head = (*(name for name in shapes if name.startswith(layer)), f"{layer}bias")
         self.context: tuple[str, ...] = (CONTEXT,) if settings.context else ()
         self.exploration: tuple[str, ...] = (LOG_STD,)
 
     def init(self, seed: int) -> Params:
-        """Fresh theta."""
-        sizes = (self.sizes.observation + self.settings.context, *self.settings.hidden, self.sizes.action)
+        """Fresh theta: factors are those of fresh matrices, and what is pruned is left out of them."""
+        layers = left_of(factorised(init_perceptron(self.widths, seed), self.settings.rank), self.kept)
         log_std = initial_log_std(self.settings.initial_std, self.sizes.action)
-        return {**init_perceptron(sizes, seed), LOG_STD: log_std, **init_context(self.settings.context)}
+        return {**layers, LOG_STD: log_std, **init_context(self.settings.context)}
 
     def start(self, params: Params, shape: tuple[int, ...]) -> Carry:  # noqa: ARG002
         """Nothing is remembered."""
@@ -63,12 +70,12 @@ class GaussianPolicy:
 
     def act(self, params: Params) -> Act:
         """The policy with these parameters."""
-        mean_of = policy_perceptron(params, self.settings)
+        mean_of = self._mean(params)
         return lambda seen, carry: (gaussian(mean_of(seen.observation), params[LOG_STD]), carry)
 
     def unroll(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Outputs, Memory | None]:
         """What the policy says at every step: it reads ``batch.observations`` alone."""
-        mean_of = policy_perceptron(params, self.settings)
+        mean_of = self._mean(params)
         return Outputs(gaussian(mean_of(batch.observations), params[LOG_STD])), memory
 
     def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -76,7 +83,12 @@ class GaussianPolicy:
         return generator.standard_normal((*shape, self.sizes.action), dtype=np.float32)
 
     def fisher_blocks(self, params: Params, batch: Any, step_weights: Tensor) -> FisherBlocks | None:
-        """Factors of every layer; the logarithm of a standard deviation has a Fisher information of 2."""
+        """Factors of every layer; the logarithm of a standard deviation has a Fisher information of 2.
+
+        None where matrices are factored or pruned: then their Fisher information is no product of two factors.
+        """
+        if self.kept or self.settings.rank:
+            return None
 
         def roots_of(mean: Tensor) -> Tensor:
             return gaussian(mean, params[LOG_STD]).fisher_roots()
@@ -94,12 +106,26 @@ class GaussianPolicy:
         return {"std": mean_std(params[LOG_STD])}
 
     def describe(self) -> dict[str, Any]:
-        """Layers, scales and context."""
-        return describe_perceptron(self.settings) | {"context": self.settings.context}
+        """Layers, scales and context; also the rank of factored matrices, and how much was pruned of which."""
+        described = describe_perceptron(self.settings) | {"context": self.settings.context}
+        if self.settings.rank:
+            described["rank"] = self.settings.rank
+        if self.kept:
+            described["entries_left"] = {
+                name: [len(own.entries), math.prod(own.shape)] for name, own in self.kept.items()
+            }
+        return described
 
     def deterministic(self, params: Params) -> torch.nn.Module:
         """The mean as a module of raw observations."""
-        return Perceptron(for_observations(params, self.settings), self.settings.activation)
+        return Perceptron(self._plain(params), self.settings.activation)
+
+    def _mean(self, params: Params) -> Callable[[Tensor], Tensor]:
+        return perceptron(self._plain(params), self.settings.activation)
+
+    def _plain(self, params: Params) -> Params:
+        """Parameters of a plain perceptron on raw observations."""
+        return for_observations(filled(params, self.kept), self.settings)
 
 
 def gaussian(mean: Float[Tensor, "*axes action"], log_std: Float[Tensor, "*task action"]) -> Gaussian:

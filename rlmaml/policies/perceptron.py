@@ -1,8 +1,8 @@
 """Multilayer perceptrons as functions of a parameter dictionary, with or without a task axis.
 
-The entries are ``layer{i}.weight [out, in]`` and ``layer{i}.bias [out]``, with a leading task axis where parameters
-differ between tasks, and ``context``, which the first layer reads after the observation. No file outside of this room
-knows these names.
+The entries are ``layer{i}.weight [out, in]``, or two factors in its place (:mod:`rlmaml.policies.matrices`), and
+``layer{i}.bias [out]``, with a leading task axis where parameters differ between tasks, and ``context``, which the
+first layer reads after the observation. No file outside of this room knows these names.
 """
 
 import itertools
@@ -16,6 +16,7 @@ from torch.nn import functional
 from rlmaml.base.errors import UserError
 from rlmaml.core.kronecker import LayerFactors
 from rlmaml.core.types import Params
+from rlmaml.policies.matrices import Factors, Weight, reading, weight_of
 from rlmaml.settings.policy import PerceptronSettings
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
@@ -48,10 +49,13 @@ def perceptron(params: Params, activation: str) -> Callable[[Tensor], Tensor]:
             axis too.
         activation: a key of :data:`ACTIVATIONS`.
     """
-    has_task_axis = params["layer0.weight"].dim() == 3
-    layers = [(params[f"layer{i}.weight"], params[f"layer{i}.bias"]) for i in range(num_layers(params))]
+    has_task_axis = params["layer0.bias"].dim() == 2
+    layers = [(weight_of(params, f"layer{i}.weight"), params[f"layer{i}.bias"]) for i in range(num_layers(params))]
     if has_task_axis:
-        layers = [(laid_out(weight), bias) for weight, bias in layers]
+        layers = [
+            (Factors(*map(laid_out, weight)) if isinstance(weight, Factors) else laid_out(weight), bias)
+            for weight, bias in layers
+        ]
     function = ACTIVATIONS[activation]
 
     def forward(inputs: Tensor) -> Tensor:
@@ -65,11 +69,13 @@ def perceptron(params: Params, activation: str) -> Callable[[Tensor], Tensor]:
 
 
 def linear(
-    inputs: Float[Tensor, "*axes feature"],
-    weight: Float[Tensor, "*task out feature"],
-    bias: Float[Tensor, "*task out"],
+    inputs: Float[Tensor, "*axes feature"], weight: Weight, bias: Float[Tensor, "*task out"]
 ) -> Float[Tensor, "*axes out"]:
-    """``x Wᵀ + b``; with a task axis in W and b, ``inputs`` are ``[task, row, feature]``."""
+    """``x Wᵀ + b``, or ``(x Rᵀ) Lᵀ + b``; with a task axis in W and b, ``inputs`` are ``[task, row, feature]``."""
+    if isinstance(weight, Factors) and weight.left.shape[-1] == 1:
+        return linear(inputs, weight.left @ weight.right, bias)  # batched products with one column: bits by the batch
+    if isinstance(weight, Factors):
+        return linear(inputs @ weight.right.mT, weight.left, bias)
     if weight.dim() == 2:
         return functional.linear(inputs, weight, bias)
     return torch.baddbmm(bias.unsqueeze(1), inputs, weight.mT)
@@ -82,7 +88,12 @@ def laid_out(weight: Float[Tensor, "task out feature"]) -> Float[Tensor, "task o
 
 def num_layers(params: Params) -> int:
     """Layers of a perceptron among some parameters."""
-    return sum(name.startswith("layer") and name.endswith(".weight") for name in params)
+    return sum(name.startswith("layer") and name.endswith(".bias") for name in params)
+
+
+def layer_shapes(widths: Sequence[int]) -> dict[str, tuple[int, int]]:
+    """Shapes of the weight matrices by name; the inputs' width is the first."""
+    return {f"layer{i}.weight": (after, before) for i, (before, after) in enumerate(itertools.pairwise(widths))}
 
 
 def last_layer(hidden: Sequence[int]) -> tuple[str, str]:
@@ -99,11 +110,14 @@ def with_context_as_bias(params: Params) -> Params:
     """Parameters without context that compute the same: ``W [x, c] + b = W_x x + (W_c c + b)``."""
     if CONTEXT not in params:
         return params
-    weight, context = params["layer0.weight"], params[CONTEXT]
-    inputs = weight.shape[-1] - context.shape[-1]
-    bias = params["layer0.bias"] + (weight[..., inputs:] @ context.unsqueeze(-1)).squeeze(-1)
-    rest = {name: tensor for name, tensor in params.items() if name != CONTEXT}
-    return rest | {"layer0.weight": weight[..., :inputs], "layer0.bias": bias}
+    weight, context, name = weight_of(params, "layer0.weight"), params[CONTEXT], reading(params, "layer0.weight")
+    columns = params[name]
+    inputs = columns.shape[-1] - context.shape[-1]
+    added = columns[..., inputs:] @ context.unsqueeze(-1)
+    if isinstance(weight, Factors):
+        added = weight.left @ added
+    rest = {own: tensor for own, tensor in params.items() if own != CONTEXT}
+    return rest | {name: columns[..., :inputs], "layer0.bias": params["layer0.bias"] + added.squeeze(-1)}
 
 
 def policy_perceptron(params: Params, settings: PerceptronSettings) -> Callable[[Tensor], Tensor]:
@@ -113,7 +127,7 @@ def policy_perceptron(params: Params, settings: PerceptronSettings) -> Callable[
 
 def for_observations(params: Params, settings: PerceptronSettings) -> Params:
     """Parameters of a plain perceptron on raw observations."""
-    return for_raw_inputs(with_context_as_bias(params), settings.observation_scales)
+    return for_raw_inputs(with_context_as_bias(params), settings.observation_scales, reading(params, "layer0.weight"))
 
 
 def for_raw_inputs(params: Params, scales: Sequence[float], name: str = "layer0.weight") -> Params:
@@ -206,6 +220,14 @@ def context_diagonal(params: Params, layers: Sequence[LayerFactors]) -> Params:
     return {CONTEXT: (columns * (layers[0].outputs @ columns)).sum(1)}
 
 
+def linear_layer(weight: Float[Tensor, "out feature"], bias: Float[Tensor, " out"] | None = None) -> torch.nn.Module:
+    """A layer of torch's own with these weights."""
+    has_bias = {"bias": bias is not None}
+    layer: torch.nn.Module = torch.nn.utils.skip_init(torch.nn.Linear, weight.shape[1], weight.shape[0], **has_bias)  # type: ignore[no-untyped-call]
+    layer.load_state_dict({"weight": weight} if bias is None else {"weight": weight, "bias": bias})
+    return layer
+
+
 class Perceptron(torch.nn.Module):
     """The same network as a torch module of its own, to be exported.
 
@@ -218,10 +240,11 @@ class Perceptron(torch.nn.Module):
         super().__init__()
         self.layers = torch.nn.ModuleList()
         for index in range(num_layers(params)):
-            weight, bias = params[f"layer{index}.weight"], params[f"layer{index}.bias"]
-            layer = torch.nn.utils.skip_init(torch.nn.Linear, weight.shape[1], weight.shape[0])  # type: ignore[no-untyped-call]
-            layer.load_state_dict({"weight": weight, "bias": bias})
-            self.layers.append(layer)
+            weight, bias = weight_of(params, f"layer{index}.weight"), params[f"layer{index}.bias"]
+            if isinstance(weight, Factors):
+                self.layers.append(torch.nn.Sequential(linear_layer(weight.right), linear_layer(weight.left, bias)))
+            else:
+                self.layers.append(linear_layer(weight, bias))
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlmaml.results.paired import Reached, cells_of, differing_settings, paired_rows
+from rlmaml.terminal.words import in_short
 
 COLOURS = ("#d1495b", "#edae49", "#8f6bc1", "#8d6b48", "#4a7fb5", "#c06a9d")
 """Of the runs."""
@@ -68,9 +69,8 @@ def differences_table(runs: Sequence[Reached], header: Sequence[str], shown: Seq
 def differing_table(runs: Sequence[Reached]) -> str:
     """The settings in which runs differ."""
     differing = differing_settings([run.settings for run in runs])
-    return as_table(
-        ["setting", *[run.name for run in runs]], [(name, list(map(str, values))) for name, values in differing.items()]
-    )
+    rows = [(name, list(map(in_short, values))) for name, values in differing.items()]
+    return as_table(["setting", *[run.name for run in runs]], rows)
 
 
 def folded_configuration(written: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from rlmaml.base.intervals import half_interval
 from rlmaml.core.types import Tasks
 from rlmaml.settings.checks import option
 from rlmaml.settings.whole import Settings
+from rlmaml.terminal.words import in_short
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -95,7 +96,7 @@ def settings_lines(differing: Mapping[str, Sequence[Any]], runs: Sequence[Reache
     if not differing:
         return ["The runs differ in no setting."]
     head = ["| setting | " + " | ".join(run.name for run in runs) + " |", "| --- |" + " --- |" * len(runs)]
-    return head + [f"| {name} | " + " | ".join(map(str, values)) + " |" for name, values in differing.items()]
+    return head + [f"| {name} | " + " | ".join(map(in_short, values)) + " |" for name, values in differing.items()]
 
 
 def cells_of(row: Mean, digits: int = 2) -> list[str]:

@@ -18,6 +18,7 @@ from rlmaml.evaluation.effects import Effects, adaptation_effects
 from rlmaml.evaluation.evaluate import Evaluation
 from rlmaml.evaluation.video import MakeScene, as_video, film_progress
 from rlmaml.results.compare import Comparison, MethodReturns, colour_of, over_stages, problem
+from rlmaml.results.compression import COLUMNS, JudgedOn, SmallRow, note, read_table, table_cells
 from rlmaml.results.contenders import IN_RANGE
 from rlmaml.results.page_parts import (
     COLOURS,
@@ -75,6 +76,8 @@ class ReportedRun(NamedTuple):
     """A PNG."""
     video: bytes | None = None
     """An MP4."""
+    compression: tuple[Sequence[SmallRow], JudgedOn] | None = None
+    """What it gained and lost by being made smaller, where it was."""
 
 
 class EvaluationSizes(NamedTuple):
@@ -149,6 +152,7 @@ def reported(
         actions=sizes.actions,
         picture=directory.figure.read_bytes() if directory.figure.exists() else None,
         video=video_of(directory, checkpoint, make_env, make_scene, evaluation.tasks, sizes.seed, tell),
+        compression=read_table(directory.compression) if directory.compression.exists() else None,
     )
 
 
@@ -191,7 +195,7 @@ def report_page(
     with rc_context(STYLE):
         parts = [f"<h1>{html.escape(title)}</h1>", _returns(runs, published, comparison), _curves(runs)]
         for run in runs:
-            parts += [f"<h2>{html.escape(run.name)}</h2>", _media(run), _tasks(run), _changes(run)]
+            parts += [f"<h2>{html.escape(run.name)}</h2>", _media(run), _tasks(run), _changes(run), _sizes(run)]
             parts.append(folded_configuration(run.written))
     return PAGE.format(title=html.escape(f"rlmaml: {title}"), body="\n".join(parts))
 
@@ -327,6 +331,14 @@ def _tasks(run: ReportedRun) -> str:
             axes.set(xlabel=f"{name}{unit}" if values.ndim == 1 else f"mean of {name}{unit}", ylabel="return")
             axes.legend(frameon=False, fontsize=8)
     return f"<h3>Where it adapts, and where not</h3>{as_svg(figure)}{'<br>'.join(tables)}"
+
+
+def _sizes(run: ReportedRun) -> str:
+    if run.compression is None:
+        return ""
+    rows, judged = run.compression
+    table = as_table(COLUMNS, [(cells[0], cells[1:]) for cells in table_cells(rows)])
+    return f"<h3>What it gained and lost by being smaller</h3>{table}<p class=note>{html.escape(note(judged))}</p>"
 
 
 def _changes(run: ReportedRun) -> str:

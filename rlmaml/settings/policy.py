@@ -1,5 +1,6 @@
 """Settings of the policy kinds, by the names that ``--policy`` takes."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +14,8 @@ from rlmaml.settings.checks import (
 )
 
 Activation = Literal["tanh", "relu"]
+KEPT = r"[\w.]+:\d{1,9}x\d{1,9}:(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+"""A matrix by its name, its shape, and a bit for each of its entries, in base 64."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,17 @@ class GaussianSettings(CategoricalSettings):
 
     initial_std: float = 1.0
     """Initial standard deviation of the policy, in units of the normalised action."""
+    rank: int = 0
+    """Weight matrices are products of two factors, of this many columns and rows, where that is smaller; 0 for none."""
+    kept: tuple[str, ...] = ()
+    """What is left of the weight matrices of a pruned policy, as scripts/compress.py writes it; all where none says."""
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
         require_deviation(self)
+        require_not_negative(self, "rank")
+        require(self, "kept", all(re.fullmatch(KEPT, text) for text in self.kept), "texts as a pruned run has them")
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,33 @@ class ModuleSettings:
 def require_deviation(settings: object) -> None:
     """Refuse an initial standard deviation that is none."""
     require_positive(settings, "initial_std")
+
+
+@dataclass(frozen=True)
+class CompressionSettings:
+    """How a trained policy's weight matrices are made smaller: one of the two."""
+
+    prune: float | None = None
+    """Share of the entries of every weight matrix that is left out, above 0 and below 1, such as 0.5."""
+    low_rank: int | None = None
+    """Rank of the factors in the place of weight matrices, which must have fewer numbers than these."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_kinds(self)
+        if self.prune is not None:
+            require(self, "prune", 0 < self.prune < 1, "a share above 0 and below 1")
+        if self.low_rank is not None:
+            require_positive(self, "low_rank")
+
+    def check_given(self) -> None:
+        """Refuse none of the two, and both.
+
+        Raises:
+            UserError: says how both are done.
+        """
+        if (self.prune is None) == (self.low_rank is None):
+            raise UserError("Give one of --prune and --low-rank; for both, factor a run, and prune the new one.")
 
 
 POLICIES: dict[str, type[Any]] = {

@@ -24,6 +24,7 @@ _FILES = {
     "context_range": "context_range.json",
     "best": "best.safetensors",
     "split": "split.json",
+    "compression": "compression.json",
 }
 _EARLIER = "earlier_checkpoints"
 
@@ -56,6 +57,8 @@ class RunDirectory:
         """The checkpoint that was best on validation tasks."""
         self.split = self.path / _FILES["split"]
         """Which classes are for training, validation and test, where some are held out."""
+        self.compression = self.path / _FILES["compression"]
+        """What it gained and lost by being smaller than the run it was made from."""
         self.earlier = self.path / _EARLIER
         """Checkpoints before the newest one."""
         self.adapted = self.path / f"{of}adapted.safetensors"

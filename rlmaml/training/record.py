@@ -31,6 +31,7 @@ from rlmaml.storage.event_files import name_event_files
 from rlmaml.storage.metrics_file import ITERATION, RETURN, sound_lines
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.terminal.bars import ProgressBar
+from rlmaml.terminal.words import in_short
 from rlmaml.training.train import IterationReport
 
 STAGE = re.compile(r"after_(\d+)_steps")
@@ -74,7 +75,7 @@ def write_outcome(
         UserError: the disk is full.
     """
     shown = {
-        name: value if isinstance(value, bool | int | float | str) else str(value)
+        name: value if isinstance(value, bool | int | float | str) else in_short(value)
         for name, value in settings.flat().items()
     }
     iterations = settings.run.iterations

@@ -13,6 +13,7 @@ from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Batch, Meta, Params
 from rlmaml.policies import kinds
+from rlmaml.policies.matrices import as_text
 from rlmaml.policies.sizes import Sizes
 from rlmaml.rules.adaptation_rule import training_rule
 from rlmaml.settings.whole import Settings, configure
@@ -50,6 +51,12 @@ CASES: dict[str, Case] = {
     "maml-trpo, dice": trust_region(large=False, inner_loss="dice", inner_steps=2, damping=0.1),
     "maml-trpo, stage weights": trust_region(large=False, inner_steps=2, stage_weights=(2.0, 1.0, 0.0)),
     "maml-trpo, held near theta": trust_region(large=False, inner_steps=3, inner_l2=0.3, inner_kl=0.7),
+    "maml-trpo, pruned and of low rank": trust_region(
+        large=False,
+        rank=1,
+        kept=(as_text("layer1.weight.left", torch.tensor([[True], [False]])),),
+        learn_step_sizes=True,
+    ),
     "maml-trpo, noise and entropy": trust_region(
         large=False, inner_steps=2, learn_step_sizes=True, parameter_noise=0.05, entropy_bonus=0.1
     ),

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rlmaml.policies.matrices import as_text
 from tests.rlmaml.policies.contract import Kind, PolicyContract, kind
 
 
@@ -23,6 +24,19 @@ KINDS: dict[str, Kind] = {
     "gaussian, scaled": kind("gaussian", exportable=True, hidden=(4,), observation_scales=(0.5, 4.0, 2.0)),
     "gaussian, relu": kind("gaussian", exportable=True, hidden=(8,), activation="relu"),
     "gaussian, context": kind("gaussian", exportable=True, hidden=(4,), context=2, observation_scales=(0.5, 4.0, 2.0)),
+    "gaussian, low rank": kind(
+        "gaussian", exportable=True, hidden=(6, 5), rank=2, context=2, observation_scales=(0.5, 4.0, 2.0)
+    ),
+    "gaussian, pruned": kind(
+        "gaussian", exportable=True, hidden=(4,), kept=(as_text("layer0.weight", torch.eye(4, 3, dtype=torch.bool)),)
+    ),
+    "gaussian, pruned factors": kind(
+        "gaussian",
+        exportable=True,
+        hidden=(6, 5),
+        rank=2,
+        kept=(as_text("layer1.weight.left", torch.arange(10).view(5, 2) % 3 > 0),),
+    ),
     "categorical, context": kind("categorical", 4, exportable=False, hidden=(4,), context=3),
     "categorical": kind("categorical", 4, exportable=False, hidden=(4,)),
     "gru": kind("gru", exportable=True, hidden=(4,), memory=5),

@@ -28,6 +28,7 @@ from rlmaml.training.begin import begin, make_method, sizes_in
 from rlmaml.training.run import run_settings
 from rlmaml_envs import TaskVectorEnv, make_tasks_env
 from tests.rlmaml.results.test_compare import returns
+from tests.rlmaml.results.test_compression import JUDGED, ROWS
 from tests.rlmaml.shapes import shapes_checked
 
 SETTINGS = configure(
@@ -123,6 +124,13 @@ def test_the_page_shows_returns_beside_published_ones_worst_and_best_tasks_and_w
     assert "by one of its standard deviations is 0.5 nats" in page
     assert "goal[0], m" in page
     assert "abc" in page
+
+
+def test_a_smaller_run_shows_what_it_gained_and_lost() -> None:
+    shown = report_page([a_run()._replace(compression=(ROWS, JUDGED))], {})
+    assert "What it gained and lost by being smaller" in shown
+    assert "<tr><td>rank 1</td><td>50</td><td>1.0</td>" in shown
+    assert "being smaller" not in a_page()
 
 
 def test_legends_are_as_wide_as_the_figure_however_long_the_names_of_runs_are() -> None:

@@ -238,6 +238,7 @@ def other_values(settings: Settings) -> Iterator[tuple[str, Any]]:
         "preconditioner": "none",
         "adapt": "head",
         "step_sizes_per": "parameter",
+        "kept": ("layer0.weight:1x1:gA==",),
     }
     for name, value in settings.flat().items():
         if name in ("algorithm", "policy", *METHODS[settings.algorithm].stands_for):

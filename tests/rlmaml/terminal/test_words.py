@@ -1,5 +1,11 @@
-from rlmaml.terminal.words import counted
+from rlmaml.terminal.words import counted, in_short
 
 
 def test_one_thing_is_singular_and_all_else_plural() -> None:
     assert [counted(number, "seed") for number in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]
+
+
+def test_a_long_value_is_cut_and_says_so() -> None:
+    assert in_short((1, 2.5)) == "(1, 2.5)"
+    assert in_short("x" * 80) == "x" * 80
+    assert in_short("x" * 81) == "x" * 79 + "…"

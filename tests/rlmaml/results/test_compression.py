@@ -1,0 +1,91 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlmaml.base.errors import UserError
+from rlmaml.results.compression import (
+    COLUMNS,
+    JudgedOn,
+    SmallRow,
+    as_plain_table,
+    check_comparable,
+    markdown,
+    read_table,
+    small_rows,
+    table_cells,
+)
+from rlmaml.settings.whole import configure
+from rlmaml.storage.checkpoint import checkpoint_bytes
+from rlmaml_envs import make_tasks_env
+from tests.rlmaml.deploy.trained import PLAIN, checkpoint, trained_policy
+
+JUDGED = JudgedOn(num_tasks=2, num_episodes=3, steps=1, seed=4)
+ROWS = [
+    SmallRow("whole", 100, 2.0, 3.0, 4.0, 5.0, 6.0, np.array([[-10.0, -2.0], [-20.0, -4.0]])),
+    SmallRow("rank 1", 50, 1.0, 2.5, 3.0, 4.5, 5.5, np.array([[-11.0, -5.0], [-21.0, -3.0]])),
+]
+
+
+def test_losses_are_the_first_rows_returns_less_the_others_task_by_task() -> None:
+    whole, small = table_cells(ROWS)
+    assert len(whole) == len(small) == len(COLUMNS)
+    assert small[:7] == ["rank 1", "50", "1.0", "2.5", "3.0", "4.50", "5.50"]
+    assert [cell.split(" ± ")[0] for cell in whole[7:]] == ["-15.00", "-3.00", "", ""]
+    assert small[9] == "1.00 ± 0.00"  # one less on either task
+    assert small[10] == "1.00 ± 25.41"  # 3 less and 1 more: 12.706 · √8 / √2
+    text = markdown(ROWS, JUDGED)
+    assert text.count("\n| ") == 3
+    assert "2 held-out tasks, 3 episodes each" in text
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "table.json"
+    file.write_text(json.dumps(as_plain_table(ROWS, JUDGED, {"commit": "x"})))
+    rows, judged = read_table(file)
+    assert judged == JUDGED
+    assert table_cells(rows) == table_cells(ROWS)
+    with pytest.raises(FileNotFoundError):
+        read_table(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": []},
+        {"judged": {"num_tasks": 3, "num_episodes": 3, "steps": 1, "seed": 4}},
+        {"rows": [{"name": "x"}]},
+        {"rows": None},
+        {"judged": {}},
+    ],
+)
+def test_a_damaged_table_is_refused_by_its_path(tmp_path: Path, change: dict[str, object]) -> None:
+    file = tmp_path / "table.json"
+    file.write_text(json.dumps(as_plain_table(ROWS, JUDGED, {}) | change))
+    with pytest.raises(UserError, match=r"table\.json is damaged"):
+        read_table(file)
+
+
+def test_policies_of_two_problems_or_of_another_kind_stand_in_no_table() -> None:
+    one = checkpoint()
+    check_comparable([one, one])
+    with pytest.raises(UserError, match="different families or variants"):
+        check_comparable([one, one._replace(settings=PLAIN.changed(variant="dynamics"))])
+    with pytest.raises(UserError, match="of the kind gru; the table is of the kind gaussian"):
+        check_comparable([one._replace(settings=configure(policy="gru"))])
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_policy_is_measured_in_32_bits_and_in_8() -> None:
+    trained = checkpoint(PLAIN)
+    horizon = PLAIN.run.horizon or 0
+    exact, rounded = small_rows(trained, lambda copies: make_tasks_env("Navigation2D-v0", copies, horizon), JUDGED)
+    assert [exact.name, rounded.name] == ["whole", "whole, int8"]
+    assert exact.numbers == rounded.numbers == (2 * 8 + 8) + (8 * 2 + 2) + 2
+    assert exact.kilobytes == len(checkpoint_bytes(trained_policy(PLAIN).checkpoint)) / 1000
+    assert exact.onnx_kilobytes > exact.numbers * 4 / 1000
+    assert min(exact.microseconds, rounded.microseconds, exact.step_milliseconds, exact.step_megabytes) > 0
+    assert exact.returns.shape == rounded.returns.shape == (2, 2)
+    assert not np.array_equal(exact.returns, rounded.returns)
+    np.testing.assert_allclose(exact.returns, rounded.returns, rtol=0.02)
