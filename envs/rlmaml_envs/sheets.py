@@ -6,6 +6,7 @@ from typing import Any
 from gymnasium import spaces
 
 from rlmaml_envs.family import TaskFamily
+from rlmaml_envs.parts import part_shapes
 
 
 def family_sheet(env_id: str, variant: str, world: TaskFamily) -> dict[str, Any]:
@@ -17,14 +18,15 @@ def family_sheet(env_id: str, variant: str, world: TaskFamily) -> dict[str, Any]
         world: worlds of this variant.
 
     Returns:
-        ``family``, ``variant``; ``observation`` and ``action``: their sizes; ``controls``: range and unit of each
-        actuator; ``reward_terms``; ``tasks`` and ``tasks_beyond``: each parameter's range and unit; and what the family
-        adds, :meth:`rlmaml_envs.family.TaskFamily.described`.
+        ``family``, ``variant``; ``observation`` and ``action``: their sizes, and the parts of an observation where it
+        has some; ``controls``: range and unit of each actuator; ``reward_terms``; ``tasks`` and ``tasks_beyond``: each
+        parameter's range and unit; and what the family adds,
+        :meth:`rlmaml_envs.family.TaskFamily.described`.
     """
     return {
         "family": env_id,
         "variant": variant,
-        "observation": {"size": int(world.observation_space.shape[0])},
+        "observation": _observation(world),
         "action": {"size": int(world.action_space.shape[0])},
         "controls": {
             name: {"low": low, "high": high, "unit": unit}
@@ -39,6 +41,14 @@ def family_sheet(env_id: str, variant: str, world: TaskFamily) -> dict[str, Any]
         },
         **world.described(),
     }
+
+
+def _observation(world: TaskFamily) -> dict[str, Any]:
+    """Size of an observation, and the shapes of its parts, in their order, where it has some."""
+    size = {"size": int(world.observation_space.shape[0])}
+    if world.dict_space is None:
+        return size
+    return {**size, "parts": [[name, list(shape)] for name, shape in part_shapes(world.dict_space).items()]}
 
 
 def _parameter(space: spaces.Space[Any], unit: str) -> Mapping[str, Any]:
