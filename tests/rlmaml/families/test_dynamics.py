@@ -13,6 +13,7 @@ from rlmaml.families.dynamics import (
     recorded_transitions,
     transitions_of,
 )
+from rlmaml.policies.sizes import Sizes
 from rlmaml.sampling.examples import ListedFamily, check_examples
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
 from tests.rlmaml.sampling.test_recorded import recording
@@ -62,7 +63,7 @@ def test_what_who_acted_was_told_is_left_out_and_failed_simulations_are() -> Non
     sampled = as_rollout(recording())
     moved = transitions_of(sampled, observed=3)
     assert torch.equal(moved.observations, sampled.observations[..., :3])
-    assert moved.sizes == (3, 2, False, False, 0)
+    assert moved.sizes == Sizes(3, 2)
     nothing = sampled._replace(valid=torch.zeros_like(sampled.valid))
     assert not transitions_of(nothing, 3).valid.any()
     choices = sampled._replace(actions=torch.zeros(1, 2, 3, dtype=torch.long))
