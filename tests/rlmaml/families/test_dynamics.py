@@ -13,7 +13,7 @@ from rlmaml.families.dynamics import (
     recorded_transitions,
     transitions_of,
 )
-from rlmaml.policies.sizes import Sizes
+from rlmaml.policies.sizes import Part, Sizes, parts_of
 from rlmaml.sampling.examples import ListedFamily, check_examples
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
 from tests.rlmaml.sampling.test_recorded import recording
@@ -147,3 +147,10 @@ def test_too_few_episodes_are_refused_by_their_robot() -> None:
         Dynamics("it", moved, PLAIN)
     with pytest.raises(UserError, match="--query-episodes is 0; it must be at least 1"):
         Dynamics("it", numbered(), PLAIN, queries=0)
+
+
+def test_the_parts_of_an_observation_are_known_to_models_with_the_action_as_one_more() -> None:
+    parts = (Part("picture", (1, 1, 2)), Part("speed", (1,)))
+    sizes = Dynamics("it", numbered(), PLAIN, parts=parts).sizes
+    assert sizes == Sizes(5, 3, parts=parts)
+    assert parts_of(sizes) == (*parts, Part("rest", (2,)))

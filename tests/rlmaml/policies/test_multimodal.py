@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,10 +8,13 @@ from gymnasium import spaces
 from torch.nn import functional
 
 from rlmaml.base.errors import UserError
-from rlmaml.core.types import Examples
+from rlmaml.core.parameters import for_every_task
+from rlmaml.core.types import Adaptation, Examples, Meta
+from rlmaml.families.imitation import Demonstrations, Imitation
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.multimodal import MultimodalPolicy, encoded
 from rlmaml.policies.sizes import Part, Sizes
+from rlmaml.rules.gradient_rule import GradientRule, task_losses
 from rlmaml.settings.policy import MultimodalSettings
 from tests.rlmaml.makers import assert_same, of_task, random_task_params, random_theta
 
@@ -18,6 +22,7 @@ PARTS = (Part("picture", (2, 5, 4)), Part("ranges", (3,)), Part("wheels", (2,)))
 SIZES = Sizes(45, 2, parts=PARTS)
 SETTINGS = MultimodalSettings(hidden=(6,), features=4, filters=3, part_scales=(1.0, 2.0, 20.0))
 POLICY = MultimodalPolicy(SETTINGS, SIZES)
+HEARD = "encoder1.weight"
 SPACE = spaces.Dict({part.name: spaces.Box(-1.0, 1.0, part.shape, np.float64) for part in PARTS}, seed=0)
 
 
@@ -98,6 +103,24 @@ def test_the_tasks_parameters_are_one_vector_more() -> None:
     assert [encoder.shape for encoder in policy.encoders] == [(2, 5, 4), (3,), (2,), (3,)]
     assert policy.encoders[-1].columns == slice(45, 48)
     assert policy.describe()["parts"][-1]["name"] == "task"
+
+
+def test_a_supervised_model_adapts_to_examples_in_which_a_part_is_missing() -> None:
+    shown = torch.randn(2, 6, 5, 45, generator=torch.Generator().manual_seed(0))
+    actions = torch.tanh(shown[..., [40, 43]])
+    shown[0, ..., POLICY.encoders[0].columns] = 0.0
+    family = Imitation("it", Demonstrations(shown, actions, torch.ones(2, 6, 5) > 0), shots=4, queries=2, parts=PARTS)
+    policy = make_policy("multimodal", replace(SETTINGS, part_scales=()), family.sizes)
+    meta, rule = Meta(policy.init(0), {}), GradientRule(20, (0.5,), family.loss)
+    support = family.sets(family.every_task(), range(2)).support
+    adaptation = Adaptation(for_every_task(meta, 2).params)
+    before = task_losses(policy, adaptation.params, support, family.loss)
+    for k in range(20):
+        adaptation = rule.step(policy, meta, adaptation, support, k)
+    assert (task_losses(policy, adaptation.params, support, family.loss) < 0.5 * before).all()
+    silent, heard = (adaptation.params[name][0] != meta.params[name] for name in ("encoder0.conv0.weight", HEARD))
+    assert heard.all()
+    assert not silent.any()  # nothing is learned of what is 0
 
 
 def test_supervised_models_have_the_same_encoders() -> None:
