@@ -129,7 +129,7 @@ class MultimodalPolicy(OfObservations):
 
     def deterministic(self, params: Params) -> torch.nn.Module:
         """The mean as a module of raw observations."""
-        return Mean(self, params)
+        return MeanAction(self, params)
 
     def mean_of(self, params: Params) -> Callable[[Tensor], Tensor]:
         """The mean of the actions, as a function of raw observations ``[*axes, obs]``."""
@@ -148,7 +148,7 @@ class MultimodalPolicy(OfObservations):
         return gaussian(self.mean_of(params)(observations), params[LOG_STD])
 
 
-class Mean(torch.nn.Module):
+class MeanAction(torch.nn.Module):
     """The mean of a policy's actions as a torch module, to be exported.
 
     Args:
