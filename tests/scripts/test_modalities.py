@@ -97,3 +97,19 @@ def test_a_film_of_it_says_what_is_missing(tmp_path: Path, trained: Path, run: R
     film = tmp_path / "film.gif"
     assert run("render.py", trained, "--task", "missing=picture", "--episodes-per-step", 2, "--output", film) == 0
     assert film.stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_models_of_demonstrations_and_of_dynamics_have_an_encoder_for_each_part(
+    tmp_path: Path, trained: Path, run: Run
+) -> None:
+    common = ("--policy", "multimodal", *SMALL, "--hidden", 8, "--iterations", 1, "--tasks", 2, "--no-pretrained")
+    own = ("--demonstrator", trained, "--train-tasks", 3, "--test-tasks", 2, "--shots", 1, "--queries", 1)
+    own += ("--test-shots", 1, "--test-episodes", 1, "--evaluation-steps", 1, "--evaluation-tasks", 2)
+    assert run("train_imitation.py", *own, *common, "--run-dir", tmp_path / "imitation") == 0
+    assert [part.name for part in load(tmp_path / "imitation").sizes.parts] == ["picture", "ranges", "wheels"]
+    robots = ("--train-robots", 3, "--test-robots", 2, "--episode-steps", 4, "--evaluation-tasks", 2)
+    words = ("RoverGoal-v0", "--variant", "modalities", *robots, *common)
+    assert run("train_dynamics.py", *words, "--run-dir", tmp_path / "dynamics") == 0
+    weights = load(tmp_path / "dynamics").weights
+    assert weights["encoder3.weight"].shape == (4, 2)  # the action
