@@ -104,7 +104,18 @@ def test_models_of_demonstrations_and_of_dynamics_have_an_encoder_for_each_part(
     tmp_path: Path, trained: Path, run: Run
 ) -> None:
     common = ("--policy", "multimodal", *SMALL, "--hidden", 8, "--iterations", 1, "--tasks", 2, "--no-pretrained")
-    own = ("--demonstrator", trained, "--train-tasks", 3, "--test-tasks", 2, "--shots", 1, "--queries", 1)
+    own: tuple[object, ...] = (
+        "--demonstrator",
+        trained,
+        "--train-tasks",
+        3,
+        "--test-tasks",
+        2,
+        "--shots",
+        1,
+        "--queries",
+        1,
+    )
     own += ("--test-shots", 1, "--test-episodes", 1, "--evaluation-steps", 1, "--evaluation-tasks", 2)
     assert run("train_imitation.py", *own, *common, "--run-dir", tmp_path / "imitation") == 0
     assert [part.name for part in load(tmp_path / "imitation").sizes.parts] == ["picture", "ranges", "wheels"]
