@@ -87,6 +87,19 @@ ANT = LOCOMOTION.changed(
 )
 """``finn2017``'s ant: one inner step, because a step of its physics costs as much as five of a half-cheetah's."""
 
+PARTS = as_method(LOCOMOTION, DEFAULT_METHOD, "multimodal").changed(
+    inner_steps=1,
+    inner_step_sizes=(0.1,),
+    stage_weights=(0.0, 1.0),
+    num_episodes=10,
+    hidden=(64,),
+    part_scales=(1.0, 2.0, 20.0),
+    max_kl=0.05,
+    cg_iterations=10,
+    jacobian_fraction=0.25,
+)
+"""A rover of several parts of an observation: a picture, ranges in m and wheel speeds in rad/s."""
+
 KINDS = ("dead", "inverted", "swapped", "offset")
 CHANGES = ("damaged", "any", *KINDS, *(f"any_but_{kind}" for kind in KINDS))
 """Variants in which every task's robot has changed."""
@@ -103,6 +116,7 @@ TUNED: dict[tuple[str, str], Settings] = {
     ("HalfCheetahVel-v0", "finn2017"): SPEED.changed(iterations=200),
     ("HalfCheetahVel-v0", "rothfuss2019"): SHORT.changed(advantage_scale=3.0, damping=0.1),
     ("HalfCheetahVel-v0", "raghu2020"): SHORT.changed(advantage_scale=3.0, iterations=20),
+    ("RoverGoal-v0", "modalities"): PARTS,
     ("HalfCheetahChanged-v0", "intact"): NOT_ADAPTING,
     ("HalfCheetahChanged-v0", "unchanged"): NOT_ADAPTING,
     **{("HalfCheetahChanged-v0", variant): SHORT for variant in CHANGES},

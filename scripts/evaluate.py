@@ -1,5 +1,6 @@
 """Adapt a trained policy to held-out tasks and print the mean return after every step."""
 
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,11 +18,13 @@ from common import (
     published,
     trained_search,
 )
+from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import check_trust_region
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
+from task_choice import chosen_in_all, help_with_tasks
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class Options:
     beyond: bool = False
     """Draw the tasks outside of the training range, where the family has such tasks: after a training with --hold-out
     KIND, those of that kind."""
+    task: tuple[str, ...] = ()
+    """Parameters that all held-out tasks have, by name, velocity=1.3 or missing=picture, or elements of them; what is
+    not given is drawn for each task. All are listed with units by RUN_DIR --help."""
     own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
     json: Path | None = None
@@ -64,6 +70,8 @@ class Options:
             ("--steps", self.num_steps, 0),
             ("--seed", self.seed, 0),
         )
+        if self.task and self.beyond:
+            raise UserError("--beyond draws tasks outside of the training range, where --task may move them; give one.")
         check_trust_region(self.trust_region)
         if self.search.search:
             check_budget_alone(self.trust_region, steps=self.steps is not None, episodes=False)
@@ -79,7 +87,7 @@ class Options:
 
 def main() -> None:
     """Parse, evaluate, print the table."""
-    options = tyro.cli(Options, description=__doc__)
+    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:]))
     check_writable(options.json)
     check_new(options.json, overwrite=options.overwrite)
 
@@ -100,6 +108,7 @@ def main() -> None:
     warn_of_idle_threads(threads=options.machine.threads)
     if options.beyond:
         check_beyond(settings)
+    choose = chosen_in_all(options.task, settings) if options.task else None
     evaluation = evaluate_run(
         checkpoint._replace(settings=settings),
         environment_maker(settings),
@@ -108,6 +117,7 @@ def main() -> None:
         steps=options.num_steps,
         seed=options.seed,
         beyond=options.beyond,
+        choose=choose,
         trust_region=options.trust_region,
         search=trained_search(options.search, options.run_dir, options.machine) if options.search.search else None,
         keep_rollouts=False,
@@ -118,13 +128,21 @@ def main() -> None:
         written = run_settings(settings) | {"iterations_done": checkpoint.iteration, "evaluation_seed": options.seed}
         written |= {"steps_taken": checkpoint.steps_taken} if checkpoint.steps_taken else {}
         written |= {"beyond": options.beyond, "trust_region": options.trust_region, "actions": options.actions}
+        written |= {"task": list(options.task)} if options.task else {}
         written |= {"search": asdict(options.search) if options.search.search else None}
         write_json(options.json, evaluation.as_json(written))
     place = " beyond the training range" if options.beyond else ""
+    place += f" with {' '.join(options.task)}" if options.task else ""
     judged = f"{counted(options.num_episodes, 'episode')} each, {options.actions} actions"
     print(f"Mean return on {counted(options.num_tasks, 'held-out task')}{place}, {judged}:\n")
     inner_steps = options.trust_region is None and options.search.search is None
-    comparable = not options.beyond and not checkpoint.steps_taken and inner_steps and options.actions == "sampled"
+    comparable = (
+        not options.beyond
+        and not options.task
+        and not checkpoint.steps_taken
+        and inner_steps
+        and options.actions == "sampled"
+    )
     beside = published(settings, options.num_tasks, options.num_episodes) if comparable else {}
     print(evaluation_table(evaluation.summary(), evaluation.terms, beside))
 

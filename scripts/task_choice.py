@@ -1,6 +1,6 @@
 """On which task a script works: parameters of one's own choice, and the rest random or as training has on average."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,7 +11,9 @@ from rlmaml.settings.command_line import chosen
 from rlmaml.settings.whole import Settings
 
 if TYPE_CHECKING:
+    from rlmaml.core.types import Tasks
     from rlmaml_envs import TaskVectorEnv
+    from rlmaml_envs.task_words import Rest
 
 HELP = ("-h", "--help")
 
@@ -62,6 +64,38 @@ def make_task_environment(
     env.set_tasks({name: value[None] for name, value in task.items()})
     flag = "" if env.task_space.contains(task) else " (outside of the training range)"
     return env, describe_task(task, env.task_units) + flag
+
+
+def chosen_in_all(words: Sequence[str], settings: Settings) -> Callable[["Tasks"], "Tasks"]:
+    """What makes of tasks that were drawn the same with some parameters of one's own choice.
+
+    Args:
+        words: as those of ``--task``.
+        settings: of the run; its family and variant are used.
+
+    Raises:
+        UserError: when it is made or called: they are no task of this family; the message lists its parameters.
+    """
+    from rlmaml_envs.task_words import parse_task
+    from rlmaml_envs.tasks import stack_tasks
+
+    env, owner = environment_maker(settings)(1), settings.run.env_id
+
+    def choose(drawn: "Tasks") -> "Tasks":
+        tasks = [
+            {name: values[i, ...] for name, values in drawn.items()} for i in range(len(next(iter(drawn.values()))))
+        ]
+        spaces, units, labels, elements = env.wide_task_space, env.task_units, env.task_labels, env.task_elements
+        try:
+            return stack_tasks([parse_task(words, spaces, units, owner, of(one), labels, elements) for one in tasks])
+        except (TypeError, ValueError) as error:
+            raise UserError(str(error)) from error
+
+    def of(task: "Tasks") -> "Rest":
+        return lambda names: {name: task[name] for name in names}
+
+    choose(env.sample_tasks(1, [0]))
+    return choose
 
 
 def help_with_tasks(text: str | None, arguments: Sequence[str]) -> str:

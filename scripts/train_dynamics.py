@@ -117,11 +117,13 @@ def main() -> None:
     )
     name, normalisation = f"{robot}, {robots.run.variant}", normalisation_of(train)
     numbers = (normalisation, options.support_episodes, options.query_episodes)
-    family, held_out = Dynamics(name, train, *numbers), Dynamics(name, test, *numbers, in_order=True)
+    family = Dynamics(name, train, *numbers, parts=sizes.parts)
+    held_out = Dynamics(name, test, *numbers, in_order=True, parts=sizes.parts)
     further = None
     if recording:
         every = len(recording.valid[0])
-        further = Dynamics(str(options.recorded), recording, normalisation, options.support_episodes, every, True)
+        recorded = (recording, normalisation, options.support_episodes, every, True, sizes.parts)
+        further = Dynamics(str(options.recorded), *recorded)
 
     def report(models: "Mapping[str, Trained]") -> tuple[dict[str, Any], str]:
         columns, reported, told = reported_numbers(models, held_out, observed)

@@ -117,7 +117,8 @@ def main() -> None:
         assert recorded is not None
         kept = len(options.demonstrations) - max(len(options.demonstrations) // 4, 1)
         train, test = recorded.of_tasks(slice(kept)), recorded.of_tasks(slice(kept, None))
-    family, held_out = (Imitation(name, part, options.shots, options.queries) for part in (train, test))
+    parts = untold_sizes(demonstrator).parts if demonstrator else ()
+    family, held_out = (Imitation(name, shown, options.shots, options.queries, parts) for shown in (train, test))
     others = {shots: held_out.having(shots) for shots in options.test_shots}
     if not getattr(settings.network, "observation_scales", True):
         settings = settings.changed(observation_scales=train.scales)

@@ -1,8 +1,8 @@
 """What a task changes in a robot: functions that write its parameters into the model fields of some copies.
 
 Every change starts from the model as it was built, so that a task never leaves a trace in the next one. What is between
-the policy and the model changes by ``multiplied``, ``permuted`` and ``shifted``: signals on their way to the actuators,
-or from the sensors.
+the policy and the model changes by ``multiplied``, ``permuted``, ``shifted`` and ``blanked``: signals on their way to
+the actuators, or from the sensors.
 """
 
 from collections.abc import Sequence
@@ -160,6 +160,18 @@ def shifted(columns: slice) -> ChangeSignal:
     def change(signal: Floats, offsets: Floats) -> Floats:
         arriving = signal.copy()
         arriving[:, columns] += offsets
+        return arriving
+
+    return change
+
+
+def blanked(columns: Sequence[slice]) -> ChangeSignal:
+    """0 in the columns of one part of a signal, counted from 1, whose sensor is dead; of none where that count is 0."""
+
+    def change(signal: Floats, parts: npt.NDArray[Any]) -> Floats:
+        arriving = signal.copy()
+        for part, listed in enumerate(columns, 1):
+            arriving[parts == part, listed] = 0.0
         return arriving
 
     return change

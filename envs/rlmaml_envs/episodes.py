@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from rlmaml_envs.family import Bools, Copies, FamilyMaker, Floats, Outcome, finite_box
 from rlmaml_envs.own_code import Blamed, check_observation, check_outcome, result_of_family
+from rlmaml_envs.parts import check_parts
 from rlmaml_envs.registry import FAMILIES, load_family
 from rlmaml_envs.rehearsal import NUM_COPIES, try_out
 from rlmaml_envs.tasks import (
@@ -98,6 +99,10 @@ class Episodes:
         self.family_id = family_id
         with Blamed(family_id, "being made", refusals=(ImportError, TypeError, ValueError)):
             self.family = make_family(num_copies, **family_options)
+        try:
+            check_parts(self.family.dict_space, self.family.observation_space)
+        except ValueError as error:
+            raise ValueError(f"{family_id}: {error}") from error
         self._options = family_options
         self.num_copies = num_copies
         self._horizon = np.inf if max_episode_steps is None else max_episode_steps

@@ -70,6 +70,10 @@ class TaskFamily(ABC):
     observation_space: spaces.Box
     """One copy's observation, float64."""
 
+    dict_space: spaces.Dict | None = None
+    """Where an observation has several parts, such as ranges and a picture: the space that it is the flattened form of,
+    :mod:`rlmaml_envs.parts`; None where it is one vector."""
+
     action_space: spaces.Box
     """One copy's action: normalised, [-1, 1] in every dimension, float32."""
 

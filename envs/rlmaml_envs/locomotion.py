@@ -72,6 +72,9 @@ class Body:
     observed: Callable[[mujoco.MjModel], Sequence[Entry]] | None = None
     """Name and unit of each number of an observation, for whoever builds one from sensors; None where nobody says.
     :mod:`rlmaml_envs.observation_names` has those of MuJoCo's state."""
+    dict_space: spaces.Dict | None = None
+    """Where an observation has several parts, the space whose flattened form ``observe`` gives; see
+    :mod:`rlmaml_envs.parts`."""
     velocity: Callable[[Physics], Floats] | None = None
     """Its speed over the ground, (copy, 2) m/s; None for the change of ``position`` in a control step."""
     is_healthy: Callable[[Physics], Bools] | None = None
@@ -253,6 +256,7 @@ class Locomotion(TaskFamily):
         check_body(self._body, self.physics)
         self.frames_per_second = max(1, round(1 / self.physics.duration))
         self.observation_space = finite_box(self._body.observe(self.physics).shape[1])
+        self.dict_space = deepcopy(self._body.dict_space)
         self._control_range = control_ranges(model, self._body.control_range)
         asked = self._body.control_range
         self.action_space = normalised_box(asked.num_actions if isinstance(asked, Mapped) else model.nu)

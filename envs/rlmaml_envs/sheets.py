@@ -7,6 +7,7 @@ from gymnasium import spaces
 
 from rlmaml_envs.controls import described_function
 from rlmaml_envs.family import TaskFamily
+from rlmaml_envs.parts import part_shapes
 
 
 def family_sheet(env_id: str, variant: str, world: TaskFamily) -> dict[str, Any]:
@@ -18,17 +19,17 @@ def family_sheet(env_id: str, variant: str, world: TaskFamily) -> dict[str, Any]
         world: worlds of this variant.
 
     Returns:
-        ``family``, ``variant``; ``observation`` and ``action``: their sizes; ``observed``: name and unit of each number
-        of an observation; ``controls``: range and unit of each actuator; ``control_function``: see
-        :func:`rlmaml_envs.controls.described_function`; ``reward_terms``; ``tasks`` and ``tasks_beyond``: each
-        parameter's range and unit; ``task_labels`` and ``task_elements``: what its values and numbers mean; and what
-        the family adds, :meth:`rlmaml_envs.family.TaskFamily.described`.
+        ``family``, ``variant``; ``observation`` and ``action``: their sizes, and the parts of an observation where it
+        has some; ``observed``: name and unit of each number of an observation; ``controls``: range and unit of each
+        actuator; ``control_function``: see :func:`rlmaml_envs.controls.described_function`; ``reward_terms``; ``tasks``
+        and ``tasks_beyond``: each parameter's range and unit; ``task_labels`` and ``task_elements``: what its values and
+        numbers mean; and what the family adds, :meth:`rlmaml_envs.family.TaskFamily.described`.
     """
     function, num_actions = world.control_function, int(world.action_space.shape[0])
     return {
         "family": env_id,
         "variant": variant,
-        "observation": {"size": int(world.observation_space.shape[0])},
+        "observation": _observation(world),
         "action": {"size": num_actions},
         "observed": {
             str(number): f"{name}, {unit}".removesuffix(", ")
@@ -50,6 +51,14 @@ def family_sheet(env_id: str, variant: str, world: TaskFamily) -> dict[str, Any]
         "task_elements": {name: [list(words) for words in axes] for name, axes in world.task_elements.items()},
         **world.described(),
     }
+
+
+def _observation(world: TaskFamily) -> dict[str, Any]:
+    """Size of an observation, and the shapes of its parts, in their order, where it has some."""
+    size = {"size": int(world.observation_space.shape[0])}
+    if world.dict_space is None:
+        return size
+    return {**size, "parts": [[name, list(shape)] for name, shape in part_shapes(world.dict_space).items()]}
 
 
 def _parameter(space: spaces.Space[Any], unit: str) -> Mapping[str, Any]:

@@ -20,8 +20,10 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
 
     ``reset``'s info holds the task of the episode; ``step``'s info holds the reward terms by name, whose sum
     is the reward, and ``"instability"``, the cause, in a step in which the simulation went unstable or a number was not
-    finite. The time limit is Gymnasium's ``TimeLimit`` wrapper, added by ``gymnasium.make``: the horizon of the
-    family's default variant unless ``make`` is told another.
+    finite. Where a family's observations have several parts, ``dict_space`` is the space whose flattened form they are;
+    :func:`rlmaml_envs.parts.with_dict_observations` gives them in parts. The time limit is Gymnasium's
+    ``TimeLimit`` wrapper, added by ``gymnasium.make``: the horizon of the family's default variant unless ``make`` is
+    told another.
 
     Args:
         family: environment id, e.g. ``"Navigation2D-v0"``.
@@ -52,6 +54,7 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
         self.render_mode = render_mode
         self.metadata = {**self.metadata, "render_fps": world.frames_per_second}
         self.observation_space = self._episodes.observation_space
+        self.dict_space = world.dict_space
         self.action_space = world.action_space
         self.task_space = world.task_space
         self.wide_task_space = world.wide_task_space

@@ -12,6 +12,7 @@ from rlmaml_envs.episodes import Transition, tried_out
 from rlmaml_envs.family import Bools, Copies, Floats, TaskFamily
 from rlmaml_envs.generators import CopyGenerators, copy_seeds
 from rlmaml_envs.own_code import Blamed
+from rlmaml_envs.parts import part_shapes
 from rlmaml_envs.registry import horizon_of, load_family, origin_of
 from rlmaml_envs.sheets import family_sheet
 from rlmaml_envs.tasks import Task
@@ -53,6 +54,8 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         control_names, control_units: of each actuator's control.
         observation_names, observation_units: of each number of an observation.
         has_physics: whether the copies are moved by physics that can be timed by itself, ``worlds.physics``.
+        dict_space: the space whose flattened form an observation is, before the task's parameters; None for none.
+        observation_parts: its parts' shapes in a flat observation, by name and in their order; empty without any.
         horizon: the largest number of control steps of an episode, ``max_episode_steps``.
         task_size: how many numbers a task's parameters add to an observation that ends in them.
         origin: where the family came from, :func:`rlmaml_envs.registry.origin_of`.
@@ -97,6 +100,8 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.control_function = world.control_function
         self.control_names, self.control_units = world.control_names, world.control_units
         self.observation_names, self.observation_units = self._episodes.observation_entries
+        self.dict_space = world.dict_space
+        self.observation_parts = part_shapes(world.dict_space) if world.dict_space else {}
         self.observation_space = batch_space(self._episodes.observation_space, num_envs)
         self.action_space = batch_space(world.action_space, num_envs)
         self.task_space = world.task_space

@@ -1,5 +1,7 @@
 """From sampled episodes to what the losses read: baseline, generalised advantages, normalisation."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -10,7 +12,13 @@ from rlmaml.core.types import Batch, Rollout
 
 
 def with_advantages(
-    rollout: Rollout, *, discount: float, gae_lambda: float, bootstrap: bool, scale: float | None = None
+    rollout: Rollout,
+    *,
+    discount: float,
+    gae_lambda: float,
+    bootstrap: bool,
+    scale: float | None = None,
+    read: Sequence[int] | None = None,
 ) -> Batch:
     """Advantages of every valid step, each task with its own baseline, normalised per task.
 
@@ -21,19 +29,21 @@ def with_advantages(
         bootstrap: whether an episode cut by the time limit goes on with the baseline's value of its final state
             (the infinite-horizon objective), or ends there (the fixed-horizon objective of the MAML papers).
         scale: see :func:`normalise`.
+        read: which numbers of an observation the baseline reads, such as those that are no pixels; None for all.
 
     Raises:
         NonFiniteError: the baseline has no finite solution.
         UserError: ``bootstrap`` with a discount of 1.
     """
     rewards, valid = rollout.rewards.double(), rollout.valid
+    seen, seen_last = rollout.observations, rollout.final_observations
+    if read is not None:
+        seen, seen_last = seen[..., read], seen_last[..., read]
     if bootstrap:
         goes_on = rollout.truncated & ~rollout.terminated
-        values, final_values = bootstrapped_values(
-            rollout.observations, rollout.final_observations, rewards, valid, goes_on, discount
-        )
+        values, final_values = bootstrapped_values(seen, seen_last, rewards, valid, goes_on, discount)
     else:
-        values = fixed_horizon_values(rollout.observations, rewards, valid, discount)
+        values = fixed_horizon_values(seen, rewards, valid, discount)
         final_values = torch.zeros_like(values[..., 0])
     advantages = generalised_advantages(rewards, values, final_values, valid, discount, gae_lambda)
     centred, divisor = centred_and_scale(advantages, valid, scale)

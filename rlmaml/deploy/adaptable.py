@@ -185,7 +185,8 @@ class AdaptablePolicy:
                 distribution = self.network.unroll(before.params, sampled)[0].distribution
             sampled = sampled._replace(log_probs=distribution.log_prob(sampled.actions))
         try:
-            here = move((per_task, before, to_batch(sampled, self.settings.advantages)), self.settings.run.device)
+            batch = to_batch(sampled, self.settings.advantages, self.sizes.parts)
+            here = move((per_task, before, batch), self.settings.run.device)
             after = move(rule.step(self.network, *here, self.steps_taken).params, "cpu")
         except NonFiniteError as error:
             raise UserError(f"Adaptation failed: {error}") from error

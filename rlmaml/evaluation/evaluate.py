@@ -100,6 +100,7 @@ def evaluate(
     steps: int,
     seed: int,
     beyond: bool = False,
+    choose: Callable[[Tasks], Tasks] | None = None,
     keep_rollouts: bool = True,
     progress: bool = False,
     actions: ActionKind = "sampled",
@@ -117,6 +118,7 @@ def evaluate(
         steps: number of steps; it may be other than the trained one.
         seed: seed of the evaluation; its streams are never used in training.
         beyond: draw the tasks outside of the training range.
+        choose: what becomes of the tasks that were drawn, such as the same with one parameter of one's own choice.
         keep_rollouts: keep what was sampled, and by what, which takes memory with every step; returns are kept anyway.
         progress: show a progress bar.
         actions: with which actions the policies are judged: sampled ones, on the very episodes that they adapt on, or
@@ -133,7 +135,8 @@ def evaluate(
     if actions not in get_args(ActionKind):
         raise UserError(f"--actions is {actions!r}; it must be one of {', '.join(get_args(ActionKind))}.")
     streams = RandomStreams(seed, Phase.EVALUATION, tasks=range(num_tasks))
-    tasks = env.sample_tasks(num_tasks, streams.task_seeds(num_tasks), beyond=beyond)
+    drawn = env.sample_tasks(num_tasks, streams.task_seeds(num_tasks), beyond=beyond)
+    tasks = choose(drawn) if choose else drawn
     env.set_tasks(tasks)
     run = settings.run
     judges_others = actions == "mean" and not rule.remembers

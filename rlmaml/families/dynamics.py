@@ -22,7 +22,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.core.losses import squared_error
 from rlmaml.core.types import Examples, Outputs, Rollout, Tasks
 from rlmaml.families.whole_episodes import checksum_of, divided, steps_of_episodes
-from rlmaml.policies.sizes import Sizes
+from rlmaml.policies.sizes import Part, Sizes
 from rlmaml.sampling.examples import Sets, drawn_by_index
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
 
@@ -75,6 +75,7 @@ class Dynamics:
         normalisation: of the training's robots.
         shots: episodes of a support set.
         queries: largest number of episodes of a query set.
+        parts: of an observation, where it has several, as ``multimodal`` models read them; the action is one more.
         in_order: whether the first episodes are learned from and the next ones held out, or which ones is drawn.
 
     Raises:
@@ -87,6 +88,7 @@ class Dynamics:
     shots: int = 1
     queries: int = 2
     in_order: bool = False
+    parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -121,7 +123,7 @@ class Dynamics:
     def sizes(self) -> Sizes:
         """From an observation and an action to the change of the observation."""
         seen, done, *_ = self.transitions.sizes
-        return Sizes(seen + done, seen)
+        return Sizes(seen + done, seen, parts=self.parts)
 
     @property
     def sheet(self) -> dict[str, Any]:

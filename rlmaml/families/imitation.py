@@ -21,7 +21,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.core.losses import squared_error
 from rlmaml.core.types import Examples, Outputs, Rollout, Tasks
 from rlmaml.families.whole_episodes import checksum_of, divided, every_step, steps_of_episodes
-from rlmaml.policies.sizes import Sizes
+from rlmaml.policies.sizes import Part, Sizes
 from rlmaml.sampling.examples import Sets, drawn_by_index
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout, read_episodes
 
@@ -63,6 +63,7 @@ class Imitation:
         demonstrations: of every task.
         shots: demonstrations of a support set.
         queries: largest number of demonstrations of a query set.
+        parts: of an observation, where it has several, as ``multimodal`` models read them.
 
     Raises:
         UserError: a number is too small, or a task has too few demonstrations.
@@ -72,6 +73,7 @@ class Imitation:
     demonstrations: Demonstrations
     shots: int = 5
     queries: int = 10
+    parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -104,7 +106,7 @@ class Imitation:
     @property
     def sizes(self) -> Sizes:
         """From what the robot sees to what it does."""
-        return self.demonstrations.sizes
+        return self.demonstrations.sizes._replace(parts=self.parts)
 
     @property
     def sheet(self) -> dict[str, Any]:

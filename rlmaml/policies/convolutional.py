@@ -139,12 +139,13 @@ def pooled(side: int) -> int:
 def convolved(
     images: Float[Tensor, "task channel example height width"],
     weight: Float[Tensor, "task filter channel row column"],
-) -> Float[Tensor, "task filter example height width"]:
+    stride: int = 1,
+) -> Float[Tensor, "task filter example ..."]:
     """Every task's images under its own filters, with zeros around them: tasks are groups of one convolution."""
-    num_tasks, _, num_examples, *size = images.shape
+    num_tasks, num_examples = images.shape[0], images.shape[2]
     rows = images.permute(2, 0, 1, 3, 4).flatten(1, 2)
-    filtered = functional.conv2d(rows, weight.flatten(0, 1), padding=WIDTH // 2, groups=num_tasks)
-    return filtered.view(num_examples, *weight.shape[:2], *size).permute(1, 2, 0, 3, 4)
+    grouped = functional.conv2d(rows, weight.flatten(0, 1), stride=stride, padding=WIDTH // 2, groups=num_tasks)
+    return grouped.view(num_examples, *weight.shape[:2], *grouped.shape[2:]).permute(1, 2, 0, 3, 4)
 
 
 def normalised(

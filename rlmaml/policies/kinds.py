@@ -14,6 +14,7 @@ from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.gru import GruPolicy
 from rlmaml.policies.latent import LatentPolicy
 from rlmaml.policies.module import MakeModule, ModulePolicy, module_maker
+from rlmaml.policies.multimodal import MultimodalPolicy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.settings.memory_needed import network_bytes
 from rlmaml.settings.policy import POLICIES
@@ -28,6 +29,7 @@ KINDS: dict[str, MakePolicy] = {
     "latent": LatentPolicy,
     "conv4": ConvolutionalPolicy,
     "embedded": EmbeddedPolicy,
+    "multimodal": MultimodalPolicy,
 }
 """Name of a kind -> what makes it; modules of the user's own are added by :func:`register_module`."""
 

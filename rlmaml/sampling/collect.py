@@ -10,6 +10,7 @@ from rlmaml.core.advantages import with_advantages
 from rlmaml.core.devices import move
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Batch, Rollout, Stage
+from rlmaml.policies.sizes import Part, numbers_in_vectors, parts_in
 from rlmaml.sampling.rollout import TaskEnvironment, rollout
 from rlmaml.settings.advantages import AdvantageSettings
 
@@ -38,6 +39,7 @@ def episodes_of(
         device: where the policy acts, beside the physics.
         most_likely: act with the most likely actions instead of sampled ones.
     """
+    parts = parts_in(env)
 
     def collect(adaptation: Adaptation, k: int) -> Stage:
         params, memory = move((adaptation.params, adaptation.memory), device)
@@ -46,17 +48,24 @@ def episodes_of(
                 env, policy, params, tasks=tasks, streams=streams, k=k, most_likely=most_likely, memory=memory
             )
         with region("advantages"):
-            return Stage(to_batch(sampled, advantages), sampled)
+            return Stage(to_batch(sampled, advantages, parts), sampled)
 
     return collect
 
 
-def to_batch(sampled: Rollout, settings: AdvantageSettings) -> Batch:
-    """What the losses read of a rollout; see :func:`rlmaml.core.advantages.with_advantages`."""
+def to_batch(sampled: Rollout, settings: AdvantageSettings, parts: Sequence[Part] = ()) -> Batch:
+    """What the losses read of a rollout; see :func:`rlmaml.core.advantages.with_advantages`.
+
+    Args:
+        sampled: the rollout.
+        settings: of the advantages.
+        parts: of an observation, where it has several: the linear baseline reads those that are vectors.
+    """
     return with_advantages(
         sampled,
         discount=settings.discount,
         gae_lambda=settings.gae_lambda,
         bootstrap=settings.bootstraps,
         scale=settings.advantage_scale,
+        read=numbers_in_vectors(parts, sampled.observations.shape[-1]),
     )

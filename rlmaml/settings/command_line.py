@@ -24,8 +24,8 @@ class Choice:
     """How it meta-learns: maml-trpo, fomaml, e-maml, meta-sgd, maml++, anil, cavia, promp, maml-ppo, reptile, rl2, rma,
     or, without adaptation, pretrained, oracle, random; the help lists the options of the one that is named."""
     policy: str
-    """Who acts: gaussian, categorical, gru, latent, conv4, embedded, or FILE.py:NAME of a torch module of your own,
-    which is then run."""
+    """Who acts: gaussian, categorical, gru, latent, conv4, embedded, multimodal, or FILE.py:NAME of a torch module of
+    your own, which is then run."""
 
 
 def chosen(arguments: Sequence[str], name: str, default: str) -> str:

@@ -144,6 +144,36 @@ class EmbeddedSettings:
 
 
 @dataclass(frozen=True)
+class MultimodalSettings:
+    """An encoder for each part of an observation, vectors and images, below a Gaussian perceptron."""
+
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers that read what all encoders say."""
+    activation: Activation = "tanh"
+    """Activation between the policy's layers."""
+    features: int = 32
+    """Numbers that each encoder says."""
+    filters: int = 8
+    """Filters of each convolution of an image."""
+    part_scales: tuple[float, ...] = ()
+    """Typical size of the numbers of each part, in the order of the parts; the policy divides by it. Empty: 1 for
+    all."""
+    context: int = 0
+    """Inputs beside what the encoders say that only adaptation sets, from 0 on every task (CAVIA); 0 for none."""
+    initial_std: float = 1.0
+    """Initial standard deviation of the policy, in units of the normalised action."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_kinds(self)
+        require(self, "hidden", all(width > 0 for width in self.hidden), "widths above 0")
+        require(self, "part_scales", all_finite_and_positive(self.part_scales), "finite numbers above 0")
+        require_positive(self, "features filters")
+        require_not_negative(self, "context")
+        require_deviation(self)
+
+
+@dataclass(frozen=True)
 class ModuleSettings:
     """A torch module of the user's own, which maps observations to the mean of the actions."""
 
@@ -195,6 +225,7 @@ POLICIES: dict[str, type[Any]] = {
     "latent": LatentSettings,
     "conv4": ConvolutionalSettings,
     "embedded": EmbeddedSettings,
+    "multimodal": MultimodalSettings,
 }
 """Name of a kind -> its settings; a module of the user's own is named by FILE.py:NAME."""
 

@@ -23,7 +23,7 @@ from rlmaml.base.lost_updates import LostUpdates
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Memory, Meta, Params
-from rlmaml.policies.sizes import Sizes
+from rlmaml.policies.sizes import Sizes, stored_sizes
 from rlmaml.settings.whole import Settings, from_plain
 from rlmaml.storage.family_record import FamilyRecord
 
@@ -138,7 +138,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             meta=Meta(sections[PARAMS], sections.get(RATES, {})),
             iteration=text["iteration"],
             settings=from_plain(text["settings"]),
-            sizes=Sizes(**text["sizes"]),
+            sizes=stored_sizes(text["sizes"]),
             state=sections.get(STATE, {}),
             steps_taken=text["steps_taken"],
             memory=sections.get(MEMORY, {}),
@@ -181,6 +181,7 @@ def check_counts(text: Mapping[str, Any]) -> None:
         ValueError: names the first one.
     """
     counts = {key: text[key] for key in ("iteration", "steps_taken")} | text.get("lost_updates", {}) | text["sizes"]
+    counts.pop("parts", None)
     for name, count in counts.items():
         if name in ("discrete", "extended"):
             legal = isinstance(count, bool)

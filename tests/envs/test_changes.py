@@ -8,6 +8,7 @@ from gymnasium import spaces
 from rlmaml_envs import ant, half_cheetah, hopper, walker2d
 from rlmaml_envs.bodies import factor_box, scalar_box
 from rlmaml_envs.changes import (
+    blanked,
     changed_variants,
     damaged_actuator,
     dampings,
@@ -147,6 +148,14 @@ def test_signals_are_multiplied_permuted_and_shifted_copy_by_copy() -> None:
     offsets = np.array([[0.5, 0.25], [0.0, -0.5]])
     arriving = shifted(slice(1, 3))(signal, offsets)
     np.testing.assert_array_equal(arriving, [[0.1, 0.2 + 0.5, 0.3 + 0.25], [0.4, 0.5, 0.6 - 0.5]])
+    np.testing.assert_array_equal(signal, given)
+
+
+def test_one_part_of_a_signal_is_blanked_exactly_or_none() -> None:
+    signal = np.arange(1.0, 13.0).reshape(3, 4)
+    given = signal.copy()
+    arriving = blanked([slice(2, 4), slice(0, 1)])(signal, np.array([0, 1, 2]))
+    np.testing.assert_array_equal(arriving, [[1, 2, 3, 4], [5, 6, 0, 0], [0, 10, 11, 12]])
     np.testing.assert_array_equal(signal, given)
 
 

@@ -3,7 +3,18 @@ import pytest
 
 from rlmaml_envs.locomotion import Locomotion
 from rlmaml_envs.model_fields import indices
-from rlmaml_envs.rover import BODY, FARTHEST_RANGE, GOAL, OBSTACLES, RING
+from rlmaml_envs.parts import part_columns, part_shapes
+from rlmaml_envs.rover import (
+    BODY,
+    CELLS,
+    FARTHEST_RANGE,
+    GOAL,
+    MISSING,
+    OBSTACLES,
+    PARTS,
+    RING,
+    SEEN_WIDTH,
+)
 
 STRAIGHT = {"distance": 1.0, "direction": 0.0}
 
@@ -63,6 +74,65 @@ def test_a_picture_shows_the_obstacles_where_the_task_puts_them() -> None:
     world = rover([[1.0, 1.0]], places)
     shown = world.physics.data_of(0).xpos[indices(world.physics.model, "body", OBSTACLES), :2]
     np.testing.assert_allclose(shown, places)
+
+
+def in_parts(missing: list[int]) -> tuple[Locomotion, dict[str, np.ndarray]]:
+    """Copies on one task but for what is missing, after some steps, and their observations in parts."""
+    count = len(missing)
+    world = GOAL(count, variant="modalities")
+    task = world.sample_task(np.random.default_rng(4))
+    tasks = {name: np.repeat(values[None], count, axis=0) for name, values in task.items()}
+    world.set_tasks(np.arange(count), tasks | {"missing": np.array(missing)})
+    world.reset(np.arange(count), {copy: np.random.default_rng(0) for copy in range(count)})
+    drive(world, [0.6, 0.4])
+    seen = world.observe()
+    shapes = part_shapes(PARTS)
+    return world, {name: seen[:, of].reshape(-1, *shapes[name]) for name, of in part_columns(PARTS).items()}
+
+
+def test_what_is_missing_is_exactly_0_and_nothing_else_is() -> None:
+    _, parts = in_parts([0, 1, 2, 3])
+    for name, values in parts.items():
+        assert (values[0] != 0).any()
+        for copy, missing in enumerate(("none", *MISSING)):
+            np.testing.assert_array_equal(values[copy], 0.0 if name == missing else values[0])
+
+
+def test_a_picture_from_above_shows_rover_and_obstacles_where_they_are() -> None:
+    world, parts = in_parts([0])
+    (obstacles, rover), cell = parts["picture"][0], SEEN_WIDTH / CELLS
+    for picture, places in ((obstacles, world._tasks["obstacles"][0]), (rover, world.physics.qpos[:, :2])):
+        for place in places:
+            row, column = np.floor((place + SEEN_WIDTH / 2) / cell).astype(int)
+            assert picture[row, column] > 0.2
+        assert picture.sum() < 3 * len(places)
+    # the centre of mass of a disc is its centre
+    centres = (np.arange(CELLS) + 0.5) * cell - SEEN_WIDTH / 2
+    where = [float(rover.sum(1 - axis) @ centres / rover.sum()) for axis in (0, 1)]
+    np.testing.assert_allclose(where, world.physics.qpos[0, :2], atol=0.1)
+
+
+def test_with_all_parts_there_it_sees_and_earns_what_the_worn_rover_does_and_more() -> None:
+    world, parts = in_parts([0])
+    worn = GOAL(1)
+    worn.set_tasks(np.arange(1), {name: values for name, values in world._tasks.items() if name != "missing"})
+    worn.reset(np.arange(1), {0: np.random.default_rng(0)})
+    drive(worn, [0.6, 0.4])
+    np.testing.assert_array_equal(np.hstack([parts["ranges"], parts["wheels"]]), worn.observe())
+    ours, theirs = (robot.step(np.full((1, 2), 0.3), np.ones(1, np.bool_)).terms for robot in (world, worn))
+    for name, term in theirs.items():
+        np.testing.assert_array_equal(ours[name], term)
+
+
+def test_what_is_missing_is_drawn_uniformly_and_said_in_pictures() -> None:
+    world = GOAL(1, variant="modalities")
+    tasks = [world.sample_task(np.random.default_rng(seed)) for seed in range(400)]
+    shares = np.bincount([int(task["missing"]) for task in tasks]) / len(tasks)
+    np.testing.assert_allclose(shares, 0.25, atol=0.06)
+    assert all(world.task_space.contains(task) for task in tasks)
+    marks = GOAL.variants["modalities"].marks
+    said = {int(task["missing"]): marks(task).text.partition(", without ")[2] for task in tasks}
+    assert said == {0: "", 1: "ranges", 2: "wheels", 3: "picture"}
 
 
 def test_tasks_are_drawn_from_the_data_sheet() -> None:

@@ -43,7 +43,7 @@ def test_a_part_of_a_task_is_chosen_and_the_rest_is_drawn_by_the_seed_or_is_the_
     assert "encoder_offset = (0, 0, 0, 0, 0, 0) rad" in built
 
 
-@pytest.mark.parametrize("script", ["adapt.py", "render.py", "export.py"])
+@pytest.mark.parametrize("script", ["adapt.py", "render.py", "export.py", "evaluate.py"])
 def test_the_help_of_a_run_lists_what_a_task_of_its_family_has(
     changed: Path, run: Run, capsys: pytest.CaptureFixture[str], script: str
 ) -> None:

@@ -215,3 +215,23 @@ def test_advantages_times_their_scale_are_the_centred_ones_in_units_of_reward(sc
     assert_same(batch.advantages * batch.advantage_scale, ones.advantages, rtol=1e-9)
     assert (batch.advantage_scale == batch.advantage_scale[:, :1, :1]).all()
     assert (batch.advantage_scale[0] != batch.advantage_scale[1]).all() == (scale is None)
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
+def test_the_baseline_reads_the_numbers_that_it_is_told_to_and_no_others(bootstrap: bool) -> None:
+    rollout = random_rollout()
+    read = partial(with_advantages, discount=0.9, gae_lambda=0.9, bootstrap=bootstrap, read=[0])
+    others = rollout._replace(
+        observations=rollout.observations.index_fill(-1, torch.tensor([1]), 3.0),
+        final_observations=rollout.final_observations.index_fill(-1, torch.tensor([1]), -2.0),
+    )
+    assert torch.equal(read(rollout).advantages, read(others).advantages)
+    assert torch.equal(read(rollout).observations, rollout.observations)
+    narrow = rollout._replace(
+        observations=rollout.observations[..., [0]], final_observations=rollout.final_observations[..., [0]]
+    )
+    everything = partial(with_advantages, discount=0.9, gae_lambda=0.9, bootstrap=bootstrap)
+    assert torch.equal(read(rollout).advantages, everything(narrow).advantages)
+    assert not torch.allclose(read(rollout).advantages, everything(rollout).advantages)
+    nothing = with_advantages(rollout, discount=0.9, gae_lambda=0.9, bootstrap=bootstrap, read=[])
+    assert nothing.advantages.isfinite().all()

@@ -13,6 +13,7 @@ from rlmaml.families.dynamics import (
     recorded_transitions,
     transitions_of,
 )
+from rlmaml.policies.sizes import Part, Sizes, parts_of
 from rlmaml.sampling.examples import ListedFamily, check_examples
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
 from tests.rlmaml.sampling.test_recorded import recording
@@ -62,7 +63,7 @@ def test_what_who_acted_was_told_is_left_out_and_failed_simulations_are() -> Non
     sampled = as_rollout(recording())
     moved = transitions_of(sampled, observed=3)
     assert torch.equal(moved.observations, sampled.observations[..., :3])
-    assert moved.sizes == (3, 2, False, False, 0)
+    assert moved.sizes == Sizes(3, 2)
     nothing = sampled._replace(valid=torch.zeros_like(sampled.valid))
     assert not transitions_of(nothing, 3).valid.any()
     choices = sampled._replace(actions=torch.zeros(1, 2, 3, dtype=torch.long))
@@ -146,3 +147,10 @@ def test_too_few_episodes_are_refused_by_their_robot() -> None:
         Dynamics("it", moved, PLAIN)
     with pytest.raises(UserError, match="--query-episodes is 0; it must be at least 1"):
         Dynamics("it", numbered(), PLAIN, queries=0)
+
+
+def test_the_parts_of_an_observation_are_known_to_models_with_the_action_as_one_more() -> None:
+    parts = (Part("picture", (1, 1, 2)), Part("speed", (1,)))
+    sizes = Dynamics("it", numbered(), PLAIN, parts=parts).sizes
+    assert sizes == Sizes(5, 3, parts=parts)
+    assert parts_of(sizes) == (*parts, Part("rest", (2,)))

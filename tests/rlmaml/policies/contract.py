@@ -20,7 +20,7 @@ from rlmaml.core.types import Batch, Carry, Memory, Meta, Params, Seen
 from rlmaml.policies.gru import VALUE
 from rlmaml.policies.kinds import KINDS, make_policy, register_module
 from rlmaml.policies.module import MakeModule
-from rlmaml.policies.sizes import Sizes
+from rlmaml.policies.sizes import Part, Sizes
 from rlmaml.sampling.rollout import first_seen, rollout
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -52,10 +52,18 @@ class Kind(NamedTuple):
     """What the kind's name stands for, where it is a module of the user's own."""
 
 
-def kind(policy: str, action: int = 2, *, exportable: bool, module: MakeModule | None = None, **options: Any) -> Kind:
+def kind(
+    policy: str,
+    action: int = 2,
+    *,
+    exportable: bool,
+    module: MakeModule | None = None,
+    parts: tuple[Part, ...] = (),
+    **options: Any,
+) -> Kind:
     """An entry of the table."""
     task = int(policy == "latent")
-    sizes = Sizes(3, action, discrete=policy == "categorical", extended=bool(task), task=task)
+    sizes = Sizes(3, action, discrete=policy == "categorical", extended=bool(task), task=task, parts=parts)
     return Kind(configure("rma" if task else "maml-trpo", policy, **options), sizes, exportable, module)
 
 

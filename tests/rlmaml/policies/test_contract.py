@@ -3,7 +3,10 @@ import torch
 from torch import Tensor, nn
 
 from rlmaml.policies.matrices import as_text
+from rlmaml.policies.sizes import Part
 from tests.rlmaml.policies.contract import Kind, PolicyContract, kind
+
+PARTS = (Part("picture", (1, 2, 1)), Part("speed", (1,)))
 
 
 class OwnNetwork(nn.Module):
@@ -49,6 +52,18 @@ KINDS: dict[str, Kind] = {
         reward_scale=3.0,
     ),
     "latent": kind("latent", exportable=True, hidden=(4,), memory=5, latent=3, observation_scales=(0.5, 4.0)),
+    "multimodal": kind("multimodal", exportable=True, parts=PARTS, hidden=(5,), features=4, filters=3),
+    "multimodal, scaled, context": kind(
+        "multimodal",
+        exportable=True,
+        parts=PARTS,
+        hidden=(),
+        features=4,
+        filters=2,
+        context=2,
+        part_scales=(0.5, 4.0),
+        activation="relu",
+    ),
     "module": kind("network.py:OwnNetwork", exportable=True, module=OwnNetwork),
 }
 """Every kind, in the forms that compute differently."""

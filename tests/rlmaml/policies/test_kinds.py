@@ -8,7 +8,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.kinds import KINDS, make_policy, register_module
 from rlmaml.policies.module import ModulePolicy
-from rlmaml.policies.sizes import Sizes
+from rlmaml.policies.sizes import Part, Sizes
 from rlmaml.settings.policy import POLICIES, GaussianSettings, ModuleSettings
 
 
@@ -24,7 +24,8 @@ def test_every_kind_with_settings_is_made_by_its_name() -> None:
     assert {kind for kind in KINDS if ":" not in kind} == set(POLICIES)  # besides modules of the user's own
     for name, settings in POLICIES.items():
         numbers = {"conv4": 28 * 28, "embedded": 1}.get(name, 3)
-        policy = make_policy(name, settings(), Sizes(numbers, 2, discrete=name in ("categorical", "conv4"), task=1))
+        discrete, parts = name in ("categorical", "conv4"), (Part("ranges", (3,)),) * (name == "multimodal")
+        policy = make_policy(name, settings(), Sizes(numbers, 2, discrete=discrete, task=1, parts=parts))
         assert type(policy) is KINDS[name]
 
 

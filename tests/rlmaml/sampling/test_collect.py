@@ -9,6 +9,7 @@ from rlmaml.base.threads import torch_threads
 from rlmaml.core.advantages import with_advantages
 from rlmaml.core.policy import Act
 from rlmaml.core.types import Adaptation, Params, Stage
+from rlmaml.policies.sizes import Part
 from rlmaml.sampling.collect import Collect, episodes_of, to_batch
 from rlmaml.settings.advantages import AdvantageSettings
 from tests.rlmaml.makers import gaussian_policy, random_task_params, single
@@ -61,6 +62,20 @@ def test_the_data_are_the_rollout_with_the_advantages_of_the_settings(time_limit
     assert all(torch.equal(a, b) for a, b in zip(data, expected, strict=True))
     assert not torch.allclose(data.advantages, other.advantages, rtol=1e-2)
     assert torch.equal(to_batch(sampled, settings).advantages, expected.advantages)
+
+
+def test_the_baseline_reads_the_parts_of_an_environments_observations_that_are_vectors() -> None:
+    settings, parts = AdvantageSettings(), (Part("picture", (1, 1, 2)), Part("speed", (1,)))
+    env = ScriptedEnvironment(NUM_TASKS * 4)
+    env.observation_parts = {part.name: part.shape for part in parts}  # type: ignore[attr-defined]
+    data, sampled = episodes_of(env, POLICY, settings, RandomStreams(7), range(NUM_TASKS), "cpu")(
+        Adaptation(params()), 0
+    )
+    assert sampled is not None
+    assert torch.equal(data.advantages, to_batch(sampled, settings, parts).advantages)
+    without = with_advantages(sampled, discount=0.99, gae_lambda=1.0, bootstrap=False, read=[2])
+    assert torch.equal(data.advantages, without.advantages)
+    assert not torch.equal(data.advantages, to_batch(sampled, settings).advantages)
 
 
 def test_every_stage_sees_fresh_episodes_and_the_same_stage_the_same() -> None:

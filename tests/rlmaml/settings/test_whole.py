@@ -108,7 +108,7 @@ def test_plain_data_through_json_brings_back_the_same_settings(algorithm: str, p
         ({"algorithm": "magic"}, "--algorithm is 'magic'; it must be one of maml-trpo, fomaml, e-maml"),
         (
             {"policy": "oracle"},
-            "--policy is 'oracle'; it must be one of gaussian, categorical, gru, latent, conv4, embedded, or FILE",
+            "it must be one of gaussian, categorical, gru, latent, conv4, embedded, multimodal, or FILE",
         ),
         ({"policy": "gru", "memory": 0}, "--memory is 0"),
         ({"algorithm": "reptile", "outer_step_size": 0.0}, "--outer-step-size is 0.0"),

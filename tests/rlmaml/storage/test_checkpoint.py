@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rlmaml.base.errors import UserError
 from rlmaml.core.types import Meta
-from rlmaml.policies.sizes import Sizes
+from rlmaml.policies.sizes import Part, Sizes
 from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import (
     Checkpoint,
@@ -36,7 +36,8 @@ def checkpoint() -> Checkpoint:
     run = configure(
         "maml-trpo", hidden=(5, 4), seed=3, learn_step_sizes=True, inner_step_sizes=(0.1, 0.05), damping=1e-5
     )
-    return Checkpoint(Meta(params, rates), 12, run, Sizes(3, 2), state, steps_taken=2)
+    sizes = Sizes(3, 2, parts=(Part("picture", (1, 1, 2)), Part("speed", (1,))))
+    return Checkpoint(Meta(params, rates), 12, run, sizes, state, steps_taken=2)
 
 
 def as_bits(tensors: dict[str, torch.Tensor]) -> list[Any]:
