@@ -22,8 +22,8 @@ def family_sheet(env_id: str, variant: str, world: TaskFamily) -> dict[str, Any]
         ``family``, ``variant``; ``observation`` and ``action``: their sizes, and the parts of an observation where it
         has some; ``observed``: name and unit of each number of an observation; ``controls``: range and unit of each
         actuator; ``control_function``: see :func:`rlmaml_envs.controls.described_function`; ``reward_terms``; ``tasks``
-        and ``tasks_beyond``: each parameter's range and unit; ``task_labels`` and ``task_elements``: what its values and
-        numbers mean; and what the family adds, :meth:`rlmaml_envs.family.TaskFamily.described`.
+        and ``tasks_beyond``: each parameter's range and unit; ``task_labels`` and ``task_elements``: what its values
+        and numbers mean; and what the family adds, :meth:`rlmaml_envs.family.TaskFamily.described`.
     """
     function, num_actions = world.control_function, int(world.action_space.shape[0])
     return {
