@@ -37,6 +37,7 @@ from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.settings.inner import MemorySettings
 from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.stages import stage_words
+from rlmaml.settings.trust_region import KL_SCALE
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.storage.kept_checkpoints import policy_checkpoint
@@ -46,11 +47,6 @@ from rlmaml.training.run import EVALUATION_SEED, MakeEnv, evaluate_run, run_sett
 
 MARKERS = ("x", "+", "1", "2", "3", "4")
 """Of published returns."""
-KL_SCALE = (
-    "KL, for scale: moving the mean of one action by one of its standard deviations is 0.5 nats, by a tenth of one "
-    "0.005; trust regions of training are 0.01 to 0.03. Trained inner steps go much further: on 2-D navigation 20 nats "
-    "after one, hundreds after three, because the deviations shrink as well."
-)
 
 
 class ReportedRun(NamedTuple):

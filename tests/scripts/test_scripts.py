@@ -409,7 +409,7 @@ def test_a_policy_is_adapted_in_simulation_from_recorded_episodes_and_online(
     assert run("adapt.py", trained, *task, "--steps", 1, "--output", adapted, "--record", recorded) == 0
     output = capsys.readouterr().out
     assert "Task: goal = (0.3, -0.2) m" in output
-    assert re.search(r"^    1 +-\d+\.\d\d  -\d+\.\d\d to -\d+\.\d\d$", output, re.MULTILINE)
+    assert re.search(r"^    1 +-\d+\.\d\d  -\d+\.\d\d to -\d+\.\d\d($|  not to be left: )", output, re.MULTILINE)
     assert re.search(r"^again +-\d+\.\d\d  -\d+\.\d\d to -\d+\.\d\d$\n\nThe policy ", output, re.MULTILINE)
     assert run("adapt.py", trained, "--episodes", recorded, "--output", again) == 0
     one, other = load(again).weights, load(trained).adapt(read_episodes(recorded)).weights
@@ -428,8 +428,22 @@ def test_a_policy_is_adapted_in_simulation_from_recorded_episodes_and_online(
     assert within.splitlines()[4] != plain.splitlines()[4]
     assert run("adapt.py", trained, *task, "--output", again, "--overwrite", "--online", "--episodes", recorded) == 0
     assert len(re.findall(r"^    \d +-\d", capsys.readouterr().out, re.MULTILINE)) == 3
-    assert run("adapt.py", trained, "--task", "goal=0.6,0.2", "--output", tmp_path / "c.safetensors") == 0
-    assert "(outside of the training range)" in capsys.readouterr().out
+    by_mean = ["--actions", "mean", "--output", tmp_path / "c.safetensors"]
+    assert run("adapt.py", trained, "--task", "goal=0.6,0.2", *by_mean) == 0
+    output = capsys.readouterr().out
+    assert "(outside of the training range)" in output
+    assert "95 % interval, mean actions" in output
+
+
+def test_a_policy_that_adapted_in_another_variant_is_one_of_that_variant(
+    tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapted = tmp_path / "corners.safetensors"
+    few = ("--task", "corner=1", "--episodes-per-step", 2)
+    assert run("adapt.py", trained, *few, "--variant", "rothfuss2019", "--output", adapted) == 0
+    assert load(adapted).settings.run.variant == "rothfuss2019"
+    assert run("adapt.py", adapted, *few, "--output", tmp_path / "again.safetensors") == 0
+    assert "Task: corner = 1" in capsys.readouterr().out
 
 
 def test_a_checkpoint_and_an_adapted_policy_are_taken_like_a_run_and_say_what_they_are(
@@ -533,7 +547,7 @@ def test_recorded_episodes_serve_one_step_and_no_simulator(
     assert run("adapt.py", trained, "--episodes", "episodes.npz", "--steps", 3) == 2
     assert "recorded episodes serve one step" in capsys.readouterr().err
     assert run("adapt.py", trained, "--episodes", "episodes.npz", "--variant", "dynamics") == 2
-    assert "it excludes --task, --rest, --variant, --floor and --record" in capsys.readouterr().err
+    assert "it excludes --task, --rest, --variant, --floor, --actions and --record" in capsys.readouterr().err
 
 
 def test_adaptation_warns_of_more_threads_than_cores(
@@ -590,14 +604,15 @@ def test_a_policy_is_exported_verified_and_timed(
     assert run(*export) == 0
     output = capsys.readouterr().out
     assert re.search(r"^policy.onnx +\d+\.\d +\d+\.\d +\d\.\de-\d+$", output, re.MULTILINE)
-    assert "Return on goal = (0.3, -0.2) m, of the most likely actions: -" in output
+    assert "Return on goal = (0.3, -0.2) m, mean actions: -" in output
     assert re.search(r"which lose -?\d+\.\d\d ± \d+\.\d\d \(the same 20 initial states\)", output)
     names = ["policy.int8.onnx", "policy.json", "policy.onnx", "policy.pt2", "policy.safetensors"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     card = json.loads((tmp_path / "out" / "policy.json").read_text())
     assert card["family"] == "Navigation2D-v0"
     assert "Navigation2D-v0" in card["data_sheet"]
-    assert len(card["held_out_returns"]) > 1
+    assert card["held_out_returns"]["actions"] == "sampled"
+    assert len(card["held_out_returns"]["after_steps"]) > 1
     assert card["observation"] == {"size": 2, "names": ["x", "y"], "units": ["m", "m"]}
     assert card["horizon"] == 5
     assert run(*export) == 2
