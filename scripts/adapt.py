@@ -197,7 +197,7 @@ def adapt_in_simulation(
     from rlmaml.deploy.online import (
         adapt_online,
         best_in_steps,
-        repeated,
+        in_visits,
         return_interval,
         search_online,
         visits_checked,
@@ -243,7 +243,7 @@ def adapt_in_simulation(
         print(f"{'again' if step.again else number:>5}  {mean}{remark}", flush=True)
     print(f"\n{reason}")
     times = visits_checked(num_episodes) if searches else 1
-    returns = measured(first, policy, lambda kind: repeated(collecting(kind), times), rounds + times + 1)
+    returns = measured(first, policy, lambda kind: in_visits(collecting(kind), times), rounds + times + 1)
     told = {"episodes": 0, **policy.adaptation, "task": description, "returns": returns}
     replace(policy, adaptation=told).save(target)
 

@@ -223,7 +223,7 @@ def judged_beside(
     return judge(tried.returns[0], other.returns[-1], paired=True, floor=floor), other
 
 
-def repeated(collect: Collect, times: int) -> Collect:
+def in_visits(collect: Collect, times: int) -> Collect:
     """Several visits in place of one; a visit in which every episode fails has none."""
 
     def visits(policy: AdaptablePolicy, visit: int) -> RecordedEpisodes:
@@ -318,7 +318,7 @@ def search_online(
     if bool((found.state.candidate == begun.state.candidate).all()):
         best = policy
     visits = visits_checked(rule.average)
-    again, asked = repeated(collect, visits), visits * rule.average
+    again, asked = in_visits(collect, visits), visits * rule.average
     yield measured_again(policy, best, again, rule.steps, asked=asked, floor=floor, noun="attempt")
 
 

@@ -215,7 +215,11 @@ def _returns(
             axes.plot(range(len(line)), line, "--", label=name, **style)
         rows.append((name, [f"{mean:.2f}" for mean in means[:stages]]))
     lived = all(isinstance(run.settings.inner, MemorySettings) for run in runs)
-    axes.set(xlabel="episodes lived through" if lived else "inner steps", ylabel="mean return", xticks=range(stages))
+    axes.set(
+        xlabel="episodes lived through" if lived else "inner steps",
+        ylabel=f"mean return, {runs[0].actions} actions",
+        xticks=range(stages),
+    )
     place_legend(figure, axes)
     tasks, episodes = runs[0].evaluation.rollouts[0].returns.shape
     size = (tasks, episodes, runs[0].written["evaluation_seed"])
@@ -279,7 +283,7 @@ def _curves(runs: Sequence[ReportedRun]) -> str:
             curve = [line[stages[k]] for line in run.metrics]
             marker = "." if len(curve) == 1 else ""
             axes.plot(curve, style, marker=marker, color=colour, linewidth=1.2, label=f"{run.name}, {words(k)}")
-    axes.set(xlabel="meta-iteration", ylabel="mean return in training")
+    axes.set(xlabel="meta-iteration", ylabel="mean return in training, sampled actions")
     place_legend(figure, axes)
     return f"<h2>Learning curves</h2>{as_svg(figure)}"
 
@@ -298,7 +302,10 @@ def _tasks(run: ReportedRun) -> str:
     returns = run.evaluation.returns.numpy()
     order = np.argsort(returns[:, -1])
     few = min(3, len(order) // 2) or 1
-    parts = {"worst tasks": order[:few], "best tasks": order[few:][-few:]}
+    parts = {
+        f"{name} tasks, {run.actions} actions": shown
+        for name, shown in (("worst", order[:few]), ("best", order[few:][-few:]))
+    }
     columns = [f"after {k}" for k in range(returns.shape[1])]
     tables = [
         as_table(
@@ -314,13 +321,14 @@ def _tasks(run: ReportedRun) -> str:
         if values.ndim == 2 and values.shape[1] == 2:
             style: dict[str, Any] = {"cmap": "viridis", "s": 40, "edgecolors": INK, "linewidths": 0.8}
             dots = axes.scatter(*values.T, c=returns[:, -1], **style)
-            figure.colorbar(dots, ax=axes, label=f"return after {returns.shape[1] - 1}")
+            figure.colorbar(dots, ax=axes, label=f"return after {returns.shape[1] - 1}, {run.actions} actions")
             axes.set(xlabel=f"{name}[0]{unit}", ylabel=f"{name}[1]{unit}")
         else:
             numbers = values if values.ndim == 1 else values.mean(1)
             axes.scatter(numbers, returns[:, 0], s=14, color="#9aa4b2", label="before")
             axes.scatter(numbers, returns[:, -1], s=18, color=COLOURS[0], label=f"after {returns.shape[1] - 1}")
-            axes.set(xlabel=f"{name}{unit}" if values.ndim == 1 else f"mean of {name}{unit}", ylabel="return")
+            axes.set(xlabel=f"{name}{unit}" if values.ndim == 1 else f"mean of {name}{unit}")
+            axes.set(ylabel=f"return, {run.actions} actions")
             axes.legend(frameon=False, fontsize=8)
     return f"<h3>Where it adapts, and where not</h3>{as_svg(figure)}{'<br>'.join(tables)}"
 

@@ -69,13 +69,24 @@ def test_help_says_run_dir_where_a_run_is_named(help_texts: dict[str, str]) -> N
         assert not re.search(r"\bPATH\b", usage), name
 
 
+def test_which_actions_is_one_flag_of_every_script_that_measures_a_policys_return(help_texts: dict[str, str]) -> None:
+    for name in ("adapt.py", "compare.py", "evaluate.py", "export.py", "render.py", "report.py"):
+        assert re.search(r"--actions \{sampled,\s*mean\}", help_texts[name]), name
+    others = {word for text in help_texts.values() for word in re.findall(r"--[a-z-]*(?:mean|sampled)[a-z-]*", text)}
+    assert not [word for word in others if "action" in word and word != "--actions"]
+
+
 def test_train_evaluate_and_summarise_work_together(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed in (0, 1):
         assert run("train_nav.py", *TINY, "--seed", seed, "--run-dir", tmp_path / f"{seed}") == 0
-    output = capsys.readouterr().out
-    assert "this run" in output
+    said = capsys.readouterr()
+    assert "this run" in said.out
+    printed = said.out.splitlines() + re.split(r"[\r\n]", said.err)
+    returns = [line for line in printed if re.search(r"\breturn\b", line)]
+    assert len(returns) >= 4
+    assert all("sampled actions" in line for line in returns)
 
     evaluate = ["evaluate.py", tmp_path / "0", "--tasks", 3, "--episodes", 4, "--steps", 2, "--seed", 5]
     assert run(*evaluate, "--json", tmp_path / "e.json") == 0
@@ -96,7 +107,9 @@ def test_train_evaluate_and_summarise_work_together(
 
     capsys.readouterr()
     assert run("summarise.py", tmp_path / "0", tmp_path / "1") == 0
-    assert "2 seeds" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "2 seeds" in output
+    assert "of sampled actions" in output
 
 
 def test_a_robot_is_trained_evaluated_beyond_its_training_range_and_timed(
@@ -617,6 +630,10 @@ def test_a_policy_is_exported_verified_and_timed(
     assert card["horizon"] == 5
     assert run(*export) == 2
     assert "exists" in capsys.readouterr().err
+    assert run(*export, "--overwrite", "--actions", "sampled") == 2
+    assert "exported files give the mean, the most likely actions" in capsys.readouterr().err
+    assert run(*export, "--overwrite", "--variant", "no_such") == 2
+    assert "no_such" in capsys.readouterr().err
     again = dataclasses.replace(load(trained), steps_taken=1)
     again.save(tmp_path / "adapted.safetensors")
     assert run("export.py", tmp_path / "adapted.safetensors", "--int8", "--output", tmp_path / "adapted") == 2
