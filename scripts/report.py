@@ -7,7 +7,6 @@ the scores that their trainings left. Everything is inside: the page opens witho
 """
 
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -108,13 +107,13 @@ def main() -> None:
                 tell=print,
             )
         )
-    adapted_before = any(checkpoint.steps_taken for checkpoint in checkpoints)
-    reported_returns: Mapping[str, Sequence[float]] = {}
-    if options.actions == "sampled" and not adapted_before:
-        reported_returns = published(runs[0].settings, *runs[0].evaluation.rollouts[0].returns.shape)
-    else:
-        print("Published returns are of sampled actions and of policies as trained, and not shown.", file=sys.stderr)
-    write_page(target, report_page(runs, reported_returns, comparison))
+    differs = {
+        "of policies as trained": any(checkpoint.steps_taken for checkpoint in checkpoints),
+        "of sampled actions": options.actions != "sampled",
+    }
+    tasks, episodes = runs[0].evaluation.rollouts[0].returns.shape
+    shown = published(runs[0].settings, tasks, episodes, differs)
+    write_page(target, report_page(runs, shown, comparison))
 
 
 def write_page(target: Path, page: str) -> None:

@@ -27,7 +27,8 @@ class Episode(NamedTuple):
 DrawEpisodes: TypeAlias = Callable[..., None]
 """``draw(axes, task, episodes, *, color, label)``: several episodes of one task on matplotlib axes."""
 
-BEFORE, AFTER = "#9aa4b2", "#d1495b"
+BEFORE, AFTER = "#9aa4b2", "#1f3a7a"
+"""Grey and blue; green is what is asked, and red what is damaged, as in films."""
 
 
 def adaptation_figure(

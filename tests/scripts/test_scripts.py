@@ -736,6 +736,15 @@ def test_published_returns_stand_beside_evaluations_of_their_size_alone(
     assert capsys.readouterr().err == ""
     assert published(settings, 40, 20) == {}
     assert "Published returns are of 40 tasks with 40 episodes each" in capsys.readouterr().err
+    differs = {"of sampled actions": True, "of inner steps": False}
+    for other, said in (
+        ((settings, 40, 40, differs), "of sampled actions, and not shown"),
+        ((settings.changed(horizon=99), 40, 40), "of episodes of 100 steps, and not shown"),
+    ):
+        assert published(*other) == {}
+        assert said in capsys.readouterr().err
+    assert published(settings.changed(variant="dynamics"), 40, 20, differs) == {}
+    assert capsys.readouterr().err == ""  # none were published
 
 
 def test_a_report_is_one_page(tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
