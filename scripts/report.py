@@ -16,7 +16,7 @@ import tyro
 from common import Machine, OwnCode, check_least, environment_maker, published, tasks_in_words
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, write_atomically
-from rlmaml.terminal.command import run_command
+from rlmaml.terminal.command import lasting_imports, run_command
 from supervised import check_left
 
 
@@ -73,10 +73,11 @@ def main() -> None:
         write_page(target, supervised_page(read_scored(options.run_dirs)))
         return
 
-    from rlmaml.base.threads import warn_of_idle_threads
-    from rlmaml.results.compare import comparison_around
-    from rlmaml.results.report import EvaluationSizes, ReportedRun, read_runs, report_page, reported
-    from rlmaml.terminal.bars import ProgressBar
+    with lasting_imports():
+        from rlmaml.base.threads import warn_of_idle_threads
+        from rlmaml.results.compare import comparison_around
+        from rlmaml.results.report import EvaluationSizes, ReportedRun, read_runs, report_page, reported
+        from rlmaml.terminal.bars import ProgressBar
 
     options.own.allow()
     warn_of_idle_threads(threads=options.machine.threads)
