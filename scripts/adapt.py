@@ -7,14 +7,16 @@ rlmaml.deploy.online does the same on a robot. By trying contexts within a budge
 velocity=1.3 --online --search cmaes --search-episodes 20. A run of train_imitation.py, from demonstrations without
 rewards and without a simulator: adapt.py RUN_DIR --demonstrations FILE. RUN_DIR may also be a policy that this script
 wrote, which is then adapted further, but for a search. What is written after steps in simulation is the policy with the
-highest lower confidence bound of its mean return, after it was measured again beside the one that it began with.
+highest lower confidence bound of its mean return, or the best context, after it was measured again beside the one that
+it began with.
 """
 
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -29,13 +31,14 @@ from common import (
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
 from rlmaml.settings.search import SearchSettings
-from rlmaml.settings.trust_region import check_trust_region
+from rlmaml.settings.trust_region import KL_SCALE, check_trust_region
 from rlmaml.terminal.command import lasting_imports, run_command
 from rlmaml.terminal.words import counted
 from task_choice import TaskChoice, help_with_tasks, make_task_environment
 
 if TYPE_CHECKING:
     from rlmaml.deploy.adaptable import ActionKind, AdaptablePolicy
+    from rlmaml.deploy.online import Collect
     from rlmaml.sampling.recorded import RecordedEpisodes
 
 DEFAULT_EPISODES = 20
@@ -58,6 +61,9 @@ class Options:
     floor: float | None = None
     """Return below which an episode counts as failed: no step, and no policy that is written, may have a larger share
     of such episodes than before."""
+    actions: Literal["sampled", "mean"] = "sampled"
+    """With which actions policies are judged: sampled, as they adapt, or the mean, the most likely ones. Steps are
+    always taken on sampled ones; what is written is measured with both."""
     trust_region: float | None = None
     """Take trust-region steps of at most this KL, in nats, instead of the trained inner steps: 0.05, say. On tasks like
     those of the training an inner step goes much further; these are for a robot that goes on working on something
@@ -71,7 +77,8 @@ class Options:
     seed: int = 0
     """Seed of the episodes, and of what is random in the task."""
     variant: str | None = None
-    """Adapt in another variant of the family; by default in the one of the training."""
+    """Adapt in another variant of the family, in which the policy that is written then is; by default in the one of
+    the training."""
     record: Path | None = None
     """Also write the episodes of the unadapted policy to this .npz file."""
     output: Path | None = None
@@ -92,25 +99,26 @@ class Options:
         check_trust_region(self.trust_region)
         if self.demonstrations and (
             *(self.episodes, self.online, self.record, self.variant, self.search.search),
-            *(self.floor, self.trust_region, self.choice),
-        ) != (None, False, None, None, None, None, None, TaskChoice()):
+            *(self.floor, self.trust_region, self.choice, self.actions),
+        ) != (None, False, None, None, None, None, None, TaskChoice(), "sampled"):
             raise UserError(
                 "--demonstrations needs no simulator and no rewards; it excludes --task, --rest, --episodes, "
-                "--online, --variant, --search, --trust-region, --floor and --record."
+                "--online, --variant, --search, --trust-region, --floor, --actions and --record."
             )
         if self.search.search:
             if not self.online:
                 raise UserError("--search tries one context after another on the task; add --online.")
             check_budget_alone(self.trust_region, self.num_steps != 1, self.num_episodes != DEFAULT_EPISODES)
-            if self.episodes or self.floor is not None:
-                raise UserError("--search measures contexts by their mean return alone; leave --episodes and --floor.")
+            if self.episodes:
+                raise UserError("--search tries contexts itself, and learns nothing from recordings; leave --episodes.")
         if self.floor is not None and not math.isfinite(self.floor):
             raise UserError(f"--floor is {self.floor}; it must be a finite return.")
         if self.episodes and not self.online:
-            if self.record or self.variant or self.floor is not None or self.choice != TaskChoice():
+            simulated = self.record or self.variant or self.floor is not None or self.choice != TaskChoice()
+            if simulated or self.actions != "sampled":
                 raise UserError(
-                    "--episodes needs no simulator; it excludes --task, --rest, --variant, --floor and --record. To go "
-                    "on in simulation, add --online."
+                    "--episodes needs no simulator; it excludes --task, --rest, --variant, --floor, --actions and "
+                    "--record. To go on in simulation, add --online."
                 )
             if self.num_steps != 1:
                 raise UserError(
@@ -158,8 +166,8 @@ def main() -> None:
         returns = {"before": {"sampled": float(episodes.returns.mean())}}
         adapted = replace(adapted, adaptation={**adapted.adaptation, "returns": returns})
         adapted.save(target)
-        print(f"Recorded episodes: {len(episodes.ends)}, mean return {episodes.returns.mean():.2f}.")
-        print(f"{kind} changed the policy by a KL of {change:.3g} nats on what it saw.")
+        print(f"Recorded episodes: {len(episodes.ends)}, mean return {episodes.returns.mean():.2f}, sampled actions.")
+        print(f"{kind} changed the policy by a KL of {change:.3g} nats on what it saw.\n{KL_SCALE}")
     else:
         options.own.check(policy)
         adapt_in_simulation(options, policy, target, episodes)
@@ -184,55 +192,79 @@ def adapt_in_simulation(
 ) -> None:
     """Adapt to the chosen task, first from recorded episodes where there are any, write, and print each step's return.
 
-    Returns are those of sampled actions, by which a policy adapts; of what is left they are measured with both kinds.
+    What is left is measured with sampled and with mean actions, whichever it was judged by.
     """
-    from rlmaml.deploy.online import adapt_online, best_in_steps, return_interval, search_online
+    from rlmaml.deploy.online import (
+        adapt_online,
+        best_in_steps,
+        in_visits,
+        return_interval,
+        search_online,
+        visits_checked,
+    )
     from rlmaml.sampling.recorded import write_episodes
 
-    settings = options.machine.applied(in_variant(policy.settings, options.variant))
+    policy = replace(policy, settings=in_variant(policy.settings, options.variant))
+    settings = options.machine.applied(policy.settings)
     searches = options.search.search is not None
     num_episodes = options.search.search_average if searches else options.num_episodes
     env, description = make_task_environment(settings, num_episodes, options.choice, options.seed)
 
-    def collect(current: "AdaptablePolicy", visit: int) -> "RecordedEpisodes":
-        return current.record(env, options.seed + visit, stage=0)
+    def collecting(actions: "ActionKind") -> "Collect":
+        return lambda current, visit: current.record(env, options.seed + visit, actions=actions, stage=0)
 
+    sampled, judged = collecting("sampled"), collecting(options.actions)
     if searches:
         search = trained_search(options.search, options.run_dir, options.machine)
-        steps = search_online(policy, collect, search, seed=options.seed)
+        steps = search_online(policy, judged, search, seed=options.seed, floor=options.floor)
+        rounds = options.search.attempts
         print(f"{options.search.attempts} attempts, {num_episodes} episodes each.")
     else:
-        limits = {"trust_region": options.trust_region, "floor": options.floor}
+        rounds = options.num_steps + (recorded is not None) + 1
+        how: Any = {"trust_region": options.trust_region, "floor": options.floor}
+        how |= {} if options.actions == "sampled" else {"measure": judged}
         if options.online:
-            steps = adapt_online(policy, collect, options.num_steps, recorded=recorded, **limits)
+            steps = adapt_online(policy, sampled, options.num_steps, recorded=recorded, **how)
         else:
-            steps = best_in_steps(policy, collect, options.num_steps, **limits)
-    first = policy
-    print(f"Task: {description}\n\n{'tries' if searches else 'steps'}    return  95 % interval, sampled actions")
+            steps = best_in_steps(policy, sampled, options.num_steps, **how)
+    first, reason = policy, ""
+    if options.record:
+        write_episodes(options.record, sampled(first, 0))
+    noun = "tries" if searches else "steps"
+    print(f"Task: {description}\n\n{noun}    return  95 % interval, {options.actions} actions")
     for number, step in enumerate(steps):
         low, high = return_interval(step.returns)
-        last = not searches and number > options.num_steps + (recorded is not None)
         mean = f"{step.returns.mean():>8.2f}  {low:.2f} to {high:.2f}" if len(step.returns) else "every episode failed"
-        undone = "  undone" * step.undone + f": {step.reason}" * bool(step.undone and step.reason)
-        if number == 0 and options.record and step.episodes:
-            write_episodes(options.record, step.episodes)
-        policy = step.policy
+        policy, reason = step.policy, step.reason
         if options.online:
             policy.save(target)  # what was reached outlives whatever ends the work
-        print(f"{'again' if last else number:>5}  {mean}{undone}", flush=True)
-    if step.reason:
-        print(f"\n{step.reason}")
-    kinds: tuple[ActionKind, ...] = ("sampled", "mean")
-    fresh = options.seed + number + 2
-    returns = {
-        when: {kind: float(one.record(env, fresh, actions=kind, stage=0).returns.mean()) for kind in kinds}
-        for when, one in (("before", first), ("after", policy))
-    }
+        remark = "" if step.again or not (step.undone or reason) else "  undone" if step.undone else "  not to be left"
+        remark += f": {reason}" if remark and reason else ""
+        print(f"{'again' if step.again else number:>5}  {mean}{remark}", flush=True)
+    print(f"\n{reason}")
+    times = visits_checked(num_episodes) if searches else 1
+    returns = measured(first, policy, lambda kind: in_visits(collecting(kind), times), rounds + times + 1)
     told = {"episodes": 0, **policy.adaptation, "task": description, "returns": returns}
     replace(policy, adaptation=told).save(target)
+
+
+def measured(
+    first: "AdaptablePolicy", left: "AdaptablePolicy", collecting: "Callable[[ActionKind], Collect]", visit: int
+) -> dict[str, dict[str, float]]:
+    """Mean returns before and after, with either kind of actions, on fresh episodes; printed, with the KL between."""
+    kinds: tuple[ActionKind, ...] = ("sampled", "mean")
+    returns: dict[str, dict[str, float]] = {"before": {}, "after": {}}
     for kind in kinds:
-        before, after = (returns[when][kind] for when in returns)
-        print(f"Return with {kind} actions, on {num_episodes} fresh episodes: {before:.2f} before, {after:.2f} after.")
+        before, after = (collecting(kind)(one, visit) for one in (first, left))
+        returns["before"][kind], returns["after"][kind] = (float(one.returns.mean()) for one in (before, after))
+        print(
+            f"Return with {kind} actions, on {counted(len(before.ends), 'fresh episode')}: "
+            f"{returns['before'][kind]:.2f} before, {returns['after'][kind]:.2f} after."
+        )
+    if left is not first:
+        change = first.divergence(left, collecting("sampled")(first, visit))
+        print(f"The policy changed by a KL of {change:.3g} nats on what it saw.\n{KL_SCALE}")
+    return returns
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from defaults import tuned
@@ -278,7 +279,9 @@ def chosen_family(env_id: str | None, word: str | None, default: str | None = No
     return allow_family(word) if word else str(env_id or default)
 
 
-def published(settings: Settings, tasks: int, episodes: int) -> dict[str, tuple[float, ...]]:
+def published(
+    settings: Settings, tasks: int, episodes: int, differs: Mapping[str, bool] = MappingProxyType({})
+) -> dict[str, tuple[float, ...]]:
     """Published returns of the same problem, after 0, 1, 2, 3 inner steps; empty where none compare.
 
     Args:
@@ -286,14 +289,20 @@ def published(settings: Settings, tasks: int, episodes: int) -> dict[str, tuple[
         tasks: on which it is evaluated.
         episodes: per task and inner step. Both are to be those of the family's own settings, which are as published;
             where they are not, that is said.
+        differs: what published returns are, in words -> whether these here are not; that is said, too.
     """
-    from rlmaml_envs import published_returns
+    from rlmaml_envs import horizon_of, published_returns
 
     run = resolved(settings).run
-    assert run.horizon is not None
-    found = dict(published_returns(run.env_id, run.variant, run.horizon))
+    own = horizon_of(run.env_id, run.variant)
+    found = dict(published_returns(run.env_id, run.variant, own))
     as_published = tuned(run.env_id, run.variant).run
     size = as_published.evaluation_tasks, as_published.evaluation_episodes
+    differs = {f"of episodes of {own} steps": run.horizon != own, **differs}
+    others = [words for words, other in differs.items() if other]
+    if found and others:
+        print(f"Published returns are {' and '.join(others)}, and not shown beside other ones.", file=sys.stderr)
+        return {}
     if found and size != (tasks, episodes):
         print(
             f"Published returns are of {size[0]} tasks with {size[1]} episodes each, and not shown beside other ones: "

@@ -136,14 +136,14 @@ def main() -> None:
     judged = f"{counted(options.num_episodes, 'episode')} each, {options.actions} actions"
     print(f"Mean return on {counted(options.num_tasks, 'held-out task')}{place}, {judged}:\n")
     inner_steps = options.trust_region is None and options.search.search is None
-    comparable = (
-        not options.beyond
-        and not options.task
-        and not checkpoint.steps_taken
-        and inner_steps
-        and options.actions == "sampled"
-    )
-    beside = published(settings, options.num_tasks, options.num_episodes) if comparable else {}
+    differs = {
+        "of tasks in the training range": options.beyond,
+        "of tasks drawn in all their parameters": bool(options.task),
+        "of policies as trained": bool(checkpoint.steps_taken),
+        "of inner steps": not inner_steps,
+        "of sampled actions": options.actions != "sampled",
+    }
+    beside = published(settings, options.num_tasks, options.num_episodes, differs)
     print(evaluation_table(evaluation.summary(), evaluation.terms, beside))
 
 

@@ -12,13 +12,13 @@ scales, the control step and all else that policy.json says are in the metadata 
 
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from common import OwnCode
+from common import OwnCode, in_variant
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, unwritable, write_atomically
 from rlmaml.terminal.command import lasting_imports, run_command
@@ -43,9 +43,22 @@ class Options:
     choice: tyro.conf.OmitArgPrefixes[TaskChoice] = field(default_factory=TaskChoice)
     seed: int = 0
     """Seed of all that is drawn: observations, episodes, and what is random in the task."""
+    variant: str | None = None
+    """Export for another variant of the family, e.g. a robot with other actuators; by default for the one of the
+    training, or in which the policy adapted."""
+    actions: Literal["sampled", "mean"] = "mean"
+    """With which actions --int8 measures its cost: the mean, the most likely ones, which is what the files give."""
     own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
     overwrite: bool = False
     """Replace files that are already there."""
+
+    def __post_init__(self) -> None:
+        """Check what is measured before anything is loaded."""
+        if self.actions != "mean":
+            raise UserError(
+                "--actions is sampled; exported files give the mean, the most likely actions. What sampled ones earn "
+                "is measured by: evaluate.py RUN_DIR --actions sampled."
+            )
 
 
 def main() -> None:
@@ -67,8 +80,8 @@ def main() -> None:
         from rlmaml.base.provenance import provenance
         from rlmaml.deploy import export
         from rlmaml.deploy.adaptable import load
+        from rlmaml.deploy.fit import check_acts_in
         from rlmaml.deploy.robot import robot_of
-        from rlmaml.storage.family_record import check_same_family
         from rlmaml_envs.registry import data_sheet
 
         torch.set_num_threads(1)
@@ -80,14 +93,17 @@ def main() -> None:
                 f"{options.run_dir} has adapted to a task, on which --int8 is to be measured. Name it: "
                 "--task NAME=VALUE."
             )
+        trained_in = policy.settings.run.variant
+        policy = replace(policy, settings=in_variant(policy.settings, options.variant))
         settings = policy.settings.changed(threads=1, rollout_threads=1)
         env, task = make_task_environment(settings, 20, options.choice, options.seed)
-        check_same_family(policy.family, env)
+        check_acts_in(policy, env)
         robot = robot_of(env, normalised=options.normalised)
         actuation = robot.actuation
         actor = export.Actor(policy, actuation)
+        as_trained = is_of_run(options.run_dir) and options.variant in (None, trained_in)
         made_with = {
-            "held_out_returns": held_out_returns(directory) if is_of_run(options.run_dir) else None,
+            "held_out_returns": held_out_returns(directory) if as_trained else None,
             "data_sheet": data_sheet(settings.run.env_id),
             **provenance(),
         }
@@ -127,19 +143,18 @@ def main() -> None:
         )
         loss = exact - rounded
         print(
-            f"\nReturn on {task}, of the most likely actions: {exact.mean():.2f} exact, {rounded.mean():.2f} with "
+            f"\nReturn on {task}, {options.actions} actions: {exact.mean():.2f} exact, {rounded.mean():.2f} with "
             f"8-bit weights, which lose {loss.mean():.2f} ± {half_interval(loss):.2f} (the same {len(loss)} initial "
             "states)."
         )
     print(f"\nThe files {'give actions in [-1, 1]' if options.normalised else 'command actuators'}: {folder}")
 
 
-def held_out_returns(directory: "RunDirectory") -> list[float] | None:
+def held_out_returns(directory: "RunDirectory") -> dict[str, Any] | None:
     """Mean returns after 0, 1, ... inner steps in the evaluation that ended a training; None where there is none."""
-    returns: list[float] | None = (
-        directory.read_evaluation()["returns"]["mean"] if directory.evaluation.exists() else None
-    )
-    return returns
+    if not directory.evaluation.exists():
+        return None
+    return {"actions": "sampled", "after_steps": directory.read_evaluation()["returns"]["mean"]}
 
 
 def report(path: Path, seconds: float, difference: float) -> None:

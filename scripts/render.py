@@ -109,7 +109,8 @@ def main() -> None:
     steps = f"{more}{again} {'episode' if policy.adapts_by_memory else 'gradient step'}{'s' if more > 1 else ''}"
     each = "" if policy.adapts_by_memory else f" on {counted(options.num_episodes, 'episode')} each"
     captions = ("as adapted before" if again else "before adaptation", f"after {steps}{each}")
-    frames = list(side_by_side(films, captions, f"{settings.run.env_id}: {description}; {options.actions} actions"))
+    title = f"{settings.run.env_id}: {description}"
+    frames = list(side_by_side(films, captions, title, actions=options.actions))
     before, after = (shots[-1].earned for shots in films)
     for path in targets:
         write_video(path, frames, scene.metadata["render_fps"] / stride)
@@ -121,7 +122,7 @@ def main() -> None:
 
 
 def draw_stills(options: Options, settings: Settings, path: Path) -> None:
-    """Paths before and after adaptation to four tasks drawn for evaluation, with exploration."""
+    """Paths before and after adaptation to four tasks drawn for evaluation, with the actions that are filmed, too."""
     from rlmaml.evaluation.figures import adaptation_figure
     from rlmaml.settings.stages import stage_words
     from rlmaml.storage.kept_checkpoints import policy_checkpoint
@@ -134,10 +135,11 @@ def draw_stills(options: Options, settings: Settings, path: Path) -> None:
         num_episodes=options.num_episodes,
         steps=options.steps,
         seed=options.seed,
+        actions=options.actions,
     )
     run = settings.run
     draw, words = episode_drawing(run.env_id, run.variant), stage_words(settings)
-    figure = adaptation_figure(draw, evaluation.tasks, evaluation.rollouts, words=words)
+    figure = adaptation_figure(draw, evaluation.tasks, evaluation.rollouts, words=words, actions=options.actions)
     with replacing(path) as target:
         figure.savefig(target, dpi=150)
 

@@ -7,7 +7,6 @@ the scores that their trainings left. Everything is inside: the page opens witho
 """
 
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,7 +16,7 @@ import tyro
 from common import Machine, OwnCode, check_least, environment_maker, published, tasks_in_words
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, write_atomically
-from rlmaml.terminal.command import run_command
+from rlmaml.terminal.command import lasting_imports, run_command
 from supervised import check_left
 
 
@@ -74,10 +73,11 @@ def main() -> None:
         write_page(target, supervised_page(read_scored(options.run_dirs)))
         return
 
-    from rlmaml.base.threads import warn_of_idle_threads
-    from rlmaml.results.compare import comparison_around
-    from rlmaml.results.report import EvaluationSizes, ReportedRun, read_runs, report_page, reported
-    from rlmaml.terminal.bars import ProgressBar
+    with lasting_imports():
+        from rlmaml.base.threads import warn_of_idle_threads
+        from rlmaml.results.compare import comparison_around
+        from rlmaml.results.report import EvaluationSizes, ReportedRun, read_runs, report_page, reported
+        from rlmaml.terminal.bars import ProgressBar
 
     options.own.allow()
     warn_of_idle_threads(threads=options.machine.threads)
@@ -108,13 +108,13 @@ def main() -> None:
                 tell=print,
             )
         )
-    adapted_before = any(checkpoint.steps_taken for checkpoint in checkpoints)
-    reported_returns: Mapping[str, Sequence[float]] = {}
-    if options.actions == "sampled" and not adapted_before:
-        reported_returns = published(runs[0].settings, *runs[0].evaluation.rollouts[0].returns.shape)
-    else:
-        print("Published returns are of sampled actions and of policies as trained, and not shown.", file=sys.stderr)
-    write_page(target, report_page(runs, reported_returns, comparison))
+    differs = {
+        "of policies as trained": any(checkpoint.steps_taken for checkpoint in checkpoints),
+        "of sampled actions": options.actions != "sampled",
+    }
+    tasks, episodes = runs[0].evaluation.rollouts[0].returns.shape
+    shown = published(runs[0].settings, tasks, episodes, differs)
+    write_page(target, report_page(runs, shown, comparison))
 
 
 def write_page(target: Path, page: str) -> None:

@@ -7,10 +7,17 @@ from pathlib import Path
 import pytest
 
 from rlmaml.settings.methods.registry import METHODS
+from rlmaml.terminal import waiting
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SHARED = ("common.py", "defaults.py", "supervised.py", "task_choice.py")
 """What the scripts share; the others are commands."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_signs_of_life() -> None:
+    """Tests read what is written to stderr, however slow the machine is."""
+    waiting.PATIENCE = 1e6
 
 
 @pytest.fixture(scope="session")

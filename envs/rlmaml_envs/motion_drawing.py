@@ -1,4 +1,7 @@
-"""Figures of robots' episodes: what the task asks beside what the robot does, as far as its observations say that."""
+"""Figures of robots' episodes: what the task asks beside what the robot does, as far as its observations say that.
+
+Marks are those of films: what is asked is green, and a goal a green disc.
+"""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +21,15 @@ if TYPE_CHECKING:
 
 ASKED = "#2e8b57"
 """What the task asks: the green of the marks in films."""
+AS_FAST_AS_POSSIBLE = "asked: upwards, as fast as possible"
+"""Of a task that asks for a direction alone; speeds are those in that direction."""
 LONGEST_TASK = 150
 """Characters of a task's parameters, above which a figure has the words of its marks instead."""
 
 
 @dataclass(frozen=True)
 class MotionDrawing:
-    """Draws episodes of one task: the path over ground, or the speed over time, that follows from observations.
+    """Draws episodes of one task: the path over ground, or speed and height over time, that follow from observations.
 
     Attributes:
         speeds: which numbers of an observation are the robot's speeds in x and y, m/s; None for y where it has none.
@@ -32,6 +37,7 @@ class MotionDrawing:
         seconds: per control step.
         marks: what a task asks.
         units: of its parameters.
+        height: which number of an observation is the height of the robot's root, m; None where none is.
     """
 
     speeds: tuple[int, int | None]
@@ -39,6 +45,7 @@ class MotionDrawing:
     seconds: float
     marks: Callable[[Task], Marks]
     units: Mapping[str, str]
+    height: int | None = None
 
     def __call__(
         self, axes: "Axes", task: Task, paths: Sequence[Floats], *, color: str, label: str | None = None
@@ -55,16 +62,32 @@ class MotionDrawing:
             axes.plot(*line[-1], "o", color=color, markersize=3.5, zorder=3)
         if lines and not over_ground:
             axes.plot(*mean_line(lines).T, color=color, linewidth=1.8, label=label, zorder=3)
+        if not over_ground:
+            self.draw_height(axes, paths, color=color)
         words = describe_task(task, self.units)
         words = marks.text if len(words) > LONGEST_TASK else words
         below = "\n".join(textwrap.wrap(words.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"), 38))
         axes.set_xlabel(f"{'x, m' if over_ground else 'time, s'}\n{below}", fontsize=8)
-        axes.set_ylabel("y, m" if over_ground else "speed, m/s", fontsize=8)
+        that_way = " that way" * (marks.heading not in (None, 0.0))
+        axes.set_ylabel("y, m" if over_ground else f"speed{that_way}, m/s", fontsize=8)
         axes.tick_params(labelsize=7)
         if over_ground:
             axes.set_aspect("equal", adjustable="datalim")
-        if not any(drawn.get_label() == "asked" for drawn in axes.lines):
+        if not any(str(drawn.get_label()).startswith("asked") for drawn in axes.lines):
             self.draw_asked(axes, marks, over_ground=over_ground)
+
+    def draw_height(self, axes: "Axes", paths: Sequence[Floats], *, color: str) -> None:
+        """The mean height over the episodes as a dotted line, by a scale of its own on the right."""
+        if self.height is None or not paths:
+            return
+        right = next((one for one in axes.figure.axes if one.get_gid() == f"height {id(axes)}"), None)
+        if right is None:
+            right = axes.twinx()
+            right.set_gid(f"height {id(axes)}")
+            right.set_ylabel("height, m (dotted)", fontsize=8)
+            right.tick_params(labelsize=7)
+        heights = [np.stack([self.seconds * np.arange(len(path)), path[:, self.height]], axis=1) for path in paths]
+        right.plot(*mean_line(heights).T, ":", color=color, linewidth=1.2)
 
     def draw_asked(self, axes: "Axes", marks: Marks, *, over_ground: bool) -> None:
         """What the task asks, in green: a place, a direction from the start, or a speed."""
@@ -73,8 +96,10 @@ class MotionDrawing:
                 axes.axhline(marks.speed, color=ASKED, linestyle="--", linewidth=1.4, label="asked", zorder=4)
             elif marks.heading is not None:
                 axes.axhline(0.0, color="0.7", linewidth=0.8, zorder=1)
+                name, corner = AS_FAST_AS_POSSIBLE, axes.transAxes
+                axes.plot(0.05, 0.93, "^", color=ASKED, markersize=9, label=name, zorder=5, transform=corner)
         elif marks.goal is not None:
-            axes.plot(*marks.goal, "*", color=ASKED, markersize=13, linestyle="none", label="asked", zorder=5)
+            axes.plot(*marks.goal, "o", color=ASKED, markersize=11, linestyle="none", label="asked", zorder=1)
         elif marks.heading is not None:
             far = max(float(np.abs(line.get_xydata()).max()) for line in axes.lines)
             end = far * np.array([np.cos(marks.heading), np.sin(marks.heading)])
@@ -126,7 +151,20 @@ def motion_drawing(
         seconds=seconds,
         marks=marks,
         units=units,
+        height=_height(model, observed),
     )
+
+
+def _height(model: mujoco.MjModel, observed: Sequence[Entry]) -> int | None:
+    """Which number of an observation is the height of the root: a free joint's, or a slide's along z."""
+    if model.jnt_type[0] == mujoco.mjtJoint.mjJNT_FREE.value:
+        return _place_of(joint_positions(model)[2], observed)
+    upwards = [
+        joint
+        for joint in range(min(3, model.njnt))
+        if model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_SLIDE.value and abs(model.jnt_axis[joint, 2]) > 0.99
+    ]
+    return _place_of(joint_positions(model)[int(model.jnt_qposadr[upwards[0]])], observed) if upwards else None
 
 
 def mean_line(lines: Sequence[Floats]) -> Floats:

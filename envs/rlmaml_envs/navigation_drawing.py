@@ -19,6 +19,11 @@ FRAME_SIZE = 400
 _OVERSAMPLING = 2  # frames are drawn larger and scaled down, which smooths their edges
 _PAPER, _RULE, _LANDMARK = (252, 252, 250), (228, 228, 224), (176, 176, 172)
 _GOAL, _TRAIL, _POINT = (46, 139, 87), (120, 144, 190), (31, 58, 122)
+GREEN = "#2e8b57"
+"""Of the goal, in figures as in frames."""
+LEGEND = "green disc: goal   blue: the point and its path"
+LANDMARKS = "   grey rings: where goals may be"
+_WORDS = (90, 96, 108)
 
 
 def draw_frame(trail: Floats, goal: Floats, landmarks: Floats, view_half_width: float) -> npt.NDArray[np.uint8]:
@@ -52,6 +57,10 @@ def draw_frame(trail: Floats, goal: Floats, landmarks: Floats, view_half_width: 
         pygame.draw.lines(canvas, _TRAIL, False, path, 5)
     pygame.draw.circle(canvas, _GOAL, pixels(goal[None])[0], size / 45)
     pygame.draw.circle(canvas, _POINT, path[-1], size / 60)
+    pygame.font.init()
+    words = LEGEND + (LANDMARKS if len(landmarks) > 1 else "")
+    legend = pygame.font.Font(None, 26).render(words, True, _WORDS)
+    canvas.blit(legend, (12, size - 12 - legend.get_height()))
 
     frame = pygame.transform.smoothscale(canvas, (FRAME_SIZE, FRAME_SIZE))
     return pygame.surfarray.array3d(frame).swapaxes(0, 1)
@@ -60,7 +69,8 @@ def draw_frame(trail: Floats, goal: Floats, landmarks: Floats, view_half_width: 
 def draw_paths(axes: "Axes", task: Task, paths: Sequence[Floats], *, color: str, label: str | None = None) -> None:
     """Draw several episodes of one task: their paths and starts, the goal and, for sparse tasks, the corners.
 
-    Call it once with the paths before adaptation and once with those after, in two colours.
+    Marks are those of frames: the goal is a green disc, and other corners are grey rings. Call it once with the paths
+    before adaptation and once with those after, in two colours.
 
     Args:
         axes: matplotlib axes; their aspect becomes equal and their frame and ticks are removed.
@@ -75,8 +85,8 @@ def draw_paths(axes: "Axes", task: Task, paths: Sequence[Floats], *, color: str,
         axes.plot(*path[-1], "o", color=color, markersize=3.5, zorder=3)
         axes.plot(*path[0], "o", color="white", markeredgecolor="0.2", markersize=5.5, zorder=4)
     if "corner" in task:
-        axes.plot(*CORNERS.T, "s", color="0.8", markersize=9, zorder=1)
-    axes.plot(*goal_position(task), "*", color="#f2b134", markeredgecolor="0.2", markersize=14, zorder=5)
+        axes.plot(*CORNERS.T, "o", markerfacecolor="none", markeredgecolor="0.7", markersize=11, zorder=1)
+    axes.plot(*goal_position(task), "o", color=GREEN, markersize=11, linestyle="none", label="goal", zorder=1.5)
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.08)
     axes.set_axis_off()

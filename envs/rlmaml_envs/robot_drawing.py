@@ -128,6 +128,8 @@ class RobotPictures:
         if marks.goal is not None:
             _add_disc(scene, marks.goal)
         mujoco.mjr_render(frame, scene, painter)
+        if reached:
+            reached += f", {data.xpos[self._robot][2]:.2f} m high"
         corners = mujoco.mjtGridPos.mjGRID_TOPLEFT, mujoco.mjtGridPos.mjGRID_BOTTOMLEFT
         for corner, words in zip(corners, ((marks.text, reached), (marks.legend,)), strict=True):
             lines = [line for part in words for line in textwrap.wrap(part, CHARACTERS)]

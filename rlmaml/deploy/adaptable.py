@@ -50,7 +50,7 @@ class AdaptablePolicy:
         network: the policy as a function of its parameters.
         sizes: of its observations and actions.
         meta: its weights, without a task axis, and the learned inner rates where there are any.
-        settings: of the run that trained it.
+        settings: of the run that trained it; the variant is the one in which it adapted since, where it did.
         iteration: meta-iterations it was trained for.
         steps_taken: steps taken since, inner ones or within a trust region; or episodes lived through.
         memory: what it remembers of these, with axes for one task and one trial; None where it remembers nothing.

@@ -329,6 +329,7 @@ def card(policy: AdaptablePolicy, robot: Robot, made_with: dict[str, Any]) -> di
         "memory": _how_to_carry(policy) if policy.remembers else None,
         "training": {
             "algorithm": policy.settings.algorithm,
+            "variant": policy.family.get("sheet", {}).get("variant", run.variant),
             "meta_iterations": policy.iteration,
             "tasks": run.num_tasks,
             "episodes": run.num_episodes,

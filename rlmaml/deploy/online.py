@@ -13,15 +13,18 @@ from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.types import Adaptation, Meta
 from rlmaml.deploy.adaptable import AdaptablePolicy
-from rlmaml.deploy.judgement import Returns, judge, location
+from rlmaml.deploy.judgement import Judgement, Returns, judge, location
 from rlmaml.rules.search_rule import Search, search_rule
-from rlmaml.sampling.recorded import FailedEpisodesError, RecordedEpisodes, as_rollout
+from rlmaml.sampling.recorded import FailedEpisodesError, RecordedEpisodes, as_rollout, joined
 from rlmaml.settings.trust_region import check_trust_region
 from rlmaml.terminal.words import counted
 
 Collect: TypeAlias = Callable[[AdaptablePolicy, int], RecordedEpisodes]
 """``collect(policy, visit)``: episodes of the policy on the robot. Visits are counted from 0; two policies that are
 compared make the same one, which begins them in the same states where a simulator allows it."""
+
+CHECKED = 20
+"""Episodes, at least, in which the best policy of a search is measured again, and as many of the first one."""
 
 
 class Attempt(NamedTuple):
@@ -33,7 +36,9 @@ class Attempt(NamedTuple):
     """What the attempted policy did; None where every episode failed."""
     undone: bool = False
     reason: str = ""
-    """Why it was undone; of the last attempt, which measures again, what ``policy`` is and why."""
+    """Why it was undone, or is not to be left; of the last one, what ``policy`` is and why."""
+    again: bool = False
+    """Whether it is the last one, which measures what was reached again."""
 
     @property
     def returns(self) -> npt.NDArray[np.float64]:
@@ -92,8 +97,13 @@ def best_in_steps(
     *,
     trust_region: float | None = None,
     floor: float | None = None,
+    measure: Collect | None = None,
 ) -> Iterator[Attempt]:
     """The same steps, with the best policy so far; at last the best, measured again beside the one to begin with.
+
+    The best is one of those whose returns show that they are no worse than at first, by the judgement of
+    :func:`adapt_online`. Where every episode of a policy failed there is nothing to take a step on, and no further one
+    is taken.
 
     Args:
         policy: the policy to begin with.
@@ -101,19 +111,31 @@ def best_in_steps(
         rounds: steps.
         trust_region: see :meth:`rlmaml.deploy.adaptable.AdaptablePolicy.adapt`.
         floor: a return below which an episode counts as failed.
+        measure: collects the episodes by whose returns policies are judged, such as those of mean actions; by default
+            those that they adapt from.
 
     Raises:
         UserError: see :meth:`rlmaml.deploy.adaptable.AdaptablePolicy.adapt`.
     """
-    steps = adapt_in_steps(policy, collect, rounds, trust_region=trust_region)
-    attempt = next(steps)
-    asked = len(attempt.returns)
-    best = first = candidate_of(policy, attempt.episodes, asked)
-    yield attempt
-    for attempt in steps:
-        best = better(candidate_of(attempt.policy, attempt.episodes, asked), best)
-        yield attempt._replace(policy=best.policy)
-    yield measured_again(first, best, collect, rounds + 1, floor=floor)
+    check_trust_region(trust_region)
+    judged = measure or collect
+    episodes = judged(policy, 0)
+    asked = len(episodes.returns)
+    best = first = current = candidate_of(policy, episodes, asked)
+    yield Attempt(policy, episodes)
+    visit = 0
+    while visit < rounds and current.episodes is not None:
+        sampled = attempted(collect, current.policy, visit) if measure else current.episodes
+        if sampled is None:
+            break
+        visit += 1
+        stepped = current.policy.adapt(sampled, trust_region=trust_region)
+        current = candidate_of(stepped, attempted(judged, stepped, visit), asked)
+        verdict, first = judged_beside(current, first, judged, visit, asked=asked, floor=floor)
+        if not verdict.worse:
+            best = better(current, best)
+        yield Attempt(best.policy, current.episodes, reason=verdict.reason if verdict.worse else "")
+    yield measured_again(first.policy, best.policy, judged, visit + 1, asked=asked, floor=floor)
 
 
 def adapt_online(
@@ -124,6 +146,7 @@ def adapt_online(
     trust_region: float | None = None,
     floor: float | None = None,
     recorded: RecordedEpisodes | None = None,
+    measure: Collect | None = None,
 ) -> Iterator[Attempt]:
     """The policy as it is, after each of ``rounds`` attempts to improve it, and at last the best, measured again.
 
@@ -143,34 +166,33 @@ def adapt_online(
         trust_region: see :meth:`rlmaml.deploy.adaptable.AdaptablePolicy.adapt`.
         floor: a return below which an episode counts as failed.
         recorded: episodes of the policy from before, for a first attempt that is not among the ``rounds``.
+        measure: collects the episodes by whose returns policies are judged, such as those of mean actions; by default
+            those that they adapt from.
 
     Raises:
         UserError: see :meth:`rlmaml.deploy.adaptable.AdaptablePolicy.adapt`; or every episode of the policy to begin
             with failed.
     """
     check_trust_region(trust_region)
+    judged = measure or collect
     visit, scale = 0, 1.0
-    episodes = collect(policy, visit)
+    episodes = judged(policy, visit)
     asked = len(episodes.returns)
     best = first = current = candidate_of(policy, episodes, asked)
     yield Attempt(policy, episodes)
-    for sampled in [*[recorded] * (recorded is not None), *[None] * rounds]:
+    for given in [*[recorded] * (recorded is not None), *[None] * rounds]:
         visit += 1
-        candidate = current.policy.adapt(
-            sampled or current.episodes or collect(current.policy, visit), trust_region=trust_region, step_scale=scale
-        )
-        tried = candidate_of(candidate, attempted(collect, candidate, visit), asked)
-        verdict = judge(tried.returns[0], np.concatenate(best.returns), floor=floor)
-        if verdict.worse:
-            best = candidate_of(best.policy, attempted(collect, best.policy, visit), asked, best.returns)
-            verdict = judge(tried.returns[0], best.returns[-1], paired=True, floor=floor)
+        sampled = given or (None if measure else current.episodes) or collect(current.policy, visit)
+        candidate = current.policy.adapt(sampled, trust_region=trust_region, step_scale=scale)
+        tried = candidate_of(candidate, attempted(judged, candidate, visit), asked)
+        verdict, best = judged_beside(tried, best, judged, visit, asked=asked, floor=floor)
         if verdict.worse:
             current, scale = best, scale / 2
         else:
             current, scale = tried, 1.0
             best = better(tried, best)
         yield Attempt(best.policy, tried.episodes, verdict.worse, verdict.reason if verdict.worse else "")
-    yield measured_again(first, best, collect, visit + 1, floor=floor)
+    yield measured_again(first.policy, best.policy, judged, visit + 1, asked=asked, floor=floor)
 
 
 def attempted(collect: Collect, policy: AdaptablePolicy, visit: int) -> RecordedEpisodes | None:
@@ -190,38 +212,77 @@ def candidate_of(
     return Candidate(policy, (*earlier, np.concatenate([returns, failed])), episodes)
 
 
+def judged_beside(
+    tried: Candidate, other: Candidate, collect: Collect, visit: int, *, asked: int, floor: float | None = None
+) -> tuple[Judgement, Candidate]:
+    """Whether a policy is worse than another one, which repeats the visit where its earlier ones leave that open."""
+    verdict = judge(tried.returns[0], np.concatenate(other.returns), floor=floor)
+    if not verdict.worse:
+        return verdict, other
+    other = candidate_of(other.policy, attempted(collect, other.policy, visit), asked, other.returns)
+    return judge(tried.returns[0], other.returns[-1], paired=True, floor=floor), other
+
+
+def in_visits(collect: Collect, times: int) -> Collect:
+    """Several visits in place of one; a visit in which every episode fails has none."""
+
+    def visits(policy: AdaptablePolicy, visit: int) -> RecordedEpisodes:
+        seen = [attempted(collect, policy, visit + again) for again in range(times)]
+        return joined([episodes for episodes in seen if episodes is not None])
+
+    return visits
+
+
 def better(one: Candidate, other: Candidate) -> Candidate:
     """The one whose mean return has the higher lower confidence bound; the second where that is the same."""
     return one if one.lowest > other.lowest else other
 
 
 def measured_again(
-    first: Candidate, best: Candidate, collect: Collect, visit: int, *, floor: float | None = None
+    first: AdaptablePolicy,
+    best: AdaptablePolicy,
+    collect: Collect,
+    visit: int,
+    *,
+    asked: int,
+    floor: float | None = None,
+    noun: str = "step",
 ) -> Attempt:
     """The best policy beside the first on a fresh visit, and the one of them to go on with: luck is no merit."""
-    asked = len(first.returns[0])
-    again = candidate_of(first.policy, attempted(collect, first.policy, visit), asked)
-    if best.policy is first.policy:
-        return Attempt(first.policy, again.episodes, reason="The policy as it was: none had a higher lower bound.")
-    rival = candidate_of(best.policy, attempted(collect, best.policy, visit), asked)
+    again = candidate_of(first, attempted(collect, first, visit), asked)
+    if best is first:
+        return Attempt(
+            first,
+            again.episodes,
+            reason="The policy as it was: none that is no worse had a higher lower bound.",
+            again=True,
+        )
+    rival = candidate_of(best, attempted(collect, best, visit), asked)
     verdict = judge(rival.returns[0], again.returns[0], paired=True, floor=floor)
-    after = f"after {counted(best.policy.steps_taken - first.policy.steps_taken, 'step')}, on fresh episodes"
+    after = f"after {counted(best.steps_taken - first.steps_taken, noun)}, on fresh episodes"
     if verdict.worse:
-        return Attempt(first.policy, again.episodes, reason=f"The policy as it was: {after}, {verdict.reason}.")
-    return Attempt(best.policy, rival.episodes, reason=f"The policy {after}: {verdict.reason}.")
+        return Attempt(first, again.episodes, reason=f"The policy as it was: {after}, {verdict.reason}.", again=True)
+    return Attempt(best, rival.episodes, reason=f"The policy {after}: {verdict.reason}.", again=True)
 
 
-def search_online(policy: AdaptablePolicy, collect: Collect, search: Search, *, seed: int) -> Iterator[Attempt]:
-    """One attempt of a search in the context after another, each with the best policy that has been measured so far.
+def search_online(
+    policy: AdaptablePolicy, collect: Collect, search: Search, *, seed: int, floor: float | None = None
+) -> Iterator[Attempt]:
+    """One attempt of a search in the context after another, and at last the best policy, measured again.
 
-    They spend the search's budget exactly: ``collect`` is called once for every attempt. An attempt counts as undone
-    where the best so far is another.
+    The attempts spend the search's budget exactly: ``collect`` is called once for each. An attempt counts as undone
+    where the best so far is another. That one was chosen because it was lucky, too, so in the end it drives on fresh
+    visits beside the policy to begin with, for at least ``CHECKED`` episodes each, and is judged as in
+    :func:`adapt_online`: what is left is worse than the first by more than ``MARGIN`` standard deviations of its
+    returns with a probability of about ``LEVEL`` at most. Whoever cannot spare these episodes does not ask for the last
+    attempt.
 
     Args:
         policy: as it was meta-trained, with a context.
         collect: collects as many episodes as an attempt is averaged over.
         search: how, within which range, and how long; the range is in :mod:`rlmaml.storage.range_file`.
         seed: of what is tried.
+        floor: a return below which an episode counts as failed, in the end.
 
     Raises:
         UserError: the policy has adapted already or has no context (see :func:`rlmaml.rules.search_rule.search_rule`),
@@ -233,7 +294,8 @@ def search_online(policy: AdaptablePolicy, collect: Collect, search: Search, *, 
             f"A search starts from a policy as it was trained; this one has taken {policy.steps_taken} steps since."
         )
     streams, meta = RandomStreams(seed, Phase.EVALUATION, tasks=[0]), for_every_task(policy.meta, 1)
-    adaptation = rule.begin(meta)
+    begun = adaptation = rule.begin(meta)
+    best = policy
 
     def with_context(found: Adaptation, attempts: int) -> AdaptablePolicy:
         params = {name: tensor[0] for name, tensor in found.params.items()}
@@ -249,6 +311,17 @@ def search_online(policy: AdaptablePolicy, collect: Collect, search: Search, *, 
                 "(--search-average) with finite returns."
             )
         adaptation = rule.step(policy.network, meta, adaptation, as_rollout(episodes), attempt, streams)
-        best = rule.best(adaptation)
-        undone = not bool((best.state.candidate == candidate).all())
-        yield Attempt(with_context(best, attempt + 1), episodes, undone)
+        found = rule.best(adaptation)
+        undone = not bool((found.state.candidate == candidate).all())
+        best = with_context(found, attempt + 1)
+        yield Attempt(best, episodes, undone)
+    if bool((found.state.candidate == begun.state.candidate).all()):
+        best = policy
+    visits = visits_checked(rule.average)
+    again, asked = in_visits(collect, visits), visits * rule.average
+    yield measured_again(policy, best, again, rule.steps, asked=asked, floor=floor, noun="attempt")
+
+
+def visits_checked(average: int) -> int:
+    """How often a robot is visited, with so many episodes each, to measure a policy of a search again."""
+    return -(-CHECKED // average)

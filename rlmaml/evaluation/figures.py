@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from rlmaml.base.files import write_atomically
 from rlmaml.core.types import Rollout, Tasks
+from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.settings.stages import StageWords, after_steps
 
 
@@ -26,7 +27,8 @@ class Episode(NamedTuple):
 DrawEpisodes: TypeAlias = Callable[..., None]
 """``draw(axes, task, episodes, *, color, label)``: several episodes of one task on matplotlib axes."""
 
-BEFORE, AFTER = "#9aa4b2", "#d1495b"
+BEFORE, AFTER = "#9aa4b2", "#1f3a7a"
+"""Grey and blue; green is what is asked, and red what is damaged, as in films."""
 
 
 def adaptation_figure(
@@ -37,6 +39,7 @@ def adaptation_figure(
     words: StageWords = after_steps,
     num_tasks: int = 4,
     num_episodes: int = 5,
+    actions: ActionKind = "sampled",
 ) -> Figure:
     """The first tasks side by side: some episodes of the first stage, and as many of the last one.
 
@@ -47,6 +50,7 @@ def adaptation_figure(
         words: what the stages are called.
         num_tasks: how many tasks are shown, at most.
         num_episodes: and of each stage, how many episodes.
+        actions: of these episodes.
     """
     num_tasks = min(num_tasks, len(rollouts[0].returns))
     figure = Figure(figsize=(3.2 * num_tasks, 3.8), layout="constrained")
@@ -58,7 +62,7 @@ def adaptation_figure(
         for step, color, label in shown:
             draw(axes, task, shown_episodes(rollouts[step], index, num_episodes), color=color, label=label)
         means = [f"{float(rollouts[step].returns[index].nanmean()):.1f}" for step, _, _ in shown]
-        axes.set_title(f"return {' → '.join(means)}", fontsize=10)
+        axes.set_title(f"return {' → '.join(means)}\n{actions} actions", fontsize=9)
     found = [entry for axes in all_axes for entry in zip(*axes.get_legend_handles_labels(), strict=True)]
     names = [label for _, _, label in shown]
     entries = {label: handle for handle, label in sorted(found, key=lambda entry: entry[1] not in names)}

@@ -92,13 +92,16 @@ def frame_stride(steps_per_second: int) -> int:
     return max(1, round(steps_per_second / FRAMES_PER_SECOND))
 
 
-def side_by_side(films: Sequence[Sequence[Shot]], captions: Sequence[str], title: str) -> Iterator[Frame]:
+def side_by_side(
+    films: Sequence[Sequence[Shot]], captions: Sequence[str], title: str, *, actions: ActionKind = "mean"
+) -> Iterator[Frame]:
     """Frames with all films next to each other; one that is over stays on its last shot.
 
     Args:
         films: one list of shots each.
         captions: what is written above each, beside its return so far.
         title: what is written above all, on as many lines as it needs.
+        actions: which are filmed, to be said beside the returns.
     """
     large, small = (ImageFont.load_default(size) for size in (16, 13))
     lines = wrapped(title, large.getlength, sum(shots[0].picture.shape[1] for shots in films) - 2 * MARGIN)
@@ -117,7 +120,11 @@ def side_by_side(films: Sequence[Sequence[Shot]], captions: Sequence[str], title
         for shot, caption, width in zip(shots, captions, widths, strict=True):
             room = width - 2 * MARGIN
             pen.text((left + MARGIN, top + 4), cut(caption, small.getlength, room), FADED, small)
-            pen.text((left + MARGIN, top + 21), f"return {shot.earned:.1f}", INK, large)
+            earned = f"return {shot.earned:.1f}"
+            pen.text((left + MARGIN, top + 21), earned, INK, large)
+            told = large.getlength(f"{earned} ")
+            kind = cut(f"{actions} actions", small.getlength, room - int(told))
+            pen.text((left + MARGIN + told, top + 24), kind, FADED, small)
             canvas.paste(Image.fromarray(shot.picture), (left, below))
             left += width
         yield np.asarray(canvas)

@@ -38,6 +38,7 @@ from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.settings.inner import MemorySettings
 from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.stages import stage_words
+from rlmaml.settings.trust_region import KL_SCALE
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.storage.kept_checkpoints import policy_checkpoint
@@ -47,11 +48,6 @@ from rlmaml.training.run import EVALUATION_SEED, MakeEnv, evaluate_run, run_sett
 
 MARKERS = ("x", "+", "1", "2", "3", "4")
 """Of published returns."""
-KL_SCALE = (
-    "KL, for scale: moving the mean of one action by one of its standard deviations is 0.5 nats, by a tenth of one "
-    "0.005; trust regions of training are 0.01 to 0.03. Trained inner steps go much further: on 2-D navigation 20 nats "
-    "after one, hundreds after three, because the deviations shrink as well."
-)
 
 
 class ReportedRun(NamedTuple):
@@ -223,7 +219,11 @@ def _returns(
             axes.plot(range(len(line)), line, "--", label=name, **style)
         rows.append((name, [f"{mean:.2f}" for mean in means[:stages]]))
     lived = all(isinstance(run.settings.inner, MemorySettings) for run in runs)
-    axes.set(xlabel="episodes lived through" if lived else "inner steps", ylabel="mean return", xticks=range(stages))
+    axes.set(
+        xlabel="episodes lived through" if lived else "inner steps",
+        ylabel=f"mean return, {runs[0].actions} actions",
+        xticks=range(stages),
+    )
     place_legend(figure, axes)
     tasks, episodes = runs[0].evaluation.rollouts[0].returns.shape
     size = (tasks, episodes, runs[0].written["evaluation_seed"])
@@ -287,7 +287,7 @@ def _curves(runs: Sequence[ReportedRun]) -> str:
             curve = [line[stages[k]] for line in run.metrics]
             marker = "." if len(curve) == 1 else ""
             axes.plot(curve, style, marker=marker, color=colour, linewidth=1.2, label=f"{run.name}, {words(k)}")
-    axes.set(xlabel="meta-iteration", ylabel="mean return in training")
+    axes.set(xlabel="meta-iteration", ylabel="mean return in training, sampled actions")
     place_legend(figure, axes)
     return f"<h2>Learning curves</h2>{as_svg(figure)}"
 
@@ -306,7 +306,10 @@ def _tasks(run: ReportedRun) -> str:
     returns = run.evaluation.returns.numpy()
     order = np.argsort(returns[:, -1])
     few = min(3, len(order) // 2) or 1
-    parts = {"worst tasks": order[:few], "best tasks": order[few:][-few:]}
+    parts = {
+        f"{name} tasks, {run.actions} actions": shown
+        for name, shown in (("worst", order[:few]), ("best", order[few:][-few:]))
+    }
     columns = [f"after {k}" for k in range(returns.shape[1])]
     tables = [
         as_table(
@@ -322,13 +325,14 @@ def _tasks(run: ReportedRun) -> str:
         if values.ndim == 2 and values.shape[1] == 2:
             style: dict[str, Any] = {"cmap": "viridis", "s": 40, "edgecolors": INK, "linewidths": 0.8}
             dots = axes.scatter(*values.T, c=returns[:, -1], **style)
-            figure.colorbar(dots, ax=axes, label=f"return after {returns.shape[1] - 1}")
+            figure.colorbar(dots, ax=axes, label=f"return after {returns.shape[1] - 1}, {run.actions} actions")
             axes.set(xlabel=f"{name}[0]{unit}", ylabel=f"{name}[1]{unit}")
         else:
             numbers = values if values.ndim == 1 else values.mean(1)
             axes.scatter(numbers, returns[:, 0], s=14, color="#9aa4b2", label="before")
             axes.scatter(numbers, returns[:, -1], s=18, color=COLOURS[0], label=f"after {returns.shape[1] - 1}")
-            axes.set(xlabel=f"{name}{unit}" if values.ndim == 1 else f"mean of {name}{unit}", ylabel="return")
+            axes.set(xlabel=f"{name}{unit}" if values.ndim == 1 else f"mean of {name}{unit}")
+            axes.set(ylabel=f"return, {run.actions} actions")
             axes.legend(frameon=False, fontsize=8)
     return f"<h3>Where it adapts, and where not</h3>{as_svg(figure)}{'<br>'.join(tables)}"
 

@@ -20,6 +20,7 @@ at their end: it then counts as truncated.
 """
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,6 +73,27 @@ class RecordedEpisodes(NamedTuple):
         final = self.final_observations
         rows = {name: array[:steps] for name, array in self._asdict().items() if array is not None}
         return RecordedEpisodes(**rows | {"final_observations": None if final is None else final[:count]})
+
+
+def joined(recordings: Sequence[RecordedEpisodes]) -> RecordedEpisodes:
+    """The episodes of several recordings, one after another.
+
+    Raises:
+        FailedEpisodesError: there are no recordings.
+    """
+    if not recordings:
+        raise FailedEpisodesError("Every episode failed.")
+    whole = [one._replace(truncations=one.truncations | _last_row(one)) for one in recordings]
+    arrays: dict[str, Any] = {name: [getattr(one, name) for one in whole] for name in RecordedEpisodes._fields}
+    known = {name: parts for name, parts in arrays.items() if all(part is not None for part in parts)}
+    return RecordedEpisodes(**{name: np.concatenate(parts) for name, parts in known.items()})
+
+
+def _last_row(episodes: RecordedEpisodes) -> Array:
+    """Where the last episode stops, unless it is terminated there."""
+    last = np.zeros_like(episodes.truncations)
+    last[-1] = not episodes.terminations[-1]
+    return last
 
 
 def read_episodes(path: Path | str, *, rewards: bool = True) -> RecordedEpisodes:

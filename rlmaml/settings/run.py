@@ -31,8 +31,8 @@ class RunSettings:
     observe_task: bool = False
     """Add the task's parameters, scaled, to the observations: the oracle of the papers, which need not adapt."""
     start_from: str = ""
-    """Directory of a finished run whose network this run begins with, e.g. of the intact robot; its standard deviation
-    begins at --initial-std all the same. Empty: a random network."""
+    """Directory of a finished run, a checkpoint or an adapted policy, whose network this run begins with, e.g. of the
+    intact robot; its standard deviation begins at --initial-std all the same. Empty: a random network."""
 
     evaluation_tasks: int = free(40, counts=True)
     """Held-out tasks of the evaluation that ends the run."""

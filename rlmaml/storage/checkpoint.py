@@ -47,6 +47,7 @@ class Checkpoint(NamedTuple):
     meta: Meta
     iteration: int
     settings: Settings
+    """Of the run; the variant is the one in which theta adapted since, where it did."""
     sizes: Sizes
     state: Params = {}  # noqa: RUF012 (never written to)
     """The meta-algorithm's, by name."""

@@ -24,7 +24,7 @@ def run_command(command: Callable[[], None]) -> None:
     An interrupt (Ctrl-C, SIGTERM or SIGHUP) ends it with exit code 130; a training that finished its meta-iteration
     before it ended, and can be gone on with, has 75. It must be called before torch is first imported: it
     asks MKL, unless the user asks for something else, to round a task alone as in a batch of tasks, so that any number
-    of processes gives the same bits. Whoever waits before a terminal sees signs of life, see
+    of processes gives the same bits. Whoever waits sees signs of life, see
     :mod:`rlmaml.terminal.waiting`. What a terminal cannot show is shown as a question mark; what nobody reads any more
     is lost, and nothing else.
     """

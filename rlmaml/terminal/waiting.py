@@ -1,5 +1,7 @@
-"""Signs of life: whoever waits before a terminal sees within two seconds that something goes on."""
+"""Signs of life: whoever waits sees within two seconds that something goes on, and in a log now and then."""
 
+import math
+import os
 import sys
 import threading
 import time
@@ -9,6 +11,8 @@ from typing import Any
 
 PATIENCE = 1.5
 """Seconds without a word after which there is a sign."""
+RARE = 30.0
+"""Seconds, at least, from one sign to the next where signs stay: in a file, or in what another program reads."""
 LONG = 20
 """So many times that long without a word, and the bars say for how long."""
 ERASE = "\r\x1b[K"
@@ -21,12 +25,14 @@ class Waiting:
     Args:
         terminal: where signs are shown.
         patience: seconds without a word before one.
+        lasting: whether signs stay, for the terminal is none; each is a line of its own then, and rare.
     """
 
-    def __init__(self, terminal: Any, patience: float) -> None:
+    def __init__(self, terminal: Any, patience: float, *, lasting: bool = False) -> None:
         self.lock = threading.RLock()
-        self._terminal, self._patience = terminal, patience
-        self._began = self._last = self._signed = time.monotonic()
+        self._terminal, self._patience, self._lasting = terminal, patience, lasting
+        self._began = self._last = time.monotonic()
+        self._signed = -math.inf
         self._shown = False
         self._signing: int | None = None
 
@@ -46,7 +52,7 @@ class Waiting:
         """
         now = time.monotonic()
         silent = now - self._last
-        if now - max(self._last, self._signed) < self._patience:
+        if silent < self._patience or now - self._signed < (RARE if self._lasting else self._patience):
             return
         self._signed, self._signing = now, threading.get_ident()
         bars = [bar for bar in progress_bars() if not bar.disable]
@@ -56,9 +62,10 @@ class Waiting:
         with self.lock:
             self._signing = None
             if not bars and self._last <= now:
-                self._terminal.write(f"{ERASE}working, {now - self._began:.0f} s")
+                words = f"working, {now - self._began:.0f} s"
+                self._terminal.write(f"{words}\n" if self._lasting else f"{ERASE}{words}")
                 self._terminal.flush()
-                self._shown = True
+                self._shown = not self._lasting
 
 
 class Heard:
@@ -95,18 +102,20 @@ def progress_bars() -> list[Any]:
 
 
 @contextmanager
-def signs_of_life(patience: float = PATIENCE) -> Iterator[None]:
-    """Inside the block, show after every ``patience`` seconds without a word that something goes on.
+def signs_of_life(patience: float | None = None) -> Iterator[None]:
+    """Inside the block, show after every ``patience`` seconds without a word (1.5) that something goes on.
 
     Where nothing new comes for :data:`LONG` times as long, as from an environment that hangs, bars say for how long.
 
-    It is for those who look at a terminal: where stderr is none, nothing is shown.
+    Where stderr is no terminal they are lines of it, at most one in :data:`RARE` seconds. Of several processes that
+    train together the first one shows them.
     """
-    if not sys.stderr.isatty():
+    if os.environ.get("RANK", "0") != "0":
         yield
         return
+    patience = PATIENCE if patience is None else patience
     streams = sys.stdout, sys.stderr
-    waiting, over = Waiting(sys.stderr, patience), threading.Event()
+    waiting, over = Waiting(sys.stderr, patience, lasting=not sys.stderr.isatty()), threading.Event()
     sys.stdout, sys.stderr = (Heard(stream, waiting) for stream in streams)
 
     def watch() -> None:

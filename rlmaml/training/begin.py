@@ -1,5 +1,6 @@
 """What a run starts from: a policy that fits the environment, a rule, a meta-algorithm, and theta from the seed."""
 
+from pathlib import Path
 from typing import Any
 
 from rlmaml.algorithms.registry import make_meta_algorithm
@@ -17,8 +18,7 @@ from rlmaml.settings.checks import option
 from rlmaml.settings.supervised import check_source
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import check_entries
-from rlmaml.storage.kept_checkpoints import newest_checkpoint
-from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.storage.kept_checkpoints import policy_checkpoint
 from rlmaml.training.train import Learned, MetaLearner
 
 
@@ -62,13 +62,13 @@ def begin(settings: Settings, method: MetaLearner) -> Learned:
 
 
 def trained_network(settings: Settings, policy: Policy, fresh: Params) -> Params:
-    """The weights of the run at ``start_from``, without those that say how much actions vary.
+    """The weights of the run or policy at ``start_from``, without those that say how much actions vary.
 
     Raises:
-        UserError: there is no run, or its policy is another than ``fresh`` and the settings say.
+        UserError: there is no run or policy, or its policy is another than ``fresh`` and the settings say.
     """
     start_from = settings.run.start_from
-    checkpoint = newest_checkpoint(RunDirectory(start_from))
+    checkpoint = policy_checkpoint(Path(start_from))
     ours, theirs = settings.flat(), checkpoint.settings.flat()
     for name in ("policy", *vars(settings.network)):
         if name != "initial_std" and theirs.get(name) != ours[name]:

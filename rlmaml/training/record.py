@@ -217,6 +217,8 @@ class Recorder(AbstractContextManager["Recorder"]):
             shown.append(f"return {report.outcomes[0].mean_return:.1f} {self._words(0)}")
         if len(report.outcomes) > 1:
             shown.append(f"{report.outcomes[-1].mean_return:.1f} {self._words(len(report.outcomes) - 1)}")
+        if report.outcomes:
+            shown[-1] += " (sampled actions)"
         for name, word in (("query_loss", "loss on query sets"), ("kl", "KL")):
             if f"update/{name}" in numbers:
                 shown.append(f"{word} {numbers[f'update/{name}']:.4f}")

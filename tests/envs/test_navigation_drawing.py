@@ -5,7 +5,7 @@ from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 
 from rlmaml_envs import path_drawing
-from rlmaml_envs.navigation_drawing import FRAME_SIZE, draw_frame, draw_paths
+from rlmaml_envs.navigation_drawing import FRAME_SIZE, GREEN, draw_frame, draw_paths
 from rlmaml_envs.navigation_goals import CORNERS
 
 matplotlib.use("Agg")
@@ -39,6 +39,23 @@ def test_the_goal_the_corners_and_the_trail_are_visible() -> None:
     assert (plain != draw_frame(moved, GOAL, GOAL[None], 3.0)).any()
 
 
+def test_a_frame_says_below_what_its_marks_mean() -> None:
+    still = np.zeros((1, 2))
+    below = slice(-22, None)
+    plain, many = (draw_frame(still, GOAL, places, 3.0)[below].astype(int) for places in (GOAL[None], CORNERS))
+    written = [(words.min(axis=2) < 150).any(axis=0).nonzero()[0] for words in (plain, many)]
+    assert 0 < written[0].max() < written[1].max() < FRAME_SIZE - 4
+
+
+def test_goals_have_the_same_colour_in_frames_and_figures() -> None:
+    from rlmaml_envs.motion_drawing import ASKED
+
+    frame = draw_frame(np.zeros((1, 2)), GOAL, GOAL[None], 0.8)
+    column, row = (GOAL / 0.8 * (1, -1) + 1) * FRAME_SIZE / 2
+    seen = "#" + "".join(f"{value:02x}" for value in frame[int(row), int(column)])
+    assert seen == GREEN == ASKED
+
+
 def test_paths_are_drawn_in_the_callers_colour_with_start_and_goal() -> None:
     axes = Figure().subplots()
     paths = [np.array([[0.0, 0.0], [0.1, 0.2], [0.3, 0.3]]), np.array([[0.0, 0.0], [-0.2, 0.1]])]
@@ -47,9 +64,12 @@ def test_paths_are_drawn_in_the_callers_colour_with_start_and_goal() -> None:
     for path in paths:
         (drawn,) = [line for line in lines if np.array_equal(line.get_xydata(), path)]
         assert same_color(drawn.get_color(), "tab:red")
-    assert axes.get_legend_handles_labels()[1] == ["before"]
-    markers = {line.get_marker(): np.asarray(line.get_xydata()).tolist() for line in lines if line.get_zorder() >= 4}
-    assert markers == {"o": [[0.0, 0.0]], "*": [[0.4, 0.4]]}
+    assert axes.get_legend_handles_labels()[1] == ["before", "goal"]
+    starts = [np.asarray(line.get_xydata())[0].tolist() for line in lines if line.get_zorder() >= 4]
+    assert starts == [[0.0, 0.0]] * 2
+    (goal,) = [line for line in lines if line.get_label() == "goal"]
+    assert np.asarray(goal.get_xydata()).tolist() == [[0.4, 0.4]]
+    assert (goal.get_marker(), goal.get_color()) == ("o", GREEN)
     assert axes.get_aspect() == 1.0
 
 

@@ -69,13 +69,24 @@ def test_help_says_run_dir_where_a_run_is_named(help_texts: dict[str, str]) -> N
         assert not re.search(r"\bPATH\b", usage), name
 
 
+def test_which_actions_is_one_flag_of_every_script_that_measures_a_policys_return(help_texts: dict[str, str]) -> None:
+    for name in ("adapt.py", "compare.py", "evaluate.py", "export.py", "render.py", "report.py"):
+        assert re.search(r"--actions \{sampled,\s*mean\}", help_texts[name]), name
+    others = {word for text in help_texts.values() for word in re.findall(r"--[a-z-]*(?:mean|sampled)[a-z-]*", text)}
+    assert not [word for word in others if "action" in word and word != "--actions"]
+
+
 def test_train_evaluate_and_summarise_work_together(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for seed in (0, 1):
         assert run("train_nav.py", *TINY, "--seed", seed, "--run-dir", tmp_path / f"{seed}") == 0
-    output = capsys.readouterr().out
-    assert "this run" in output
+    said = capsys.readouterr()
+    assert "this run" in said.out
+    printed = said.out.splitlines() + re.split(r"[\r\n]", said.err)
+    returns = [line for line in printed if re.search(r"\breturn\b", line)]
+    assert len(returns) >= 4
+    assert all("sampled actions" in line for line in returns)
 
     evaluate = ["evaluate.py", tmp_path / "0", "--tasks", 3, "--episodes", 4, "--steps", 2, "--seed", 5]
     assert run(*evaluate, "--json", tmp_path / "e.json") == 0
@@ -96,7 +107,9 @@ def test_train_evaluate_and_summarise_work_together(
 
     capsys.readouterr()
     assert run("summarise.py", tmp_path / "0", tmp_path / "1") == 0
-    assert "2 seeds" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "2 seeds" in output
+    assert "of sampled actions" in output
 
 
 def test_a_robot_is_trained_evaluated_beyond_its_training_range_and_timed(
@@ -409,7 +422,7 @@ def test_a_policy_is_adapted_in_simulation_from_recorded_episodes_and_online(
     assert run("adapt.py", trained, *task, "--steps", 1, "--output", adapted, "--record", recorded) == 0
     output = capsys.readouterr().out
     assert "Task: goal = (0.3, -0.2) m" in output
-    assert re.search(r"^    1 +-\d+\.\d\d  -\d+\.\d\d to -\d+\.\d\d$", output, re.MULTILINE)
+    assert re.search(r"^    1 +-\d+\.\d\d  -\d+\.\d\d to -\d+\.\d\d($|  not to be left: )", output, re.MULTILINE)
     assert re.search(r"^again +-\d+\.\d\d  -\d+\.\d\d to -\d+\.\d\d$\n\nThe policy ", output, re.MULTILINE)
     assert run("adapt.py", trained, "--episodes", recorded, "--output", again) == 0
     one, other = load(again).weights, load(trained).adapt(read_episodes(recorded)).weights
@@ -428,8 +441,22 @@ def test_a_policy_is_adapted_in_simulation_from_recorded_episodes_and_online(
     assert within.splitlines()[4] != plain.splitlines()[4]
     assert run("adapt.py", trained, *task, "--output", again, "--overwrite", "--online", "--episodes", recorded) == 0
     assert len(re.findall(r"^    \d +-\d", capsys.readouterr().out, re.MULTILINE)) == 3
-    assert run("adapt.py", trained, "--task", "goal=0.6,0.2", "--output", tmp_path / "c.safetensors") == 0
-    assert "(outside of the training range)" in capsys.readouterr().out
+    by_mean = ["--actions", "mean", "--output", tmp_path / "c.safetensors"]
+    assert run("adapt.py", trained, "--task", "goal=0.6,0.2", *by_mean) == 0
+    output = capsys.readouterr().out
+    assert "(outside of the training range)" in output
+    assert "95 % interval, mean actions" in output
+
+
+def test_a_policy_that_adapted_in_another_variant_is_one_of_that_variant(
+    tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapted = tmp_path / "corners.safetensors"
+    few = ("--task", "corner=1", "--episodes-per-step", 2)
+    assert run("adapt.py", trained, *few, "--variant", "rothfuss2019", "--output", adapted) == 0
+    assert load(adapted).settings.run.variant == "rothfuss2019"
+    assert run("adapt.py", adapted, *few, "--output", tmp_path / "again.safetensors") == 0
+    assert "Task: corner = 1" in capsys.readouterr().out
 
 
 def test_a_checkpoint_and_an_adapted_policy_are_taken_like_a_run_and_say_what_they_are(
@@ -533,7 +560,7 @@ def test_recorded_episodes_serve_one_step_and_no_simulator(
     assert run("adapt.py", trained, "--episodes", "episodes.npz", "--steps", 3) == 2
     assert "recorded episodes serve one step" in capsys.readouterr().err
     assert run("adapt.py", trained, "--episodes", "episodes.npz", "--variant", "dynamics") == 2
-    assert "it excludes --task, --rest, --variant, --floor and --record" in capsys.readouterr().err
+    assert "it excludes --task, --rest, --variant, --floor, --actions and --record" in capsys.readouterr().err
 
 
 def test_adaptation_warns_of_more_threads_than_cores(
@@ -590,18 +617,23 @@ def test_a_policy_is_exported_verified_and_timed(
     assert run(*export) == 0
     output = capsys.readouterr().out
     assert re.search(r"^policy.onnx +\d+\.\d +\d+\.\d +\d\.\de-\d+$", output, re.MULTILINE)
-    assert "Return on goal = (0.3, -0.2) m, of the most likely actions: -" in output
+    assert "Return on goal = (0.3, -0.2) m, mean actions: -" in output
     assert re.search(r"which lose -?\d+\.\d\d ± \d+\.\d\d \(the same 20 initial states\)", output)
     names = ["policy.int8.onnx", "policy.json", "policy.onnx", "policy.pt2", "policy.safetensors"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     card = json.loads((tmp_path / "out" / "policy.json").read_text())
     assert card["family"] == "Navigation2D-v0"
     assert "Navigation2D-v0" in card["data_sheet"]
-    assert len(card["held_out_returns"]) > 1
+    assert card["held_out_returns"]["actions"] == "sampled"
+    assert len(card["held_out_returns"]["after_steps"]) > 1
     assert card["observation"] == {"size": 2, "names": ["x", "y"], "units": ["m", "m"]}
     assert card["horizon"] == 5
     assert run(*export) == 2
     assert "exists" in capsys.readouterr().err
+    assert run(*export, "--overwrite", "--actions", "sampled") == 2
+    assert "exported files give the mean, the most likely actions" in capsys.readouterr().err
+    assert run(*export, "--overwrite", "--variant", "no_such") == 2
+    assert "no_such" in capsys.readouterr().err
     again = dataclasses.replace(load(trained), steps_taken=1)
     again.save(tmp_path / "adapted.safetensors")
     assert run("export.py", tmp_path / "adapted.safetensors", "--int8", "--output", tmp_path / "adapted") == 2
@@ -704,6 +736,15 @@ def test_published_returns_stand_beside_evaluations_of_their_size_alone(
     assert capsys.readouterr().err == ""
     assert published(settings, 40, 20) == {}
     assert "Published returns are of 40 tasks with 40 episodes each" in capsys.readouterr().err
+    differs = {"of sampled actions": True, "of inner steps": False}
+    for other, said in (
+        ((settings, 40, 40, differs), "of sampled actions, and not shown"),
+        ((settings.changed(horizon=99), 40, 40), "of episodes of 100 steps, and not shown"),
+    ):
+        assert published(*other) == {}
+        assert said in capsys.readouterr().err
+    assert published(settings.changed(variant="dynamics"), 40, 20, differs) == {}
+    assert capsys.readouterr().err == ""  # none were published
 
 
 def test_a_report_is_one_page(tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:

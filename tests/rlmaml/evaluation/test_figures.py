@@ -63,4 +63,5 @@ def test_an_episode_whose_simulation_failed_is_neither_drawn_nor_counted(report:
     figure = adaptation_figure(draw_rewards, report.tasks, rollouts)
     before = float(rollouts[0].returns[0, [0, 2]].mean())
     assert f"return {before:.1f}" in figure.axes[0].get_title()
+    assert "sampled actions" in figure.axes[0].get_title()
     assert [len(axes.lines) for axes in figure.axes] == [4, 0]

@@ -101,6 +101,13 @@ def test_films_of_different_length_stand_side_by_side_on_even_numbers_of_pixels(
     assert not np.array_equal(frames[0][:height], frames[1][:height])
 
 
+def test_beside_a_return_stands_which_actions_earned_it() -> None:
+    wide = [shots([10], width=400)]
+    (sampled,), (mean,) = (side_by_side(wide, [""], "", actions=actions) for actions in ("sampled", "mean"))
+    assert not np.array_equal(sampled, mean)
+    assert np.array_equal(sampled[:, :60], mean[:, :60])
+
+
 def test_titles_and_captions_end_before_the_edge_however_long_they_are() -> None:
     title = "RoverGoal-v0: " + ", ".join(f"obstacle {number} = (-0.53, 1.21) m" for number in range(5))
     narrow = [shots([200], width=150), shots([200], width=150)]

@@ -108,6 +108,30 @@ def test_the_page_is_well_formed_and_loads_nothing(variant: str) -> None:
     assert 'name="viewport"' in page
 
 
+class Words(HTMLParser):
+    """Keeps what is written, in tables, text and the labels of figures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.said.append(data)
+
+    def handle_comment(self, data: str) -> None:
+        self.said.append(data)  # matplotlib's labels, which are paths
+
+
+def test_wherever_the_page_names_a_return_it_says_of_which_actions() -> None:
+    for variant in ("finn2017", "dynamics"):
+        words = Words()
+        words.feed(a_page(variant))
+        labels = [text.strip() for text in words.said if re.search(r"\breturns?\b", text)]
+        assert len(labels) >= 3
+        assert not [text for text in labels if "sampled actions" not in text and "advantages" not in text]
+        assert any("tasks, sampled actions" in text for text in words.said)
+
+
 def test_the_page_shows_returns_beside_published_ones_worst_and_best_tasks_and_what_changed() -> None:
     run = a_run()
     page = a_page()
@@ -119,7 +143,7 @@ def test_the_page_shows_returns_beside_published_ones_worst_and_best_tasks_and_w
     shown = [int(index) for index in re.findall(r"<td>task (\d)</td>", page)]
     assert shown == [*order[:3], *order[-3:]]
     assert "layer0.weight" in page
-    assert page.index("<th>worst tasks</th>") < page.index("<th>best tasks</th>")
+    assert page.index("<th>worst tasks, sampled actions</th>") < page.index("<th>best tasks, sampled actions</th>")
     assert "KL from the unadapted policy" in page
     assert "by one of its standard deviations is 0.5 nats" in page
     assert "goal[0], m" in page

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from rlmaml.base.errors import UserError
 from rlmaml.sampling.recorded import (
+    FailedEpisodesError,
     RecordedEpisodes,
     as_rollout,
     check_episodes,
     check_rewards,
     from_rollout,
+    joined,
     read_episodes,
     write_episodes,
 )
@@ -266,3 +268,17 @@ def test_demonstrations_need_no_rewards(tmp_path: Path) -> None:
     assert_equal(read_episodes(tmp_path / "shown.npz", rewards=False), recording()._replace(rewards=np.zeros(5)))
     with pytest.raises(UserError, match=r"missing: \['rewards'\]"):
         read_episodes(tmp_path / "shown.npz")
+
+
+def test_joined_recordings_keep_their_episodes_apart_and_only_what_all_have() -> None:
+    def of(rewards: list[float], log_probs: bool) -> RecordedEpisodes:
+        count, none = len(rewards), np.zeros(len(rewards), bool)
+        seen, earned = np.zeros((count, 2)), np.array(rewards)
+        return RecordedEpisodes(seen, seen, earned, none, none, earned if log_probs else None)
+
+    both = joined([of([1.0, 2.0], True), of([4.0], True)])
+    assert both.returns.tolist() == [3.0, 4.0]
+    assert both.log_probs is not None
+    assert joined([of([1.0], True), of([2.0], False)]).log_probs is None
+    with pytest.raises(FailedEpisodesError):
+        joined([])

@@ -82,9 +82,34 @@ def test_a_sign_waits_for_no_lock_of_a_bar_that_is_being_drawn(monkeypatch: pyte
     assert writes
 
 
-def test_without_a_terminal_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", shown)
-    with signs_of_life(0.01):
+def test_in_a_log_signs_are_rare_lines_of_stderr_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, results = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    monkeypatch.setattr(sys, "stdout", results)
+    monkeypatch.setattr(waiting, "RARE", 0.2)
+    began = time.monotonic()
+    with signs_of_life(0.02):
+        end = began + 5
+        while log.getvalue().count("\n") < 2 and time.monotonic() < end:
+            time.sleep(0.02)
+        seconds = time.monotonic() - began
+        sys.stdout.write("a result\n")
+    assert set(log.getvalue().splitlines()) == {"working, 0 s"}
+    assert log.getvalue().count("working") <= 1 + seconds / 0.2
+    assert results.getvalue() == "a result\n"
+
+
+def test_who_is_not_silent_leaves_no_sign_in_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    with signs_of_life(5.0):
         time.sleep(0.05)
-    assert shown.getvalue() == ""
+    assert log.getvalue() == ""
+
+
+def test_of_several_processes_the_first_shows_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_in(monkeypatch)
+    monkeypatch.setenv("RANK", "1")
+    with signs_of_life(0.01):
+        time.sleep(0.1)
+    assert terminal.getvalue() == ""

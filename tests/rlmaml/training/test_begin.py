@@ -1,5 +1,6 @@
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rlmaml.algorithms.reptile import Reptile
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.types import Params
+from rlmaml.deploy.adaptable import load
 from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.gru import GruPolicy
 from rlmaml.policies.sizes import Sizes
@@ -119,6 +121,17 @@ def test_a_run_that_starts_from_another_takes_its_network_alone(tmp_path: Path, 
     for name, tensor in learned.meta.params.items():
         assert torch.equal(tensor, own[name] if name == "log_std" else theirs[name])
     assert all(torch.allclose(logs.exp(), torch.tensor(0.7)) for logs in learned.meta.rates.values())
+
+
+def test_a_run_may_start_from_a_checkpoint_or_an_adapted_policy(tmp_path: Path) -> None:
+    theirs = trained(SETTINGS, tmp_path)
+    path = RunDirectory(tmp_path).checkpoint
+    adapted = load(path)
+    moved = {name: tensor + 0.5 for name, tensor in adapted.weights.items()}
+    replace(adapted, meta=adapted.meta._replace(params=moved), steps_taken=1).save(tmp_path / "adapted.safetensors")
+    for file, params in ((path, theirs), (tmp_path / "adapted.safetensors", moved)):
+        learned = begun(configure(hidden=(8, 4), start_from=str(file)))
+        assert torch.equal(learned.meta.params["layer0.weight"], params["layer0.weight"])
 
 
 def test_another_method_may_start_from_a_run(tmp_path: Path) -> None:

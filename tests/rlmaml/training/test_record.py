@@ -117,6 +117,7 @@ def test_the_bar_shows_returns_divergence_and_the_share_that_failed(
         recorder.write(POLICY, THETA, seen)
     bar = capsys.readouterr().err.splitlines()[-1]
     assert f"return {seen.outcomes[0].mean_return:.1f} before adaptation, " in bar
+    assert "(sampled actions), " in bar
     assert f", {seen.outcomes[1].mean_return:.1f} after 1 inner step" in bar
     assert f"KL {seen.update.numbers()['kl']:.4f}" in bar
     assert "17 % unstable" in bar
