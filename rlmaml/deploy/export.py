@@ -39,6 +39,7 @@ from rlmaml.deploy.adaptable import AdaptablePolicy
 from rlmaml.deploy.driver import Driver
 from rlmaml.deploy.robot import Actuation, Robot, described_interface
 from rlmaml.sampling.rollout import TaskEnvironment
+from rlmaml.settings.checks import without_folders
 
 Controls: TypeAlias = Callable[..., Any]
 """Observations (batch, obs) to controls (batch, action); with a memory, also last rewards and states, to controls and
@@ -151,8 +152,10 @@ def export_program(actor: Actor) -> torch.export.ExportedProgram:
     example, batch = tuple(actor.inputs(2).values()), torch.export.Dim("batch")
     first, *rest = ({0: batch} for _ in example)
     program = torch.export.export(actor, example, dynamic_shapes=(first, tuple(rest)) if rest else (first,))
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths of this machine, which the files would hold
+    for node in program.graph.nodes:  # the files would hold paths of this machine
+        node.meta.pop("stack_trace", None)
+        modules = node.meta.get("nn_module_stack", {})  # a class of a user's own file is named by its whole path
+        node.meta["nn_module_stack"] = {key: (name, without_folders(kind)) for key, (name, kind) in modules.items()}
     return program
 
 
@@ -325,7 +328,7 @@ def card(policy: AdaptablePolicy, robot: Robot, made_with: dict[str, Any]) -> di
         "variant": run.variant,
         **described_interface(robot, policy.observed, policy.sizes.action),
         "horizon": run.horizon,
-        "network": {"kind": policy.settings.policy, **policy.network.describe()},
+        "network": {"kind": without_folders(policy.settings.policy), **policy.network.describe()},
         "memory": _how_to_carry(policy) if policy.remembers else None,
         "training": {
             "algorithm": policy.settings.algorithm,

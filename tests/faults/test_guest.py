@@ -273,19 +273,25 @@ def test_nothing_that_any_script_leaves_tells_of_a_place_a_user_or_a_machine(
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(socket, "gethostname", lambda: "name-of-the-host")
     monkeypatch.setenv("LOGNAME", "name-of-the-user")
-    own = ("--family", write_family(robots))
+    family = ("--family", write_family(robots))
+    (robots / "network.py").write_text("import torch\nclass Network(torch.nn.Linear): pass\n")
+    own = (*family, "--policy", f"{robots}/network.py:Network")
     run, few = here / "run", ("--tasks", 2, "--episodes", 2)
+    sizes = [word for word in TINY if word not in ("--hidden", 8)]
+    training = (*sizes, "--start-from", here / "begun", "--run-dir", run)
     try:
-        assert run_script("train_locomotion.py", *own, *TINY, "--run-dir", run, "--stop-after", 1e-9) == 75
+        assert run_script("train_locomotion.py", *own, *sizes, "--run-dir", here / "begun") == 0
+        assert run_script("train_locomotion.py", *own, *training, "--stop-after", 1e-9) == 75
         for script, *words in (
-            ("train_locomotion.py", *TINY, "--run-dir", run, "--resume"),
+            ("train_locomotion.py", *training, "--resume"),
             ("evaluate.py", run, *few, "--steps", 1, "--json", here / "evaluation.json"),
             ("adapt.py", run, "--episodes-per-step", 2, "--record", here / "episodes.npz"),
             ("report.py", run, *few, "--steps", 1),
             ("export.py", run),
-            ("benchmark.py", *few, "--repeats", 1, "--json", here / "benchmark.json"),
         ):
             assert run_script(str(script), *words, *own) == 0, script
+        benchmark = ("--repeats", 1, "--json", here / "benchmark.json")
+        assert run_script("benchmark.py", *few, *benchmark, *family) == 0
     finally:
         forget()
         sys.modules.pop("fastest_cart", None)

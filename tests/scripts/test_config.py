@@ -67,8 +67,6 @@ def test_the_code_of_another_runs_policy_is_not_run_unless_it_is_named(
 
 def plain(policy: str) -> Any:
     """Settings of a run whose policy is a module of the user's own."""
-    from dataclasses import asdict
-
     from rlmaml.settings.whole import configure
 
-    return asdict(configure(policy=policy))
+    return configure(policy=policy).as_plain()
