@@ -67,5 +67,5 @@ def make_policy(kind: str, settings: Any, sizes: Sizes) -> Policy:
             f"The policy is a module of your own, {kind}. Say that its code may be run: --policy {kind}, or "
             "rlmaml.policies.kinds.register_module."
         )
-    check_memory(network_bytes(settings), f"A {kind} policy", "Take smaller --hidden layers or a smaller --memory.")
+    check_memory(network_bytes(settings), f"A policy of kind {name}", "Take a smaller network.")
     return KINDS[name](settings, sizes)

@@ -181,6 +181,7 @@ def watching(names: Callable[[str], bool], package: ModuleType) -> Iterator[tupl
     """Inside the block, look at every call of a package's public functions of such names: the watch, and the names."""
     watch, known = Watch(), set[str]()
     modules = list(modules_of(package))
+    users = [*modules, *(module for name, module in list(sys.modules.items()) if name.startswith("tests."))]
     with pytest.MonkeyPatch.context() as patch:
         for module in modules:
             for name, owner, attribute in list(public_functions(module)):
@@ -190,7 +191,7 @@ def watching(names: Callable[[str], bool], package: ModuleType) -> Iterator[tupl
                 function = vars(owner)[attribute]
                 watched = watch.watched(name, function)
                 patch.setattr(owner, attribute, watched)
-                for other in modules:  # what was imported from there
+                for other in users:  # what was imported from there
                     for alias, value in list(vars(other).items()):
                         if value is function:
                             patch.setattr(other, alias, watched)
