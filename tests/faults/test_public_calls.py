@@ -13,11 +13,14 @@ import torch
 
 import rlmaml
 from rlmaml.deploy.adaptable import load
+from rlmaml.deploy.export import check_takes_tensors
 from rlmaml.evaluation.rankings import absolute_error
+from rlmaml.families.folders import annotated
 from rlmaml.families.installed import read_idx
 from rlmaml.families.rating_files import read_ratings
 from rlmaml.settings.whole import configure
 from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.training.guard import Lost
 from rlmaml.training.in_progress import reason_of
 from tests.faults.process_wide import Watch, watching
 from tests.faults.test_guest import public_calls
@@ -34,6 +37,11 @@ EXEMPT = {
     "rlmaml.results.contenders.in_processes",  # all that these do is looked at in this one
     "rlmaml.families.images.check_apart",
     "rlmaml.training.train.nothing_known",  # after what went wrong
+    "rlmaml.families.installed.read_fashion",  # of a package of Debian's
+    "rlmaml.deploy.adaptable.in_copies",
+    "rlmaml.deploy.export.state_at_start",  # of a memory
+    "rlmaml.results.by_episodes.LivedComparison.cost",  # of a robot as it was built
+    "rlmaml.evaluation.figures.draw_rewards",  # what scripts draw shows paths
 }
 FEW = ("--episodes-per-step", 2)
 WAVES = ("--iterations", 2, "--tasks", 2, "--hidden", 4, "--evaluation-tasks", 2, "--evaluation-steps", 1)
@@ -108,6 +116,9 @@ def further_calls(at: Path) -> Iterator[Callable[[], object]]:
     yield lambda: policy.explore(np.zeros(2), np.random.default_rng(0))
     yield lambda: absolute_error(torch.zeros(1, 2), torch.ones(1, 2), torch.ones(1, 2, dtype=torch.bool))
     yield lambda: reason_of(RuntimeError("why"))
+    yield lambda: annotated(at / "absent")
+    yield lambda: check_takes_tensors(lambda xp, actions: actions, 2)
+    yield Lost().numbers
     yield lambda: RunDirectory(at / "run").of_mean_actions(RunDirectory(at / "run").evaluation)
     for layout, content in FILES.items():
         yield partial(read_ratings, write(at / layout, content))
