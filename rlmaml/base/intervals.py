@@ -2,7 +2,6 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
 
 def half_interval(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -10,6 +9,8 @@ def half_interval(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     count = len(samples)
     if count < 2:
         return np.full(samples.shape[1:], np.nan)
+    from scipy.special import stdtrit  # takes a while, and a training can begin without
+
     return np.asarray(stdtrit(count - 1, 0.975) * samples.std(0, ddof=1) / np.sqrt(count), np.float64)
 
 

@@ -56,7 +56,9 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
         ValueError: it is none; NaN, infinity, numbers too long to be read and names given twice are refused.
     """
     try:
-        parsed = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)
+        parsed = json.loads(
+            text, parse_constant=_refuse, parse_float=_finite, parse_int=_whole, object_pairs_hook=_unique
+        )
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(parsed, dict):
@@ -77,6 +79,15 @@ def _finite(text: str) -> float:
     number = float(text)
     if number in (float("inf"), float("-inf")):
         raise ValueError(f"{text} is too large a number")
+    return number
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    try:
+        float(number)
+    except OverflowError as error:
+        raise ValueError(f"{text[:9]}… is too large a number") from error
     return number
 
 

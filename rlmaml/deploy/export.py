@@ -19,7 +19,6 @@ inputs::
 import json
 import logging
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,12 +32,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rlmaml.base.as_before import Held, held_filters, held_process
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import replacing
 from rlmaml.deploy.adaptable import AdaptablePolicy
 from rlmaml.deploy.driver import Driver
 from rlmaml.deploy.robot import Actuation, Robot, described_interface
 from rlmaml.sampling.rollout import TaskEnvironment
+from rlmaml.settings.checks import without_folders
 
 Controls: TypeAlias = Callable[..., Any]
 """Observations (batch, obs) to controls (batch, action); with a memory, also last rewards and states, to controls and
@@ -130,40 +131,27 @@ def as_metadata(card: dict[str, Any]) -> dict[str, str]:
     return {name: json.dumps(value) for name, value in card.items()}
 
 
-@contextmanager
-def _as_before() -> Iterator[None]:
-    """The environment, places of modules and handlers of logs, to which torch and ONNX add on first use, as before."""
-    environment, places, handlers = dict(os.environ), list(sys.path), list(logging.root.handlers)
-    try:
-        yield
-    finally:
-        sys.path[:], logging.root.handlers[:] = places, handlers
-        for name in {*os.environ, *environment}:
-            if name not in environment:
-                del os.environ[name]
-            elif os.environ.get(name) != environment[name]:
-                os.environ[name] = environment[name]
-
-
-@_as_before()
+@held_process()
 def export_program(actor: Actor) -> torch.export.ExportedProgram:
     """The actor as a program for any batch size that needs none of this package, and does not say where it was made."""
     example, batch = tuple(actor.inputs(2).values()), torch.export.Dim("batch")
     first, *rest = ({0: batch} for _ in example)
     program = torch.export.export(actor, example, dynamic_shapes=(first, tuple(rest)) if rest else (first,))
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths of this machine, which the files would hold
+    for node in program.graph.nodes:  # the files would hold paths of this machine
+        node.meta.pop("stack_trace", None)
+        modules = node.meta.get("nn_module_stack", {})  # a class of a user's own file is named by its whole path
+        node.meta["nn_module_stack"] = {key: (name, without_folders(kind)) for key, (name, kind) in modules.items()}
     return program
 
 
-@_as_before()
+@held_process()
 def write_program(program: torch.export.ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
     """Write the program with its metadata, which ``torch.export.load(path, extra_files={name: ""})`` reads by name."""
     with replacing(path) as target:
         torch.export.save(program, target, extra_files=dict(metadata))
 
 
-@_as_before()
+@held_process()
 def write_onnx(program: torch.export.ExportedProgram, path: Path, actor: Actor, metadata: Mapping[str, str]) -> None:
     """Write the program as one ONNX file with the input ``observation`` and the output ``control``, or ``action``.
 
@@ -193,7 +181,7 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path, actor: Actor, 
         written.save(target, external_data=False)
 
 
-@_as_before()
+@held_process()
 def write_int8(source: Path, target: Path) -> None:
     """Write an ONNX file again with its weights rounded to 8 bits.
 
@@ -205,7 +193,7 @@ def write_int8(source: Path, target: Path) -> None:
         quantization.quantize_dynamic(str(source), str(written), weight_type=quantization.QuantType.QInt8)
 
 
-@_as_before()
+@held_process()
 def load_onnx(path: Path) -> Controls:
     """An ONNX file as a function, on one thread.
 
@@ -325,7 +313,7 @@ def card(policy: AdaptablePolicy, robot: Robot, made_with: dict[str, Any]) -> di
         "variant": run.variant,
         **described_interface(robot, policy.observed, policy.sizes.action),
         "horizon": run.horizon,
-        "network": {"kind": policy.settings.policy, **policy.network.describe()},
+        "network": {"kind": without_folders(policy.settings.policy), **policy.network.describe()},
         "memory": _how_to_carry(policy) if policy.remembers else None,
         "training": {
             "algorithm": policy.settings.algorithm,
@@ -368,21 +356,19 @@ def _onnx_module(name: str) -> Any:
     ONNX Runtime looks at this variable when it is imported; what it offers to be called later comes too late.
     """
     try:
-        with _as_before():
+        with held_process():
             os.environ[NO_TELEMETRY] = "1"
             return import_module(name)
     except ImportError as error:
         raise UserError(f"ONNX needs: pip install onnx onnxruntime onnxscript ({error}).") from error
 
 
+_no_remarks = Held(lambda: logging.root.manager.disable, logging.disable, lambda before: max(before, logging.WARNING))
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the exporter's remarks about itself."""
-    with warnings.catch_warnings():
+    with held_filters(), _no_remarks():
         warnings.simplefilter("ignore")
-        before = logging.root.manager.disable
-        logging.disable(max(before, logging.WARNING))
-        try:
-            yield
-        finally:
-            logging.disable(before)
+        yield

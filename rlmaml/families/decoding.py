@@ -1,11 +1,13 @@
 """From the file of a picture to numbers; it loads no torch, so that the processes that decode begin at once."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.memory import check_memory
 
 LEAST_SIDE = 4
 """Pixels below which a side of a picture shows nothing."""
@@ -20,6 +22,8 @@ def decoded(path: Path, image: tuple[int, int, int]) -> np.ndarray[tuple[int], n
     channels, height, width = image
     try:
         with Image.open(path) as opened:
+            needed = math.prod(opened.size) * len(opened.getbands())
+            check_memory(needed, f"The picture {path}, as it says,", "Remove it, or replace it.")
             size, picture = opened.size, opened.convert("L" if channels == 1 else "RGB")
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
         raise UserError(f"{path} is damaged, or no picture: {error}. Remove it, or replace it.") from error

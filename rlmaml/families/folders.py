@@ -6,6 +6,7 @@ A folder that directly holds images is a class, named by its path below the root
 Hidden files are passed over.
 """
 
+import math
 import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -18,8 +19,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.memory import check_memory
 from rlmaml.families.decoding import decoded
 from rlmaml.terminal.bars import ProgressBar
+from rlmaml.terminal.words import counted
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 ANNOTATIONS, TINY_IMAGENET = "val_annotations.txt", "wnids.txt"
@@ -86,6 +89,10 @@ def read_classes(
     """
     classes = find_classes(root)
     paths = [path for own in classes.values() for path in own]
+    needed = len(paths) * math.prod(image)
+    check_memory(
+        needed, f"{counted(len(paths), 'picture')} of {root.name}", "Take a smaller --image, or fewer of them."
+    )
     decode = partial(decoded, image=image)
     bar = partial(
         ProgressBar, total=len(paths), desc="decoding", unit="picture", disable=not progress, dynamic_ncols=True

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from rlmaml.base.as_before import held_process
 from rlmaml.base.errors import UserError
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -21,6 +22,7 @@ IMAGES, LABELS = 2051, 2049
 """Magic numbers of IDX files: bytes in three axes, and in one."""
 
 
+@held_process()
 def read_digits() -> Mapping[str, UInt8[Tensor, "image obs"]]:
     """The 1797 handwritten digits of scikit-learn, 8 × 8 pixels each.
 

@@ -16,6 +16,7 @@ from rlmaml.policies.latent import LatentPolicy
 from rlmaml.policies.module import MakeModule, ModulePolicy, module_maker
 from rlmaml.policies.multimodal import MultimodalPolicy
 from rlmaml.policies.sizes import Sizes
+from rlmaml.settings.checks import without_folders
 from rlmaml.settings.memory_needed import network_bytes
 from rlmaml.settings.policy import POLICIES
 
@@ -37,7 +38,8 @@ KINDS: dict[str, MakePolicy] = {
 def register_module(kind: str, make: MakeModule | None = None) -> None:
     """Make a torch module of the user's own known under its name FILE.py:NAME, in this process.
 
-    A checkpoint names its kind, but nothing that it says runs code: only this call does, for a name that the user gave.
+    A checkpoint names its kind, without folders, but nothing that it says runs code: only this call does, for a name
+    that the user gave. Of several files of one name, the last one counts.
 
     Args:
         kind: FILE.py:NAME.
@@ -47,7 +49,7 @@ def register_module(kind: str, make: MakeModule | None = None) -> None:
         UserError: there is no such file or name, or it takes no two sizes.
     """
     if kind not in POLICIES:
-        KINDS[kind] = partial(ModulePolicy, module_maker(kind) if make is None else make)
+        KINDS[without_folders(kind)] = partial(ModulePolicy, module_maker(kind) if make is None else make)
 
 
 def make_policy(kind: str, settings: Any, sizes: Sizes) -> Policy:
@@ -61,10 +63,11 @@ def make_policy(kind: str, settings: Any, sizes: Sizes) -> Policy:
     Raises:
         UserError: the kind is not known here, or it does not fit the sizes.
     """
-    if kind not in KINDS:
+    name = without_folders(kind)
+    if name not in KINDS:
         raise UserError(
             f"The policy is a module of your own, {kind}. Say that its code may be run: --policy {kind}, or "
             "rlmaml.policies.kinds.register_module."
         )
-    check_memory(network_bytes(settings), f"A {kind} policy", "Take smaller --hidden layers or a smaller --memory.")
-    return KINDS[kind](settings, sizes)
+    check_memory(network_bytes(settings), f"A policy of kind {name}", "Take a smaller network.")
+    return KINDS[name](settings, sizes)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.intervals import finite_or_none
-from rlmaml.base.plain_data import DamagedError, read_json
+from rlmaml.base.plain_data import DamagedError, is_number, read_json
 from rlmaml.core.policy import TaughtPolicy
 from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.evaluation.figures import write_figure
@@ -208,9 +208,14 @@ def stored_curves(contender: Contender, asked: Asked) -> Curves | None:
         alike = same and not differences(from_plain(made["settings"]), contender.settings, counted=True)
         curves: Curves = stored["curves"]
         for place, actions in ((place.name, actions) for place in asked.places for actions in ACTIONS) if alike else ():
+            if contender.method not in curves[place][actions]:
+                raise ValueError(f"{contender.method} is missing")
             for row, per_task in curves[place][actions].items():
-                if np.array(per_task, np.float64).shape[1:] != (len(asked.lived),):
-                    raise ValueError(f"{row} has other numbers than one for each of {len(asked.lived)}")
+                if not all(value is None or is_number(value) for task in per_task for value in task):
+                    raise ValueError(f"{row} holds what is no number")
+                sizes = contender.settings.run.evaluation_tasks, len(asked.lived)
+                if np.array(per_task, np.float64).shape != sizes:
+                    raise ValueError(f"{row} has other numbers than one for each of {sizes[0]} tasks and {sizes[1]}")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DamagedError(path, str(error)) from error
     return curves if alike else None

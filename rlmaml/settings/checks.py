@@ -23,6 +23,11 @@ def option(name: str) -> str:
     return "--" + SPELLING.get(name, name).replace("_", "-")
 
 
+def without_folders(place: str) -> str:
+    """The last part of a place that a user named, which says nothing of a machine: all that is ever written of it."""
+    return place.rstrip("/").rpartition("/")[2]
+
+
 def free(default: Any, *, counts: bool = False) -> Any:
     """A field that a resumed run may change.
 

@@ -5,6 +5,7 @@ moments, buffers of libraries) is as much again or more, so that what is not ref
 """
 
 import itertools
+import math
 from typing import Any
 
 from rlmaml.base.memory import check_memory
@@ -22,14 +23,17 @@ OF_A_COPY = 256
 def units(network: Any) -> int:
     """Outputs of a network's hidden layers, together."""
     hidden, memory = _widths(network)
-    return sum(hidden) + 3 * memory
+    pixels: int = math.prod(getattr(network, "image", ())[1:])
+    return sum(hidden) + 3 * memory + pixels * int(getattr(network, "filters", 0))
 
 
 def network_bytes(network: Any) -> int:
-    """Of the weights between a network's hidden layers; 0 where its kind has no settings of such."""
+    """Of the weights between a network's hidden layers, and its vectors; 0 where its kind has no settings of such."""
     hidden, memory = _widths(network)
     layers: int = sum(before * after for before, after in itertools.pairwise(hidden))
-    return NUMBER * (layers + sum(hidden) + 3 * memory * memory)
+    vectors = sum(getattr(network, "categories", ())) * getattr(network, "embedding", 0)
+    filters = 3 * 9 * getattr(network, "filters", 0) ** 2
+    return NUMBER * (layers + sum(hidden) + 3 * memory * memory + vectors + filters)
 
 
 def _widths(network: Any) -> tuple[tuple[int, ...], int]:
@@ -67,3 +71,24 @@ def check_training_fits(settings: Settings, num_tasks: int) -> None:
     check_memory(training_bytes(settings, num_tasks), f"A meta-iteration on {num_tasks} tasks", least)
     held_out = run.evaluation_tasks * run.evaluation_episodes
     check_memory(episodes_bytes(run, held_out), f"The evaluation of {held_out} episodes", "Take fewer of them.")
+
+
+def check_examples_fit(settings: Settings, num_bytes: int, num_examples: int) -> None:
+    """Refuse a training on supervised tasks, or the scores at its end, that needs more memory than there is.
+
+    Args:
+        settings: of the run.
+        num_bytes: of the examples of one task.
+        num_examples: how many these are.
+
+    Raises:
+        UserError: names what needs how much, and how much there is.
+    """
+    one = num_bytes + NUMBER * num_examples * units(settings.network) + network_bytes(settings.network)
+    for number, what in (
+        (settings.run.num_tasks, "A meta-iteration on {} tasks"),
+        (settings.run.evaluation_tasks, "Scoring {} tasks"),
+    ):
+        check_memory(
+            number * one, what.format(number), "Take fewer tasks, fewer examples of each, or a smaller network."
+        )

@@ -6,7 +6,7 @@ from typing import Any
 
 from rlmaml.base.errors import UserError
 from rlmaml.settings.advantages import AdvantageSettings
-from rlmaml.settings.checks import option
+from rlmaml.settings.checks import option, without_folders
 from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.policy import policy_settings
 from rlmaml.settings.run import RunSettings
@@ -74,9 +74,13 @@ class Settings:
         return name in self._owners()
 
     def flat(self) -> dict[str, Any]:
-        """Every setting by its field's name."""
-        values = {name: getattr(getattr(self, owner), name) for name, owner in self._owners().items()}
-        return {"algorithm": self.algorithm, "policy": self.policy, **values}
+        """Every setting by its field's name, as it is written: :meth:`as_plain`."""
+        return {"algorithm": self.algorithm, "policy": self.policy, **self._values(), **self._told()}
+
+    def as_plain(self) -> dict[str, Any]:
+        """The settings as plain data, which :func:`from_plain` reads: places without folders, to be written."""
+        told, plain = self._told(), dataclasses.asdict(self)
+        return {**plain, "policy": told["policy"], "run": {**plain["run"], "start_from": told["start_from"]}}
 
     def marked(self, mark: str) -> set[str]:
         """Fields with a mark of :func:`rlmaml.settings.checks.free`: ``"free_on_resume"`` or ``"counts"``."""
@@ -89,6 +93,14 @@ class Settings:
 
     def _owners(self) -> dict[str, str]:
         return _owners_of(self.algorithm, self.policy)
+
+    def _values(self) -> dict[str, Any]:
+        """Every field of every owner, as it was given."""
+        return {name: getattr(getattr(self, owner), name) for name, owner in self._owners().items()}
+
+    def _told(self) -> dict[str, str]:
+        """What is written of the settings that may name a place."""
+        return {"policy": without_folders(self.policy), "start_from": without_folders(self.run.start_from)}
 
 
 def owner_classes(algorithm: str, policy: str) -> dict[str, type[Any]]:
@@ -145,7 +157,7 @@ def as_method(settings: Settings, algorithm: str, policy: str | None = None) -> 
     if (algorithm, policy) == (settings.algorithm, settings.policy):
         return settings
     names = {field.name for kind in owner_classes(algorithm, policy).values() for field in dataclasses.fields(kind)}
-    shared = {name: value for name, value in settings.flat().items() if name in names}
+    shared = {name: value for name, value in settings._values().items() if name in names}
     method = find_method(algorithm)
     if algorithm != settings.algorithm:
         left = find_method(settings.algorithm)
@@ -164,7 +176,7 @@ def as_method(settings: Settings, algorithm: str, policy: str | None = None) -> 
 
 
 def from_plain(stored: Any) -> Settings:
-    """Settings from what ``dataclasses.asdict`` made of them.
+    """Settings from what :meth:`Settings.as_plain` made of them.
 
     Raises:
         UserError: it is not a configuration of this version.

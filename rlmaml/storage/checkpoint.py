@@ -6,7 +6,6 @@ sections, ``section/entry``, and everything else is one JSON text, with the orde
 them in order, and a SHA-256 checksum over both. Sections beyond those that every checkpoint has are optional.
 """
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -88,7 +87,7 @@ def checkpoint_bytes(checkpoint: Checkpoint) -> bytes:
         "iteration": checkpoint.iteration,
         "steps_taken": checkpoint.steps_taken,
         "sizes": checkpoint.sizes._asdict(),
-        "settings": dataclasses.asdict(checkpoint.settings),
+        "settings": checkpoint.settings.as_plain(),
         "order": {section: list(entries) for section, entries in sections.items() if entries},
         "family": dict(checkpoint.family),
         "lost_updates": checkpoint.lost._asdict(),

@@ -21,6 +21,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from torch.utils.tensorboard import SummaryWriter
 
+from rlmaml.base.as_before import Held
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import unwritable, write_atomically
 from rlmaml.core.policy import Policy
@@ -136,18 +137,15 @@ def _warn_of(error: Exception) -> None:
     )
 
 
-@contextmanager
-def _quiet_writer() -> Iterator[None]:
-    """Keep TensorBoard's own thread from printing a traceback where it cannot write.
+def _without_lost_writes(loud: Callable[[threading.ExceptHookArgs], object]) -> Callable[[Any], object]:
+    """What prints a traceback of a thread, but for where it could not write."""
+    return lambda failed: None if isinstance(failed.exc_value, OSError) else loud(failed)
 
-    The next call from this thread raises the same error.
-    """
-    loud = threading.excepthook
-    threading.excepthook = lambda failed: None if isinstance(failed.exc_value, OSError) else loud(failed)
-    try:
-        yield
-    finally:
-        threading.excepthook = loud
+
+_quiet_writer = Held(
+    lambda: threading.excepthook, lambda hook: setattr(threading, "excepthook", hook), _without_lost_writes
+)
+"""Keeps TensorBoard's own thread from printing a traceback where it cannot write; the next call raises its error."""
 
 
 class Recorder(AbstractContextManager["Recorder"]):
@@ -172,11 +170,11 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._warned = self._failed = False
         before = sound_lines(metrics.read_bytes() if metrics.exists() else b"")
         write_atomically(metrics, b"".join(before[:start]))
-        self._quiet = _quiet_writer()
-        self._quiet.__enter__()
-        with _on_disk(self._path):
+        with ExitStack() as opened, _on_disk(self._path):
+            opened.enter_context(_quiet_writer())
             name_event_files(directory.path)  # of a run that was killed
-            self._lines = metrics.open("a", encoding="utf-8")
+            self._lines = opened.enter_context(metrics.open("a", encoding="utf-8"))
+            self._opened = opened.pop_all()
         with self._tensorboard():
             self._writer.add_text("settings", settings_table(settings), start)
         self._bar = ProgressBar(
@@ -307,9 +305,8 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._bar.close()
         try:
             with _on_disk(self._path), ExitStack() as files:
-                files.push(self._quiet)
+                files.push(self._opened)
                 files.callback(name_event_files, self._path)
-                files.callback(self._lines.close)
                 files.callback(self._close)
         except UserError:
             if error is None:

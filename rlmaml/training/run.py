@@ -1,7 +1,6 @@
 """A training run in a directory: begin or resume it, train, keep checkpoints, end with an evaluation."""
 
 import contextlib
-import dataclasses
 import math
 import warnings
 from collections.abc import Callable
@@ -260,7 +259,7 @@ def validation_return(checkpoint: Checkpoint, make_env: MakeEnv) -> float:
 
 def run_settings(settings: Settings) -> dict[str, Any]:
     """What is written beside every result: settings, commit, versions and machine."""
-    return {"settings": dataclasses.asdict(settings), **provenance()}
+    return {"settings": settings.as_plain(), **provenance()}
 
 
 @ordinary_torch()

@@ -19,6 +19,7 @@ from rlmaml.core.losses import InnerLoss
 from rlmaml.core.types import Examples, Outputs
 from rlmaml.evaluation.query_scores import QueryScores, judged_queries, scores_as_json
 from rlmaml.sampling.examples import SupervisedFamily
+from rlmaml.settings.memory_needed import check_examples_fit
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.storage.run_directory import RunDirectory, write_json
@@ -84,6 +85,9 @@ def train_supervised(
     warn_of_idle_threads(threads=run.threads)
     warn_of_fork(run.threads)
     method = make_method(settings, family)
+    one_task = family.sets(family.sample_tasks(1, [0]), [0])
+    num_bytes = sum(part.observations.nbytes + part.targets.nbytes for part in one_task)
+    check_examples_fit(settings, num_bytes, sum(part.valid.numel() for part in one_task))
     with ExitStack() as held:
         latest = opened_together(settings, method, family, directory, held, resume=resume, overwrite=overwrite)
         keep_freed_memory()

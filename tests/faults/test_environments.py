@@ -177,6 +177,38 @@ HANGS = """open(__file__.replace("failing.py", "hangs"), "w").close()
                 time.sleep(0.1)"""
 
 
+DEAF = """import ctypes
+            open(__file__.replace("failing.py", "hangs"), "w").close()
+            mutex, system = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+            system.pthread_mutex_lock(mutex), system.pthread_mutex_lock(mutex)"""
+"""Waits for ever outside of Python, whatever signal comes."""
+
+
+@pytest.mark.slow
+def test_one_that_hangs_outside_of_python_can_be_killed_alone_and_the_run_is_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text(FAMILY.format(fault=DEAF, seen="pass", when="== 31"))
+    words = ["--family", f"{tmp_path}/failing.py:Failing", *TRAINING, "--run-dir", tmp_path / "run"]
+    words += ["--checkpoint-interval", 1]
+    places = os.pathsep.join(str(SCRIPTS.parent / name) for name in (".", "envs", "scripts"))
+    command = [sys.executable, SCRIPTS / "train_locomotion.py", *words]
+    process = subprocess.Popen(
+        [*map(str, command)], stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": places}
+    )
+    end = time.monotonic() + 300
+    while not (tmp_path / "hangs").exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.1)
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(1)
+    assert process.poll() is None
+    process.kill()
+    assert process.wait(60) == -signal.SIGKILL
+    assert load(tmp_path / "run").iteration == 1
+    assert trained_on(tmp_path, "pass", "pass", "== 31", "--resume", "--checkpoint-interval", 1) == 0
+    assert len(RunDirectory(tmp_path / "run").read_metrics()) == 2
+    assert not list((tmp_path / "run").glob("*.partial"))
+
+
 def read_until(terminal: int, words: str) -> str:
     """What a terminal shows, until it has shown these words."""
     shown, end = "", time.monotonic() + 120

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from hypothesis.extra import numpy as hnp
 
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import load
-from rlmaml.results.compare import read_comparison
+from rlmaml.results.by_episodes import ACTIONS, Asked, Place, stored_curves
+from rlmaml.results.compare import Comparison, MethodReturns, as_plain, read_comparison
+from rlmaml.results.contenders import IN_RANGE, Contender
 from rlmaml.sampling.recorded import REQUIRED, RecordedEpisodes, read_episodes, write_episodes
 from rlmaml.settings.config_file import read_config
 from rlmaml.settings.methods.registry import METHODS
@@ -28,6 +31,8 @@ from rlmaml.storage.evaluation_file import read_evaluation
 from rlmaml.storage.metrics_file import read_metrics
 from rlmaml.storage.range_file import read_context_range
 from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory
+from rlmaml.storage.scores_file import read_scores
+from rlmaml.training.opening import earlier_commits
 from rlmaml.training.run import train
 from rlmaml_envs import make_tasks_env, register_family
 from rlmaml_envs.registry import FAMILIES
@@ -39,6 +44,7 @@ from tests.faults.trainings import SETTINGS, make_env
 from tests.rlmaml.sampling.test_recorded import recording
 from tests.rlmaml.shapes import shapes_checked
 from tests.rlmaml.storage.stored import evaluation, metrics
+from tests.rlmaml.storage.test_scores_file import written as scores
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +80,10 @@ def test_any_value_of_any_setting_is_refused_or_is_what_is_stored(
             made = configure(algorithm, policy, **options)
         except UserError:
             return
-        assert from_plain(json.loads(json.dumps(dataclasses.asdict(made), allow_nan=False))) == made
+        stored = made.as_plain()
+        read = from_plain(json.loads(json.dumps(stored, allow_nan=False)))
+        assert read.as_plain() == stored
+        assert read == made.changed(start_from=stored["run"]["start_from"])
 
 
 ENVIRONMENTS = {
@@ -190,8 +199,33 @@ def readers(trained: Path) -> dict[str, tuple[Callable[[Path], object], bytes]]:
     """What is read -> its reader and a valid content."""
     run = RunDirectory(trained)
 
+    settings = configure(hidden=(8,), evaluation_tasks=2)
+    asked = Asked((0, 1), (Place(IN_RANGE, "finn2017", beyond=False),))
+    returns = [[-4.0, -2.0], [-3.0, None]]
+    contender = Contender(settings, run)
+    lived = {
+        "curves": {IN_RANGE: {actions: {"maml-trpo": returns} for actions in ACTIONS}},
+        "config": {"settings": settings.as_plain()} | asked.of(contender),
+    }
+    compared = Comparison(settings, (0,), {IN_RANGE: {"maml-trpo": MethodReturns(np.array([[[-4.0, -2.0]]]))}})
+
     def comparison(path: Path) -> object:
         return read_comparison(ComparisonDirectory(path.parent))
+
+    def curves(path: Path) -> object:
+        own = contender._replace(directory=RunDirectory(path.parent))
+        path.replace(own.directory.lived)
+        return stored_curves(own, asked)
+
+    def commits(path: Path) -> object:
+        directory = RunDirectory(path.parent)
+        path.replace(directory.settings)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            found = earlier_commits(directory)
+        if said:  # it is told of them, and goes on
+            raise UserError(str(said[0].message))
+        return found
 
     return {
         "an evaluation": (read_evaluation, json.dumps(evaluation()).encode()),
@@ -201,7 +235,10 @@ def readers(trained: Path) -> dict[str, tuple[Callable[[Path], object], bytes]]:
         "a run's settings": (read_config, run.settings.read_bytes()),
         "options": (read_config, b"max-kl: 0.02\ntasks: 3\nhidden: [8, 8]\nresume: true\n"),
         "a run's evaluation": (read_evaluation, run.evaluation.read_bytes()),
-        "a comparison": (comparison, b'{"rows": {}, "settings": {}}'),
+        "scores": (read_scores, json.dumps(scores()).encode()),
+        "a comparison": (comparison, json.dumps(as_plain(compared)).encode()),
+        "returns by episodes lived": (curves, json.dumps(lived).encode()),
+        "commits": (commits, b'{"commit": "abc", "earlier_commits": ["def", null]}'),
     }
 
 
@@ -300,6 +337,14 @@ def refused(read: Callable[[Path], object], path: Path) -> bool:
         except UserError:
             return True
     return False
+
+
+def test_every_content_is_one_that_its_reader_takes(
+    tmp_path: Path, readers: dict[str, tuple[Callable[[Path], object], bytes]]
+) -> None:
+    for name, (read, content) in readers.items():
+        (tmp_path / "comparison.json").write_bytes(content)
+        assert read(tmp_path / "comparison.json") is not None, name
 
 
 def test_a_flip_or_a_cut_at_any_byte_of_a_file_is_refused_or_read_as_what_is_there(

@@ -3,20 +3,15 @@
 import asyncio
 import contextlib
 import copy
-import gc
 import getpass
 import logging
 import os
 import pickle
-import random
 import re
-import resource
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -24,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
@@ -41,6 +35,7 @@ from rlmaml.terminal.streams import LastingStream
 from rlmaml.training.run import evaluate_run, train
 from rlmaml_envs import make_tasks_env
 from rlmaml_envs.simulator import mujoco
+from tests.faults.process_wide import changed, process_wide
 from tests.rlmaml.shapes import shapes_checked
 from tests.scripts.test_own_families import forget, write_family
 from tests.scripts.test_scripts import TINY, run_script
@@ -62,35 +57,6 @@ SETTINGS = configure(
 
 def make_env(copies: int) -> Any:
     return make_tasks_env("Navigation2D-v0", copies, 5)
-
-
-def process_wide() -> dict[str, Any]:
-    """Everything that a call could change for the others in its process."""
-    return {
-        "torch": (
-            torch.get_default_dtype(),
-            torch.get_default_device(),
-            torch.get_num_threads(),
-            torch.is_grad_enabled(),
-            torch.is_inference_mode_enabled(),
-            torch.are_deterministic_algorithms_enabled(),
-            torch.get_float32_matmul_precision(),
-        ),
-        "torch's random numbers": torch.get_rng_state().tolist(),
-        "numpy's random numbers": str(np.random.get_state()),  # noqa: NPY002 (is what others may use)
-        "Python's random numbers": random.getstate(),
-        "numpy": (np.geterr(), np.get_printoptions()),
-        "warnings": (list(warnings.filters), warnings.showwarning, warnings.formatwarning),
-        "hooks": (sys.excepthook, threading.excepthook, sys.stdout, sys.stderr, sys.displayhook),
-        "signals": {one: signal.getsignal(one) for one in signal.valid_signals()},
-        "logging": (logging.root.manager.disable, logging.root.level, list(logging.root.handlers)),
-        "environment": dict(os.environ),
-        "places": (os.getcwd(), list(sys.path)),
-        "mujoco": mujoco.get_mju_user_warning(),
-        "matplotlib": dict(mpl.rcParams),
-        "garbage": (gc.isenabled(), gc.get_threshold()),
-        "limits": [resource.getrlimit(one) for one in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE)],
-    }
 
 
 Calls = dict[str, Callable[[], object]]
@@ -140,17 +106,16 @@ def public_calls(where: Path) -> Calls:
 
 def test_process_wide_settings_are_as_before_after_every_public_call(tmp_path: Path) -> None:
     logging.disable(5)
-    changed = {}
+    left = {}
     try:
         for name, call in public_calls(tmp_path).items():
             before = process_wide()
             with shapes_checked(False):  # whoever checks them draws random numbers
                 call()
-            after = process_wide()
-            changed[name] = [what for what in before if before[what] != after[what]]
+            left[name] = changed(before, process_wide())
     finally:
         logging.disable(logging.NOTSET)
-    assert not {name: what for name, what in changed.items() if what}
+    assert not {name: what for name, what in left.items() if what}
     assert not files_that_tell(tmp_path)
 
 
@@ -217,8 +182,11 @@ def test_trainings_end_with_the_same_numbers_in_an_event_loop_and_in_two_threads
 
     with shapes_checked(False):
         assert asyncio.run(cell()) == numbers
-        with ThreadPoolExecutor(2) as pool:
-            assert list(pool.map(trained, (tmp_path / "one", tmp_path / "two"))) == [numbers, numbers]
+        with put_back(torch.set_default_dtype, torch.float64, torch.float32):
+            before = process_wide()
+            with ThreadPoolExecutor(2) as pool:
+                assert list(pool.map(trained, (tmp_path / "one", tmp_path / "two"))) == [numbers, numbers]
+            assert not changed(before, process_wide())
 
 
 @pytest.mark.slow
@@ -273,19 +241,25 @@ def test_nothing_that_any_script_leaves_tells_of_a_place_a_user_or_a_machine(
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(socket, "gethostname", lambda: "name-of-the-host")
     monkeypatch.setenv("LOGNAME", "name-of-the-user")
-    own = ("--family", write_family(robots))
+    family = ("--family", write_family(robots))
+    (robots / "network.py").write_text("import torch\nclass Network(torch.nn.Linear): pass\n")
+    own = (*family, "--policy", f"{robots}/network.py:Network")
     run, few = here / "run", ("--tasks", 2, "--episodes", 2)
+    sizes = [word for word in TINY if word not in ("--hidden", 8)]
+    training = (*sizes, "--start-from", here / "begun", "--run-dir", run)
     try:
-        assert run_script("train_locomotion.py", *own, *TINY, "--run-dir", run, "--stop-after", 1e-9) == 75
+        assert run_script("train_locomotion.py", *own, *sizes, "--run-dir", here / "begun") == 0
+        assert run_script("train_locomotion.py", *own, *training, "--stop-after", 1e-9) == 75
         for script, *words in (
-            ("train_locomotion.py", *TINY, "--run-dir", run, "--resume"),
+            ("train_locomotion.py", *training, "--resume"),
             ("evaluate.py", run, *few, "--steps", 1, "--json", here / "evaluation.json"),
             ("adapt.py", run, "--episodes-per-step", 2, "--record", here / "episodes.npz"),
             ("report.py", run, *few, "--steps", 1),
             ("export.py", run),
-            ("benchmark.py", *few, "--repeats", 1, "--json", here / "benchmark.json"),
         ):
             assert run_script(str(script), *words, *own) == 0, script
+        benchmark = ("--repeats", 1, "--json", here / "benchmark.json")
+        assert run_script("benchmark.py", *few, *benchmark, *family) == 0
     finally:
         forget()
         sys.modules.pop("fastest_cart", None)

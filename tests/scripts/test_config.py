@@ -67,11 +67,9 @@ def test_the_code_of_another_runs_policy_is_not_run_unless_it_is_named(
 
 def plain(policy: str) -> Any:
     """Settings of a run whose policy is a module of the user's own."""
-    from dataclasses import asdict
-
     from rlmaml.settings.whole import configure
 
-    return asdict(configure(policy=policy))
+    return configure(policy=policy).as_plain()
 
 
 def test_a_training_on_examples_begins_from_another_one_of_its_kind_and_options_overrule_it(tmp_path: Path) -> None:

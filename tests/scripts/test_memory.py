@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from rlmaml.base.errors import UserError
+from rlmaml.families.folders import read_classes
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.sampling.recorded import read_episodes
@@ -36,6 +38,44 @@ def test_what_does_not_fit_into_memory_is_refused_with_the_number(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        (("train_sinusoid.py", "--tasks", 100_000_000), "A meta-iteration on 100000000 tasks"),
+        (("train_sinusoid.py", "--evaluation-tasks", 900_000_000), "Scoring 900000000 tasks"),
+        (("train_sinusoid.py", "--hidden", 10_000_000, 10_000_000), "A policy of kind gaussian"),
+        (("train_recommender.py", "--embedding", 1 << 40), "A policy of kind embedded"),
+        (("train_few_shot.py", "--filters", 10_000_000), "A policy of kind conv4"),
+        (("train_few_shot.py", "--tasks", 50_000_000), "A meta-iteration on 50000000 tasks"),
+        (
+            ("train_dynamics.py", "Navigation2D-v0", "--train-robots", 900_000_000),
+            "in each of 2700000000 copies",
+        ),
+    ],
+)
+def test_supervised_tasks_that_do_not_fit_into_memory_are_refused_with_the_number(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str], more: tuple[object, ...], what: str
+) -> None:
+    assert run(*more, "--run-dir", tmp_path / "run") == 2
+    said = capsys.readouterr().err
+    assert what in said
+    assert "GiB of memory at least" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("available", [1 << 12, 50_000])
+def test_a_picture_or_a_folder_that_unpacks_to_more_than_there_is_is_refused_before_it_is_decoded(
+    tmp_path: Path, available: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        Image.new("L", (200, 300)).save(tmp_path / name / "1.png")
+    monkeypatch.setattr("rlmaml.base.memory.available_memory", lambda: float(available))
+    what = "2 pictures of" if available < 10_000 else "1.png, as it says, would need"
+    with pytest.raises(UserError, match=what):
+        read_classes(tmp_path, (1, 60, 60) if available < 10_000 else (1, 6, 6), processes=1, progress=False)
+
+
 def test_a_training_by_the_api_is_refused_before_its_environment_is_made(tmp_path: Path) -> None:
     def never(num_envs: int) -> object:
         raise AssertionError
@@ -45,7 +85,7 @@ def test_a_training_by_the_api_is_refused_before_its_environment_is_made(tmp_pat
 
 
 def test_a_network_that_only_a_file_says_it_has_is_refused() -> None:
-    with pytest.raises(UserError, match="A gaussian policy would need"):
+    with pytest.raises(UserError, match="A policy of kind gaussian would need"):
         make_policy("gaussian", configure(hidden=(10_000_000, 10_000_000)).network, Sizes(2, 2))
 
 

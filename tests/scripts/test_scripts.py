@@ -387,19 +387,24 @@ def test_a_torch_module_of_the_users_own_is_trained_evaluated_adapted_and_export
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "networks").mkdir()
+    (tmp_path / "networks" / "mine.py").write_text(
         "import torch\n"
         "class Net(torch.nn.Sequential):\n"
         "    def __init__(self, size, actions):\n"
         "        super().__init__(torch.nn.Linear(size, 8), torch.nn.Tanh(), torch.nn.Linear(8, actions))\n"
     )
     sizes = [word for word in TINY if word not in ("--hidden", 8)]
-    mine = ["--policy", "mine.py:Net"]
-    assert run("train_nav.py", *sizes, *mine, "--run-dir", "run") == 0
-    assert run("train_nav.py", *sizes, *mine, "--run-dir", "run", "--iterations", 3, "--resume") == 0
+    mine, elsewhere = ["--policy", "networks/mine.py:Net"], ["--policy", f"{tmp_path}/networks/mine.py:Net"]
+    assert run("train_nav.py", *sizes, *mine, "--run-dir", "begun") == 0
+    words = [*sizes, "--start-from", tmp_path / "begun", "--run-dir", "run"]
+    assert run("train_nav.py", *words, *elsewhere) == 0
+    assert run("train_nav.py", *words, *mine, "--iterations", 3, "--resume") == 0
     assert run("evaluate.py", "run", "--tasks", 2, "--episodes", 2, "--steps", 1, *mine) == 0
-    assert run("adapt.py", "run", "--episodes-per-step", 4, *mine) == 0
-    assert run("export.py", "run/adapted.safetensors", *mine) == 0
+    assert run("adapt.py", "run", "--episodes-per-step", 4, *elsewhere) == 0
+    assert run("export.py", "run/adapted.safetensors", *elsewhere) == 0
+    written = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert not [path for path in written if str(tmp_path).encode() in path.read_bytes()]
     monkeypatch.setattr("rlmaml.policies.kinds.KINDS", {})
     capsys.readouterr()
     assert run("evaluate.py", "run", "--tasks", 2, "--episodes", 2) == 2

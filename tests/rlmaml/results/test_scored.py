@@ -1,4 +1,3 @@
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ OTHER = FIRST - [[0.5, 0.1], [0.5, 0.2], [0.5, 0.3]]
 
 def a_scored_run(path: Path, held_out: HeldOut = HELD_OUT, seed: int = 0, **per_task: Floats) -> Path:
     """The directory of a run with an evaluation alone."""
-    config = {"settings": dataclasses.asdict(configure(seed=seed))}
+    config = {"settings": configure(seed=seed).as_plain()}
     path.mkdir()
     scores = {name: QueryScores(torch.tensor(values)) for name, values in per_task.items()}
     write_json(RunDirectory(path).evaluation, scores_as_json(scores, held_out, config))

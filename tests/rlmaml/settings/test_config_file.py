@@ -1,4 +1,3 @@
-import dataclasses
 import json
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from rlmaml.settings.whole import configure
 def test_a_run_json_gives_all_of_a_runs_settings(tmp_path: Path) -> None:
     settings = configure("reptile", env_id="AntVel-v0", variant="gymnasium", hidden=(3, 4), outer_step="adam")
     path = tmp_path / "run.json"
-    path.write_text(json.dumps({"settings": dataclasses.asdict(settings), "commit": "abc"}))
+    path.write_text(json.dumps({"settings": settings.as_plain(), "commit": "abc"}))
     config = read_config(path)
     assert config.settings == settings
     assert (config.words, config.env_id) == (("--algorithm", "reptile"), "AntVel-v0")

@@ -44,7 +44,18 @@ def test_plain_data_through_json_brings_back_the_same_settings(algorithm: str, p
     settings = configure(algorithm, policy, seed=3, gae_lambda=0.5)
     if settings.has("inner_step_sizes"):
         settings = settings.changed(inner_step_sizes=(0.3, 0.1))
-    assert from_plain(json.loads(json.dumps(dataclasses.asdict(settings)))) == settings
+    assert from_plain(json.loads(json.dumps(settings.as_plain()))) == settings
+
+
+def test_what_is_written_of_a_place_has_no_folders_and_a_method_that_takes_the_settings_over_has_them() -> None:
+    settings = configure(policy="/home/me/net.py:Net", start_from="/home/me/runs/intact/")
+    assert settings.run.start_from == as_method(settings, "reptile").run.start_from == "/home/me/runs/intact/"
+    assert "/home/me" not in json.dumps([settings.as_plain(), settings.flat()])
+    read = from_plain(settings.as_plain())
+    assert (read.policy, read.run.start_from) == ("net.py:Net", "intact")
+    check_resumable(read, settings)
+    with pytest.raises(UserError, match=r"--policy was 'net.py:Net' and is now 'other.py:Net'"):
+        check_resumable(read, configure(policy="/home/me/other.py:Net", start_from="intact"))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Small valid contents of files that a run leaves."""
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +14,7 @@ def evaluation(
     settings = settings or configure(hidden=(8,), evaluation_tasks=2)
     rows = [list(returns) for _ in range(settings.run.evaluation_tasks)]
     shares = [failed for _ in returns]
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
+    plain: dict[str, Any] = json.loads(json.dumps(settings.as_plain()))
     return {
         "returns": {"mean": list(returns), "mean_with_failed": list(returns), "share_unstable": shares},
         "per_task": rows,

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ SCORES = np.array([[2.0, 1.0, np.inf], [3.0, 2.0, 1.0]])
 
 def written() -> dict[str, Any]:
     """An evaluation of two tasks after 0, 1 and 2 steps, of which the last diverges on the first task."""
-    config = {"settings": dataclasses.asdict(configure())}
+    config = {"settings": configure().as_plain()}
     return scores_as_json({"errors": QueryScores(torch.tensor(SCORES))}, HELD_OUT, config)
 
 

@@ -1,4 +1,6 @@
 import json
+import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,44 @@ def test_lines_beyond_the_start_are_dropped(tmp_path: Path) -> None:
     with Recorder(RunDirectory(tmp_path), 1, 2, PLAIN) as recorder:
         recorder.write(POLICY, THETA, report()._replace(iteration=1))
     assert [line["iteration"] for line in written(tmp_path)] == [0, 1]
+
+
+def names_of_events(directory: Path) -> list[str]:
+    return [path.name for path in RunDirectory(directory).events()]
+
+
+def test_after_a_killed_run_tensorboard_shows_the_resumed_one_whatever_the_clock_said_and_no_name_tells_a_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, now = report(), time.time()
+    with Recorder(RunDirectory(tmp_path), 0, 2, PLAIN) as recorder:
+        recorder.write(POLICY, THETA, seen)
+        recorder.write(POLICY, THETA, seen._replace(iteration=1))
+    (ended,) = RunDirectory(tmp_path).events()
+    assert names_of_events(tmp_path) == ["events.out.tfevents.0000000001.run"]
+    ended.rename(tmp_path / f"events.out.tfevents.{now + 9000:.0f}.host.1.0")  # as if it had been killed
+    monkeypatch.setattr(time, "time", lambda: now - 9000)
+    with Recorder(RunDirectory(tmp_path), 1, 2, PLAIN) as recorder:
+        recorder.write(POLICY, THETA, seen._replace(iteration=1, seconds={**seen.seconds, "rollout": 7.0}))
+    shown = events(tmp_path).Scalars("seconds/rollout")
+    assert [point.step for point in shown] == [0, 1]
+    assert shown[1].value == 7.0
+    write_outcome(RunDirectory(tmp_path), configure(), {"mean": [1.0]})
+    assert names_of_events(tmp_path)[:2] == [f"events.out.tfevents.000000000{number}.run" for number in (1, 2)]
+    assert all(name.endswith(".run") for name in names_of_events(tmp_path))
+
+
+def test_a_record_that_cannot_be_begun_leaves_the_hook_for_failed_threads_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = threading.excepthook
+    monkeypatch.setattr("rlmaml.training.record.SummaryWriter", fail)
+    with pytest.raises(UserError, match="No space left"):
+        Recorder(RunDirectory(tmp_path), 0, 2, PLAIN)
+    assert threading.excepthook is before
 
 
 def test_unstable_episodes_are_counted_and_means_are_those_of_the_sound_ones() -> None:

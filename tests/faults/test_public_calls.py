@@ -1,0 +1,164 @@
+"""No public call changes a setting of its process: each is looked at while every script does its work."""
+
+import gzip
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import rlmaml
+from rlmaml.deploy.adaptable import load
+from rlmaml.deploy.export import check_takes_tensors
+from rlmaml.evaluation.rankings import absolute_error
+from rlmaml.families.folders import annotated
+from rlmaml.families.installed import read_idx
+from rlmaml.families.rating_files import read_ratings
+from rlmaml.settings.whole import configure
+from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.training.guard import Lost
+from rlmaml.training.in_progress import reason_of
+from tests.faults.process_wide import Watch, watching
+from tests.faults.test_guest import public_calls
+from tests.faults.writers import SMALL, TRAINING
+from tests.rlmaml.families.test_rating_files import FILES, write
+from tests.rlmaml.shapes import shapes_checked
+from tests.scripts.test_dynamics import recorded
+from tests.scripts.test_scripts import SCRIPTS, run_script
+
+ROOMS = ("sampling", "families", "storage", "deploy", "evaluation", "training", "results")
+"""Whose functions a program of somebody's calls; those below are the mathematics, and what these stand on."""
+EXEMPT = {
+    "rlmaml.results.benchmark.beside_pool",  # EnvPool is installed nowhere
+    "rlmaml.results.contenders.in_processes",  # all that these do is looked at in this one
+    "rlmaml.families.images.check_apart",
+    "rlmaml.training.train.nothing_known",  # after what went wrong
+    "rlmaml.families.installed.read_fashion",  # of a package of Debian's
+    "rlmaml.deploy.adaptable.in_copies",
+    "rlmaml.deploy.export.state_at_start",  # of a memory
+    "rlmaml.results.by_episodes.LivedComparison.cost",  # of a robot as it was built
+    "rlmaml.evaluation.figures.draw_rewards",  # what scripts draw shows paths
+}
+FEW = ("--episodes-per-step", 2)
+WAVES = ("--iterations", 2, "--tasks", 2, "--hidden", 4, "--evaluation-tasks", 2, "--evaluation-steps", 1)
+SHOWN = ("--shots", 1, "--queries", 1, "--test-shots", 1, 2)
+COMPARED = ("--iterations", 1, "--seeds", 0, *SMALL, "--steps", 1, "--processes", 1)
+
+
+def command_lines(at: Path) -> Iterator[Sequence[object]]:
+    """What scripts are asked for, in this order."""
+    run, cavia, rl2, waves, recording = (at / name for name in ("run", "cavia", "rl2", "waves", "recorded.npz"))
+    often = ("--validation-interval", 1, "--video-interval", 1, "--figure-interval", 1)
+    yield "train_nav.py", *TRAINING, "--run-dir", run, *often
+    yield "train_nav.py", *TRAINING, "--run-dir", run, "--resume", "--iterations", 3
+    yield "train_nav.py", *TRAINING, "--run-dir", cavia, "--algorithm", "cavia"
+    yield "train_nav.py", *TRAINING, "--run-dir", rl2, "--algorithm", "rl2", "--trial-episodes", 2, "--minibatches", 1
+    yield "train_nav.py", *TRAINING, "--run-dir", rl2, "--start-from", run, "--overwrite"
+    yield "summarise.py", run
+    yield "evaluate.py", run, *SMALL, "--steps", 1, "--json", at / "evaluation.json"
+    yield "evaluate.py", cavia, *SMALL, "--search", "cmaes", "--search-episodes", 2
+    yield "benchmark.py", "HalfCheetahVel-v0", *SMALL, "--horizon", 5, "--repeats", 1, "--evaluation"
+    yield "benchmark.py", "Navigation2D-v0", *SMALL, "--repeats", 1, "--beside", "fomaml"
+    yield "benchmark_supervised.py", "--tasks", 2, "--hidden", 4, "--repeats", 1
+    yield "adapt.py", run, *FEW, "--record", recording, "--output", at / "one.safetensors"
+    yield "adapt.py", run, "--episodes", recording, "--output", at / "two.safetensors"
+    yield "adapt.py", run, *FEW, "--online", "--steps", 1, "--output", at / "three.safetensors"
+    yield "adapt.py", cavia, "--online", "--search", "cmaes", "--search-episodes", 4, "--search-average", 2
+    yield "render.py", run, *FEW, "--output", at / "film.gif"
+    yield "report.py", run, *SMALL, "--steps", 1
+    yield "solvers.py", run, "--draws", 1
+    yield "export.py", run, "--int8"
+    yield "export.py", run, "--normalised", "--overwrite"
+    yield "compare.py", run, cavia, *SMALL, "--steps", 1
+    compared = ("compare.py", *COMPARED, "--output", at / "compared")
+    yield *compared, "--algorithms", "maml-trpo", "pretrained", "random", "oracle"
+    yield "compare.py", *COMPARED, "--output", at / "lived", "--algorithms", "rl2", "random", "--lived", 0, 1
+    yield (
+        "compare.py",
+        *COMPARED,
+        "--output",
+        at / "transferred",
+        "--algorithms",
+        "maml-trpo",
+        "--source",
+        "finn2017",
+        "--target",
+        "dynamics",
+    )
+    yield "report.py", at / "compared" / "maml-trpo-seed0", *SMALL, "--steps", 1
+    yield "train_sinusoid.py", *WAVES, "--run-dir", waves, "--validation-interval", 1
+    yield "report.py", waves, waves / "random", "--output", at / "page.html"
+    yield "compare.py", waves, waves / "random"
+    pictures = ("--ways", 2, "--shots", 1, "--queries", 1, "--filters", 2, *WAVES[:4], *WAVES[6:])
+    yield "train_few_shot.py", *pictures, "--rotations", "--run-dir", at / "digits"
+    folder = ("--images", at / "pictures", "--image", 1, 8, 8, "--split", 2, 0, 2, "--processes", 1)
+    yield "train_few_shot.py", *pictures, *folder, "--run-dir", at / "pictures_run"
+    demonstrated = ("--train-tasks", 3, "--test-tasks", 2, "--test-episodes", 2, "--demonstrator-steps", 1)
+    imitating = at / "imitation"
+    yield "train_imitation.py", *WAVES, *SHOWN, "--demonstrator", run, *demonstrated, "--run-dir", imitating
+    yield "adapt.py", imitating, "--demonstrations", at / "demonstrations" / "0.npz"
+    files = [at / "demonstrations" / f"{number}.npz" for number in range(4)]
+    yield "train_imitation.py", *WAVES, *SHOWN, "--demonstrations", *files, "--run-dir", at / "of_files"
+    robots = ("--train-robots", 3, "--test-robots", 2, "--episode-steps", 5, "--recorded", recording)
+    yield "train_dynamics.py", "Navigation2D-v0", "--variant", "dynamics", *WAVES, *robots, "--run-dir", at / "robots"
+    users: tuple[object, ...] = ("--embedding", 2, "--inner-steps", 1, "--stage-weights", 0, 1, "--new-items", 0.2)
+    users += ("--online", "--online-ratings", 12)
+    yield "train_recommender.py", *WAVES, *users, "--run-dir", at / "users"
+
+
+def further_calls(at: Path) -> Iterator[Callable[[], object]]:
+    """Calls that no script makes."""
+    policy = load(at / "run")
+    yield lambda: policy.explore(np.zeros(2), np.random.default_rng(0))
+    yield lambda: absolute_error(torch.zeros(1, 2), torch.ones(1, 2), torch.ones(1, 2, dtype=torch.bool))
+    yield lambda: reason_of(RuntimeError("why"))
+    yield lambda: annotated(at / "absent")
+    yield lambda: check_takes_tensors(lambda xp, actions: actions, 2)
+    yield Lost().numbers
+    yield lambda: RunDirectory(at / "run").of_mean_actions(RunDirectory(at / "run").evaluation)
+    for layout, content in FILES.items():
+        yield partial(read_ratings, write(at / layout, content))
+    (at / "bytes.gz").write_bytes(gzip.compress(struct.pack(">4I", 2051, 1, 2, 2) + bytes(4)))
+    yield lambda: read_idx(at / "bytes.gz", 2051)
+
+
+@pytest.fixture
+def looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Watch, set[str]]:
+    """What became of all calls, and the names of all public functions."""
+    from PIL import Image
+
+    small = configure(num_tasks=2, num_episodes=2, horizon=5, hidden=(4,), cg_iterations=2)
+    monkeypatch.setattr("rlmaml.results.contenders.FINE_TUNING", (1.0, 0.1))
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    for variant in ("finn2017", "dynamics"):
+        own = small.changed(variant=variant)
+        monkeypatch.setitem(import_module("defaults").TUNED, ("Navigation2D-v0", variant), own)
+    for name in ("a", "b", "c", "d"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for index in range(8):
+            Image.new("L", (9, 9), 30 * index).save(tmp_path / "pictures" / name / f"{index}.png")
+    (tmp_path / "demonstrations").mkdir()
+    for number in range(4):
+        recorded(tmp_path / "demonstrations" / f"{number}.npz")
+    with watching(lambda name: name.split(".")[1] in ROOMS, rlmaml) as (watch, known), shapes_checked(False):
+        for call in public_calls(tmp_path / "guest").values():
+            call()
+        for words in command_lines(tmp_path):
+            assert run_script(*map(str, words)) == 0, words
+        for further in further_calls(tmp_path):
+            further()
+    return watch, known
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_process_wide_is_as_before_after_every_public_call(looked_at: tuple[Watch, set[str]]) -> None:
+    watch, known = looked_at
+    assert len(known) > 300
+    without = known - set(watch.calls)
+    assert without == EXEMPT, f"no case calls {without - EXEMPT}; there is one of {EXEMPT - without}"
+    assert not watch.changed
