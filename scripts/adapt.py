@@ -241,30 +241,33 @@ def adapt_in_simulation(
         remark = "" if step.again or not (step.undone or reason) else "  undone" if step.undone else "  not to be left"
         remark += f": {reason}" if remark and reason else ""
         print(f"{'again' if step.again else number:>5}  {mean}{remark}", flush=True)
+    policy.save(target)
     print(f"\n{reason}")
     times = visits_checked(num_episodes) if searches else 1
-    returns = measured(first, policy, lambda kind: in_visits(collecting(kind), times), rounds + times + 1)
+    returns, words = measured(first, policy, lambda kind: in_visits(collecting(kind), times), rounds + times + 1)
     told = {"episodes": 0, **policy.adaptation, "task": description, "returns": returns}
     replace(policy, adaptation=told).save(target)
+    print(words)
 
 
 def measured(
     first: "AdaptablePolicy", left: "AdaptablePolicy", collecting: "Callable[[ActionKind], Collect]", visit: int
-) -> dict[str, dict[str, float]]:
-    """Mean returns before and after, with either kind of actions, on fresh episodes; printed, with the KL between."""
+) -> tuple[dict[str, dict[str, float]], str]:
+    """Mean returns before and after, with either kind of actions, on fresh episodes; and in words, with the KL."""
     kinds: tuple[ActionKind, ...] = ("sampled", "mean")
     returns: dict[str, dict[str, float]] = {"before": {}, "after": {}}
+    words = []
     for kind in kinds:
         before, after = (collecting(kind)(one, visit) for one in (first, left))
         returns["before"][kind], returns["after"][kind] = (float(one.returns.mean()) for one in (before, after))
-        print(
+        words.append(
             f"Return with {kind} actions, on {counted(len(before.ends), 'fresh episode')}: "
             f"{returns['before'][kind]:.2f} before, {returns['after'][kind]:.2f} after."
         )
     if left is not first:
         change = first.divergence(left, collecting("sampled")(first, visit))
-        print(f"The policy changed by a KL of {change:.3g} nats on what it saw.\n{KL_SCALE}")
-    return returns
+        words.append(f"The policy changed by a KL of {change:.3g} nats on what it saw.\n{KL_SCALE}")
+    return returns, "\n".join(words)
 
 
 if __name__ == "__main__":

@@ -69,8 +69,8 @@ def parse_supervised(
         own: settings of a variant for a method; None for those of the family.
 
     Raises:
-        UserError: the file of --config is of a run on something else; or see
-            :func:`rlmaml.settings.command_line.parse`.
+        UserError: the file of --config is of a run on something else; --env-id, or a --variant that nothing reads, is
+            given; or see :func:`rlmaml.settings.command_line.parse`.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     config = config_of(arguments)
@@ -84,7 +84,18 @@ def parse_supervised(
             raise UserError(f"--config is of a run on {before}; this command trains on {family}. Give the options.")
         return as_supervised(config.settings, method).changed(env_id=start.run.env_id, variant=start.run.variant)
 
-    return parse(script, defaults, description, [*config.words, *arguments])
+    options, settings = parse(script, defaults, description, [*config.words, *arguments])
+    asked, start = settings.run, (own or supervised(family))(settings.run.variant, settings.algorithm).run
+    for flag, given, legal in (
+        ("--env-id", asked.env_id, start.env_id),
+        ("--variant", asked.variant, asked.variant if own else start.variant),
+    ):
+        if given != legal:
+            raise UserError(
+                f"{flag} is {given!r}, which names no tasks of this command: what it trains on is said by its script "
+                "options, which --help lists first. Leave it out."
+            )
+    return options, settings
 
 
 def check_of_episodes(env_id: str) -> None:

@@ -287,7 +287,7 @@ def _curves(runs: Sequence[ReportedRun]) -> str:
             curve = [line[stages[k]] for line in run.metrics]
             marker = "." if len(curve) == 1 else ""
             axes.plot(curve, style, marker=marker, color=colour, linewidth=1.2, label=f"{run.name}, {words(k)}")
-    axes.set(xlabel="meta-iteration", ylabel="mean return in training, sampled actions")
+    axes.set(xlabel="meta-iteration", ylabel="training return, sampled actions")
     place_legend(figure, axes)
     return f"<h2>Learning curves</h2>{as_svg(figure)}"
 

@@ -35,6 +35,15 @@ def test_sine_waves_are_trained_on_resumed_and_tabled_beside_the_published_error
     assert json.loads((tmp_path / "errors.json").read_text())["errors"] == written["errors"]
 
 
+@pytest.mark.parametrize(("flag", "given"), [("--variant", "li2017"), ("--env-id", "Navigation2D-v0")])
+def test_tasks_that_a_training_would_not_take_are_refused(
+    flag: str, given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_script("train_sinusoid.py", *TINY, flag, given, "--run-dir", tmp_path / "run") == 2
+    assert f"{flag} is {given!r}, which names no tasks of this command" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.fixture(scope="module")
 def waves(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on sine waves, with the same model pretrained and a random one inside."""

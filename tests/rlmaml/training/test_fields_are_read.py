@@ -110,11 +110,12 @@ def test_every_field_is_read_by_somebody_who_is_no_settings_class(tmp_path: Path
     kinds = {(method.inner, method.outer): method.name for method in reversed(METHODS.values())}
     pairs = [(name, METHODS[name].policy or "gaussian") for name in kinds.values() if name != "maml-trpo"]
     supervised_kinds = ("conv4", "embedded")
+    in_parts = {"env_id": "RoverGoal-v0", "variant": "modalities"}
     named = [kind for kind in (*POLICIES, own_module(tmp_path)) if kind not in ("latent", *supervised_kinds)]
     pairs += [("maml-trpo", kind) for kind in named]
     for algorithm, policy in pairs:
         small_batches = {"minibatches": 1} if configure(algorithm, policy).has("minibatches") else {}
-        settings = configure(algorithm, policy, **TINY, **small_batches)
+        settings = configure(algorithm, policy, **TINY, **small_batches, **(in_parts if policy == "multimodal" else {}))
         small = {"hidden": (3,), "memory": 2, "cg_iterations": 2}
         settings = settings.changed(**{name: value for name, value in small.items() if settings.has(name)})
         go_through(settings, make_env, tmp_path / f"{algorithm}-{Path(policy).name}")

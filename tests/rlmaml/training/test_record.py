@@ -104,7 +104,7 @@ def test_a_record_that_cannot_be_begun_leaves_the_hook_for_failed_threads_as_it_
         raise OSError(28, "No space left on device")
 
     before = threading.excepthook
-    monkeypatch.setattr("rlmaml.training.record.SummaryWriter", fail)
+    monkeypatch.setattr("rlmaml.training.record.name_event_files", fail)
     with pytest.raises(UserError, match="No space left"):
         Recorder(RunDirectory(tmp_path), 0, 2, PLAIN)
     assert threading.excepthook is before
