@@ -69,6 +69,7 @@ SMALLER: dict[str, list[Any]] = {
 """Script -> options with which what the page does takes seconds."""
 
 
+@pytest.mark.slow
 def test_the_servo_robot_of_the_page_goes_through_every_script(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

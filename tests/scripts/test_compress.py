@@ -20,6 +20,7 @@ def trained(tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> Pat
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_a_run_is_made_smaller_shown_and_gone_on_with(
     trained: Path,
     run: Run,
