@@ -86,7 +86,7 @@ def draw_paths(axes: "Axes", task: Task, paths: Sequence[Floats], *, color: str,
         axes.plot(*path[0], "o", color="white", markeredgecolor="0.2", markersize=5.5, zorder=4)
     if "corner" in task:
         axes.plot(*CORNERS.T, "o", markerfacecolor="none", markeredgecolor="0.7", markersize=11, zorder=1)
-    axes.plot(*goal_position(task), "o", color=GREEN, markersize=11, linestyle="none", label="goal", zorder=1.5)
+    axes.plot(*goal_position(task), "o", color=GREEN, markersize=11, linestyle="none", label="goal", zorder=2.5)
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.08)
     axes.set_axis_off()
