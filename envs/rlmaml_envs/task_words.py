@@ -5,12 +5,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from gymnasium import spaces
 
-from rlmaml_envs.tasks import Permutations, Task, legal_tasks, validate_task
+from rlmaml_envs.tasks import Permutations, Task, is_whole, legal_tasks, validate_task
 
 Labels: TypeAlias = Mapping[str, Sequence[str]]
 Elements: TypeAlias = Mapping[str, Sequence[Sequence[str]]]
@@ -79,8 +80,7 @@ def parse_task(
         parameter = space[name]
         shape = parameter.shape or ()
         if not path:
-            is_whole = isinstance(parameter, spaces.Discrete) and all(number.is_integer() for number in numbers)
-            array = np.array(numbers, np.int64 if is_whole else np.float64)
+            array = _counted(np.array(numbers)) if is_whole(parameter) else np.array(numbers)
             whole[name] = array.reshape(shape) if array.size == np.prod(shape, dtype=int) else array
             continue
         place = _place(path, shape, elements.get(name, ()), f"{expects}; got {word!r}")
@@ -90,15 +90,17 @@ def parse_task(
     task = dict(whole)
     filled = rest(missing) if (missing := [name for name in space if name not in whole]) else {}
     for name in missing:
-        array = np.array(filled[name])
+        array = np.array(filled[name], np.float64) if name in single else np.array(filled[name])
         for place, number in single.get(name, {}).items():
             array[place] = number
-        task[name] = array
+        task[name] = _counted(array) if is_whole(space[name]) else array
     return validate_task({name: task[name] for name in space}, space, units, owner)
 
 
 def training_mean(tasks: Task, space: spaces.Dict, names: Sequence[str]) -> Task:
     """The mean of some parameters over tasks of training; of choices and permutations the value that most tasks have.
+
+    That of whole numbers is rounded.
 
     Args:
         tasks: drawn as in training, with a leading task axis.
@@ -120,8 +122,14 @@ def training_mean(tasks: Task, space: spaces.Dict, names: Sequence[str]) -> Task
             means[name] = found[counts.argmax()]
         else:
             assert isinstance(parameter, spaces.Box)
-            means[name] = np.clip(values.mean(axis=0), parameter.low, parameter.high)
+            mean = np.clip(values.mean(axis=0), parameter.low, parameter.high)
+            means[name] = np.rint(mean).astype(parameter.dtype) if is_whole(parameter) else mean
     return means
+
+
+def _counted(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Whole numbers as integers; as they are where one is none, for ``validate_task`` to refuse."""
+    return values.astype(np.int64) if (np.isfinite(values) & (values == np.rint(values))).all() else values
 
 
 def _numbers(text: str, labels: Sequence[str], got: str) -> list[float]:

@@ -2,7 +2,8 @@
 
 A task is a dict of arrays such as ``{"goal": (2,)}``. A batch of tasks has a leading task axis on every
 parameter, ``{"goal": (num_tasks, 2)}``. A family states the legal tasks as a ``gymnasium.spaces.Dict`` whose
-entries are ``Box`` or ``Discrete``, and the unit of each parameter ("" for dimensionless ones).
+entries are ``Box``, of fractions or by its dtype of whole numbers, or ``Discrete``, and the unit of each parameter (""
+for dimensionless ones).
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,8 @@ def sample_uniform_task(space: spaces.Dict, generator: np.random.Generator) -> T
         low, high, shape, dtype = _bounds(parameter)
         if isinstance(parameter, spaces.Discrete):
             task[name] = np.asarray(generator.integers(low, high, endpoint=True), dtype)
+        elif is_whole(parameter):
+            task[name] = np.asarray(generator.integers(low, high, shape, dtype, endpoint=True))
         elif isinstance(parameter, Permutations):
             task[name] = generator.permutation(np.eye(shape[0]))
         else:
@@ -126,7 +129,7 @@ def legal_tasks(space: spaces.Dict, units: Mapping[str, str], axes: tuple[str, .
         low, high, shape, _ = _bounds(parameter)
         axis_names = (*axes, *map(str, shape))
         shape_text = f"({axis_names[0]},)" if len(axis_names) == 1 else f"({', '.join(axis_names)})"
-        kind = "integers in" if isinstance(parameter, spaces.Discrete) else "in"
+        kind = "integers in" if is_whole(parameter) else "in"
         kind = "permutation matrices in" if isinstance(parameter, Permutations) else kind
         interval = f"[{_bound_text(low)}, {_bound_text(high)}]"
         parameters.append(f'"{name}": {shape_text} {kind} {interval} {units[name]}'.rstrip())
@@ -149,6 +152,11 @@ def _bounds(parameter: spaces.Space[Any]) -> _Bounds:
     raise TypeError(f"A task parameter is a Box or a Discrete space; got {parameter}.")
 
 
+def is_whole(parameter: spaces.Space[Any]) -> bool:
+    """Whether its values are whole numbers, which no fraction is cut down to."""
+    return np.dtype(parameter.dtype).kind in "iu"
+
+
 def _bound_text(bound: npt.NDArray[Any]) -> str:
     values = [f"{value:.4g}" for value in np.ravel(bound)]
     return values[0] if len(set(values)) == 1 else f"({', '.join(values)})"
@@ -169,7 +177,7 @@ def _parameter(name: str, value: Any, parameter: spaces.Space[Any], expects: str
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f'{expects}; got a ragged "{name}". Pass a rectangular array.') from error
-    kinds = "iu" if isinstance(parameter, spaces.Discrete) else "iuf"
+    kinds = "iu" if is_whole(parameter) else "iuf"
     if array.dtype.kind not in kinds:
         wanted = "integers" if kinds == "iu" else "numbers"
         raise TypeError(f'{expects}; got "{name}" of dtype {array.dtype}. Pass {wanted}.')

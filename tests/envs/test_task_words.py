@@ -166,3 +166,16 @@ def test_elements_of_our_families_have_names(env_id: str, variant: str, words: s
     changed = sum(int((task[name] != rest[name]).sum()) for name in task)
     assert changed == len(words.split())
     env.set_tasks({name: value[None] for name, value in task.items()})
+
+
+def test_whole_numbers_are_counted_in_words_and_their_mean_is_rounded() -> None:
+    space, units = spaces.Dict({"legs": spaces.Box(1, 6, (2,), np.int16)}), {"legs": ""}
+    rest = {"legs": np.array([2, 3], np.int16)}
+    for words, legs in (("legs=4,5", [4, 5]), ("legs.1=6", [2, 6])):
+        assert parse_task([words], space, units, "Robot-v0", lambda names: rest)["legs"].tolist() == legs
+    for words in ("legs=4,5.5", "legs.1=1.7"):
+        with pytest.raises(TypeError, match="Pass integers"):
+            parse_task([words], space, units, "Robot-v0", lambda names: rest)
+    mean = training_mean({"legs": np.array([[1, 2], [2, 3], [2, 6]])}, space, ["legs"])["legs"]
+    assert mean.dtype == np.int16
+    assert mean.tolist() == [2, 4]

@@ -206,3 +206,24 @@ def test_task_features_by_hand() -> None:
 def test_a_parameter_with_a_single_value_is_0_among_the_features() -> None:
     space = spaces.Dict({"gain": spaces.Box(2.0, 2.0, (), np.float64)})
     assert task_features({"gain": np.array([2.0])}, space).tolist() == [[0.0]]
+
+
+def test_whole_numbers_are_drawn_up_to_their_upper_end_and_are_not_cut_down_from_fractions() -> None:
+    space = spaces.Dict({"legs": spaces.Box(-1, np.array([1, 3]), (2,), np.int8)})
+    generator = np.random.default_rng(0)
+    legs = np.stack([sample_uniform_task(space, generator)["legs"] for _ in range(300)])
+    assert legs.dtype == np.int8
+    for column, values in zip(legs.T, ([-1, 0, 1], [-1, 0, 1, 2, 3]), strict=True):
+        found, counts = np.unique(column, return_counts=True)
+        assert found.tolist() == values
+        assert (abs(counts * len(values) / 300 - 1) < 0.4).all()
+    words = r"\(2,\) integers in \[-1, \(1, 3\)\]}; got .legs. of dtype float64. Pass integers."
+    with pytest.raises(TypeError, match=words):
+        validate_task({"legs": [0.0, 1.7]}, space, {"legs": ""}, "Walk-v0")
+
+
+def test_fractions_are_drawn_as_ever() -> None:
+    task, uniform = sample_uniform_task(SPACE, np.random.default_rng(3)), np.random.default_rng(3)
+    assert int(task["corner"]) == uniform.integers(0, 3, endpoint=True)
+    np.testing.assert_array_equal(task["goal"], uniform.uniform(-0.5, 0.5, 2))
+    assert float(task["velocity"]) == uniform.uniform(0.0, 2.0)
