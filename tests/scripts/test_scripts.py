@@ -745,11 +745,18 @@ def test_published_returns_stand_beside_evaluations_of_their_size_alone(
     for other, said in (
         ((settings, 40, 40, differs), "of sampled actions, and not shown"),
         ((settings.changed(horizon=99), 40, 40), "of episodes of 100 steps, and not shown"),
+        ((configure("rl2", horizon=100), 40, 40), "of inner steps, and not shown"),
+        ((configure("rma", horizon=100), 40, 40, {"of inner steps": False}), "of inner steps, and not shown"),
     ):
         assert published(*other) == {}
         assert said in capsys.readouterr().err
     assert published(settings.changed(variant="dynamics"), 40, 20, differs) == {}
     assert capsys.readouterr().err == ""  # none were published
+    ant = settings.changed(env_id="AntDir-v0", horizon=200)
+    assert [name for name in published(ant, 40, 20) if "MAML" in name] == ["MAML, 20 episodes, published"]
+    assert list(published(ant, 40, 40)) == ["MAML, 40 episodes, published"]
+    assert published(ant, 40, 30) == {}
+    assert "Published returns are of 40 tasks with 20 episodes each" in capsys.readouterr().err
 
 
 def test_a_report_is_one_page(tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
