@@ -4,6 +4,7 @@ from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rlmaml.base.errors import UserError
@@ -106,6 +107,16 @@ def test_the_page_is_well_formed_and_loads_nothing(variant: str) -> None:
     assert "a <run>" not in page
     assert "prefers-color-scheme: dark" in page
     assert 'name="viewport"' in page
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_task_parameters_that_are_matrices_are_named_and_not_drawn(drawn: bool) -> None:
+    run = a_run("dynamics")
+    tasks = {"turn & shear": np.zeros((8, 2, 2))} | (dict(run.evaluation.tasks) if drawn else {})
+    page = report_page([run._replace(evaluation=run.evaluation._replace(tasks=tasks), metrics=[])], {})
+    assert "Matrices are not drawn: turn &amp; shear." in page
+    assert page.count("<svg") == 1 + drawn
+    assert "are not drawn" not in a_page("dynamics")
 
 
 class Words(HTMLParser):
