@@ -358,7 +358,7 @@ def _changes(run: ReportedRun) -> str:
         for name, values in run.effects.layers.items()
     ]
     rows += [
-        (f"{name}, root mean square", ["0", *[f"{value:.3f}" for value in values]])
+        (f"{name}, root mean square", [f"{value:.3f}" if value else "0" for value in values])
         for name, values in run.effects.from_zero.items()
     ]
     rows.append(("KL from the unadapted policy, nats", ["0", *[f"{value:.3f}" for value in run.effects.kl]]))
