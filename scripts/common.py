@@ -1,6 +1,7 @@
 """What the scripts share: they introduce the environments of ``rlmaml_envs`` to ``rlmaml``, and train."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from rlmaml.base.memory import check_memory
 from rlmaml.base.stopping import check_minutes
 from rlmaml.settings.command_line import chosen, parse
 from rlmaml.settings.config_file import config_of
+from rlmaml.settings.inner import MemorySettings
 from rlmaml.settings.memory_needed import episodes_bytes
 from rlmaml.settings.methods.registry import DEFAULT_METHOD
 from rlmaml.settings.run import RunSettings
@@ -284,6 +286,8 @@ def published(
 ) -> dict[str, tuple[float, ...]]:
     """Published returns of the same problem, after 0, 1, 2, 3 inner steps; empty where none compare.
 
+    A row whose name says of how many episodes it is, is for that number of them alone.
+
     Args:
         settings: of the run.
         tasks: on which it is evaluated.
@@ -298,12 +302,15 @@ def published(
     found = dict(published_returns(run.env_id, run.variant, own))
     as_published = tuned(run.env_id, run.variant).run
     size = as_published.evaluation_tasks, as_published.evaluation_episodes
-    differs = {f"of episodes of {own} steps": run.horizon != own, **differs}
+    lived = isinstance(settings.inner, MemorySettings) or differs.get("of inner steps", False)
+    differs = {f"of episodes of {own} steps": run.horizon != own, **differs, "of inner steps": lived}
     others = [words for words, other in differs.items() if other]
     if found and others:
         print(f"Published returns are {' and '.join(others)}, and not shown beside other ones.", file=sys.stderr)
         return {}
-    if found and size != (tasks, episodes):
+    told = {name: re.search(r"(\d+) episodes", name) for name in found}
+    found = {name: means for name, means in found.items() if int((told[name] or [0, size[1]])[1]) == episodes}
+    if told and (tasks != size[0] or not found):
         print(
             f"Published returns are of {size[0]} tasks with {size[1]} episodes each, and not shown beside other ones: "
             f"--tasks {size[0]} --episodes {size[1]}.",

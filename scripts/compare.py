@@ -19,12 +19,14 @@ returns, differences task by task, and the settings in which they differ; RUN_DI
 Runs on supervised tasks are compared by the scores that their trainings left, on the tasks of their test.
 """
 
+import math
 import os
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_origin
 
 import tyro
 
@@ -228,9 +230,31 @@ def compare_runs(options: RunsOptions) -> None:
             print(f"{run.name} had taken {counted(checkpoint.steps_taken, 'step')} before, on {task}.")
 
 
+def positional_words(arguments: Sequence[str]) -> list[str]:
+    """The words of a command that are neither options nor their values."""
+    kinds = {f"--{own.name.replace('_', '-')}": own.type for own in fields(Options)} | {"-h": bool, "--help": bool}
+    words, values = [], 0.0
+    for word in arguments:
+        if word.startswith("-"):
+            name, equals, _ = word.replace("_", "-").replace("--no-", "--", 1).partition("=")
+            kind = kinds.get(name)
+            values = 0 if equals or kind is bool else math.inf if get_origin(kind) is tuple else 1
+        elif values:
+            values -= 1
+        else:
+            words.append(word)
+    return words
+
+
+def names_runs(arguments: Sequence[str]) -> bool:
+    """Whether a command names runs or policies, and not a task family: several, or one that is or looks like a path."""
+    words = positional_words(arguments)
+    return len(words) > 1 or any(os.path.exists(word) or "/" in word or word.endswith(".safetensors") for word in words)
+
+
 def main() -> None:
     """Parse, compare, print."""
-    if len(sys.argv) > 1 and os.path.exists(sys.argv[1]):
+    if names_runs(sys.argv[1:]):
         compare_runs(tyro.cli(RunsOptions, description=__doc__))
         return
     options = tyro.cli(Options, description=__doc__)

@@ -16,6 +16,7 @@ import tyro
 from common import Machine, OwnCode, check_least, environment_maker, published, tasks_in_words
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, write_atomically
+from rlmaml.settings.inner import MemorySettings
 from rlmaml.terminal.command import lasting_imports, run_command
 from supervised import check_left
 
@@ -110,6 +111,7 @@ def main() -> None:
         )
     differs = {
         "of policies as trained": any(checkpoint.steps_taken for checkpoint in checkpoints),
+        "of inner steps": any(isinstance(run.settings.inner, MemorySettings) for run in runs),
         "of sampled actions": options.actions != "sampled",
     }
     tasks, episodes = runs[0].evaluation.rollouts[0].returns.shape

@@ -24,7 +24,7 @@ from rlmaml.core.types import Adaptation, Memory, Meta, Params, Rollout
 from rlmaml.deploy.fit import check_acts_in, check_adapts_from_rewards, off_policy_reason
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
-from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like
+from rlmaml.rules.adaptation_rule import adaptation_rule, check_goes_on, meta_like
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import to_batch
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout, check_episodes, check_rewards, from_rollout
@@ -161,11 +161,7 @@ class AdaptablePolicy:
         rule = adaptation_rule(self.settings, self.network, trust_region)
         if rule.remembers:
             return self._having_lived_through(check_fit(self, episodes), rule)
-        if self.memory is not None:
-            raise UserError(
-                "This policy has lived through episodes, and a trust-region step knows nothing of its memory. Take the "
-                "step from the policy of the run."
-            )
+        check_goes_on(rule, self.memory)
         inner = self.settings.inner
         if trust_region is None and self.steps_taken and (inner.inner_l2 or inner.inner_kl):
             raise UserError(
@@ -345,9 +341,9 @@ def as_policy(checkpoint: Checkpoint) -> AdaptablePolicy:
     )
 
 
-def in_copies(memory: Memory, copies: int) -> Memory:
-    """What one trial remembers, in each of several copies of its task."""
-    return Memory(*(tensor.expand(1, copies, *tensor.shape[2:]) for tensor in memory))
+def in_copies(memory: Memory, copies: int, tasks: int = 1) -> Memory:
+    """What one trial remembers, in each of several copies of its task, or of each of several tasks."""
+    return Memory(*(tensor.expand(tasks, copies, *tensor.shape[2:]) for tensor in memory))
 
 
 def check_fit(policy: AdaptablePolicy, episodes: RecordedEpisodes) -> RecordedEpisodes:

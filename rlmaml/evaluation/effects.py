@@ -15,7 +15,7 @@ MEMORY = "memory"
 
 
 class Effects(NamedTuple):
-    """Means over tasks; entry k belongs to the policy after k + 1 inner steps, of ``entropy`` to that after k."""
+    """Means over tasks; entry k belongs to the policy after k + 1 inner steps, in ``stage`` arrays to that after k."""
 
     layers: dict[str, Float[Tensor, " step"]]
     """Entry of the parameters -> ``‖φ_k − θ‖ / ‖θ‖``."""
@@ -23,9 +23,9 @@ class Effects(NamedTuple):
     """``KL(π_θ ‖ π_φk)`` per step in nats, on what the policy saw before it adapted."""
     entropy: Float[Tensor, " stage"]
     """Differential entropy of the policy's actions in nats."""
-    from_zero: Mapping[str, Float[Tensor, " step"]] = {}
-    """What begins at 0 on every task -> root mean square of its numbers: a context by its entry, ``memory``, and what
-    is 0 in theta, as biases are before a training."""
+    from_zero: Mapping[str, Float[Tensor, " stage"]] = {}
+    """What began at 0 on every task in the training -> root mean square of its numbers: a context by its entry,
+    ``memory``, and what is 0 in theta, as biases are before a training."""
 
 
 def adaptation_effects(policy: Policy, rule: InnerRule, stages: Sequence[Adaptation], before: Rollout) -> Effects:
@@ -54,7 +54,7 @@ def adaptation_effects(policy: Policy, rule: InnerRule, stages: Sequence[Adaptat
             },
             kl=torch.stack([mean(distributions[0].kl(after)) for after in distributions[1:]]),
             entropy=torch.stack([mean(distribution.entropy()) for distribution in distributions]),
-            from_zero={name: torch.stack([_size(one, name) for one in stages[1:]]) for name in zeros},
+            from_zero={name: torch.stack([_size(one, name) for one in stages]) for name in zeros},
         )
 
 

@@ -18,8 +18,8 @@ from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.devices import move
 from rlmaml.core.parameters import detached, for_every_task
 from rlmaml.core.policy import Policy
-from rlmaml.core.types import Adaptation, Meta, Params, Rollout, Tasks
-from rlmaml.deploy.adaptable import ActionKind
+from rlmaml.core.types import Adaptation, Memory, Meta, Params, Rollout, Tasks
+from rlmaml.deploy.adaptable import ActionKind, in_copies
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import Collect, episodes_of
 from rlmaml.sampling.outcomes import outcomes, task_returns
@@ -105,6 +105,7 @@ def evaluate(
     progress: bool = False,
     actions: ActionKind = "sampled",
     steps_taken: int = 0,
+    memory: Memory | None = None,
 ) -> Evaluation:
     """Adapt theta to ``num_tasks`` tasks drawn for evaluation alone, with no meta-update.
 
@@ -125,6 +126,8 @@ def evaluate(
             the mean, the most likely ones, on others from the same initial states. A memory, which needs no
             exploration, lives through those.
         steps_taken: how many steps ``meta`` has taken since its training, after which it goes on.
+        memory: what a policy that remembers has lived through since, with axes for one task and one trial: every
+            episode begins with it; None for nothing.
 
     Raises:
         UserError: a number of tasks or steps, the seed or ``actions`` is illegal.
@@ -139,6 +142,7 @@ def evaluate(
     tasks = choose(drawn) if choose else drawn
     env.set_tasks(tasks)
     run = settings.run
+    begun = None if memory is None else in_copies(memory, env.num_envs // num_tasks, num_tasks)
     judges_others = actions == "mean" and not rule.remembers
     collect = episodes_of(
         env,
@@ -168,6 +172,7 @@ def evaluate(
             device=run.device,
             judged=judged if judges_others else None,
             steps_taken=steps_taken,
+            memory=move(begun, run.device),
         )
         bar = ProgressBar(stages, total=steps + 1, desc="evaluation", unit="step", leave=False, disable=not progress)
         for adaptation, sampled in bar:
@@ -204,6 +209,7 @@ def adapted_in_stages(
     device: str = "cpu",
     judged: Callable[[Params, int], Any] | None = None,
     steps_taken: int = 0,
+    memory: Memory | None = None,
 ) -> Iterator[AdaptedStage]:
     """Adaptation before, between and after ``steps`` steps, with the episodes sampled there, or what is judged there.
 
@@ -218,9 +224,11 @@ def adapted_in_stages(
         device: where the steps are computed.
         judged: samples other episodes of a stage, or scores it, which is given in place of what is adapted on.
         steps_taken: how many steps ``meta`` has taken since its training, after which it goes on.
+        memory: what every episode of every task begins with; None for nothing.
     """
     per_task = for_every_task(meta, num_tasks)
     adaptation = rule.begin(per_task) if rule.remembers or not steps_taken else Adaptation(per_task.params)
+    adaptation = adaptation._replace(memory=memory)
     for k in range(steps + 1):
         if judged is not None:
             yield AdaptedStage(adaptation, judged(adaptation.params, k))

@@ -319,8 +319,11 @@ def _tasks(run: ReportedRun) -> str:
         for name, shown in parts.items()
     ]
     panels = [(name, np.asarray(values)) for name, values in run.evaluation.tasks.items() if np.ndim(values) <= 2]
-    figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")
-    for axes, (name, values) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    matrices = [name for name in run.evaluation.tasks if name not in dict(panels)]
+    undrawn = f"<p class=note>Matrices are not drawn: {html.escape(', '.join(matrices))}.</p>" if matrices else ""
+    figure = Figure(figsize=(4.2 * max(1, len(panels)), 3.2), layout="constrained")
+    axes_of = figure.subplots(1, len(panels), squeeze=False)[0] if panels else []
+    for axes, (name, values) in zip(axes_of, panels, strict=True):
         unit = f", {run.task_units[name]}" if run.task_units.get(name) else ""
         if values.ndim == 2 and values.shape[1] == 2:
             style: dict[str, Any] = {"cmap": "viridis", "s": 40, "edgecolors": INK, "linewidths": 0.8}
@@ -334,7 +337,8 @@ def _tasks(run: ReportedRun) -> str:
             axes.set(xlabel=f"{name}{unit}" if values.ndim == 1 else f"mean of {name}{unit}")
             axes.set(ylabel=f"return, {run.actions} actions")
             axes.legend(frameon=False, fontsize=8)
-    return f"<h3>Where it adapts, and where not</h3>{as_svg(figure)}{'<br>'.join(tables)}"
+    drawn = as_svg(figure) if panels else ""
+    return f"<h3>Where it adapts, and where not</h3>{drawn}{undrawn}{'<br>'.join(tables)}"
 
 
 def _sizes(run: ReportedRun) -> str:
@@ -354,7 +358,7 @@ def _changes(run: ReportedRun) -> str:
         for name, values in run.effects.layers.items()
     ]
     rows += [
-        (f"{name}, root mean square", ["0", *[f"{value:.3f}" for value in values]])
+        (f"{name}, root mean square", [f"{value:.3f}" if value else "0" for value in values])
         for name, values in run.effects.from_zero.items()
     ]
     rows.append(("KL from the unadapted policy, nats", ["0", *[f"{value:.3f}" for value in run.effects.kl]]))

@@ -5,7 +5,7 @@ import dataclasses
 from rlmaml.base.errors import UserError
 from rlmaml.core.losses import InnerLoss
 from rlmaml.core.policy import Policy, TaughtPolicy
-from rlmaml.core.types import Meta
+from rlmaml.core.types import Memory, Meta
 from rlmaml.rules.gradient_rule import gradient_rule
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.rules.memory_rule import MemoryRule
@@ -66,3 +66,16 @@ def adaptation_rule(
     names = {field.name for field in dataclasses.fields(TrustRegionSettings)}
     trained = {name: value for name, value in vars(settings.outer).items() if name in names}
     return TrustRegionRule(TrustRegionSettings(**trained | {"max_kl": trust_region}))
+
+
+def check_goes_on(rule: InnerRule, memory: Memory | None) -> None:
+    """Refuse to take steps of the parameters of a policy that has lived through episodes.
+
+    Raises:
+        UserError: it remembers some, and the rule has no use for a memory.
+    """
+    if memory is not None and not rule.remembers:
+        raise UserError(
+            "This policy has lived through episodes, and a trust-region step knows nothing of its memory. Take the "
+            "step from the policy of the run."
+        )

@@ -200,7 +200,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def policy_file(path: Path) -> Path:
     """The file of the policy that a user means: a run's checkpoint where a directory is named, or the file itself."""
     check_nameable(path)
-    return RunDirectory(path).checkpoint if path.is_dir() or not path.suffix else path
+    return path if path.is_file() or (path.suffix and not path.is_dir()) else RunDirectory(path).checkpoint
 
 
 def is_of_run(path: Path) -> bool:

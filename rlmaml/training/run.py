@@ -23,7 +23,7 @@ from rlmaml.evaluation.evaluate import Evaluation, evaluate
 from rlmaml.evaluation.figures import DrawEpisodes, adaptation_figure, draw_rewards, write_figure
 from rlmaml.evaluation.video import MakeScene
 from rlmaml.policies.kinds import make_policy
-from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like, trained_rule
+from rlmaml.rules.adaptation_rule import adaptation_rule, check_goes_on, meta_like, trained_rule
 from rlmaml.rules.search_rule import ContextRange, Search
 from rlmaml.sampling.examples import SupervisedFamily
 from rlmaml.sampling.rollout import TaskEnvironment
@@ -32,7 +32,7 @@ from rlmaml.settings.memory_needed import check_training_fits
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.stages import stage_words
 from rlmaml.settings.whole import Settings
-from rlmaml.storage.checkpoint import Checkpoint, check_fits, load_checkpoint, save_checkpoint
+from rlmaml.storage.checkpoint import Checkpoint, check_fits, load_checkpoint, remembered, save_checkpoint
 from rlmaml.storage.family_record import check_same_family
 from rlmaml.storage.kept_checkpoints import keep_checkpoint
 from rlmaml.storage.range_file import StoredRange, read_context_range, write_context_range
@@ -286,7 +286,8 @@ def evaluate_run(
 
     Raises:
         UserError: the environment has other observations or actions than the training's, a device is not there, a
-            policy that has adapted already would search, or see :func:`rlmaml.rules.adaptation_rule.adaptation_rule`.
+            policy that has adapted already would search, one that has lived through episodes would take steps, or see
+            :func:`rlmaml.rules.adaptation_rule.adaptation_rule`.
     """
     settings = checkpoint.settings
     if search and checkpoint.steps_taken:
@@ -299,9 +300,15 @@ def evaluate_run(
     policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
     check_fits(checkpoint, meta_like(settings, policy), f"{settings.run.env_id}, {settings.run.variant}")
     check_same_family(checkpoint.family, env)
-    rule = adaptation_rule(settings, policy, trust_region, search)
+    rule, memory = adaptation_rule(settings, policy, trust_region, search), remembered(checkpoint, policy)
+    check_goes_on(rule, memory)
+    taken = checkpoint.steps_taken
     return evaluate(
-        env, policy, rule, checkpoint.meta, settings, num_tasks=num_tasks, steps_taken=checkpoint.steps_taken, **options
+        *(env, policy, rule, checkpoint.meta, settings),
+        num_tasks=num_tasks,
+        steps_taken=taken,
+        memory=memory,
+        **options,
     )
 
 

@@ -267,6 +267,9 @@ def test_methods_are_timed_beside_each_other(tmp_path: Path, run: Run, capsys: p
         ("compare.py --source dynamics", "--source and --target go together"),
         ("compare.py --source dynamics --target finn2017 --variant dynamics", "leave --variant, --hold-out, --lived"),
         ("compare.py --source dynamics --target nowhere", "nowhere"),
+        ("compare.py typo run", "There is no checkpoint at typo"),
+        ("compare.py --seed 3 typo other", "There is no checkpoint at typo"),
+        ("compare.py --tasks 2 lived.safetensors", "Give two or more runs or policies"),
         ("compare.py --search cmaes", "none of maml-trpo, pretrained, random, oracle has one; add --algorithms cavia"),
         ("benchmark.py Nowhere-v0", "Known ids: Navigation2D-v0"),
         ("benchmark.py Navigation2D-v0 --repeats 0", "--repeats is 0"),
@@ -715,6 +718,33 @@ def returns_in(table: str) -> list[str]:
     return re.findall(r"\| (-?\d+\.\d\d) ±", table)
 
 
+def test_words_of_a_comparison_are_runs_where_they_are_several_or_look_like_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    names_runs = import_module("compare").names_runs
+    for words in (
+        "a b",
+        "here",
+        "runs/a",
+        "a.safetensors",
+        "--tasks 2 a b",
+        "--overwrite here",
+        "--seed=3 --steps 1 a b",
+    ):
+        assert names_runs(words.split()), words
+    for words in (
+        "",
+        "AntVel-v0",
+        "--output here",
+        "AntVel-v0 --seeds 0 1 --algorithms here cavia",
+        "--help AntVel-v0",
+    ):
+        assert not names_runs(words.split()), words
+
+
 def test_runs_of_ones_own_are_compared_task_by_task(
     tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -728,6 +758,8 @@ def test_runs_of_ones_own_are_compared_task_by_task(
     assert run("compare.py", trained, tmp_path / "again", *sizes, "--actions", "mean") == 0
     assert "2 episodes each, of mean actions" in (of_mean := capsys.readouterr().out)
     assert returns_in(of_mean)[:2] != returns_in(output)[:2]
+    assert run("compare.py", "--actions", "mean", *sizes, trained, tmp_path / "again") == 0
+    assert returns_in(capsys.readouterr().out) == returns_in(of_mean)
     assert run("compare.py", trained, *sizes) == 2
     assert "for a single one there is evaluate.py RUN_DIR" in capsys.readouterr().err
 
@@ -745,11 +777,18 @@ def test_published_returns_stand_beside_evaluations_of_their_size_alone(
     for other, said in (
         ((settings, 40, 40, differs), "of sampled actions, and not shown"),
         ((settings.changed(horizon=99), 40, 40), "of episodes of 100 steps, and not shown"),
+        ((configure("rl2", horizon=100), 40, 40), "of inner steps, and not shown"),
+        ((configure("rma", horizon=100), 40, 40, {"of inner steps": False}), "of inner steps, and not shown"),
     ):
         assert published(*other) == {}
         assert said in capsys.readouterr().err
     assert published(settings.changed(variant="dynamics"), 40, 20, differs) == {}
     assert capsys.readouterr().err == ""  # none were published
+    ant = settings.changed(env_id="AntDir-v0", horizon=200)
+    assert [name for name in published(ant, 40, 20) if "MAML" in name] == ["MAML, 20 episodes, published"]
+    assert list(published(ant, 40, 40)) == ["MAML, 40 episodes, published"]
+    assert published(ant, 40, 30) == {}
+    assert "Published returns are of 40 tasks with 20 episodes each" in capsys.readouterr().err
 
 
 def test_a_report_is_one_page(tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,9 @@ from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.evaluation.effects import adaptation_effects
@@ -106,6 +108,27 @@ def test_the_page_is_well_formed_and_loads_nothing(variant: str) -> None:
     assert "a <run>" not in page
     assert "prefers-color-scheme: dark" in page
     assert 'name="viewport"' in page
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_task_parameters_that_are_matrices_are_named_and_not_drawn(drawn: bool) -> None:
+    run = a_run("dynamics")
+    tasks = {"turn & shear": np.zeros((8, 2, 2))} | (dict(run.evaluation.tasks) if drawn else {})
+    page = report_page([run._replace(evaluation=run.evaluation._replace(tasks=tasks), metrics=[])], {})
+    assert "Matrices are not drawn: turn &amp; shear." in page
+    assert page.count("<svg") == 1 + drawn
+    assert "are not drawn" not in a_page("dynamics")
+
+
+def test_what_an_adapted_policy_begins_with_is_measured_before_its_first_step_too() -> None:
+    run = a_run()
+    assert run.effects is not None
+    for size, said in ((0.0, "0"), (0.5, "0.500")):
+        effects = run.effects._replace(from_zero={"context": torch.tensor([size, 0.7, 0.8])})
+        page = report_page([run._replace(effects=effects, metrics=[])], {})
+        cells = re.search("<td>context, root mean square</td>(.*?)</tr>", page)
+        assert cells
+        assert re.findall("<td>(.*?)</td>", cells[1]) == [said, "0.700", "0.800"]
 
 
 class Words(HTMLParser):

@@ -162,3 +162,12 @@ def test_the_runs_of_a_comparison_are_told_apart_by_method_and_seed(tmp_path: Pa
     paths = [comparison.run(method, seed).path for method in ("maml-trpo", "oracle") for seed in (0, 1)]
     assert len({*paths, comparison.results, comparison.figure}) == 6
     assert paths[0] == tmp_path / "maml-trpo-seed0"
+
+
+def test_a_file_without_suffix_is_a_policy_and_no_run(tmp_path: Path) -> None:
+    policy = tmp_path / "mypolicy"
+    assert policy_file(policy) == RunDirectory(policy).checkpoint
+    policy.touch()
+    assert policy_file(policy) == policy
+    assert not is_of_run(policy)
+    assert beside(policy).path == tmp_path

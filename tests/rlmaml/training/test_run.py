@@ -5,6 +5,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import rlmaml.storage.kept_checkpoints
 import rlmaml.training.run
 from rlmaml.base.errors import UserError
 from rlmaml.base.lost_updates import LostUpdates
+from rlmaml.core.types import Meta
 from rlmaml.deploy.adaptable import load
+from rlmaml.deploy.driver import Driver
 from rlmaml.evaluation.evaluate import Evaluation
 from rlmaml.rules.search_rule import Search
 from rlmaml.settings.search import SearchSettings
@@ -42,6 +45,7 @@ from rlmaml.training.run import (
 )
 from rlmaml.training.train import MetaLearner
 from rlmaml_envs import TaskVectorEnv, make_tasks_env
+from tests.rlmaml.deploy.trained import LIVES, navigation, trained_policy
 from tests.rlmaml.shapes import shapes_checked
 from tests.rlmaml.training.stand_ins import (
     Corridor,
@@ -499,6 +503,25 @@ def test_every_method_and_kind_of_policy_goes_through_a_whole_run(
         moved = {name for name, tensor in adapted.weights.items() if not torch.equal(tensor, trained.weights[name])}
         assert moved == set(trained.weights)
         assert all(tensor.isfinite().all() for tensor in adapted.weights.values())
+
+
+def test_what_a_policy_has_lived_through_is_what_its_evaluation_begins_with() -> None:
+    policy = trained_policy(LIVES)
+    generator = torch.Generator().manual_seed(0)
+    moved = {n: tensor + 0.5 * torch.randn(tensor.shape, generator=generator) for n, tensor in policy.weights.items()}
+    policy = replace(policy, meta=Meta(moved, {}))
+    adapted = policy.adapt(policy.record(navigation(), 0))
+    fresh, lived = (
+        evaluate_run(one.checkpoint, navigation, num_tasks=2, num_episodes=3, steps=1, seed=5, actions="mean")
+        for one in (policy, adapted)
+    )
+    assert not torch.allclose(fresh.returns[:, 0], lived.returns[:, 0])
+    first = lived.rollouts[0]
+    driver = Driver(adapted, copies=6)
+    acted = driver.act(first.observations[:, :, 0].reshape(6, -1).numpy()).reshape(2, 3, -1)
+    np.testing.assert_allclose(acted, first.actions[:, :, 0].numpy(), atol=1e-6)
+    with pytest.raises(UserError, match="knows nothing of its memory"):
+        evaluate_run(adapted.checkpoint, navigation, num_tasks=2, num_episodes=3, steps=1, seed=5, trust_region=0.1)
 
 
 def test_a_module_of_one_s_own_is_run_only_where_it_was_asked_for(
