@@ -14,6 +14,7 @@ from rlmaml.core.surrogate import replay_gap
 from rlmaml.core.task_sums import TaskSums
 from rlmaml.core.types import Adaptation, Examples, Meta, Outputs, Params
 from rlmaml.rules.inner_rule import InnerRule
+from rlmaml.rules.step_check import check_step
 
 REPLAY_TOLERANCE = 0.01
 """Largest |log π_replayed − log π_sampled| in nats that still counts as rounding: an importance ratio off by 1 %."""
@@ -92,6 +93,11 @@ def replay(learner: Learner, points: Meta, stages: Sequence[Any], *, create_grap
         points: meta-parameters with a task axis: leaves to which derivatives are taken.
         stages: data of one stage for every inner step, and, where there is any, of the last stage.
         create_graph: whether derivatives with respect to ``points`` pass through the steps.
+
+    Raises:
+        NonFiniteError: an inner step on given examples led to NaN or infinity; those on episodes are checked before any
+            is sampled after them.
+        ExplodedError: it led far away; see :func:`rlmaml.rules.step_check.check_step`.
     """
     policy, rule = learner.policy, learner.rule
     adaptations, outputs = [rule.begin(points)], []
@@ -100,6 +106,8 @@ def replay(learner: Learner, points: Meta, stages: Sequence[Any], *, create_grap
         said = None
         if k < rule.steps:
             adaptations.append(rule.step(policy, points, own, data, k, learner.streams, create_graph=create_graph))
+            if isinstance(data, Examples):
+                check_step(points.params, adaptations[-1].params, k)
             said = adaptations[-1].outputs
         outputs.append(policy.unroll(own.params, data)[0] if said is None else said)
     return Replayed(adaptations, outputs)

@@ -7,6 +7,7 @@ adapts, with which rates and to which order is the inner rule's business, as in 
 outer step of every method of :mod:`rlmaml.algorithms.maml_trpo` where ``--outer-optimiser`` is adam.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -61,7 +62,8 @@ class QueryLoss:
         """One step of Adam.
 
         Raises:
-            NonFiniteError: the loss or its gradient is NaN or infinite.
+            NonFiniteError: an inner step, the loss, its gradient or that one's norm is NaN or infinite.
+            ExplodedError: an inner step led far away.
         """
         mean = mean_over_usable(learner.sums, [data.valid for data in stages])
         if not mean.num_usable:
@@ -72,8 +74,8 @@ class QueryLoss:
             objective, last = self._losses(learner, points, stages, iteration)
             gradient = mean.total(torch.autograd.grad(mean.share(objective), entries(points), materialize_grads=True))
             loss = float(mean.of(objective.detach()))
-            if not (torch.tensor(loss).isfinite() and gradient.isfinite().all()):
-                raise NonFiniteError("The query loss or its gradient", "the inner step sizes are too large")
+            if not (math.isfinite(loss) and gradient.norm().isfinite()):
+                raise NonFiniteError("The query loss or its gradient's norm", "the inner step sizes are too large")
         with region("outer_step"):
             rate = self.settings.adam_step_size * self.settings.length(iteration)
             taken = shortened(gradient, self.settings.max_gradient_norm)

@@ -61,6 +61,7 @@ class Reptile:
 
         Raises:
             NonFiniteError: they are not finite.
+            ExplodedError: an inner step on given examples led far away.
         """
         stages = stages[: learner.rule.steps]
         mean = mean_over_usable(learner.sums, [batch.valid for batch in stages])

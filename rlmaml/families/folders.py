@@ -66,10 +66,17 @@ def find_classes(root: Path) -> dict[str, list[Path]]:
 
 
 def annotated(path: Path) -> dict[str, str]:
-    """File -> class, as Tiny-ImageNet's validation folder says; empty where there is no such file."""
+    """File -> class, as Tiny-ImageNet's validation folder says; empty where there is no such file.
+
+    Raises:
+        UserError: it cannot be read, or is no text.
+    """
     if not path.exists():
         return {}
-    rows = [line.split("\t") for line in path.read_text("utf-8").splitlines() if line]
+    try:
+        rows = [line.split("\t") for line in path.read_text("utf-8").splitlines() if line]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged: {error}. Restore it.") from error
     return {row[0]: row[1] for row in rows if len(row) > 1}
 
 

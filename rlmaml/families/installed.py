@@ -1,7 +1,9 @@
 """Pictures of ten classes that other packages bring along: scikit-learn's digits, and Debian's Fashion-MNIST."""
 
 import gzip
+import math
 import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +22,8 @@ CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt",
 PARTS = ("train", "t10k")
 IMAGES, LABELS = 2051, 2049
 """Magic numbers of IDX files: bytes in three axes, and in one."""
+MOST_BYTES = 1 << 28
+"""That are unpacked from a file: five times as many as its largest has."""
 
 
 @held_process()
@@ -68,12 +72,15 @@ def read_idx(path: Path, magic: int) -> np.ndarray[tuple[int, ...], np.dtype[np.
     """
     axes = magic % 256
     try:
-        content = gzip.decompress(path.read_bytes())
-        found, *shape = struct.unpack(f">{1 + axes}I", content[: 4 * (1 + axes)])
-        if found != magic:
-            raise ValueError(f"it begins with {found} in place of {magic}")
-        return np.frombuffer(content, np.uint8, offset=4 * (1 + axes)).reshape(shape)
+        with gzip.open(path) as file:
+            found, *shape = struct.unpack(f">{1 + axes}I", file.read(4 * (1 + axes)))
+            if found != magic:
+                raise ValueError(f"it begins with {found} in place of {magic}")
+            if math.prod(shape) > MOST_BYTES:
+                raise ValueError(f"it says it holds {math.prod(shape)} bytes; {MOST_BYTES} are the most")
+            content = file.read(math.prod(shape) + 1)  # whose end is checked where the file's is reached
+        return np.frombuffer(content, np.uint8).reshape(shape)
     except FileNotFoundError as error:
         raise UserError(f"There is no {path}. Fashion-MNIST comes with: apt install dataset-fashion-mnist.") from error
-    except (EOFError, OSError, ValueError, struct.error) as error:
+    except (EOFError, OSError, ValueError, struct.error, zlib.error) as error:
         raise UserError(f"{path} is damaged: {error}. Install dataset-fashion-mnist anew.") from error

@@ -1,5 +1,6 @@
 """Settings from a file: those of another run, its ``run.json``, or options in YAML."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,15 +38,18 @@ def read_config(path: Path | None) -> Config:
     """The settings or options in a file; none without one.
 
     Raises:
-        UserError: it cannot be read, is no mapping of options to values, or holds settings of another version.
+        UserError: it cannot be read, gives a name twice, is no mapping of options to values, or holds settings of
+            another version.
     """
     if path is None:
         return Config(None, ())
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = _parsed(path.read_text("utf-8"))
+    except RecursionError as error:
+        raise UserError(f"--config: {path} cannot be read: it is nested too deeply.") from error
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise UserError(f"--config: {path} cannot be read: {reason}.") from error
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
@@ -56,6 +60,26 @@ def read_config(path: Path | None) -> Config:
     return Config(None, tuple(word for name, value in content.items() for word in _words(path, name, value)))
 
 
+def _parsed(text: str) -> Any:
+    """What a YAML text says; a name that is given twice is refused."""
+    import yaml
+
+    to_see, seen = [yaml.compose(text, yaml.SafeLoader)], set[int]()
+    while to_see:
+        node = to_see.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            if twice := [name for name, count in names.items() if count > 1]:
+                raise ValueError(f"{twice[0]} is given twice")
+            to_see += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            to_see += node.value
+    return yaml.safe_load(text)
+
+
 def _words(path: Path, name: str, value: Any) -> list[str]:
     """One option as it would be typed."""
     spelled = option(name.lstrip("-"))
@@ -63,7 +87,9 @@ def _words(path: Path, name: str, value: Any) -> list[str]:
         return []
     if isinstance(value, bool):
         return [spelled if value else spelled.replace("--", "--no-", 1)]
-    if isinstance(value, Mapping):
-        raise UserError(f"--config: in {path}, {name} holds further names; options are flat, such as max-kl: 0.02.")
     values = value if isinstance(value, list) else [value]
+    if any(isinstance(one, Mapping | list | set) for one in values):
+        raise UserError(
+            f"--config: in {path}, {name} holds further names or lists; options are flat, such as max-kl: 0.02."
+        )
     return [spelled, *(str(one) for one in values)]

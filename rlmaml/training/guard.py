@@ -3,25 +3,15 @@
 What is answered says :mod:`rlmaml.base.lost_updates`.
 """
 
-import math
 from typing import NamedTuple
-
-import torch
-from torch import Tensor
 
 from rlmaml.algorithms.meta_algorithm import Report
 from rlmaml.base.errors import LostUpdateError, NonFiniteError
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Meta, Params
 
-LARGEST_STEP = 100.0
-"""How far inner steps may lead, ``‖φ − θ‖ / (1 + ‖θ‖)``, until they count as exploded."""
 SMALLEST_STD = 1e-5
 """Standard deviation of an action below which it hardly varies: nothing is learned from actions that are all alike."""
-
-
-class ExplodedError(LostUpdateError):
-    """Inner steps led far away from where they began."""
 
 
 class CollapsedError(LostUpdateError):
@@ -37,39 +27,6 @@ class Lost(NamedTuple):
     def numbers(self) -> dict[str, float]:
         """None."""
         return {}
-
-
-def check_step(theta: Params, adapted: Params, k: int) -> None:
-    """Refuse task parameters that are not finite, or far from theta.
-
-    Args:
-        theta: with a task axis.
-        adapted: the same after an inner step.
-        k: of the inner step.
-
-    Raises:
-        NonFiniteError: they are NaN or infinite.
-        ExplodedError: ``‖φ − θ‖`` of a task is above :data:`LARGEST_STEP` times ``1 + ‖θ‖``.
-    """
-    moved = [_rows(adapted[name] - theta[name]) for name in theta if adapted[name] is not theta[name]]
-    if not moved:
-        return
-    with torch.no_grad():
-        distances = torch.cat(moved, 1).norm(dim=1)
-        lengths = torch.cat([_rows(tensor) for tensor in theta.values()], 1).norm(dim=1)
-        furthest = float((distances / (1 + lengths)).max())
-    if not math.isfinite(furthest):
-        raise NonFiniteError(f"The task parameters after inner step {k + 1}", "the step was too long for these rewards")
-    if furthest > LARGEST_STEP:
-        raise ExplodedError(
-            f"Inner step {k + 1} exploded: ‖φ − θ‖ is {furthest:.3g} times 1 + ‖θ‖, and {LARGEST_STEP:g} is the most "
-            "that is learned from. Take smaller --inner-step-sizes."
-        )
-
-
-def _rows(per_task: Tensor) -> Tensor:
-    """Every task's numbers as one row."""
-    return per_task.reshape(len(per_task), -1)
 
 
 def check_update(policy: Policy, meta: Meta, state: Params) -> None:

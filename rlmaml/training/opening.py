@@ -86,12 +86,7 @@ def open_run(
     goes_on = check_openable(directory, resume=resume, overwrite=overwrite)
     if goes_on:
         stored = newest_checkpoint(directory, at_most=told_iterations(directory))
-        check_resumable(stored.settings, settings)
-        observed = f"{run.env_id}, {run.variant}"
-        fresh = meta_like(settings, method.policy)
-        check_fits(stored, fresh, observed)
-        check_entries(stored.state, method.algorithm.init(fresh), f"{settings.algorithm}'s ", observed)
-        check_same_family(stored.family, env)
+        check_same_run(stored, settings, method, env)
         if stored.iteration > run.iterations:
             raise UserError(
                 f"--iterations is {run.iterations}, but the run in {directory.path} has done {stored.iteration} "
@@ -109,6 +104,49 @@ def open_run(
     begun = Checkpoint(learned.meta, 0, settings, sizes_in(env, settings), learned.state, family=family_record(env))
     save_checkpoint(path, begun)
     return begun
+
+
+def check_same_run(
+    stored: Checkpoint, settings: Settings, method: MetaLearner, env: TaskEnvironment | SupervisedFamily
+) -> None:
+    """Refuse a checkpoint of another run than this one.
+
+    Raises:
+        UserError: it has other settings, its tensors do not fit, or its family has changed.
+    """
+    check_resumable(stored.settings, settings)
+    observed = f"{settings.run.env_id}, {settings.run.variant}"
+    fresh = meta_like(settings, method.policy)
+    check_fits(stored, fresh, observed)
+    check_entries(stored.state, method.algorithm.init(fresh), f"{settings.algorithm}'s ", observed)
+    check_same_family(stored.family, env)
+
+
+def best_so_far(
+    directory: RunDirectory, settings: Settings, method: MetaLearner, env: TaskEnvironment | SupervisedFamily
+) -> Checkpoint | None:
+    """The checkpoint that was best on validation tasks so far; None where there is none.
+
+    Warns:
+        It cannot be read: the next one that is validated takes its place.
+
+    Raises:
+        UserError: it is of another run.
+    """
+    if not directory.best.exists():
+        return None
+    try:
+        best = load_checkpoint(directory.best)
+    except UserError as error:
+        warnings.warn(f"{error} The best checkpoint is looked for anew, from here on.", stacklevel=2)
+        return None
+    try:
+        check_same_run(best, settings, method, env)
+    except UserError as error:
+        raise UserError(
+            f"{directory.best} is not of the run in {directory.path}: {error} To go on without it, move it elsewhere."
+        ) from error
+    return best
 
 
 def check_openable(directory: RunDirectory, *, resume: bool, overwrite: bool) -> bool:

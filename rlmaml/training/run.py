@@ -32,7 +32,7 @@ from rlmaml.settings.memory_needed import check_training_fits
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.stages import stage_words
 from rlmaml.settings.whole import Settings
-from rlmaml.storage.checkpoint import Checkpoint, check_fits, load_checkpoint, remembered, save_checkpoint
+from rlmaml.storage.checkpoint import Checkpoint, check_fits, remembered, save_checkpoint
 from rlmaml.storage.family_record import check_same_family
 from rlmaml.storage.kept_checkpoints import keep_checkpoint
 from rlmaml.storage.range_file import StoredRange, read_context_range, write_context_range
@@ -40,7 +40,7 @@ from rlmaml.storage.run_directory import RunDirectory, write_json
 from rlmaml.terminal.words import counted
 from rlmaml.training.begin import make_method, sizes_in
 from rlmaml.training.in_progress import reason_of, show_adaptation, show_progress
-from rlmaml.training.opening import earlier_commits, opened_together
+from rlmaml.training.opening import best_so_far, earlier_commits, opened_together
 from rlmaml.training.record import Recorder, write_outcome
 from rlmaml.training.train import Learned, MetaLearner, meta_train
 
@@ -179,8 +179,8 @@ def train_from(
     drawn: DrawEpisodes | None = draw
     words, best = stage_words(settings, in_training=True), -math.inf
     kept = latest.iteration
-    if run.validation_interval and directory.best.exists():
-        best = validate(load_checkpoint(directory.best))
+    if run.validation_interval and (kept_best := best_so_far(directory, settings, method, env)):
+        best = validate(kept_best)
 
     def keep() -> None:
         nonlocal kept

@@ -20,12 +20,13 @@ from rlmaml.core.ranks import RankError
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Meta, Params, Rollout, Tasks
 from rlmaml.rules.inner_rule import InnerRule
+from rlmaml.rules.step_check import check_step
 from rlmaml.sampling.collect import episodes_of
 from rlmaml.sampling.examples import SupervisedFamily, examples_of
 from rlmaml.sampling.outcomes import Outcomes, of_all_tasks, outcomes
 from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.whole import Settings
-from rlmaml.training.guard import Lost, check_step, check_update, nothing_learned
+from rlmaml.training.guard import Lost, check_update, nothing_learned
 
 
 class MetaLearner(NamedTuple):

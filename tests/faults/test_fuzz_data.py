@@ -1,11 +1,14 @@
 """Settings, tasks, robots and files of any content: they are refused as bad input, or are what they say."""
 
 import dataclasses
+import gzip
 import io
 import json
 import re
+import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,13 @@ from hypothesis.extra import numpy as hnp
 
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import load
+from rlmaml.families.decoding import decoded
+from rlmaml.families.folders import annotated
+from rlmaml.families.installed import IMAGES, read_idx
+from rlmaml.families.rating_files import read_ratings
 from rlmaml.results.by_episodes import ACTIONS, Asked, Place, stored_curves
 from rlmaml.results.compare import Comparison, MethodReturns, as_plain, read_comparison
+from rlmaml.results.compression import as_plain_table, read_table
 from rlmaml.results.contenders import IN_RANGE, Contender
 from rlmaml.sampling.recorded import REQUIRED, RecordedEpisodes, read_episodes, write_episodes
 from rlmaml.settings.config_file import read_config
@@ -41,6 +49,11 @@ from rlmaml_envs.tasks import Task
 from tests.envs.robots import CARTS, body, family
 from tests.faults.fuzzing import ANYTHING, altered, damaged, fuzzed, in_time, share
 from tests.faults.trainings import SETTINGS, make_env
+from tests.rlmaml.families.supervised import GREY
+from tests.rlmaml.families.supervised import draw as draw_picture
+from tests.rlmaml.families.test_rating_files import FILES as RATING_FILES
+from tests.rlmaml.families.test_rating_files import write as write_ratings
+from tests.rlmaml.results.test_compression import JUDGED, ROWS
 from tests.rlmaml.sampling.test_recorded import recording
 from tests.rlmaml.shapes import shapes_checked
 from tests.rlmaml.storage.stored import evaluation, metrics
@@ -358,6 +371,33 @@ def test_a_flip_or_a_cut_at_any_byte_of_a_file_is_refused_or_read_as_what_is_the
             path.write_bytes(damaged_content)
             count += refused(read, path)
         assert count > len(content) / 4, name
+
+
+def test_a_flip_or_a_cut_at_any_byte_of_a_familys_file_is_refused_or_read_as_what_is_there(tmp_path: Path) -> None:
+    picture = draw_picture(tmp_path / "picture.png").read_bytes()
+    clothes = gzip.compress(struct.pack(">4I", IMAGES, 2, 3, 4) + bytes(range(24)))
+    notes = b"val_0.JPEG\tn02\t0\t0\nval_1.JPEG\tn01\t0\t0\n"
+    table = json.dumps(as_plain_table(ROWS, JUDGED, {"commit": "x"})).encode()
+    files: list[tuple[Callable[[Path], object], Path, bytes]] = [
+        (partial(decoded, image=GREY), tmp_path / "picture.png", picture),
+        (partial(read_idx, magic=IMAGES), tmp_path / "clothes.gz", clothes),
+        (annotated, tmp_path / "notes.txt", notes),
+        (read_table, tmp_path / "table.json", table),
+    ]
+    for place, layout in enumerate(RATING_FILES.values()):
+        folder = write_ratings(tmp_path / str(place), layout)
+        files += [
+            (lambda path: read_ratings(path.parent), folder / name, (folder / name).read_bytes()) for name in layout
+        ]
+    for read, path, content in files:
+        path.write_bytes(content)
+        read(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for damaged_content in at_every_byte(content):
+                path.write_bytes(damaged_content)
+                refused(read, path)
+        path.write_bytes(content)
 
 
 def test_a_flip_or_a_cut_at_any_byte_of_a_checkpoint_is_refused(tmp_path: Path, trained: Path) -> None:

@@ -30,6 +30,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, options) for name, options in METHODS.items()},
     "learned sizes": ("maml-trpo", {"inner_steps": 2, "learn_step_sizes": True}),
     "a loss after every step": ("maml-trpo", {"inner_steps": 2, "stage_weights": (1.0, 2.0, 3.0)}),
+    "linear": ("maml-trpo", {"hidden": ()}),
     "held near theta": ("maml-trpo", {"inner_steps": 3, "inner_l2": 0.3, "inner_kl": 0.7}),
 }
 SECOND_ORDER = [name for name, (method, _) in CASES.items() if method != "fomaml"]
@@ -149,9 +150,16 @@ def test_a_task_without_an_example_leaves_the_update_whole() -> None:
 
 def test_a_loss_that_is_no_number_is_refused() -> None:
     posed = Posed("maml-trpo")
-    huge = [changed(data, targets=1e200 * data.targets) for data in posed.stages]
-    with pytest.raises(NonFiniteError, match="The query loss or its gradient"):
-        posed.update(huge)
+    *support, query = posed.stages
+    with pytest.raises(NonFiniteError, match="The query loss or its gradient's norm"):
+        posed.update([*support, changed(query, targets=1e200 * query.targets)])
+
+
+def test_a_gradient_of_finite_entries_whose_norm_is_none_is_refused() -> None:
+    posed = Posed("linear")
+    *support, query = posed.stages
+    with pytest.raises(NonFiniteError, match="The query loss or its gradient's norm"):
+        posed.update([*support, changed(query, observations=1e90 * query.observations)])
 
 
 def test_nothing_that_is_given_is_written_to() -> None:

@@ -44,6 +44,9 @@ def test_tiny_imagenets_folders_and_its_flat_validation_folder_name_their_classe
     notes.write_text("val_0.JPEG\tn02\t0\t0\n")
     with pytest.raises(UserError, match=r"val_annotations\.txt names no class for val_1\.JPEG"):
         find_classes(tmp_path / "val")
+    notes.write_bytes(b"val_0.JPEG\tn\xff2\t0\t0\n")
+    with pytest.raises(UserError, match=r"val_annotations\.txt is damaged: .*utf-8"):
+        find_classes(tmp_path / "val")
 
 
 def test_an_empty_folder_and_a_missing_one_are_named(tmp_path: Path) -> None:

@@ -48,6 +48,30 @@ def test_missing_and_damaged_files_of_clothes_are_named_with_how_to_install_them
             read_idx(path, IMAGES)
 
 
+def test_a_flip_or_a_cut_at_any_byte_of_a_file_of_clothes_is_refused_or_changes_nothing(tmp_path: Path) -> None:
+    path, values = tmp_path / "images.gz", np.arange(40, dtype=np.uint8).reshape(2, 4, 5)
+    write_idx(path, IMAGES, values)
+    whole, refused = path.read_bytes(), 0
+    for place in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        for content in (bytes(flipped), whole[:place]):
+            path.write_bytes(content)
+            try:
+                np.testing.assert_array_equal(read_idx(path, IMAGES), values)
+            except UserError:
+                refused += 1
+    assert refused > 1.5 * len(whole)
+
+
+def test_a_file_of_clothes_that_says_it_holds_more_than_any_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "images.gz"
+    for shape, message in (((60_000, 28, 28 * 256), "are the most"), ((1, 1, 1), "cannot reshape")):
+        path.write_bytes(gzip.compress(struct.pack(">4I", IMAGES, *shape) + bytes(1 << 20)))
+        with pytest.raises(UserError, match=message):
+            read_idx(path, IMAGES)
+
+
 def test_the_digits_are_ten_classes_of_eight_by_eight() -> None:
     pytest.importorskip("sklearn")
     digits = read_digits()

@@ -38,6 +38,13 @@ def test_yaml_gives_options_as_they_would_be_typed(tmp_path: Path) -> None:
         ("", "must hold options and their values"),
         ("a: [", "cannot be read: while parsing"),
         ("run:\n  seed: 3\n", "run holds further names"),
+        ("hidden: [[8], 8]\n", "hidden holds further names or lists"),
+        ("tasks: 3\ntasks: 4\n", "cannot be read: tasks is given twice"),
+        ('{"settings": {"algorithm": "fomaml", "algorithm": "reptile"}}', "cannot be read: algorithm is given twice"),
+        ("a: 2001-99-99\n", "cannot be read: month must be in"),
+        ("a: !!bool maybe\n", "cannot be read: 'maybe'"),
+        ("a: !!timestamp soon\n", "cannot be read: "),
+        ("a: " + "[" * 5000, "cannot be read: it is nested too deeply"),
         ("settings: {algorithm: maml-trpo}\n", "does not fit this version"),
     ],
 )

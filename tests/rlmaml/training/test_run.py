@@ -354,6 +354,37 @@ def test_a_crash_between_checkpoints_leaves_tensorboard_without_gaps(
     assert synced == [2, 4]  # all that a checkpoint has done is on the disk before it
 
 
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that keeps the best checkpoint on validation tasks."""
+    run_dir = tmp_path_factory.mktemp("runs") / "validated"
+    train(SETTINGS.changed(validation_interval=1, iterations=1), make_env, run_dir)
+    return run_dir
+
+
+def test_a_best_checkpoint_of_another_run_is_refused_by_name(tmp_path: Path, validated: Path) -> None:
+    shutil.copytree(validated, tmp_path / "run")
+    best = RunDirectory(tmp_path / "run").best
+    ours = load_checkpoint(best)
+    save_checkpoint(best, ours._replace(settings=ours.settings.changed(seed=1)))
+    settings = SETTINGS.changed(validation_interval=1, iterations=2)
+    with pytest.raises(UserError, match=r"best\.safetensors is not of the run in .*another configuration.*seed"):
+        train(settings, make_env, tmp_path / "run", resume=True)
+    wide = {name: torch.zeros(3) for name in ours.meta.params}
+    save_checkpoint(best, ours._replace(meta=ours.meta._replace(params=wide)))
+    with pytest.raises(UserError, match=r"best\.safetensors is not of the run in .*does not fit"):
+        train(settings, make_env, tmp_path / "run", resume=True)
+
+
+def test_a_damaged_best_checkpoint_is_told_of_and_found_anew(tmp_path: Path, validated: Path) -> None:
+    shutil.copytree(validated, tmp_path / "run")
+    best = RunDirectory(tmp_path / "run").best
+    best.write_bytes(best.read_bytes()[:-5])
+    with pytest.warns(UserWarning, match=r"best\.safetensors is truncated.*looked for anew"):
+        train(SETTINGS.changed(validation_interval=1, iterations=2), make_env, tmp_path / "run", resume=True)
+    assert load_checkpoint(best).iteration == 2
+
+
 def test_the_best_checkpoint_on_validation_tasks_is_kept_and_found_again_on_resume(tmp_path: Path) -> None:
     settings = SETTINGS.changed(validation_interval=1)
     returns = iter([-3.0, -1.0, -1.0, -2.0])

@@ -25,7 +25,7 @@ from rlmaml.storage.run_lock import sole_writer
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.run import StoppedRunError
 from rlmaml.training.supervised import train_supervised, validation_loss
-from rlmaml.training.train import Learned, meta_train
+from rlmaml.training.train import Learned, guarded_iteration, meta_train
 from tests.rlmaml.families.supervised import METHODS, Lines, halved, supervised
 from tests.rlmaml.makers import gaussian_policy
 
@@ -83,6 +83,17 @@ def test_every_method_trains_on_supervised_tasks_and_is_scored(unchecked: None, 
     np.testing.assert_array_equal(stored.per_task["errors"], trained.scores.scores.double().numpy())
     assert stored.held_out == ("Navigation2D-v0", "finn2017, 3-shot, 4 queries", 10_000)
     assert written["config"]["settings"]["run"]["variant"] == "finn2017, 3-shot, 4 queries"
+
+
+@pytest.mark.parametrize("method", ["maml-trpo", "fomaml", "reptile"])
+def test_a_meta_update_is_lost_where_an_inner_step_on_a_support_set_explodes(unchecked: None, method: str) -> None:
+    family, settings = Sinusoid(shots=3, queries=4), supervised(method, num_tasks=2, inner_step_sizes=(1e6,))
+    trainer = make_method(settings, family)
+    before = begin(settings, trainer)
+    with pytest.warns(UserWarning, match=r"In meta-iteration 0 the meta-update was lost\. Inner step 1 exploded"):
+        after, report = guarded_iteration(family, trainer, before, settings, 0)
+    assert (after.lost.total, report.lost.total) == (1, 1)
+    assert torch.equal(meta_vector(after.meta), meta_vector(before.meta))
 
 
 def test_further_judges_score_the_same_adaptation(unchecked: None, tmp_path: Path) -> None:
