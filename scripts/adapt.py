@@ -13,7 +13,8 @@ it began with.
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -230,24 +231,61 @@ def adapt_in_simulation(
     first, reason = policy, ""
     if options.record:
         write_episodes(options.record, sampled(first, 0))
-    noun = "tries" if searches else "steps"
-    print(f"Task: {description}\n\n{noun}    return  95 % interval, {options.actions} actions")
-    for number, step in enumerate(steps):
-        low, high = return_interval(step.returns)
-        mean = f"{step.returns.mean():>8.2f}  {low:.2f} to {high:.2f}" if len(step.returns) else "every episode failed"
-        policy, reason = step.policy, step.reason
-        if options.online:
-            policy.save(target)  # what was reached outlives whatever ends the work
-        remark = "" if step.again or not (step.undone or reason) else "  undone" if step.undone else "  not to be left"
-        remark += f": {reason}" if remark and reason else ""
-        print(f"{'again' if step.again else number:>5}  {mean}{remark}", flush=True)
-    policy.save(target)
+    noun = "attempt" if searches else "step"
+    print(
+        f"Task: {description}\n\n{'tries' if searches else 'steps'}    return  95 % interval, {options.actions} actions"
+    )
+    lived = 0
+
+    def keep(left: "AdaptablePolicy", **more: Any) -> None:
+        replace(left, adaptation={"episodes": 0, **left.adaptation, "task": description, **more}).save(target)
+
+    def kept() -> str:
+        best, done = policy.steps_taken - first.steps_taken, counted(lived - 1, noun)
+        return f"{target} holds the best policy of {done}, that after {best}; it was not measured again."
+
+    with told_at_an_interrupt(lambda: kept() if lived else ""):
+        for number, step in enumerate(steps):
+            low, high = return_interval(step.returns)
+            mean = (
+                f"{step.returns.mean():>8.2f}  {low:.2f} to {high:.2f}" if len(step.returns) else "every episode failed"
+            )
+            policy, reason = step.policy, step.reason
+            if options.online:
+                keep(policy)  # what was reached outlives whatever ends the work
+                lived = number + 1
+            remark = (
+                "" if step.again or not (step.undone or reason) else "  undone" if step.undone else "  not to be left"
+            )
+            remark += f": {reason}" if remark and reason else ""
+            print(f"{'again' if step.again else number:>5}  {mean}{remark}", flush=True)
+    keep(policy)
     print(f"\n{reason}")
     times = visits_checked(num_episodes) if searches else 1
     returns, words = measured(first, policy, lambda kind: in_visits(collecting(kind), times), rounds + times + 1)
-    told = {"episodes": 0, **policy.adaptation, "task": description, "returns": returns}
-    replace(policy, adaptation=told).save(target)
+    keep(policy, returns=returns)
     print(words)
+
+
+class InterruptedAdaptationError(UserError):
+    """The user stopped an adaptation, of which something is left."""
+
+    heading = ""
+
+
+@contextmanager
+def told_at_an_interrupt(words: Callable[[], str]) -> Iterator[None]:
+    """Say at an interrupt what is left of the work in this block.
+
+    Raises:
+        InterruptedAdaptationError: at the interrupt, where there is something to say.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if not (left := words()):
+            raise
+        raise InterruptedAdaptationError(f"Interrupted. {left}") from error
 
 
 def measured(

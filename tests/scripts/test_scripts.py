@@ -489,6 +489,28 @@ def test_a_checkpoint_and_an_adapted_policy_are_taken_like_a_run_and_say_what_th
     assert (directory.path / "adapted-adapted.safetensors").exists()
 
 
+def test_an_adaptation_that_is_interrupted_keeps_the_best_policy_with_its_task_and_says_so(
+    tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, record = tmp_path / "left.safetensors", AdaptablePolicy.record
+    adapt = ("adapt.py", trained, "--task", "goal=0.3,-0.2", "--episodes-per-step", 2, "--steps", 3, "--output", left)
+
+    def interrupted(self: AdaptablePolicy, env: object, seed: int, **more: object) -> object:
+        if seed == 2:
+            raise KeyboardInterrupt
+        return record(self, env, seed, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(AdaptablePolicy, "record", interrupted)
+    assert run(*adapt) == 130
+    assert capsys.readouterr().err.endswith("Interrupted.\n")
+    assert not left.exists()
+    assert run(*adapt, "--online") == 130
+    taken = load(left).steps_taken
+    said = f"Interrupted. {left} holds the best policy of 1 step, that after {taken}; it was not measured again.\n"
+    assert capsys.readouterr().err.endswith(said)
+    assert load(left).adaptation == {"episodes": 2 * taken, "task": "goal = (0.3, -0.2) m"}
+
+
 SMALL_EVALUATION = ("--tasks", 2, "--episodes", 2, "--steps", 1)
 
 
