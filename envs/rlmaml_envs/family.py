@@ -180,6 +180,17 @@ class TaskFamily(ABC):
         """What is read of each copy's state besides observations and reward, (num_copies, ...) by name."""
         return {}
 
+    def check_paths(self, actions: Floats) -> None:
+        """Refuse, while the family is tried out, what tasks make of actions and observations; by default nothing.
+
+        Args:
+            actions: (num_copies, action), those of the next step.
+
+        Raises:
+            ValueError: names what gave something else than numbers of the right shape that are finite.
+        """
+        return
+
     @abstractmethod
     def step(self, actions: Floats, running: Bools) -> Outcome:
         """Advance the running copies by one control step. The others must not move.

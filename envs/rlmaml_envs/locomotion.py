@@ -249,7 +249,8 @@ class Locomotion(TaskFamily):
         self._variant = variant
         self._body = variant.body
         self._pictures: RobotPictures | None = None
-        check_names("changes", variant.changes, variant.task_parameters)
+        for what in ("changes", "commands", "readings"):
+            check_names(what, getattr(variant, what), variant.task_parameters)
         check_names("wide_task_parameters", variant.wide_task_parameters, variant.task_parameters)
         model = compiled(self._body.build) if model is None else model
         self.physics = Physics(model, num_copies, self._body.simulation, threads)
@@ -367,6 +368,22 @@ class Locomotion(TaskFamily):
         return {
             f"What {name} gives": function(self.physics) for name, function in functions.items() if function is not None
         }
+
+    def check_paths(self, actions: Floats) -> None:
+        """Refuse a function of ``commands`` or ``readings`` that does not give a signal like the one it is given.
+
+        Raises:
+            ValueError: it gives another shape, which might be stretched unseen, or what is no finite number.
+        """
+        paths = {
+            "commands": (self._variant.commands, actions, "(copy, action)"),
+            "readings": (self._variant.readings, self._body.observe(self.physics), "(copy, observation)"),
+        }
+        for what, (path, given, axes) in paths.items():
+            arriving = given
+            for name, change in path.items():
+                arriving = change(np.array(arriving), self._tasks[name])
+                check_numbers(f'What {what}["{name}"] gives', arriving, given.shape, axes)
 
     def step(self, actions: Floats, running: Bools) -> Outcome:
         """Step the physics, and judge where it led."""

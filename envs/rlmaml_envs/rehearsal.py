@@ -201,10 +201,14 @@ def stepped(family: TaskFamily, individuals: Sequence[int], steps: int, *, finit
         ValueError: something has the wrong shape or type, or is not finite.
     """
     running, nothing = np.ones(NUM_COPIES, np.bool_), np.zeros(NUM_COPIES, np.bool_)
+    if finite:
+        family.check_paths(np.zeros((NUM_COPIES, *family.action_space.shape)))
     history = [Seen(observed(family, finite=finite), {}, nothing, running, read_out(family))]
     streams = [np.random.default_rng(100 + individual) for individual in individuals]
     for _ in range(steps):
         actions = np.stack([stream.uniform(-1, 1, family.action_space.shape) for stream in streams])
+        if finite:
+            family.check_paths(actions)
         outcome = check_outcome(family.step(actions, running), family.reward_terms, NUM_COPIES)
         terms, terminated, instability = outcome
         sound = running if instability is None else running & (instability == "")

@@ -307,9 +307,13 @@ def test_a_model_without_a_time_step_is_refused(step: str) -> None:
         family(body(CARTS.replace('timestep="0.01"', f'timestep="{step}"')))(3)
 
 
-def test_changes_and_wide_parameters_must_name_task_parameters() -> None:
+def test_changes_commands_readings_and_wide_parameters_must_name_task_parameters() -> None:
     with pytest.raises(ValueError, match=r"changes names \['lode'\].*speed, load"):
         family(changes={"lode": lambda physics, copies, values: None})(3)
+    for path in ("commands", "readings"):
+        changed: dict[str, Any] = {path: {"gain": lambda signal, values: signal}}
+        with pytest.raises(ValueError, match=rf"{path} names \['gain'\].*speed, load"):
+            family(**changed)(3)
     with pytest.raises(ValueError, match=r"wide_task_parameters names \['sped'\]"):
         family(wide_task_parameters={"sped": scalar_box(0.0, 1.0)})(3)
 

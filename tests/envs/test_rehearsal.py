@@ -133,6 +133,23 @@ def test_a_table_of_tasks_that_does_not_fit_is_refused(changed: Any, words: str)
         tried(family(**changed))
 
 
+@pytest.mark.parametrize("path", ["commands", "readings"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda signal, load: signal[:, :1], r"numbers \(copy, .*, here .* got shape \(6, 1\)"),
+        (lambda signal, load: signal.sum(axis=1), r"got shape \(6,\)"),
+        (lambda signal, load: np.where(load > 1.0, np.nan, signal), r"must be finite; got nan at \[0, 0\]"),
+        (lambda signal, load: signal.astype(complex), "dtype complex128"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
+def test_what_tasks_make_of_actions_and_observations_is_a_signal_like_it(path: str, change: Any, words: str) -> None:
+    changed: dict[str, Any] = {path: {"load": change}}
+    with pytest.raises(ValueError, match=rf'Carts-v0: What {path}\["load"\] gives.*{words}'):
+        tried(family(**changed))
+
+
 def test_labels_must_be_as_many_as_values() -> None:
     parameters = {"kind": spaces.Discrete(3), "speed": scalar_box(0.1, 0.8)}
     sheet: dict[str, Any] = {"task_parameters": parameters, "task_units": dict.fromkeys(parameters, ""), "changes": {}}
