@@ -126,6 +126,7 @@ def test_a_parameter_that_the_reward_alone_reads_is_seen_and_one_with_a_single_v
         ({"sample_task": lambda space, generator: {"speed": np.array(9.0), "load": np.ones(1)}}, "sample_task drew"),
         ({"task_parameters": {}, "task_units": {}, "changes": {}}, "at least one task parameter"),
         ({"reward_terms": {}}, "at least one"),
+        ({"wide_task_parameters": {"speed": scalar_box(0.2, 0.9)}}, 'wide values of the task parameter "speed"'),
     ],
 )
 def test_a_table_of_tasks_that_does_not_fit_is_refused(changed: Any, words: str) -> None:
