@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from rlmaml_envs.tasks import Permutations, is_whole
+
 
 def check_array(what: str, values: Any, shape: tuple[int | None, ...], axes: str, *, kinds: str = "fiub") -> None:
     """Refuse what is no array of numbers of a shape.
@@ -157,6 +159,45 @@ def check_tasks(
             raise ValueError(
                 f'task_elements names {named} different elements along the axes of "{name}"; its shape is {shape}.'
             )
+
+
+def check_wider(training: Mapping[str, Any], wide: Mapping[str, Any]) -> None:
+    """Refuse wide tasks that leave out some of training.
+
+    Args:
+        training: task parameter -> its values in training.
+        wide: task parameter -> all of its legal values.
+
+    Raises:
+        ValueError: another set of parameters; or a parameter is of another kind or shape, or of narrower bounds.
+    """
+    if set(training) != set(wide):
+        raise ValueError(f"Tasks of training have the parameters {list(training)}, wide ones {list(wide)}; name all.")
+    for name, space in training.items():
+        legal = wide[name]
+        kinds = [(isinstance(one, spaces.Discrete), is_whole(one), one.shape) for one in (space, legal)]
+        ends = [_ends(one) for one in (space, legal)] if kinds[0] == kinds[1] else []
+        if not ends or (ends[0][0] < ends[1][0]).any() or (ends[0][1] > ends[1][1]).any():
+            raise ValueError(
+                f'The wide values of the task parameter "{name}" are {legal}; they must be of the kind and shape of '
+                f"those of training, {space}, and hold them all. Widen them, or leave them away for the same."
+            )
+        if not isinstance(legal, Permutations) or isinstance(space, Permutations):
+            continue
+        low, high = ends[0]
+        if (low != high).any() or not legal.contains(low.astype(legal.dtype)):
+            raise ValueError(
+                f'The wide values of the task parameter "{name}" are permutations, and those of training {space}; '
+                "make those permutations, too, or a single one."
+            )
+
+
+def _ends(space: spaces.Space[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Lowest and highest values of a Box or Discrete space."""
+    if isinstance(space, spaces.Discrete):
+        return np.asarray(space.start), np.asarray(space.start + space.n - 1)
+    assert isinstance(space, spaces.Box)
+    return space.low, space.high
 
 
 def check_terms(names: Sequence[str]) -> None:

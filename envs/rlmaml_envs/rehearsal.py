@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rlmaml_envs.checks import check_numbers, check_tasks, check_terms, check_words, unlike
+from rlmaml_envs.checks import check_numbers, check_tasks, check_terms, check_wider, check_words, unlike
 from rlmaml_envs.family import Bools, Copies, TaskFamily
 from rlmaml_envs.own_code import ResultError, check_observation, check_outcome
 from rlmaml_envs.task_effects import MANY_STEPS, unseen_parts
@@ -65,7 +65,9 @@ def try_out(owner: str, family: TaskFamily) -> None:
     """
     try:
         check_terms(family.reward_terms)
-        check_tasks(dict(family.wide_task_space.items()), family.task_units, family.task_labels, family.task_elements)
+        for parameters in (family.task_space, family.wide_task_space):
+            check_tasks(dict(parameters.items()), family.task_units, family.task_labels, family.task_elements)
+        check_wider(dict(family.task_space.items()), dict(family.wide_task_space.items()))
         check_signals(family)
         tasks = [drawn(family, seed) for seed in range(NUM_COPIES + 2)]
         everybody = list(range(NUM_COPIES))

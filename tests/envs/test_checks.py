@@ -1,7 +1,11 @@
+from typing import Any
+
 import numpy as np
 import pytest
+from gymnasium import spaces
 
-from rlmaml_envs.checks import check_names, check_numbers
+from rlmaml_envs.checks import check_names, check_numbers, check_wider
+from rlmaml_envs.tasks import Permutations
 
 
 def test_rows_that_do_not_count_may_be_anything() -> None:
@@ -29,3 +33,32 @@ def test_names_of_no_task_parameter_are_refused_with_those_there_are() -> None:
     check_names("changes", ["speed"], {"speed": 1, "load": 2})
     with pytest.raises(ValueError, match=r"changes names \['lode'\].*speed, load"):
         check_names("changes", ["speed", "lode"], {"speed": 1, "load": 2})
+
+
+SPEED = spaces.Box(0.0, 1.0, (2,), np.float64)
+
+
+@pytest.mark.parametrize(
+    ("training", "wide"),
+    [
+        (SPEED, spaces.Box(0.0, np.array([1.0, 0.9]), (2,), np.float64)),
+        (SPEED, spaces.Box(0.1, 2.0, (2,), np.float64)),
+        (SPEED, spaces.Box(-1.0, 2.0, (3,), np.float64)),
+        (SPEED, spaces.Box(-1, 2, (2,), np.int64)),
+        (spaces.Box(0.0, 1.0, (), np.float64), spaces.Discrete(4)),
+        (spaces.Discrete(4), spaces.Discrete(3)),
+        (spaces.Discrete(4), spaces.Discrete(9, start=1)),
+        (spaces.Box(0.0, 1.0, (2, 2), np.float64), Permutations(2)),
+    ],
+)
+def test_wide_tasks_that_leave_out_some_of_training_are_refused_by_name(training: Any, wide: Any) -> None:
+    with pytest.raises(ValueError, match='wide values of the task parameter "speed"'):
+        check_wider({"speed": training}, {"speed": wide})
+    check_wider({"speed": training}, {"speed": training})
+
+
+def test_wide_tasks_hold_those_of_training() -> None:
+    check_wider({"a": spaces.Discrete(1, start=2)}, {"a": spaces.Discrete(3)})
+    check_wider({"a": spaces.Box(np.eye(2), np.eye(2), dtype=np.float64)}, {"a": Permutations(2)})
+    with pytest.raises(ValueError, match="wide ones \\['b'\\]"):
+        check_wider({"a": SPEED}, {"b": SPEED})

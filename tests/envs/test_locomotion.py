@@ -311,8 +311,9 @@ def test_changes_commands_readings_and_wide_parameters_must_name_task_parameters
     with pytest.raises(ValueError, match=r"changes names \['lode'\].*speed, load"):
         family(changes={"lode": lambda physics, copies, values: None})(3)
     for path in ("commands", "readings"):
+        changed: dict[str, Any] = {path: {"gain": lambda signal, values: signal}}
         with pytest.raises(ValueError, match=rf"{path} names \['gain'\].*speed, load"):
-            family(**{path: {"gain": lambda signal, values: signal}})(3)
+            family(**changed)(3)
     with pytest.raises(ValueError, match=r"wide_task_parameters names \['sped'\]"):
         family(wide_task_parameters={"sped": scalar_box(0.0, 1.0)})(3)
 

@@ -126,6 +126,7 @@ def test_a_parameter_that_the_reward_alone_reads_is_seen_and_one_with_a_single_v
         ({"sample_task": lambda space, generator: {"speed": np.array(9.0), "load": np.ones(1)}}, "sample_task drew"),
         ({"task_parameters": {}, "task_units": {}, "changes": {}}, "at least one task parameter"),
         ({"reward_terms": {}}, "at least one"),
+        ({"wide_task_parameters": {"speed": scalar_box(0.2, 0.9)}}, 'wide values of the task parameter "speed"'),
     ],
 )
 def test_a_table_of_tasks_that_does_not_fit_is_refused(changed: Any, words: str) -> None:
@@ -145,8 +146,9 @@ def test_a_table_of_tasks_that_does_not_fit_is_refused(changed: Any, words: str)
 )
 @pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
 def test_what_tasks_make_of_actions_and_observations_is_a_signal_like_it(path: str, change: Any, words: str) -> None:
+    changed: dict[str, Any] = {path: {"load": change}}
     with pytest.raises(ValueError, match=rf'Carts-v0: What {path}\["load"\] gives.*{words}'):
-        tried(family(**{path: {"load": change}}))
+        tried(family(**changed))
 
 
 def test_labels_must_be_as_many_as_values() -> None:
