@@ -2,12 +2,11 @@
 
 import contextlib
 import os
-import shutil
 import warnings
 from pathlib import Path
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import unwritable
+from rlmaml.base.files import unwritable, write_atomically
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory, policy_file
 
@@ -18,8 +17,9 @@ def keep_checkpoint(directory: RunDirectory, checkpoint: Checkpoint, kept: int) 
     At every moment there is a newest one that is whole.
 
     Raises:
-        UserError: the directory is not writable or the disk is full.
+        UserError: the directory is not writable or the disk is full, or earlier ones would lie elsewhere.
     """
+    check_lie_within(directory)
     try:
         if kept > 1 and directory.checkpoint.is_file():
             directory.earlier.mkdir(exist_ok=True)
@@ -32,6 +32,19 @@ def keep_checkpoint(directory: RunDirectory, checkpoint: Checkpoint, kept: int) 
     except OSError as error:
         raise unwritable(directory.earlier, error) from error
     save_checkpoint(directory.checkpoint, checkpoint)
+
+
+def check_lie_within(directory: RunDirectory) -> None:
+    """Refuse a run whose earlier checkpoints a link leads to another place: what lies there would be overwritten.
+
+    Raises:
+        UserError: names the link.
+    """
+    if directory.earlier.is_symlink():
+        raise UserError(
+            f"{directory.earlier} is a link to another place, where checkpoints would be overwritten and deleted. "
+            "Remove it, or make it a folder of its own."
+        )
 
 
 def newest_checkpoint(directory: RunDirectory, at_most: int | None = None) -> Checkpoint:
@@ -82,9 +95,14 @@ def policy_checkpoint(path: Path) -> Checkpoint:
 
 
 def _also_as(path: Path, other: Path) -> None:
-    """Give a file a second name, in place of what had it; where the file system has no such names, copy it."""
+    """Give a file a second name, in place of what had it; where the file system has no such names, copy it.
+
+    Raises:
+        OSError: the old name cannot be removed, or the file not be read.
+        UserError: the copy cannot be written; nothing is left of it.
+    """
     other.unlink(missing_ok=True)
     try:
         os.link(path, other, follow_symlinks=False)
     except OSError:
-        shutil.copyfile(path, other, follow_symlinks=False)
+        write_atomically(other, path.read_bytes())

@@ -113,6 +113,9 @@ class RunDirectory:
             for path in self.path.glob(".*.partial"):
                 if any(is_left_over(path.name, name) for name in _FILES.values()):
                     path.unlink()
+            for path in self.earlier.glob(".*.partial"):
+                if is_left_over(path.name, self.earlier_checkpoint(1).name):
+                    path.unlink()
         except OSError as error:
             raise unwritable(self.path, error) from error
 

@@ -12,7 +12,7 @@ from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.whole import Settings, check_resumable
 from rlmaml.storage.checkpoint import Checkpoint, check_entries, check_fits, load_checkpoint, save_checkpoint
 from rlmaml.storage.family_record import check_same_family, family_record
-from rlmaml.storage.kept_checkpoints import newest_checkpoint
+from rlmaml.storage.kept_checkpoints import check_lie_within, newest_checkpoint
 from rlmaml.storage.metrics_file import sound_lines
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.storage.run_lock import sole_writer
@@ -153,10 +153,11 @@ def check_openable(directory: RunDirectory, *, resume: bool, overwrite: bool) ->
     """Refuse to begin a run where there is one already; whether the one that is there is gone on with.
 
     Raises:
-        UserError: names what was found there, and the cure.
+        UserError: names what was found there, and the cure; its earlier checkpoints lie elsewhere.
     """
     if resume and overwrite:
         raise UserError("--resume and --overwrite exclude each other; give one of them.")
+    check_lie_within(directory)
     found = directory.found()
     goes_on = resume and (directory.checkpoint.exists() or bool(directory.earlier_checkpoints()))
     if found and not overwrite and not goes_on:

@@ -1,4 +1,5 @@
 import os
+import resource
 from pathlib import Path
 from typing import NoReturn
 
@@ -8,6 +9,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.storage.checkpoint import load_checkpoint, save_checkpoint
 from rlmaml.storage.kept_checkpoints import keep_checkpoint, newest_checkpoint, policy_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.training.opening import check_openable
 from tests.rlmaml.storage.test_checkpoint import checkpoint
 
 
@@ -107,6 +109,51 @@ def test_a_link_in_the_place_of_an_earlier_one_is_replaced(tmp_path: Path) -> No
     directory.earlier_checkpoint(1).symlink_to(tmp_path / "victim")
     keep_checkpoint(directory, checkpoint(), 2)
     assert (tmp_path / "victim").read_text() == "precious"
+    assert load_checkpoint(directory.earlier_checkpoint(1)).iteration == 0
+
+
+def test_a_link_to_another_folder_of_earlier_ones_is_refused_and_nothing_there_is_touched(tmp_path: Path) -> None:
+    directory, other = RunDirectory(tmp_path / "run"), RunDirectory(tmp_path / "other")
+    kept_after(directory, range(1), 3)
+    kept_after(other, range(3), 3)
+    before = {path: path.read_bytes() for path in other.earlier_checkpoints()}
+    directory.earlier.symlink_to(other.earlier, target_is_directory=True)
+    with pytest.raises(UserError, match="earlier_checkpoints is a link to another place"):
+        keep_checkpoint(directory, checkpoint(), 2)
+    for choice in ({"resume": True, "overwrite": False}, {"resume": False, "overwrite": True}):
+        with pytest.raises(UserError, match="earlier_checkpoints is a link to another place"):
+            check_openable(directory, **choice)
+    assert {path: path.read_bytes() for path in other.earlier_checkpoints()} == before
+
+
+def test_of_a_copy_that_does_not_fit_on_the_disk_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError(1, os.strerror(1))
+
+    monkeypatch.setattr(os, "link", refuse)
+    directory = RunDirectory(tmp_path)
+    kept_after(directory, range(1), 2)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (directory.checkpoint.stat().st_size // 2, before[1]))
+    try:
+        with pytest.raises(UserError, match="Cannot write"):
+            keep_checkpoint(directory, checkpoint(), 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(directory.earlier.iterdir())
+    assert load_checkpoint(directory.checkpoint).iteration == 0
+
+
+def test_what_a_killed_copy_had_written_is_tidied_up(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    kept_after(directory, range(2), 2)
+    left, own = (directory.earlier / f".{name}.partial" for name in ("1_before.safetensors." + "0" * 16, "mine"))
+    left.write_bytes(b"half")
+    own.write_bytes(b"mine")
+    directory.tidy()
+    assert (left.exists(), own.exists()) == (False, True)
     assert load_checkpoint(directory.earlier_checkpoint(1)).iteration == 0
 
 
