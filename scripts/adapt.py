@@ -39,7 +39,7 @@ from task_choice import TaskChoice, help_with_tasks, make_task_environment
 
 if TYPE_CHECKING:
     from rlmaml.deploy.adaptable import ActionKind, AdaptablePolicy
-    from rlmaml.deploy.online import Collect
+    from rlmaml.deploy.online import Attempt, Collect
     from rlmaml.sampling.recorded import RecordedEpisodes
 
 DEFAULT_EPISODES = 20
@@ -199,7 +199,6 @@ def adapt_in_simulation(
         adapt_online,
         best_in_steps,
         in_visits,
-        return_interval,
         search_online,
         visits_checked,
     )
@@ -219,7 +218,7 @@ def adapt_in_simulation(
         search = trained_search(options.search, options.run_dir, options.machine)
         steps = search_online(policy, judged, search, seed=options.seed, floor=options.floor)
         rounds = options.search.attempts
-        print(f"{options.search.attempts} attempts, {num_episodes} episodes each.")
+        print(f"{counted(rounds, 'attempt')}, {counted(num_episodes, 'episode')} each.")
     else:
         rounds = options.num_steps + (recorded is not None) + 1
         how: Any = {"trust_region": options.trust_region, "floor": options.floor}
@@ -231,10 +230,8 @@ def adapt_in_simulation(
     first, reason = policy, ""
     if options.record:
         write_episodes(options.record, sampled(first, 0))
-    noun = "attempt" if searches else "step"
-    print(
-        f"Task: {description}\n\n{'tries' if searches else 'steps'}    return  95 % interval, {options.actions} actions"
-    )
+    noun, head = ("attempt", "tries") if searches else ("step", "steps")
+    print(f"Task: {description}\n\n{head}    return  95 % interval, {options.actions} actions")
     lived = 0
 
     def keep(left: "AdaptablePolicy", **more: Any) -> None:
@@ -246,25 +243,29 @@ def adapt_in_simulation(
 
     with told_at_an_interrupt(lambda: kept() if lived else ""):
         for number, step in enumerate(steps):
-            low, high = return_interval(step.returns)
-            mean = (
-                f"{step.returns.mean():>8.2f}  {low:.2f} to {high:.2f}" if len(step.returns) else "every episode failed"
-            )
             policy, reason = step.policy, step.reason
             if options.online:
                 keep(policy)  # what was reached outlives whatever ends the work
                 lived = number + 1
-            remark = (
-                "" if step.again or not (step.undone or reason) else "  undone" if step.undone else "  not to be left"
-            )
-            remark += f": {reason}" if remark and reason else ""
-            print(f"{'again' if step.again else number:>5}  {mean}{remark}", flush=True)
+            print(attempt_in_words(number, step), flush=True)
     keep(policy)
     print(f"\n{reason}")
     times = visits_checked(num_episodes) if searches else 1
     returns, words = measured(first, policy, lambda kind: in_visits(collecting(kind), times), rounds + times + 1)
     keep(policy, returns=returns)
     print(words)
+
+
+def attempt_in_words(number: int, attempt: "Attempt") -> str:
+    """A line of the table: the mean return with its interval, which a single episode has none of, and what is wrong."""
+    from rlmaml.deploy.online import return_interval
+
+    low, high = return_interval(attempt.returns)
+    interval = f"  {low:.2f} to {high:.2f}" if len(attempt.returns) > 1 else ""
+    mean = f"{attempt.returns.mean():>8.2f}{interval}" if len(attempt.returns) else "every episode failed"
+    remark = "  undone" if attempt.undone else "  not to be left" if attempt.reason else ""
+    remark += f": {attempt.reason}" if attempt.reason else ""
+    return f"{'again' if attempt.again else number:>5}  {mean}{'' if attempt.again else remark}"
 
 
 class InterruptedAdaptationError(UserError):

@@ -316,7 +316,8 @@ def compare_by_episodes(options: Options, settings: Settings, directory: "Compar
         tell=lambda text: print(text, flush=True),
     )
     for place, of_actions in comparison.results.items():
-        print(f"\n{options.tasks} held-out tasks {place}, {options.episodes} episodes each:")
+        tasks, episodes = counted(options.tasks, "held-out task"), counted(options.episodes, "episode")
+        print(f"\n{tasks} {place}, {episodes} each:")
         for actions in of_actions:
             print(f"\n{lived_table(comparison, place, actions)}")
     print(f"\n{directory.lived_figure}\n{directory.lived}")

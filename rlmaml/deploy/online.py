@@ -291,7 +291,8 @@ def search_online(
     rule = search_rule(search, policy.network)
     if policy.steps_taken:
         raise UserError(
-            f"A search starts from a policy as it was trained; this one has taken {policy.steps_taken} steps since."
+            "A search starts from a policy as it was trained; this one has taken "
+            f"{counted(policy.steps_taken, 'step')} since."
         )
     streams, meta = RandomStreams(seed, Phase.EVALUATION, tasks=[0]), for_every_task(policy.meta, 1)
     begun = adaptation = rule.begin(meta)

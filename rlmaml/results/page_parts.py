@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rlmaml.results.paired import Reached, cells_of, differing_settings, paired_rows
+from rlmaml.results.paired import Reached, cells_of, differing_settings, paired_rows, settings_lines
 from rlmaml.terminal.words import in_short
 
 COLOURS = ("#d1495b", "#edae49", "#8f6bc1", "#8d6b48", "#4a7fb5", "#c06a9d")
@@ -67,8 +67,10 @@ def differences_table(runs: Sequence[Reached], header: Sequence[str], shown: Seq
 
 
 def differing_table(runs: Sequence[Reached]) -> str:
-    """The settings in which runs differ."""
+    """The settings in which runs differ, or the words that they differ in none."""
     differing = differing_settings([run.settings for run in runs])
+    if not differing:
+        return f"<p>{'; '.join(settings_lines(differing, runs))}</p>"
     rows = [(name, list(map(in_short, values))) for name, values in differing.items()]
     return as_table(["setting", *[run.name for run in runs]], rows)
 

@@ -269,8 +269,8 @@ def _comparison_note(comparison: Comparison, size: tuple[int, int, int]) -> str:
         return f"{note}, on the same tasks and as many episodes."
     tasks, episodes, seed = compared
     return (
-        f"{note}, on {tasks} held-out tasks, {episodes} episodes each, and so not exactly comparable. For the runs on "
-        f"the same: report.py --tasks {tasks} --episodes {episodes} --seed {seed}."
+        f"{note}, on {counted(tasks, 'held-out task')}, {counted(episodes, 'episode')} each, and so not exactly "
+        f"comparable. For the runs on the same: report.py --tasks {tasks} --episodes {episodes} --seed {seed}."
     )
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -509,6 +510,15 @@ def test_an_adaptation_that_is_interrupted_keeps_the_best_policy_with_its_task_a
     said = f"Interrupted. {left} holds the best policy of 1 step, that after {taken}; it was not measured again.\n"
     assert capsys.readouterr().err.endswith(said)
     assert load(left).adaptation == {"episodes": 2 * taken, "task": "goal = (0.3, -0.2) m"}
+
+
+def test_the_line_of_a_single_episode_has_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    in_words = import_module("adapt").attempt_in_words
+    attempt = SimpleNamespace(returns=np.array([-3.5]), undone=True, again=False, reason="worse")
+    assert in_words(2, attempt) == "    2     -3.50  undone: worse"
+    attempt.returns, attempt.again = np.array([-3.0, -3.0]), True
+    assert in_words(2, attempt) == "again     -3.00  -3.00 to -3.00"
 
 
 SMALL_EVALUATION = ("--tasks", 2, "--episodes", 2, "--steps", 1)

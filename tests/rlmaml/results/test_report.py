@@ -131,6 +131,13 @@ def test_what_an_adapted_policy_begins_with_is_measured_before_its_first_step_to
         assert re.findall("<td>(.*?)</td>", cells[1]) == [said, "0.700", "0.800"]
 
 
+def test_runs_that_differ_in_no_setting_are_said_to() -> None:
+    one = a_run()
+    page = report_page([one, one._replace(name="again")], {})
+    assert "<p>The runs differ in no setting.</p>" in page
+    assert "<th>setting</th>" not in page
+
+
 class Words(HTMLParser):
     """Keeps what is written, in tables, text and the labels of figures."""
 
