@@ -1,18 +1,17 @@
 """A perceptron for the logits of a choice."""
 
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
 from rlmaml.core.distributions import Categorical
 from rlmaml.core.kronecker import FisherBlocks
-from rlmaml.core.policy import Act
-from rlmaml.core.types import Carry, Memory, Outputs, Params
+from rlmaml.core.types import Params
 from rlmaml.policies.gaussian import describe_perceptron
+from rlmaml.policies.of_observations import OfObservations
 from rlmaml.policies.perceptron import (
     CONTEXT,
     check_scales,
@@ -27,7 +26,7 @@ from rlmaml.policies.sizes import Sizes, check_actions
 from rlmaml.settings.policy import CategoricalSettings
 
 
-class CategoricalPolicy:
+class CategoricalPolicy(OfObservations):
     """Kind ``categorical``.
 
     Args:
@@ -50,24 +49,6 @@ class CategoricalPolicy:
         """Fresh theta."""
         sizes = (self.sizes.observation + self.settings.context, *self.settings.hidden, self.sizes.action)
         return {**init_perceptron(sizes, seed), **init_context(self.settings.context)}
-
-    def start(self, params: Params, shape: tuple[int, ...]) -> Carry:  # noqa: ARG002
-        """Nothing is remembered."""
-        return ()
-
-    def act(self, params: Params) -> Act:
-        """The policy with these parameters."""
-        logits_of = policy_perceptron(params, self.settings)
-        return lambda seen, carry: (Categorical(logits_of(seen.observation)), carry)
-
-    def unroll(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Outputs, Memory | None]:
-        """What the policy says at every step: it reads ``batch.observations`` alone."""
-        logits_of = policy_perceptron(params, self.settings)
-        return Outputs(Categorical(logits_of(batch.observations))), memory
-
-    def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        """Uniform noise in [0, 1), one number per action."""
-        return generator.random(shape, dtype=np.float32)
 
     def fisher_blocks(self, params: Params, batch: Any, step_weights: Tensor) -> FisherBlocks | None:
         """Factors of every layer."""
@@ -97,3 +78,7 @@ class CategoricalPolicy:
             UserError: always.
         """
         raise UserError("A categorical policy cannot be exported: its actions are choices and no controls.")
+
+    def _said(self, params: Params) -> Callable[[Tensor], Categorical]:
+        logits_of = policy_perceptron(params, self.settings)
+        return lambda observations: Categorical(logits_of(observations))

@@ -7,10 +7,9 @@ with second derivatives, that took as long as a loop over tasks or less, and les
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,9 +17,8 @@ from torch.nn import functional
 
 from rlmaml.base.errors import UserError
 from rlmaml.core.distributions import Categorical
-from rlmaml.core.kronecker import FisherBlocks
-from rlmaml.core.policy import Act
-from rlmaml.core.types import Carry, Memory, Outputs, Params
+from rlmaml.core.types import Memory, Outputs, Params
+from rlmaml.policies.of_observations import OfObservations
 from rlmaml.policies.sizes import Sizes, check_actions
 from rlmaml.settings.policy import ConvolutionalSettings
 
@@ -31,7 +29,7 @@ SMALL = 1e-5
 """Added to a variance."""
 
 
-class ConvolutionalPolicy:
+class ConvolutionalPolicy(OfObservations):
     """Kind ``conv4``.
 
     Args:
@@ -70,25 +68,9 @@ class ConvolutionalPolicy:
         params["head.bias"] = torch.zeros(self.sizes.action)
         return params
 
-    def start(self, params: Params, shape: tuple[int, ...]) -> Carry:  # noqa: ARG002
-        """Nothing is remembered."""
-        return ()
-
-    def act(self, params: Params) -> Act:
-        """The classifier with these parameters, by the statistics of what it sees at once."""
-        return lambda seen, carry: (Categorical(self._logits(params, seen.observation, None)), carry)
-
     def unroll(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Outputs, Memory | None]:
         """Logits of every example: it reads ``batch.observations`` and ``batch.references``."""
         return Outputs(Categorical(self._logits(params, batch.observations, batch.references))), memory
-
-    def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        """Uniform noise in [0, 1)."""
-        return generator.random(shape, dtype=np.float32)
-
-    def fisher_blocks(self, params: Params, batch: Any, step_weights: Tensor) -> FisherBlocks | None:  # noqa: ARG002
-        """None: there is no approximation of this kind's."""
-        return None
 
     def numbers(self, params: Params) -> dict[str, float]:  # noqa: ARG002
         """None."""
@@ -105,6 +87,10 @@ class ConvolutionalPolicy:
             UserError: what it says of an image depends on the others beside it.
         """
         raise UserError("A classifier by batch statistics says nothing of an image alone, and cannot be exported.")
+
+    def _said(self, params: Params) -> Callable[[Tensor], Categorical]:
+        """By the statistics of what it sees at once."""
+        return lambda observations: Categorical(self._logits(params, observations, None))
 
     def _logits(
         self,

@@ -6,6 +6,7 @@ layers read all of them after one another. What is said is a mean without explor
 step the decision layers are the head: what adapts in MeLU, while the vectors stay.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -85,10 +86,14 @@ class EmbeddedPolicy(OfObservations):
         """
         raise UserError("A model of categories cannot be exported: it reads no measurements.")
 
-    def _distribution(self, params: Params, observations: Float[Tensor, "*axes obs"]) -> Gaussian:
+    def _said(self, params: Params) -> Callable[[Tensor], Gaussian]:
         decide = perceptron(with_context_as_bias(params), self.settings.activation)
-        mean = decide(self._looked_up(params, observations))
-        return Gaussian(mean, torch.zeros_like(mean))
+
+        def said(observations: Float[Tensor, "*axes obs"]) -> Gaussian:
+            mean = decide(self._looked_up(params, observations))
+            return Gaussian(mean, torch.zeros_like(mean))
+
+        return said
 
     def _looked_up(self, params: Params, observations: Float[Tensor, "*axes obs"]) -> Float[Tensor, "*axes feature"]:
         has_task_axis = params[layer_weight(num_layers(params) - 1)].dim() == 3

@@ -4,17 +4,15 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from rlmaml.core.distributions import Gaussian
 from rlmaml.core.kronecker import FisherBlocks
-from rlmaml.core.policy import Act
-from rlmaml.core.types import Carry, Memory, Outputs, Params
+from rlmaml.core.types import Params
 from rlmaml.policies.matrices import factorised, filled, kept_entries, left_of, matrix_shapes
+from rlmaml.policies.of_observations import OfObservations
 from rlmaml.policies.perceptron import (
     CONTEXT,
     Perceptron,
@@ -23,9 +21,10 @@ from rlmaml.policies.perceptron import (
     for_observations,
     init_context,
     init_perceptron,
+    last_layer,
     layer_factors,
     layer_shapes,
-    perceptron,
+    policy_perceptron,
 )
 from rlmaml.policies.sizes import Sizes, check_actions
 from rlmaml.settings.policy import GaussianSettings
@@ -34,7 +33,7 @@ MIN_STD = 1e-6
 LOG_STD = "log_std"
 
 
-class GaussianPolicy:
+class GaussianPolicy(OfObservations):
     """Kind ``gaussian``. The standard deviation is never below 1e-6.
 
     Args:
@@ -53,8 +52,8 @@ class GaussianPolicy:
         self.widths = (sizes.observation + settings.context, *settings.hidden, sizes.action)
         shapes = matrix_shapes(layer_shapes(self.widths), settings.rank)
         self.kept = kept_entries(settings.kept, shapes)
-        layer = f"layer{len(settings.hidden)}."
-        self.head = (*(name for name in shapes if name.startswith(layer)), f"{layer}bias")
+        weight, bias = last_layer(settings.hidden)
+        self.head = (*(name for name in shapes if name.startswith(weight)), bias)
         self.context: tuple[str, ...] = (CONTEXT,) if settings.context else ()
         self.exploration: tuple[str, ...] = (LOG_STD,)
 
@@ -63,24 +62,6 @@ class GaussianPolicy:
         layers = left_of(factorised(init_perceptron(self.widths, seed), self.settings.rank), self.kept)
         log_std = initial_log_std(self.settings.initial_std, self.sizes.action)
         return {**layers, LOG_STD: log_std, **init_context(self.settings.context)}
-
-    def start(self, params: Params, shape: tuple[int, ...]) -> Carry:  # noqa: ARG002
-        """Nothing is remembered."""
-        return ()
-
-    def act(self, params: Params) -> Act:
-        """The policy with these parameters."""
-        mean_of = self._mean(params)
-        return lambda seen, carry: (gaussian(mean_of(seen.observation), params[LOG_STD]), carry)
-
-    def unroll(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Outputs, Memory | None]:
-        """What the policy says at every step: it reads ``batch.observations`` alone."""
-        mean_of = self._mean(params)
-        return Outputs(gaussian(mean_of(batch.observations), params[LOG_STD])), memory
-
-    def draw_noise(self, generator: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        """Standard normal noise, one number per action dimension."""
-        return generator.standard_normal((*shape, self.sizes.action), dtype=np.float32)
 
     def fisher_blocks(self, params: Params, batch: Any, step_weights: Tensor) -> FisherBlocks | None:
         """Factors of every layer; the logarithm of a standard deviation has a Fisher information of 2.
@@ -118,14 +99,11 @@ class GaussianPolicy:
 
     def deterministic(self, params: Params) -> torch.nn.Module:
         """The mean as a module of raw observations."""
-        return Perceptron(self._plain(params), self.settings.activation)
+        return Perceptron(for_observations(filled(params, self.kept), self.settings), self.settings.activation)
 
-    def _mean(self, params: Params) -> Callable[[Tensor], Tensor]:
-        return perceptron(self._plain(params), self.settings.activation)
-
-    def _plain(self, params: Params) -> Params:
-        """Parameters of a plain perceptron on raw observations."""
-        return for_observations(filled(params, self.kept), self.settings)
+    def _said(self, params: Params) -> Callable[[Tensor], Gaussian]:
+        mean_of = policy_perceptron(filled(params, self.kept), self.settings)
+        return lambda observations: gaussian(mean_of(observations), params[LOG_STD])
 
 
 def gaussian(mean: Float[Tensor, "*axes action"], log_std: Float[Tensor, "*task action"]) -> Gaussian:

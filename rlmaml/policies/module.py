@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.user_code import OwnCodeError, named_object
+from rlmaml.core.distributions import Gaussian
 from rlmaml.core.types import Params
 from rlmaml.policies.gaussian import LOG_STD, gaussian, initial_log_std, mean_std
 from rlmaml.policies.of_observations import OfObservations
@@ -80,10 +81,10 @@ class ModulePolicy(OfObservations):
             torch.manual_seed(seed)
             return self.make(self.sizes.observation, self.sizes.action)
 
-    def _distribution(self, params: Params, observations: Tensor) -> Any:
+    def _said(self, params: Params) -> Callable[[Tensor], Gaussian]:
         own = {name: tensor for name, tensor in params.items() if name != LOG_STD}
         call = torch.func.vmap(self._call) if params[LOG_STD].dim() == 2 else self._call
-        return gaussian(call(own, observations), params[LOG_STD])
+        return lambda observations: gaussian(call(own, observations), params[LOG_STD])
 
     def _call(self, params: Params, observations: Tensor) -> Any:
         try:

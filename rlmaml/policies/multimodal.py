@@ -144,8 +144,9 @@ class MultimodalPolicy(OfObservations):
 
         return mean
 
-    def _distribution(self, params: Params, observations: Float[Tensor, "*axes obs"]) -> Gaussian:
-        return gaussian(self.mean_of(params)(observations), params[LOG_STD])
+    def _said(self, params: Params) -> Callable[[Tensor], Gaussian]:
+        mean_of = self.mean_of(params)
+        return lambda observations: gaussian(mean_of(observations), params[LOG_STD])
 
 
 class MeanAction(torch.nn.Module):
