@@ -40,6 +40,7 @@ from rlmaml.settings.whole import Settings, differences, from_plain
 from rlmaml.storage.checkpoint import check_fits
 from rlmaml.storage.kept_checkpoints import newest_checkpoint
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
+from rlmaml.terminal.words import markdown_table
 from rlmaml.training.begin import sizes_in
 from rlmaml.training.run import EVALUATION_SEED, MakeEnv, run_settings, train, trained_context_range
 
@@ -274,17 +275,17 @@ def lived_table(comparison: LivedComparison, place: str, actions: str) -> str:
     seeds, tasks, _ = next(iter(rows.values())).per_task.shape
     recovers = place != AS_BUILT and AS_BUILT in comparison.results
     head = ["method", *(f"{n} lived" for n in comparison.lived), *(["recovered"] if recovers else [])]
-    lines = [f"| {' | '.join(head)} |", "| --- |" + " ---: |" * (len(head) - 1)]
+    table = []
     for row, returns in rows.items():
         half = returns.over_seeds if seeds > 1 else returns.over_tasks
         cells = [f"{m:.1f} ± {h:.1f}" for m, h in zip(returns.mean, half, strict=True)]
         if recovers:
             share = comparison.recovered(actions, row, place)[-1]
             cells.append("–" if np.isnan(share) else f"{100 * share:.0f} %")
-        lines.append(f"| {row} | {' | '.join(cells)} |")
+        table.append([row, *cells])
     over = f"{seeds} seeds" if seeds > 1 else f"{tasks} tasks, for one seed"
-    lines.append(f"\n±: half the 95 % interval over {over}. {actions.capitalize()} actions.")
-    return "\n".join(lines)
+    note = f"\n±: half the 95 % interval over {over}. {actions.capitalize()} actions."
+    return "\n".join([*markdown_table(head, table), note])
 
 
 def lived_figure(comparison: LivedComparison) -> Figure:

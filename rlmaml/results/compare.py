@@ -36,7 +36,7 @@ from rlmaml.settings.methods.registry import METHODS, PAPERS, find_method
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, differences, from_plain
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
-from rlmaml.terminal.words import counted
+from rlmaml.terminal.words import counted, markdown_table
 from rlmaml.training.run import MakeEnv, run_settings
 
 COLOURS = {"maml-trpo": "#d1495b", "pretrained": "#00798c", "random": "#9aa4b2", "oracle": "#2e8b57"}
@@ -284,17 +284,15 @@ def comparison_table(results: Mapping[str, MethodReturns], searched: Mapping[str
     results = {name: _ends(found) if name in searched else found for name, found in results.items()}
     stages = max(len(returns.mean) for returns in results.values())
     seeds, tasks, _ = next(iter(results.values())).per_task.shape
-    lines = [
-        "| method | " + " | ".join(f"after {k}" for k in range(stages)) + " |",
-        "| --- |" + " ---: |" * stages,
-    ]
+    rows = []
     for method, returns in results.items():
         triples = zip(returns.mean, returns.over_seeds, returns.over_tasks, strict=True)
         cells = [f"{_number(mean)} ({_plus_minus(seed)}, {_plus_minus(task)})" for mean, seed, task in triples]
         if method in searched:
             cells[1:1] = [""] * (stages - len(cells))
         label = f"{method} ({searched[method]})" if method in searched else method
-        lines.append(f"| {label} | " + " | ".join(cells + [""] * (stages - len(cells))) + " |")
+        rows.append([label, *cells])
+    lines = markdown_table(["method", *(f"after {k}" for k in range(stages))], rows)
     if searched:
         lines.append("\nA search has its first and its last return: at the context 0, and at the best it measured.")
     over = f"over {counted(seeds, 'seed')}, and over {counted(tasks, 'task')}"

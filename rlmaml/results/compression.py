@@ -24,7 +24,7 @@ from rlmaml.results.paired import Floats, cells_of, mean_over_tasks, paired_diff
 from rlmaml.sampling.outcomes import task_returns
 from rlmaml.sampling.rollout import rollout
 from rlmaml.storage.checkpoint import Checkpoint, checkpoint_bytes
-from rlmaml.terminal.words import counted
+from rlmaml.terminal.words import counted, markdown_table
 from rlmaml.training.run import MakeEnv, evaluate_run
 
 INT8 = "int8"
@@ -164,9 +164,7 @@ def note(judged: JudgedOn) -> str:
 
 def markdown(rows: Sequence[SmallRow], judged: JudgedOn) -> str:
     """The table and its note."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "| --- |" + " ---: |" * (len(COLUMNS) - 1)]
-    lines += ["| " + " | ".join(cells) + " |" for cells in table_cells(rows)]
-    return "\n".join([*lines, "", note(judged)])
+    return "\n".join([*markdown_table(COLUMNS, table_cells(rows)), "", note(judged)])
 
 
 def as_plain_table(rows: Sequence[SmallRow], judged: JudgedOn, config: Mapping[str, Any]) -> dict[str, Any]:

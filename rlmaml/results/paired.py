@@ -11,7 +11,7 @@ from rlmaml.base.intervals import half_interval
 from rlmaml.core.types import Tasks
 from rlmaml.settings.checks import option
 from rlmaml.settings.whole import Settings
-from rlmaml.terminal.words import in_short
+from rlmaml.terminal.words import in_short, markdown_table
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -84,19 +84,22 @@ def paired_table(runs: Sequence[Reached]) -> str:
 
 def rows_table(runs: Sequence[Reached], titles: Sequence[str], shown: Sequence[int], digits: int) -> list[str]:
     """Markdown: the means of every run and the paired differences, at the stages that are shown, and what ± is."""
-    lines = ["| run | " + " | ".join(titles) + " |", "| --- |" + " ---: |" * len(shown)]
+    rows = []
     for name, row in paired_rows(runs):
         cells = cells_of(row, digits)
-        lines.append(f"| {name} | " + " | ".join(cells[k] if k < len(cells) else "" for k in shown) + " |")
-    return [*lines, "\n± is half the 95 % interval over tasks; differences are task by task.\n"]
+        rows.append([name, *(cells[k] for k in shown if k < len(cells))])
+    return [
+        *markdown_table(["run", *titles], rows),
+        "\n± is half the 95 % interval over tasks; differences are task by task.\n",
+    ]
 
 
 def settings_lines(differing: Mapping[str, Sequence[Any]], runs: Sequence[Reached]) -> list[str]:
     """Markdown: a row for each setting in which runs differ."""
     if not differing:
         return ["The runs differ in no setting."]
-    head = ["| setting | " + " | ".join(run.name for run in runs) + " |", "| --- |" + " --- |" * len(runs)]
-    return head + [f"| {name} | " + " | ".join(map(in_short, values)) + " |" for name, values in differing.items()]
+    rows = ([name, *map(in_short, values)] for name, values in differing.items())
+    return markdown_table(["setting", *(run.name for run in runs)], rows, alignment="---")
 
 
 def cells_of(row: Mean, digits: int = 2) -> list[str]:

@@ -25,6 +25,7 @@ from rlmaml.settings.whole import Settings, differences, from_plain
 from rlmaml.storage.evaluation_file import read_evaluation
 from rlmaml.storage.kept_checkpoints import newest_checkpoint
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
+from rlmaml.terminal.words import markdown_table
 from rlmaml.training.begin import sizes_in
 from rlmaml.training.run import EVALUATION_SEED, MakeEnv, configured_evaluation, run_settings
 
@@ -169,19 +170,15 @@ def transferred(contender: Contender, target: Settings, make_env: Callable[[Sett
 def transfer_table(outcome: Transfer) -> str:
     """Markdown: returns on the target's tasks after each step, and what the source brings."""
     stages = max(len(returns.mean) for returns in (*outcome.from_source.values(), *outcome.alone.values()))
-    lines = [
-        f"| on {outcome.target} | " + " | ".join(f"after {k}" for k in range(stages)) + " |",
-        "| --- |" + " ---: |" * stages,
-    ]
+    table = []
     for method in outcome.from_source:
         rows = {
             f"{method}, trained on {outcome.source}": mean_over_tasks(outcome.from_source[method].per_task.mean(0)),
             f"{method}, trained on {outcome.target} alone": mean_over_tasks(outcome.alone[method].per_task.mean(0)),
             "what the source brings": outcome.brought(method),
         }
-        for name, row in rows.items():
-            cells = cells_of(row)
-            lines.append(f"| {name} | " + " | ".join([*cells, *[""] * (stages - len(cells))]) + " |")
+        table += [[name, *cells_of(row)] for name, row in rows.items()]
+    lines = markdown_table([f"on {outcome.target}", *(f"after {k}" for k in range(stages))], table)
     lines.append("\n± is half the 95 % interval over tasks, of means over seeds; differences are task by task.\n")
     return "\n".join([*lines, *[in_a_sentence(outcome, method) for method in outcome.from_source]])
 

@@ -1,9 +1,24 @@
-"""Words of messages: singular and plural."""
+"""Words of messages, and how they stand in tables."""
+
+from collections.abc import Iterable, Sequence
 
 
 def counted(number: int, noun: str) -> str:
     """A number of things: ``counted(1, "episode")`` is "1 episode", ``counted(2, "episode")`` "2 episodes"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], alignment: str = "---:") -> list[str]:
+    """Lines of a Markdown table; cells that a row lacks at its end are empty.
+
+    Args:
+        head: titles of the columns.
+        rows: their cells.
+        alignment: of all columns but the first; numbers are aligned on the right.
+    """
+    lines = ["| " + " | ".join(head) + " |", "| --- |" + f" {alignment} |" * (len(head) - 1)]
+    filled = ([*row, *[""] * (len(head) - len(row))] for row in rows)
+    return lines + ["| " + " | ".join(row) + " |" for row in filled]
 
 
 def in_short(value: object, most: int = 80) -> str:

@@ -1,4 +1,4 @@
-from rlmaml.terminal.words import counted, in_short
+from rlmaml.terminal.words import counted, in_short, markdown_table
 
 
 def test_one_thing_is_singular_and_all_else_plural() -> None:
@@ -9,3 +9,13 @@ def test_a_long_value_is_cut_and_says_so() -> None:
     assert in_short((1, 2.5)) == "(1, 2.5)"
     assert in_short("x" * 80) == "x" * 80
     assert in_short("x" * 81) == "x" * 79 + "…"
+
+
+def test_a_markdown_table_aligns_numbers_and_fills_rows_that_are_too_short() -> None:
+    assert markdown_table(["run", "a", "b"], [["one", "1", "2"], ["two", "3"]]) == [
+        "| run | a | b |",
+        "| --- | ---: | ---: |",
+        "| one | 1 | 2 |",
+        "| two | 3 |  |",
+    ]
+    assert markdown_table(["setting", "one"], [], alignment="---") == ["| setting | one |", "| --- | --- |"]
