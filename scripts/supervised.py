@@ -73,10 +73,10 @@ def parse_supervised(
             given; or see :func:`rlmaml.settings.command_line.parse`.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    config = config_of(arguments)
+    config, settings_of = config_of(arguments), own or supervised(family)
 
     def defaults(variant: str | None, method: str) -> Settings:
-        start = (own or supervised(family))(variant, method)
+        start = settings_of(variant, method)
         if config.settings is None:
             return start
         before = config.settings.run.env_id
@@ -85,15 +85,13 @@ def parse_supervised(
         return as_supervised(config.settings, method).changed(env_id=start.run.env_id, variant=start.run.variant)
 
     options, settings = parse(script, defaults, description, [*config.words, *arguments])
-    asked, start = settings.run, (own or supervised(family))(settings.run.variant, settings.algorithm).run
-    for flag, given, legal in (
-        ("--env-id", asked.env_id, start.env_id),
-        ("--variant", asked.variant, asked.variant if own else start.variant),
-    ):
-        if given != legal:
+    start = settings_of(settings.run.variant, settings.algorithm)
+    for name in ("env_id",) if own else ("env_id", "variant"):
+        given = getattr(settings.run, name)
+        if given != getattr(start.run, name):
             raise UserError(
-                f"{flag} is {given!r}, which names no tasks of this command: what it trains on is said by its script "
-                "options, which --help lists first. Leave it out."
+                f"{option(name)} is {given!r}, which names no tasks of this command: what it trains on is said by its "
+                "script options, which --help lists first. Leave it out."
             )
     return options, settings
 

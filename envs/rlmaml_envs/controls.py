@@ -186,8 +186,7 @@ def check_used(mapped: Mapped, number: int, full: Floats) -> None:
     actions = np.repeat(held[:, None], len(QUARTERS), axis=1)
     actions[..., number] = QUARTERS
     controls = np.asarray(mapped.function(np, actions.reshape(-1, full.shape[1]))).reshape(*actions.shape[:2], -1)
-    before, after = controls[:, :-1], controls[:, 1:]
-    lost = (np.abs(after - before) <= 1e-9 + 1e-6 * np.abs(before)).all(axis=-1)
+    lost = np.isclose(controls[:, 1:], controls[:, :-1], rtol=1e-6, atol=1e-9).all(axis=-1)
     middle = len(QUARTERS) // 2
     for end, part in ((-1, lost[0, :middle]), (1, lost[0, middle:])):
         if part.all():
