@@ -6,12 +6,15 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("rlmaml", "torch", "gymnasium", "mujoco", "numpy")
+from rlmaml import __version__
+
+PACKAGES = ("torch", "gymnasium", "mujoco", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that can move a result."""
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
+    """Versions of Python and of the packages that can move a result; rlmaml itself need not be installed."""
+    of_packages = {name: metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "rlmaml": __version__, **of_packages}
 
 
 def provenance() -> dict[str, object]:

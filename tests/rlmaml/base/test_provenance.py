@@ -1,6 +1,7 @@
 import os
 import platform
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from rlmaml.base.provenance import commit, provenance, versions
 def test_versions_are_those_in_use() -> None:
     assert versions()["torch"] == torch.__version__
     assert versions()["numpy"] == np.__version__
+    assert versions()["rlmaml"] == metadata.version("rlmaml")
     assert versions()["python"] == platform.python_version()
 
 
