@@ -123,8 +123,8 @@ def watching(method: MetaLearner, patch: pytest.MonkeyPatch) -> tuple[MetaLearne
         return acting
 
     patch.setattr(method.policy, "act", spied_act)
-    rule, algorithm = SpiedRule(method.rule), SpiedAlgorithm(method.algorithm)
-    return method._replace(rule=rule, algorithm=algorithm), seen
+    spies: dict[str, Any] = {"rule": SpiedRule(method.rule), "algorithm": SpiedAlgorithm(method.algorithm)}
+    return method._replace(**spies), seen
 
 
 def environment() -> Any:
