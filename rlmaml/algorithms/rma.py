@@ -95,7 +95,7 @@ class Rma:
 
         theta, told = meta.params, policy.told
         guessing = policy.guessing(theta)
-        teaching = [name for name in theta if name not in (*guessing, told)]
+        teaching = policy.teaching(theta)
         blocks = own_blocks(learner, len(stages[0].valid), settings.blocks)
         rate = settings.length(learner.streams.iteration)
         with region("trials"):

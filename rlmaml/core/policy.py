@@ -103,8 +103,18 @@ class TaughtPolicy(Policy, Protocol):
     def told(self) -> str:
         """Name of the weight that is 1 where the teacher tells, and 0 where the student guesses."""
 
+    @property
+    def bounds(self) -> tuple[str, str]:
+        """Names of the weights between which the latent is clamped, the lowest and the highest; -1 and 1 in theta."""
+
+    def teaching(self, params: Params) -> list[str]:
+        """Names of the weights that are learned while the teacher tells: its own, and those of who acts."""
+
     def guessing(self, params: Params) -> list[str]:
         """Names of the student's weights."""
 
     def latents(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Tensor, Tensor]:
         """The teacher's latent and the student's at every step, ``[task, episode, time, latent]``."""
+
+    def taught(self, params: Params, observations: Tensor) -> Tensor:
+        """The teacher's latent at observations that end in the task's parameters."""

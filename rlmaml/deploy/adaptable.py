@@ -20,7 +20,7 @@ from rlmaml.core.devices import move
 from rlmaml.core.distributions import Distribution
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
-from rlmaml.core.types import Adaptation, Memory, Meta, Params, Rollout
+from rlmaml.core.types import Adaptation, Batch, Memory, Meta, Params, Rollout
 from rlmaml.deploy.fit import check_acts_in, check_adapts_from_rewards, off_policy_reason
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
@@ -175,13 +175,8 @@ class AdaptablePolicy:
             warnings.warn(f"The episodes were not produced by this policy: {reason}", stacklevel=2)
         per_task = for_every_task(self.meta, 1)
         before = rule.begin(per_task) if not self.steps_taken else Adaptation(per_task.params)
-        sampled = as_rollout(episodes)
-        if episodes.log_probs is None:
-            with torch.no_grad():
-                distribution = self.network.unroll(before.params, sampled)[0].distribution
-            sampled = sampled._replace(log_probs=distribution.log_prob(sampled.actions))
         try:
-            batch = to_batch(sampled, self.settings.advantages, self.sizes.parts)
+            batch = self.as_batch(episodes, before.params)
             here = move((per_task, before, batch), self.settings.run.device)
             after = move(rule.step(self.network, *here, self.steps_taken).params, "cpu")
         except NonFiniteError as error:
@@ -197,6 +192,23 @@ class AdaptablePolicy:
             steps_taken=self.steps_taken + 1,
             adaptation=self._on_more(len(episodes.ends)),
         )
+
+    def as_batch(self, episodes: RecordedEpisodes, params: Params) -> Batch:
+        """Recorded episodes of one task as the losses read them.
+
+        Args:
+            episodes: with the log-probabilities of their actions, or those that the policy gives them.
+            params: the task's, with a leading axis.
+
+        Raises:
+            NonFiniteError: an advantage is NaN or infinite.
+        """
+        sampled = as_rollout(episodes)
+        if episodes.log_probs is None:
+            with torch.no_grad():
+                distribution = self.network.unroll(params, sampled)[0].distribution
+            sampled = sampled._replace(log_probs=distribution.log_prob(sampled.actions))
+        return to_batch(sampled, self.settings.advantages, self.sizes.parts)
 
     @ordinary_torch()
     def record(

@@ -311,7 +311,8 @@ def search_online(
                 f"Attempt {attempt} of the search returned {episodes.returns}; it needs {rule.average} episodes "
                 "(--search-average) with finite returns."
             )
-        adaptation = rule.step(policy.network, meta, adaptation, as_rollout(episodes), attempt, streams)
+        data = as_rollout(episodes) if rule.loss is None else policy.as_batch(episodes, adaptation.params)
+        adaptation = rule.step(policy.network, meta, adaptation, data, attempt, streams)
         found = rule.best(adaptation)
         undone = not bool((found.state.candidate == candidate).all())
         best = with_context(found, attempt + 1)

@@ -1,13 +1,15 @@
 """Where the contexts of a policy are on the tasks of its training: within that range a search on a robot is bounded."""
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.threads import torch_threads
 from rlmaml.core.devices import move
 from rlmaml.core.parameters import for_every_task
-from rlmaml.core.policy import Policy
+from rlmaml.core.policy import Policy, TaughtPolicy
 from rlmaml.core.types import Meta
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.rules.search_rule import ContextRange
@@ -24,7 +26,9 @@ def context_range(
 ) -> ContextRange:
     """The smallest and the largest value of every entry of the context, over tasks and stages of the trained rule.
 
-    Stage 0, where the context is 0, is one of them: 0 is in the range.
+    Stage 0, where the context is 0, is one of them: 0 is in the range. Of a policy with a teacher, the context is added
+    to the latent that its student guesses: it may go from any of the teacher's latents to any other, by entry, and
+    their smallest and largest values bound the sum.
 
     Args:
         env: environment with a multiple of ``num_tasks`` copies.
@@ -39,11 +43,14 @@ def context_range(
         NonFiniteError: an observation, a reward or a step is NaN or infinite.
     """
     if not policy.context:
-        raise UserError("This policy has no context; train with --algorithm cavia, or with --context above 0.")
+        raise UserError("This policy has no context; train with --algorithm cavia or rma, or with --context above 0.")
     streams, run = RandomStreams(RANGE_SEED, Phase.EVALUATION, tasks=range(num_tasks)), settings.run
     env.set_tasks(env.sample_tasks(num_tasks, streams.task_seeds(num_tasks)))
     collect = episodes_of(env, policy, settings.advantages, streams, range(num_tasks), run.rollout_device)
     per_task = for_every_task(move(meta, run.device), num_tasks)
+    if isinstance(policy, TaughtPolicy):
+        first = collect(rule.begin(per_task), 0).data.observations[..., :1, :]  # every task's parameters are in it
+        return around(policy, policy.taught(move(meta.params, "cpu"), first))
     adaptation = rule.begin(per_task)
     met = [adaptation.params]
     with torch_threads(run.threads):
@@ -56,3 +63,11 @@ def context_range(
         {name: contexts.amin(0) for name, contexts in seen.items()},
         {name: contexts.amax(0) for name, contexts in seen.items()},
     )
+
+
+def around(policy: TaughtPolicy, told: Float[Tensor, "*axes latent"]) -> ContextRange:
+    """The range of what may be added to a guess: as much as teachers' latents differ, which bound the sum."""
+    every = told.detach().flatten(0, -2)
+    low, high = every.amin(0), every.amax(0)
+    (shift,), (lowest, highest) = policy.context, policy.bounds
+    return ContextRange({shift: low - high}, {shift: high - low}, {lowest: low, highest: high})

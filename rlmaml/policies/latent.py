@@ -14,6 +14,7 @@ from rlmaml.policies.sizes import Sizes
 from rlmaml.settings.policy import LatentSettings
 
 TEACHER, STUDENT, TOLD = "teacher.", "student.", "told"
+SHIFT, LOWEST, HIGHEST = "latent.shift", "latent.lowest", "latent.highest"
 
 
 class LatentPolicy(GruPolicy):
@@ -22,7 +23,9 @@ class LatentPolicy(GruPolicy):
     ``z = w μ(e) + (1 − w) φ(h)``: the teacher μ, a perceptron, reads the task's parameters e, which the observations of
     a training end in; the student φ, a linear layer, reads the memory h of a :class:`GruPolicy`. Both end in tanh. The
     weight w, the entry ``told``, is 1 where the teacher tells and 0 in theta: what is deployed guesses, and needs no
-    parameters of the task.
+    parameters of the task. What a search finds on a robot is added to z, the entry ``latent.shift``, the context of
+    this kind, and the sum is clamped between ``latent.lowest`` and ``latent.highest``; in theta these are 0, -1 and 1,
+    and change nothing.
 
     Args:
         settings: of the network.
@@ -41,6 +44,8 @@ class LatentPolicy(GruPolicy):
             raise UserError("--policy latent has a teacher who reads the task's parameters; add --observe-task.")
         self.observed = sizes.observation - sizes.task
         self.told = TOLD
+        self.context = (SHIFT,)
+        self.bounds = (LOWEST, HIGHEST)
 
     def init(self, seed: int) -> Params:
         """Fresh theta."""
@@ -52,7 +57,14 @@ class LatentPolicy(GruPolicy):
             **{TEACHER + name: tensor for name, tensor in teacher.items()},
             **{STUDENT + name: tensor for name, tensor in student.items()},
             TOLD: torch.zeros(()),
+            SHIFT: torch.zeros(latent),
+            LOWEST: -torch.ones(latent),
+            HIGHEST: torch.ones(latent),
         }
+
+    def teaching(self, params: Params) -> list[str]:
+        """Names of the weights that are learned while the teacher tells."""
+        return [name for name in params if name not in (*self.guessing(params), TOLD, *self.context, *self.bounds)]
 
     def guessing(self, params: Params) -> list[str]:
         """Names of the student's weights, its memory's among them."""
@@ -71,6 +83,10 @@ class LatentPolicy(GruPolicy):
         memories = self._memories(raw, self._inputs(seen), start)
         return self._teacher(raw, seen.observation), self._student(raw, memories)
 
+    def taught(self, params: Params, observations: Float[Tensor, "*axes obs"]) -> Float[Tensor, "*axes latent"]:
+        """The teacher's latent at observations that end in the task's parameters."""
+        return self._teacher(self.raw(params), observations)
+
     def describe(self) -> dict[str, Any]:
         """Memory, layers, scales and the size of the latent."""
         return {**super().describe(), "latent": self.settings.latent}
@@ -85,6 +101,8 @@ class LatentPolicy(GruPolicy):
             weight = raw[TOLD]
             weight = weight.view(-1, *[1] * (latent.dim() - 1)) if weight.dim() else weight
             latent = weight * self._teacher(raw, observation) + (1 - weight) * latent
+        shift, lowest, highest = (broadcast_over_axes(raw[name], latent) for name in (SHIFT, LOWEST, HIGHEST))
+        latent = torch.minimum(torch.maximum(latent + shift, lowest), highest)
         return torch.cat([observation[..., : self.observed], latent], -1)
 
     def _teacher(self, raw: Params, observation: Tensor) -> Tensor:
@@ -96,3 +114,8 @@ class LatentPolicy(GruPolicy):
     def _part(self, raw: Params, prefix: str) -> Any:
         entries = {name.removeprefix(prefix): tensor for name, tensor in raw.items() if name.startswith(prefix)}
         return perceptron(entries, self.settings.activation)
+
+
+def broadcast_over_axes(values: Float[Tensor, "*task latent"], latent: Float[Tensor, "*axes latent"]) -> Tensor:
+    """One vector, or one for every task, so that it broadcasts over the axes between task and latent."""
+    return values.view(len(values), *[1] * (latent.dim() - 2), -1) if values.dim() > 1 else values

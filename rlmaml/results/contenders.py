@@ -15,6 +15,7 @@ from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.evaluation.figures import DrawEpisodes
 from rlmaml.rules.search_rule import Search
 from rlmaml.settings.methods.registry import find_method
+from rlmaml.settings.policy import LatentSettings
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, check_resumable, differences, from_plain
 from rlmaml.storage.checkpoint import Checkpoint
@@ -108,11 +109,18 @@ def searched_methods(methods: Mapping[str, Settings], search: SearchSettings | N
     """
     if search is None:
         return {}
-    found = [name for name, own in methods.items() if getattr(own.network, "context", 0) > 0]
+    found = [name for name, own in methods.items() if is_searched(own)]
     if not found:
-        raise UserError(f"--search tries contexts, and none of {', '.join(methods)} has one; add --algorithms cavia.")
+        raise UserError(
+            f"--search tries contexts, and none of {', '.join(methods)} has one; add --algorithms cavia or rma."
+        )
     average = f", {search.search_average} per attempt" if search.search_average > 1 else ""
     return dict.fromkeys(found, f"{search.search}, {counted(search.search_episodes, 'episode')}{average}")
+
+
+def is_searched(settings: Settings) -> bool:
+    """Whether the policy has something to search in: a context, or a latent that a student guesses."""
+    return isinstance(settings.network, LatentSettings) or getattr(settings.network, "context", 0) > 0
 
 
 def checked_contenders(

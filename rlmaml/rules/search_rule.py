@@ -1,18 +1,23 @@
-"""A search in the context of a policy, by the returns of whole episodes: an inner rule without gradients."""
+"""A search in the context of a policy, by the returns of whole episodes and, where asked for, by their gradient."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import RandomStreams
+from rlmaml.core.losses import InnerLoss, log_likelihood, policy_gradient
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Meta, Params
+from rlmaml.rules.gradient_rule import losses_of
 from rlmaml.rules.inner_rule import StepJacobian
-from rlmaml.rules.searches import SEARCHES, Propose, measured, next_point
+from rlmaml.rules.searches import SEARCHES, Measured, Propose, measured, next_point
 from rlmaml.settings.search import SearchSettings
 
 
@@ -21,6 +26,8 @@ class ContextRange(NamedTuple):
 
     low: Params
     high: Params
+    bounds: Mapping[str, Tensor] = MappingProxyType({})
+    """Weights that a search sets, the same for every attempt, by name: what they bound stays as it was in training."""
 
 
 class Search(NamedTuple):
@@ -36,6 +43,8 @@ class Tried(NamedTuple):
     points: Float[Tensor, "task attempt entry"]
     returns: Float[Tensor, "task attempt"]
     """Mean over the episodes of each attempt; NaN where no episode could be used."""
+    slopes: Float[Tensor, "task attempt entry"]
+    """Minus the gradient of the loss of every attempt's episodes with respect to its point; 0 where no loss is used."""
     candidate: Float[Tensor, "task entry"]
     """Of the next stage."""
 
@@ -53,12 +62,14 @@ class SearchRule:
         steps: attempts. Further steps measure the best one again.
         average: episodes of an attempt.
         limits: no candidate is outside of these.
+        loss: of one task's episodes, which says where the return grows; None for a search by returns alone.
     """
 
     propose: Propose
     steps: int
     average: int
     limits: ContextRange
+    loss: InnerLoss | None = None
 
     @property
     def reset(self) -> tuple[str, ...]:
@@ -83,12 +94,15 @@ class SearchRule:
         tasks = len(next(iter(meta.params.values())))
         middle, half = self._box()
         start = torch.where(half > 0, -middle / half, torch.zeros(())).expand(tasks, -1)
-        state = Tried(start.new_empty(tasks, 0, len(middle)), start.new_empty(tasks, 0), start)
-        return Adaptation(meta.params | {name: torch.zeros_like(meta.params[name]) for name in self.reset}, state)
+        none = start.new_empty(tasks, 0, len(middle))
+        state = Tried(none, start.new_empty(tasks, 0), none, start)
+        contexts = {name: torch.zeros_like(meta.params[name]) for name in self.reset}
+        bounds = {name: value.to(meta.params[name]).expand(tasks, -1) for name, value in self.limits.bounds.items()}
+        return Adaptation(meta.params | contexts | bounds, state)
 
     def step(
         self,
-        policy: Policy,  # noqa: ARG002
+        policy: Policy,
         meta: Meta,  # noqa: ARG002
         adaptation: Adaptation,
         data: Any,
@@ -110,29 +124,21 @@ class SearchRule:
             raise ValueError("A search draws from the streams of its tasks; they need an index for every task.")
         points = torch.cat([before.points, before.candidate.unsqueeze(1)], 1)
         returns = torch.cat([before.returns, attempt_returns(data, self.average).cpu().double().unsqueeze(1)], 1)
-        candidate = torch.stack(
-            [
-                torch.from_numpy(
-                    next_point(
-                        self.propose,
-                        measured(own.numpy(), earned.numpy()),
-                        generator,
-                        tried=len(own),
-                        attempts=self.steps,
-                    )
-                )
-                for own, earned, generator in zip(points, returns, streams.search_generators(k), strict=True)
-            ]
-        )
-        return self._at(adaptation.params, Tried(points, returns, candidate))
+        slopes = torch.cat([before.slopes, self._slope(policy, adaptation, data).unsqueeze(1)], 1)
+        tried = Tried(points, returns, slopes, before.candidate)
+        pairs = zip(known_of(tried), streams.search_generators(k), strict=True)
+        following = [
+            next_point(self.propose, known, generator, tried=points.shape[1], attempts=self.steps)
+            for known, generator in pairs
+        ]
+        return self._at(adaptation.params, tried._replace(candidate=torch.from_numpy(np.stack(following))))
 
     def best(self, adaptation: Adaptation) -> Adaptation:
         """The best that has been measured of every task, with what has been tried so far; at first where it begins."""
         tried: Tried = adaptation.state
         if not tried.points.shape[1]:
             return adaptation
-        known = [measured(own.numpy(), earned.numpy()) for own, earned in zip(tried.points, tried.returns, strict=True)]
-        leaders = torch.stack([torch.from_numpy(one.points[one.leader]) for one in known])
+        leaders = torch.stack([torch.from_numpy(one.points[one.leader]) for one in known_of(tried)])
         return self._at(adaptation.params, tried._replace(candidate=leaders))
 
     def jacobian(
@@ -145,9 +151,25 @@ class SearchRule:
         """
         raise NotImplementedError("No derivative passes through a search.")
 
+    def _slope(self, policy: Policy, adaptation: Adaptation, data: Any) -> Float[Tensor, "task entry"]:
+        """Minus the gradient of every task's loss with respect to its candidate; 0 without a loss."""
+        _, half = self._box()
+        if self.loss is None:
+            return torch.zeros_like(adaptation.state.candidate)
+        own = type(data)(*(values[:, : self.average] for values in data))
+        points = {name: tensor.detach() for name, tensor in adaptation.params.items()}
+        contexts = {name: points[name].requires_grad_() for name in self.reset}
+        with torch.enable_grad():
+            losses = losses_of(policy.unroll(points | contexts, own)[0], own, self.loss)
+            gradients = torch.autograd.grad(losses.sum(), list(contexts.values()))
+        return -torch.cat([gradient.flatten(1) for gradient in gradients], 1).cpu().double() * half
+
     def _box(self) -> tuple[Float[Tensor, " entry"], Float[Tensor, " entry"]]:
         """Middle and half the width of the range."""
-        low, high = (torch.cat([side[name].cpu().double().flatten() for name in self.reset]) for side in self.limits)
+        low, high = (
+            torch.cat([side[name].cpu().double().flatten() for name in self.reset])
+            for side in (self.limits.low, self.limits.high)
+        )
         return (low + high) / 2, (high - low) / 2
 
     def _at(self, params: Params, tried: Tried) -> Adaptation:
@@ -161,6 +183,14 @@ class SearchRule:
             for name, piece in zip(self.reset, pieces, strict=True)
         }
         return Adaptation(params | contexts, tried)
+
+
+def known_of(tried: Tried) -> list[Measured]:
+    """What the search of every task knows."""
+    return [
+        measured(points.numpy(), returns.numpy(), slopes.numpy())
+        for points, returns, slopes in zip(tried.points, tried.returns, tried.slopes, strict=True)
+    ]
 
 
 def attempt_returns(data: Any, episodes: int) -> Float[Tensor, " task"]:
@@ -184,7 +214,8 @@ def search_rule(search: Search, policy: Policy) -> SearchRule:
     """
     if not policy.context:
         raise UserError(
-            "--search tries contexts, and this policy has none; train with --algorithm cavia, or --context above 0."
+            "--search tries contexts, and this policy has none; train with --algorithm cavia or rma, or with --context "
+            "above 0."
         )
     settings, limits = search
     if set(limits.low) != set(policy.context):
@@ -194,4 +225,5 @@ def search_rule(search: Search, policy: Policy) -> SearchRule:
             "--search has nothing to try: no context was ever other than 0 in the training, which adapts without it."
         )
     assert settings.search is not None
-    return SearchRule(SEARCHES[settings.search], settings.attempts, settings.search_average, limits)
+    loss = policy_gradient(log_likelihood) if settings.search == "gradient" else None
+    return SearchRule(SEARCHES[settings.search], settings.attempts, settings.search_average, limits, loss)

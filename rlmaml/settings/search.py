@@ -5,7 +5,7 @@ from typing import Literal
 
 from rlmaml.settings.checks import require, require_kinds, require_positive
 
-SearchKind = Literal["cmaes", "hill-climbing"]
+SearchKind = Literal["cmaes", "hill-climbing", "gradient"]
 DEFAULT_EPISODES = 20
 
 
@@ -14,9 +14,9 @@ class SearchSettings:
     """How a context is searched for, and how many episodes of the task that may take."""
 
     search: SearchKind | None = None
-    """Adapt by a search in the context (a policy with --context numbers) instead of inner steps: cmaes, or
-    hill-climbing. It needs returns alone, stays within the range that contexts had in the training, and ends with the
-    best one that it measured."""
+    """Adapt by a search in the context (a policy with --context numbers, or the latent of rma) instead of inner steps:
+    cmaes or hill-climbing, which need returns alone, or gradient, which climbs along the context's policy gradient. It
+    stays within the range that contexts had in the training, and ends with the best one that it measured."""
     search_episodes: int = DEFAULT_EPISODES
     """Budget of the search in episodes on the task: 5, 10, 20 or 50, say. It is spent exactly."""
     search_average: int = 1
@@ -28,6 +28,8 @@ class SearchSettings:
         require_positive(self, "search_episodes search_average")
         whole = self.search_episodes % self.search_average == 0
         require(self, "search_episodes", whole, f"a multiple of --search-average, {self.search_average}")
+        alone = self.search == "gradient" and self.search_average == 1
+        require(self, "search_average", not alone, "2 or more with --search gradient, which one episode cannot tell")
         if self.search is None:
             require(self, "search_episodes", self.search_episodes == DEFAULT_EPISODES, "left out without --search")
             require(self, "search_average", self.search_average == 1, "left out without --search")

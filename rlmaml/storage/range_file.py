@@ -1,5 +1,6 @@
 """The range of a run's contexts as a file beside it, which goes with the policy onto a robot."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,7 +8,6 @@ import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.plain_data import read_json
-from rlmaml.core.types import Params
 from rlmaml.rules.search_rule import ContextRange
 from rlmaml.storage.run_directory import write_json
 
@@ -37,19 +37,23 @@ def read_context_range(path: Path) -> StoredRange | None:
     """
     try:
         content = read_json(path)
-        low, high = ({name: torch.tensor(values) for name, values in content[side].items()} for side in ("low", "high"))
+        low, high, bounds = (
+            {name: torch.tensor(values) for name, values in content.get(side, {}).items()}
+            for side in ContextRange._fields
+        )
         whole = low.keys() == high.keys() and all(low[name].shape == high[name].shape for name in low)
         around = whole and all(bool(((low[n] <= 0) & (high[n] >= 0) & low[n].isfinite()).all()) for n in low)
-        if not low or not around or not all(bool(value.isfinite().all()) for value in high.values()):
+        others = [*high.values(), *bounds.values()]
+        if not low or not around or not all(bool(value.isfinite().all()) for value in others):
             raise ValueError("it must hold finite numbers, low ones not above 0 and high ones not below")
         if type(content["iteration"]) is not int:
             raise ValueError("its meta-iteration is no whole number")
-        return StoredRange(content["iteration"], ContextRange(low, high))
+        return StoredRange(content["iteration"], ContextRange(low, high, bounds))
     except FileNotFoundError:
         return None
     except (UserError, AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{path} holds no range of contexts ({error}). Delete it; it is measured again.") from error
 
 
-def _plain(params: Params) -> dict[str, list[float]]:
+def _plain(params: Mapping[str, torch.Tensor]) -> dict[str, list[float]]:
     return {name: tensor.tolist() for name, tensor in params.items()}

@@ -20,7 +20,7 @@ def test_who_is_told_stays_and_all_other_weights_move(problem: Problem) -> None:
     assert isinstance(policy, TaughtPolicy)
     updated = problem.update()
     moved = {name for name, tensor in updated.meta.params.items() if not torch.equal(tensor, problem.meta.params[name])}
-    assert moved == set(problem.meta.params) - {policy.told}
+    assert moved == set(problem.meta.params) - {policy.told, *policy.context, *policy.bounds}
 
 
 def test_without_the_students_epochs_its_weights_stay_and_without_the_teachers_those_that_teach(

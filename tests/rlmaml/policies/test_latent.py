@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -49,6 +51,35 @@ def test_at_the_teachers_own_latent_the_students_action_is_the_teachers() -> Non
     assert_same(by_teacher.value, by_student.value)
 
 
+def test_what_a_search_adds_shifts_every_tasks_own_guess_within_its_bounds_and_0_shifts_nothing() -> None:
+    begun = POLICY.init(0)
+    params = theta(0.0) | {name: begun[name].double() for name in (*POLICY.context, *POLICY.bounds)}
+    batch = random_batch(POLICY, params, num_tasks=2)
+
+    def mean(**changed: torch.Tensor) -> Any:
+        named = {f"latent.{name}": value.double() for name, value in changed.items()}
+        return POLICY.unroll(params | named, batch)[0].distribution.mean
+
+    def at(latent: torch.Tensor) -> Any:
+        """The mean where the student guesses a constant."""
+        constant = {"student.layer0.bias": torch.atanh(latent.double()), "student.layer0.weight": zero}
+        return POLICY.unroll(params | constant, batch)[0].distribution.mean
+
+    zero = torch.zeros_like(params["student.layer0.weight"])
+    plain = POLICY.unroll(params, batch)[0].distribution.mean
+    assert_same(plain, mean(lowest=torch.full((3,), -9.0), highest=torch.full((3,), 9.0)))
+    assert not torch.equal(mean(shift=torch.tensor([0.2, 0.0, 0.0])), plain)
+    low, high = torch.tensor([0.1, -0.5, 0.2]), torch.tensor([0.3, -0.4, 0.9])
+    assert_same(mean(shift=torch.full((3,), 9.0), lowest=low, highest=high), at(high))
+    assert_same(mean(shift=torch.full((3,), -9.0), lowest=low, highest=high), at(low))
+    several = params | {"latent.shift": torch.tensor([[0.5, 0.0, -0.5], [0.0, 0.1, 0.0]]).double()}
+    several = {name: t if name == "latent.shift" else t.expand(2, *t.shape) for name, t in several.items()}
+    both = POLICY.unroll(several, batch)[0].distribution.mean
+    for task in range(2):
+        own = params | {"latent.shift": several["latent.shift"][task]}
+        assert_same(both[task], POLICY.unroll(own, batch)[0].distribution.mean[task])
+
+
 def test_observations_without_the_task_are_enough_for_the_student() -> None:
     params = theta(0.0)
     batch = random_batch(POLICY, params, num_tasks=2)
@@ -61,6 +92,9 @@ def test_observations_without_the_task_are_enough_for_the_student() -> None:
 def test_the_students_weights_are_its_memory_and_its_layer() -> None:
     params = theta(0.0)
     assert {name.split(".")[0] for name in POLICY.guessing(params)} == {"memory", "student"}
+    assert not set(POLICY.teaching(params)) & {*POLICY.guessing(params), *POLICY.context, *POLICY.bounds, "told"}
+    learned = {*POLICY.teaching(params), *POLICY.guessing(params)}
+    assert learned == set(params) - {"told", "latent.shift", "latent.lowest", "latent.highest"}
     assert not {name for name in POLICY.acting(params) if name.startswith(("teacher", "value", "told", "log_std"))}
 
 

@@ -8,12 +8,22 @@ import torch
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
+from rlmaml.core.losses import log_likelihood, policy_gradient
 from rlmaml.core.types import Adaptation, Meta
+from rlmaml.rules.gradient_rule import losses_of
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.rules.search_rule import ContextRange, Search, SearchRule, attempt_returns, search_rule
 from rlmaml.rules.searches import SEARCHES, Floats, Measured
 from rlmaml.settings.search import SearchKind, SearchSettings
-from tests.rlmaml.makers import gaussian_policy, random_task_params, single, streams_of, vector
+from tests.rlmaml.makers import (
+    assert_same,
+    gaussian_policy,
+    random_batch,
+    random_task_params,
+    single,
+    streams_of,
+    vector,
+)
 
 POLICY = gaussian_policy(context=2)
 LOW, HIGH = torch.tensor([-2.0, -1.0]), torch.tensor([4.0, 3.0])
@@ -240,4 +250,30 @@ def test_a_policy_without_context_or_with_one_that_never_moved_is_refused() -> N
     still = ContextRange({"context": torch.zeros(2)}, {"context": torch.zeros(2)})
     with pytest.raises(UserError, match="no context was ever other than 0"):
         search_rule(search._replace(limits=still), POLICY)
-    assert set(SEARCHES) == set(KINDS)
+    assert set(SEARCHES) == {*KINDS, "gradient"}
+
+
+def test_a_search_by_gradient_climbs_the_policy_gradient_of_the_context_on_an_attempts_own_episodes() -> None:
+    rule = rule_of("gradient", 8, 2)
+    assert rule.loss is not None
+    meta, streams = Meta(random_task_params(POLICY, 3), {}), streams_of([0, 1, 2])
+    batch = random_batch(POLICY, meta.params, num_tasks=3, num_episodes=4)
+    start = rule.begin(meta)
+    after = rule.step(POLICY, meta, start, batch, 0, streams)
+    half = (HIGH - LOW) / 2
+    for task in range(3):
+        context = start.params["context"][task].clone().requires_grad_()
+        own = {name: tensor[task] for name, tensor in start.params.items()} | {"context": context}
+        episodes = type(batch)(*(values[task, :2] for values in batch))
+        says = POLICY.unroll({name: tensor[None] for name, tensor in own.items()}, batch_of(episodes))[0]
+        loss = losses_of(says, batch_of(episodes), policy_gradient(log_likelihood)).sum()
+        (slope,) = torch.autograd.grad(-loss, [context])
+        assert_same(after.state.slopes[task, 0], (slope * half).double(), rtol=1e-5)
+    other = batch._replace(rewards=torch.cat([batch.rewards[:, :2], batch.rewards[:, 2:] + 5], 1))
+    assert torch.equal(vector(rule.step(POLICY, meta, start, other, 0, streams).params), vector(after.params))
+    assert {name for name in meta.params if not torch.equal(start.params[name], after.params[name])} == {"context"}
+
+
+def batch_of(episodes: Any) -> Any:
+    """One task's."""
+    return type(episodes)(*(values[None] for values in episodes))

@@ -8,6 +8,7 @@ from rlmaml.rules.searches import (
     Measured,
     Propose,
     cma_es,
+    gradient_ascent,
     hill_climbing,
     measured,
     next_point,
@@ -69,6 +70,39 @@ def test_a_climber_steps_from_the_leader_by_the_one_fifth_rule_and_stays_in_the_
     assert np.allclose(hill_climbing(found, generator(4), 9), np.clip(B + step, -1, 1), rtol=0, atol=1e-15)
     every = np.stack([hill_climbing(found, generator(seed), 9) for seed in range(200)])
     assert np.abs(every).max() == 1.0
+
+
+def test_half_of_a_climbers_step_by_gradient_is_along_it_as_far_as_the_one_fifth_rule_says() -> None:
+    points, slopes = np.stack([A, B, C, B]), np.array([[9.0, 9.0], [1.0, 0.0], [5.0, 5.0], [-4.0, 4.0]])
+    found = measured(points, np.array([0.0, 2.0, 1.0, 2.0]), slopes)
+    assert found.slopes.tolist() == [[9.0, 9.0], [-1.5, 2.0], [5.0, 5.0]]
+    sigma, normal = SPREAD * np.exp(0.6 / np.sqrt(3)), generator(4).standard_normal(2)
+    step = sigma * (np.sqrt(2) * np.array([-0.6, 0.8]) + normal) / np.sqrt(2)
+    assert np.allclose(gradient_ascent(found, generator(4), 9), np.clip(B + step, -1, 1), rtol=0, atol=1e-15)
+    for nothing in (0.0, np.nan, np.inf):
+        blind = found._replace(slopes=np.full((3, 2), nothing))
+        assert np.array_equal(gradient_ascent(blind, generator(4), 9), hill_climbing(blind, generator(4), 9))
+
+
+def test_eight_numbers_are_found_sooner_by_gradient_than_without_and_a_wrong_one_leads_astray_no_further() -> None:
+    def left(propose: Propose, seed: int, share: float = 1.0) -> float:
+        """What is left after 20 attempts of the distance squared to an optimum, with a share of the true gradient."""
+        draw, points, returns, slopes = generator(seed), [np.zeros(8)], list[float](), list[Floats]()
+        optimum = draw.uniform(-0.8, 0.8, 8)
+        for _ in range(20):
+            off = points[-1] - optimum
+            returns.append(-float((off**2).sum()))
+            slopes.append(share * -2 * off + (1 - share) * draw.standard_normal(8))
+            found = measured(np.stack(points), np.array(returns), np.stack(slopes))
+            points.append(next_point(propose, found, draw, tried=len(points), attempts=20))
+        return max(returns) / returns[0]
+
+    blind, guided, misled = (
+        float(np.mean([left(propose, seed, share) for seed in range(20)]))
+        for propose, share in ((hill_climbing, 0.0), (gradient_ascent, 1.0), (gradient_ascent, 0.0))
+    )
+    assert guided < 0.6 * blind
+    assert misled < 0.95
 
 
 def test_cma_es_is_told_of_whole_generations_alone() -> None:

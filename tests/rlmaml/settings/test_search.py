@@ -16,6 +16,7 @@ def test_a_budget_is_spent_by_attempts_of_as_many_episodes_as_are_averaged() -> 
     [
         ({"search_episodes": 0}, "--search-episodes is 0; it must be a number above 0"),
         ({"search_average": 0}, "--search-average is 0; it must be a number above 0"),
+        ({"search": "gradient"}, "--search-average is 1; it must be 2 or more with --search gradient"),
         ({"search_episodes": 10, "search_average": 3}, "--search-episodes is 10; it must be a multiple of"),
         ({"search": None, "search_episodes": 10}, "--search-episodes is 10; it must be left out without --search"),
         ({"search": None, "search_average": 2}, "--search-average is 2; it must be left out without --search"),
