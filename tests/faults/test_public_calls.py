@@ -34,7 +34,7 @@ ROOMS = ("sampling", "families", "storage", "deploy", "evaluation", "training", 
 """Whose functions a program of somebody's calls; those below are the mathematics, and what these stand on."""
 EXEMPT = {
     "rlmaml.results.benchmark.beside_pool",  # EnvPool is installed nowhere
-    "rlmaml.results.contenders.in_processes",  # all that these do is looked at in this one
+    "rlmaml.terminal.processes.in_processes",  # all that these do is looked at in this one
     "rlmaml.families.images.check_apart",
     "rlmaml.training.train.nothing_known",  # after what went wrong
     "rlmaml.families.installed.read_fashion",  # of a package of Debian's
