@@ -14,7 +14,7 @@ from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.lost_updates import TooManyLostError
 from rlmaml.base.provenance import provenance
 from rlmaml.base.stopping import Asked, InterruptedRunError, StoppedRunError, check_minutes, stopping
-from rlmaml.base.threads import keep_freed_memory, warn_of_fork, warn_of_idle_threads
+from rlmaml.base.threads import warn_of_fork, warn_of_idle_threads
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.ranks import RankError
 from rlmaml.core.task_sums import ALONE, TaskSums
@@ -103,7 +103,6 @@ def train(
     method = make_method(settings, env, sums)
     with ExitStack() as held:
         latest = opened_together(settings, method, env, directory, held, resume=resume, overwrite=overwrite)
-        keep_freed_memory()
         if not sums.leads:
             with stopping(stop_after) as asked:
                 start = Learned(latest.meta, latest.state, latest.lost)
@@ -283,7 +282,6 @@ def evaluate_run(
     check_count("num_tasks", num_tasks, 1)
     check_count("num_episodes", num_episodes, 1)
     check_devices(settings.run)
-    keep_freed_memory()
     env = make_env(num_tasks * num_episodes)
     policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
     check_fits(checkpoint, meta_like(settings, policy), f"{settings.run.env_id}, {settings.run.variant}")

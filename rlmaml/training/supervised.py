@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlmaml.base.errors import NonFiniteError
 from rlmaml.base.stopping import check_minutes, stopping
-from rlmaml.base.threads import keep_freed_memory, warn_of_fork, warn_of_idle_threads
+from rlmaml.base.threads import warn_of_fork, warn_of_idle_threads
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.losses import InnerLoss
 from rlmaml.core.types import Examples, Outputs
@@ -90,7 +90,6 @@ def train_supervised(
     check_examples_fit(settings, num_bytes, sum(part.valid.numel() for part in one_task))
     with ExitStack() as held:
         latest = opened_together(settings, method, family, directory, held, resume=resume, overwrite=overwrite)
-        keep_freed_memory()
         config = run_settings(settings) | {"family": dict(latest.family)} | earlier_commits(directory)
         write_json(directory.settings, config)
         if split is not None:
