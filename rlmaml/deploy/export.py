@@ -16,7 +16,6 @@ inputs::
 ``program.module()(observations)`` gives the same, but checks every input first, which takes longer than to act.
 """
 
-import json
 import logging
 import os
 import time
@@ -35,6 +34,7 @@ from torch import Tensor
 from rlmaml.base.as_before import Held, held_filters, held_process
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import replacing
+from rlmaml.base.plain_data import as_json
 from rlmaml.deploy.adaptable import AdaptablePolicy
 from rlmaml.deploy.driver import Driver
 from rlmaml.deploy.robot import Actuation, Robot, described_interface
@@ -128,7 +128,7 @@ def commanded_controls(actions: npt.NDArray[Any], actuation: Actuation) -> npt.N
 
 def as_metadata(card: dict[str, Any]) -> dict[str, str]:
     """A card as a file keeps it: each entry as JSON."""
-    return {name: json.dumps(value) for name, value in card.items()}
+    return {name: as_json(value) for name, value in card.items()}
 
 
 @held_process()

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from rlmaml.base.errors import UserError
+from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, beside, is_of_run, policy_file, write_json
 from tests.rlmaml.storage.stored import evaluation
 
@@ -122,7 +122,7 @@ def test_an_evaluation_is_read_where_the_run_is_finished(run: RunDirectory) -> N
 
 def test_what_json_cannot_say_is_never_written(run: RunDirectory) -> None:
     run.make()
-    with pytest.raises(ValueError, match="JSON"):
+    with pytest.raises(NonFiniteError, match="JSON"):
         write_json(run.evaluation, {"mean": float("nan")})
     assert run.found() == []
 
