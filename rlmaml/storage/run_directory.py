@@ -109,8 +109,9 @@ class RunDirectory:
             UserError: it cannot be deleted.
         """
         try:
-            for path in self.path.glob(".*.partial"):
-                if any(is_left_over(path.name, name) for name in _FILES.values()):
+            made = [path.name for path in (self.adapted, self.report, *self.videos)]
+            for path in self.path.glob(".*.partial*"):
+                if any(is_left_over(path.name, name) for name in (*_FILES.values(), *made)):
                     path.unlink()
             for path in self.earlier.glob(".*.partial"):
                 if is_left_over(path.name, self.earlier_checkpoint(1).name):

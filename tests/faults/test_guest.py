@@ -36,6 +36,7 @@ from rlmaml.training.run import evaluate_run, train
 from rlmaml_envs import make_tasks_env
 from rlmaml_envs.simulator import mujoco
 from tests.faults.process_wide import changed, process_wide
+from tests.faults.unshared import can_unshare
 from tests.rlmaml.shapes import shapes_checked
 from tests.scripts.test_own_families import forget, write_family
 from tests.scripts.test_scripts import TINY, run_script
@@ -316,7 +317,7 @@ of fonts, without which each start would look through the machine's fonts again.
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (shutil.which("strace") and shutil.which("unshare")), reason="needs strace and unshare")
+@pytest.mark.skipif(not (shutil.which("strace") and can_unshare("-rn")), reason="needs strace and unshare")
 def test_no_name_is_looked_up_by_anything_that_is_imported_and_no_trace_is_left(tmp_path: Path) -> None:
     home, trace = tmp_path / "home", tmp_path / "trace"
     home.mkdir()

@@ -83,9 +83,9 @@ def test_earlier_checkpoints_are_found_from_the_newest_on(run: RunDirectory) -> 
 
 def test_what_a_killed_process_had_begun_to_write_is_deleted_and_nothing_else(run: RunDirectory) -> None:
     run.make()
-    left = run.path / f".{run.checkpoint.name}.{'0a' * 8}.partial"
+    left = [f".{run.checkpoint.name}.{'0a' * 8}.partial", f".adaptation.{'0a' * 8}.partial.mp4"]
     others = [".checkpoint.safetensors.partial", f".notes.{'0a' * 8}.partial", "x.partial"]
-    for name in (left.name, *others):
+    for name in (*left, *others):
         (run.path / name).write_text("half")
     run.tidy()
     assert {path.name for path in run.path.iterdir()} == {*others}
