@@ -6,7 +6,6 @@ directly after each meta-iteration, and, with --against envpool, beside EnvPool'
 other methods are timed in turn with those of --algorithm.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,7 +22,7 @@ from common import (
     resolved,
 )
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import check_new, check_writable, write_atomically
+from rlmaml.base.files import check_new, check_writable
 from rlmaml.settings.inner import InnerLoss
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, find_method
 from rlmaml.settings.whole import Settings, configure
@@ -114,6 +113,7 @@ def main() -> None:
     pool = check_envpool(run.env_id, run.variant) if options.against else None
 
     from rlmaml.results.benchmark import in_turn, of_method
+    from rlmaml.storage.run_directory import write_json
 
     methods = {name: of_method(family, name) for name in (options.algorithm, *options.beside)}
     settings = methods[options.algorithm]
@@ -122,7 +122,7 @@ def main() -> None:
     else:
         figures = measured_alone(options, settings, pool)
     if options.json:
-        write_atomically(options.json, json.dumps(figures, indent=2).encode())
+        write_json(options.json, figures)
     print_beside(figures) if options.beside else print_alone(figures)
 
 

@@ -4,7 +4,6 @@ Run it on an otherwise idle machine. Both draw the same tasks and examples, begi
 the same ones to rounding; times are medians over the repeats, in seconds per meta-iteration.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ import tyro
 
 from common import check_least
 from defaults import SUPERVISED
-from rlmaml.base.files import check_new, check_writable, write_atomically
+from rlmaml.base.files import check_new, check_writable
 from rlmaml.terminal.command import run_command
 
 
@@ -59,11 +58,12 @@ def main() -> None:
 
     from rlmaml.families.sinusoid import Sinusoid
     from rlmaml.results.task_loop import beside_loop
+    from rlmaml.storage.run_directory import write_json
     from rlmaml.training.run import run_settings
 
     figures = beside_loop(Sinusoid(shots=options.shots, queries=options.queries), settings, options.repeats)
     if options.json:
-        write_atomically(options.json, json.dumps(figures | run_settings(settings), indent=2).encode())
+        write_json(options.json, figures | run_settings(settings))
     print("seconds per meta-iteration")
     for name, seconds in figures["seconds"].items():
         print(f"  {name:<10} {seconds:.4f}")

@@ -10,7 +10,6 @@ With --normalised, policy-normalised.onnx and so on give actions in [-1, 1] inst
 scales, the control step and all else that policy.json says are in the metadata of each file, too.
 """
 
-import json
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ import tyro
 
 from common import OwnCode, in_variant
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import check_new, unwritable, write_atomically
+from rlmaml.base.files import check_new, unwritable
 from rlmaml.terminal.command import lasting_imports, run_command
 from task_choice import TaskChoice, help_with_tasks, make_task_environment
 
@@ -65,7 +64,7 @@ def main() -> None:
     """Parse, export, verify, time."""
     options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:]))
 
-    from rlmaml.storage.run_directory import beside, is_of_run
+    from rlmaml.storage.run_directory import beside, is_of_run, write_json
 
     directory = beside(options.run_dir)
     folder = options.output or directory.exported
@@ -118,7 +117,7 @@ def main() -> None:
         export.write_onnx(program, files["onnx"], actor, metadata)
     export.write_program(program, files["pt2"], metadata)
     policy.save(files["safetensors"])
-    write_atomically(files["json"], json.dumps(card, indent=2).encode())
+    write_json(files["json"], card)
 
     print(f"{'file':<24}   kB   us/action   largest difference")
     for suffix, loader in (("onnx", export.load_onnx), ("pt2", export.load_program)):

@@ -191,8 +191,10 @@ def train_supervised_command(
     from rlmaml.evaluation.query_scores import score_table
     from rlmaml.storage.run_directory import write_json
     from rlmaml.training.run import EVALUATION_SEED
-    from rlmaml.training.supervised import score_run, train_supervised
+    from rlmaml.training.supervised import check_tasks_fit, score_run, train_supervised
 
+    for other in also.values():
+        check_tasks_fit(settings, other, settings.run.evaluation_tasks, "Scoring")
     began = time.monotonic()
 
     def trained_in(directory: Path, own: Settings) -> "Trained":

@@ -4,6 +4,7 @@ One theta serves all tasks. What a block's tasks contribute is found in one pass
 that the result does not depend on how many processes there are.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -75,7 +76,7 @@ def adam_epochs(
         schedule: of the epochs.
 
     Raises:
-        NonFiniteError: a loss or its gradient is NaN or infinite.
+        NonFiniteError: a loss or its gradient's norm is NaN or infinite.
     """
     found = list[list[Sums]]()
     for epoch in range(schedule.epochs):
@@ -84,12 +85,14 @@ def adam_epochs(
             with region("gradient"):
                 rows = [_of_block(params, names, losses, block[chosen[block]]) for block in blocks]
                 every = mean.total([torch.stack(rows)])
-                if not every.isfinite().all():
-                    raise NonFiniteError("The loss or its gradient", "rewards or values of the trials are not usable")
                 counted, loss, divergence, gradient = every[0], every[1], every[2], every[3:] / every[0]
+                norm = float(gradient.norm())
+                if not (every[:3].isfinite().all() and math.isfinite(norm)):
+                    cause = "rewards or values of the trials are not usable"
+                    raise NonFiniteError("The loss or its gradient's norm", cause)
                 found[-1].append(Sums(float(loss / counted), float(divergence / counted), gradient))
             with region("outer_step"):
-                cut = min(1.0, schedule.largest_gradient / (float(gradient.norm()) + 1e-12))
+                cut = min(1.0, schedule.largest_gradient / (norm + 1e-12))
                 learned = {name: params[name] for name in names}
                 learned, moments = adam(learned, unflatten(cut * gradient, learned), moments, schedule.rate)
                 params = params | learned

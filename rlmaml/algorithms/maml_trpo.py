@@ -75,7 +75,7 @@ class MamlTrpo:
         """One TRPO step on the meta-parameters; they are handed back themselves where the line search found nothing.
 
         Raises:
-            NonFiniteError: the loss or its gradient is NaN or infinite.
+            NonFiniteError: the loss or its gradient's norm is NaN or infinite.
         """
         mean = mean_over_usable(learner.sums, [batch.valid for batch in stages])
         if not mean.num_usable:

@@ -7,6 +7,7 @@ epoch. With the inner loss ``likelihood_ratio``, whose second derivative has low
 ``log_likelihood`` it is :mod:`rlmaml.algorithms.maml_ppo`. The factors η_k adapt as in arXiv 1707.06347, section 4.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -80,7 +81,7 @@ class Promp:
         """Epochs of Adam on the same episodes.
 
         Raises:
-            NonFiniteError: the loss or its gradient is NaN or infinite.
+            NonFiniteError: the loss or its gradient's norm is NaN or infinite.
         """
         mean = mean_over_usable(learner.sums, [batch.valid for batch in stages])
         if not mean.num_usable:
@@ -104,8 +105,9 @@ class Promp:
                 )
                 losses.append(float(mean.of(per_task.detach())))
                 norms.append(float(gradient.norm()))
-                if not (torch.tensor(losses[-1]).isfinite() and gradient.isfinite().all()):
-                    raise NonFiniteError("The loss or its gradient", "the advantages of the rollouts are not usable")
+                if not (math.isfinite(losses[-1]) and math.isfinite(norms[-1])):
+                    cause = "the advantages of the rollouts are not usable"
+                    raise NonFiniteError("The loss or its gradient's norm", cause)
             with region("outer_step"):
                 after, moments = adam(named(now), unflatten(gradient, named(now)), moments, rate)
                 now = as_meta(flatten(after.values()), meta)

@@ -60,7 +60,7 @@ class Reptile:
         """One step towards the adapted parameters.
 
         Raises:
-            NonFiniteError: they are not finite.
+            NonFiniteError: they, or how far they are, are not finite.
             ExplodedError: an inner step on given examples led far away.
         """
         stages = stages[: learner.rule.steps]
@@ -79,7 +79,7 @@ class Reptile:
                 for name, before in start.items()
             ]
             towards = mean.total(moved) / mean.num_usable
-            if not towards.isfinite().all():
+            if not towards.norm().isfinite():
                 raise NonFiniteError("The adapted parameters", "the inner step sizes are too large for these rewards")
             theta = flatten(meta.params.values())
             if self.settings.outer_step == "adam":

@@ -69,7 +69,7 @@ class Rl2:
         """Epochs of Adam on the same trials.
 
         Raises:
-            NonFiniteError: the loss or its gradient is NaN or infinite.
+            NonFiniteError: the loss or its gradient's norm is NaN or infinite.
         """
         settings, mean = self.settings, mean_over_usable(learner.sums, [batch.valid for batch in stages])
         if not mean.num_usable:

@@ -83,7 +83,7 @@ class Rma:
         """Epochs of Adam on the teacher's episodes, then on the student's.
 
         Raises:
-            NonFiniteError: a loss or its gradient is NaN or infinite.
+            NonFiniteError: a loss or its gradient's norm is NaN or infinite.
             UserError: the policy has no teacher.
         """
         policy, settings = learner.policy, self.settings

@@ -24,30 +24,35 @@ def write_atomically(path: Path, content: bytes) -> None:
         UserError: the directory is not writable or the disk is full.
     """
     temporary = path.parent / f".{path.name[:KEPT_OF_NAME]}.{secrets.token_hex(8)}.partial"
-    with _put_in_place(temporary, path):
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+    with _put_in_place(temporary, path), os.fdopen(_made(temporary), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A place beside ``path``, of the same suffix, whose file replaces ``path`` in one step when the block ends.
+    """An empty file beside ``path``, of the same suffix, which replaces ``path`` in one step when the block ends.
 
-    It is for those who write files themselves. Where the block fails, or nothing was written, ``path`` stays as it was.
+    It is for those who write files themselves. It is made anew, under a name that nobody can know: no
+    link is followed. Where the block fails, or nothing was written, ``path`` stays as it was.
 
     Raises:
         UserError: the directory is not writable or the disk is full.
     """
     temporary = path.with_name(f".{path.stem[:KEPT_OF_NAME]}.{secrets.token_hex(8)}.partial{path.suffix}")
     with _put_in_place(temporary, path):
+        os.close(_made(temporary))
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         if not temporary.stat().st_size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _made(temporary: Path) -> int:
+    """A new file, open to be written."""
+    return os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
 
 
 @contextlib.contextmanager
@@ -67,7 +72,10 @@ def _put_in_place(temporary: Path, path: Path) -> Iterator[None]:
 
 def is_left_over(name: str, of: str) -> bool:
     """Whether a file's name is that of what a killed process had written of another one."""
-    return re.fullmatch(rf"\.{re.escape(of)}\.[0-9a-f]{{16}}\.partial", name) is not None
+    number, whole = "[0-9a-f]{16}", Path(of)
+    alike = rf"{re.escape(of[:KEPT_OF_NAME])}\.{number}\.partial"
+    by_others = rf"{re.escape(whole.stem[:KEPT_OF_NAME])}\.{number}\.partial{re.escape(whole.suffix)}"
+    return re.fullmatch(rf"\.({alike}|{by_others})", name) is not None
 
 
 def sync_directory(path: Path) -> None:

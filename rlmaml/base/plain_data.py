@@ -1,11 +1,13 @@
-"""Plain data as JSON: one reader, which takes nothing for numbers or text that is none."""
+"""Plain data as JSON: one reader and one writer, for which nothing is a number or text that is none."""
 
 import json
+import math
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rlmaml.base.errors import UserError
+from rlmaml.base.errors import NonFiniteError, UserError
 
 LARGEST = 1 << 30
 """Bytes beyond which a file is none that was written here."""
@@ -64,6 +66,31 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise ValueError("it is no JSON object")
     return parsed
+
+
+def as_json(value: object, *, indent: int | None = None, sort_keys: bool = False) -> str:
+    """Plain data as the text of JSON.
+
+    Raises:
+        NonFiniteError: a number in it is NaN or infinite, which JSON does not have; names where.
+    """
+    try:
+        return json.dumps(value, indent=indent, sort_keys=sort_keys, allow_nan=False)
+    except ValueError:
+        if (where := _no_json(value)) is None:
+            raise
+        raise NonFiniteError(" ".join(where) or "A number", "JSON has no such number, and nothing is written") from None
+
+
+def _no_json(value: object) -> list[str] | None:
+    """The names that lead to a number in plain data that JSON does not have; None where there is none."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else []
+    parts = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for name, part in parts:
+        if (where := _no_json(part)) is not None:
+            return [str(name), *where]
+    return None
 
 
 def is_number(value: object) -> bool:

@@ -20,6 +20,18 @@ Asked: TypeAlias = Callable[[], str | None]
 """Why the process is to end, or None while it is to go on."""
 
 
+class InterruptedRunError(UserError):
+    """The user stopped a run; it can be resumed."""
+
+    heading = ""
+
+
+class StoppedRunError(InterruptedRunError):
+    """The run was asked to end, by a signal or after some time, and finished its meta-iteration; it can be resumed."""
+
+    exit_code = ORDERLY
+
+
 @contextlib.contextmanager
 def stopping(minutes: float | None = None) -> Iterator[Asked]:
     """Within this block the first signal to end is kept for whoever asks; the second one raises KeyboardInterrupt.

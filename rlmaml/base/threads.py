@@ -1,8 +1,6 @@
-"""Thread counts and memory of the process: settings of the machine, which never change a result."""
+"""Thread counts of the process: settings of the machine, which never change a result."""
 
-import ctypes
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +8,6 @@ from contextlib import contextmanager
 import torch
 
 from rlmaml.base.cores import num_cores
-
-M_TRIM_THRESHOLD = -1
-M_MMAP_THRESHOLD = -3
-LARGEST_KEPT_BLOCK = 1 << 30
 
 BORN_AS = os.getpid()
 """The process that loaded this file; one that was forked from it is another."""
@@ -57,17 +51,3 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep large freed blocks for reuse; does nothing where it is not glibc.
-
-    Activations of tens of megabytes come and go in every meta-update. By default glibc hands such blocks back to the
-    system at once and takes them anew, page by page, which costs more than the arithmetic on them.
-    """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT_BLOCK)
-        mallopt(M_TRIM_THRESHOLD, LARGEST_KEPT_BLOCK)

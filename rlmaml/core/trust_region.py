@@ -119,15 +119,15 @@ def trust_region_step(
         The new point, which is ``start`` itself where the line search found nothing, and what happened.
 
     Raises:
-        NonFiniteError: the loss or its gradient is NaN or infinite.
+        NonFiniteError: the loss or its gradient's norm is NaN or infinite.
     """
     with region("gradient"):
         old = [distributions.detach(policy) for policy in played.policies]
         losses = losses_of(played, old)
         loss = mean.of(losses.detach())
         gradient = mean.total(torch.autograd.grad(mean.share(losses), list(played.points), materialize_grads=True))
-        if not (loss.isfinite() and gradient.isfinite().all()):
-            raise NonFiniteError("The loss or its gradient", "the advantages of the rollouts are not usable")
+        if not (loss.isfinite() and gradient.norm().isfinite()):
+            raise NonFiniteError("The loss or its gradient's norm", "the advantages of the rollouts are not usable")
 
     with region("curvature"):
         metric = curvature()

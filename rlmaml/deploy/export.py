@@ -16,7 +16,6 @@ inputs::
 ``program.module()(observations)`` gives the same, but checks every input first, which takes longer than to act.
 """
 
-import json
 import logging
 import os
 import time
@@ -25,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,6 +35,7 @@ from torch import Tensor
 from rlmaml.base.as_before import Held, held_filters, held_process
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import replacing
+from rlmaml.base.plain_data import as_json
 from rlmaml.deploy.adaptable import AdaptablePolicy
 from rlmaml.deploy.driver import Driver
 from rlmaml.deploy.robot import Actuation, Robot, described_interface
@@ -128,10 +129,18 @@ def commanded_controls(actions: npt.NDArray[Any], actuation: Actuation) -> npt.N
 
 def as_metadata(card: dict[str, Any]) -> dict[str, str]:
     """A card as a file keeps it: each entry as JSON."""
-    return {name: json.dumps(value) for name, value in card.items()}
+    return {name: as_json(value) for name, value in card.items()}
 
 
-@held_process()
+@contextmanager
+def _apart() -> Iterator[None]:
+    """The process is as before after this block, and the disk: torch's compiler makes a folder when it is loaded."""
+    with held_process(), TemporaryDirectory() as folder:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", folder)
+        yield
+
+
+@_apart()
 def export_program(actor: Actor) -> torch.export.ExportedProgram:
     """The actor as a program for any batch size that needs none of this package, and does not say where it was made."""
     example, batch = tuple(actor.inputs(2).values()), torch.export.Dim("batch")
@@ -144,14 +153,14 @@ def export_program(actor: Actor) -> torch.export.ExportedProgram:
     return program
 
 
-@held_process()
+@_apart()
 def write_program(program: torch.export.ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
     """Write the program with its metadata, which ``torch.export.load(path, extra_files={name: ""})`` reads by name."""
     with replacing(path) as target:
         torch.export.save(program, target, extra_files=dict(metadata))
 
 
-@held_process()
+@_apart()
 def write_onnx(program: torch.export.ExportedProgram, path: Path, actor: Actor, metadata: Mapping[str, str]) -> None:
     """Write the program as one ONNX file with the input ``observation`` and the output ``control``, or ``action``.
 
@@ -181,7 +190,7 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path, actor: Actor, 
         written.save(target, external_data=False)
 
 
-@held_process()
+@_apart()
 def write_int8(source: Path, target: Path) -> None:
     """Write an ONNX file again with its weights rounded to 8 bits.
 
@@ -193,7 +202,7 @@ def write_int8(source: Path, target: Path) -> None:
         quantization.quantize_dynamic(str(source), str(written), weight_type=quantization.QuantType.QInt8)
 
 
-@held_process()
+@_apart()
 def load_onnx(path: Path) -> Controls:
     """An ONNX file as a function, on one thread.
 

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.memory import check_memory
 from rlmaml.core.losses import squared_error
 from rlmaml.core.types import Examples, Outputs, Tasks
 from rlmaml.policies.sizes import Sizes
@@ -43,7 +44,7 @@ class Sinusoid:
         queries: examples of a query set.
 
     Raises:
-        UserError: there are no examples.
+        UserError: there are no examples, or more than fit into memory.
     """
 
     waves: Waves = "finn2017"
@@ -55,6 +56,8 @@ class Sinusoid:
         for name in ("shots", "queries"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} is {getattr(self, name)}; it must be at least 1.")
+        points = self.shots + self.queries
+        check_memory(2 * 8 * points, f"A wave of {points} points", "Take fewer of them.")  # x and y in float64
 
     @property
     def variant(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
-from rlmaml.base.threads import keep_freed_memory, warn_of_idle_threads
+from rlmaml.base.threads import warn_of_idle_threads
 from rlmaml.core.types import Rollout
 from rlmaml.evaluation.evaluate import evaluate
 from rlmaml.sampling.rollout import TaskEnvironment
@@ -72,7 +72,6 @@ def fresh_run(settings: Settings, make_env: MakeEnv) -> tuple[Any, Iterator[tupl
     """An environment, and the meta-iterations of a run in it, taken one by one."""
     run = settings.run
     check_devices(run)
-    keep_freed_memory()
     warn_of_idle_threads(threads=run.threads, rollout_threads=run.rollout_threads)
     env = make_env(run.num_tasks * run.num_episodes)
     method = make_method(settings, env)
@@ -206,7 +205,6 @@ def benchmark_evaluation(
     Returns:
         ``evaluation_seconds``, a median, and, with ``replay``, ``evaluation_over_physics``.
     """
-    keep_freed_memory()
     run = settings.run
     env = make_env(run.num_tasks * run.num_episodes)
     method = make_method(settings, env)

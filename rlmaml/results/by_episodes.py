@@ -28,8 +28,8 @@ from rlmaml.results.contenders import (
     Contender,
     as_plain_search,
     checked_contenders,
-    in_processes,
     searched_methods,
+    worked_on,
 )
 from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like, trained_rule
 from rlmaml.rules.inner_rule import InnerRule
@@ -164,7 +164,7 @@ def compare_lived(
             work(contender)
             tell(f"{contender.method}, seed {contender.seed}, is done")
     else:
-        for contender in in_processes(missing, work, processes):
+        for contender in worked_on(missing, work, processes):
             tell(f"{contender.method}, seed {contender.seed}, is done")
     found |= {(contender.method, contender.seed): stored_curves(contender, asked) for contender in missing}
     results: dict[str, dict[str, dict[str, MethodReturns]]] = {

@@ -3,11 +3,8 @@
 import dataclasses
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from multiprocessing import get_context
-from multiprocessing.connection import wait
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
 from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.errors import UserError
@@ -22,7 +19,7 @@ from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.storage.evaluation_file import read_evaluation
 from rlmaml.storage.kept_checkpoints import newest_checkpoint
 from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, write_json
-from rlmaml.terminal.command import run_command
+from rlmaml.terminal.processes import in_processes
 from rlmaml.terminal.words import counted
 from rlmaml.training.run import (
     EVALUATION_SEED,
@@ -220,42 +217,25 @@ def evaluated(
             yield contender, reports
         else:
             missing.append(contender)
-    for contender in in_processes(missing, partial(work, progress=False), processes):
+    for contender in worked_on(missing, partial(work, progress=False), processes):
         yield contender, work(contender)
 
 
-def in_processes(
+def worked_on(
     contenders: Sequence[Contender], work: Callable[[Contender], object], processes: int
 ) -> Iterator[Contender]:
     """Every contender as soon as a process of its own, with one thread, has done the work on it.
 
     Raises:
-        UserError: a process failed.
+        UserError: see :func:`rlmaml.terminal.processes.in_processes`.
     """
-    context, waiting = get_context("spawn"), list(contenders)
-    running: dict[int, tuple[SpawnProcess, Contender]] = {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < processes:
-                contender = waiting.pop(0)
-                alone = contender._replace(settings=contender.settings.changed(threads=1, rollout_threads=1))
-                process = context.Process(target=run_command, args=(partial(work, alone),))
-                process.start()
-                running[process.sentinel] = process, contender
-            for sentinel in wait(list(running)):
-                process, contender = running.pop(cast("int", sentinel))
-                process.join()
-                if process.exitcode:
-                    raise UserError(
-                        f"{contender.method}, seed {contender.seed}, ended with exit code {process.exitcode}; its "
-                        "message is above. Where there is none, memory may have run out: fewer --processes need less."
-                    )
-                yield contender
-    finally:
-        for process, _ in running.values():
-            process.terminate()
-        for process, _ in running.values():
-            process.join()
+    alone = partial(on_one_thread, work=work)
+    return in_processes(contenders, alone, processes, lambda one: f"{one.method}, seed {one.seed}")
+
+
+def on_one_thread(contender: Contender, *, work: Callable[[Contender], object]) -> None:
+    """Do the work on a contender as one of several processes does it."""
+    work(contender._replace(settings=contender.settings.changed(threads=1, rollout_threads=1)))
 
 
 def evaluated_places(

@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rlmaml.base.plain_data import as_json
 from rlmaml.results.paired import Reached, cells_of, differing_settings, paired_rows, settings_lines
 from rlmaml.terminal.words import in_short
 
@@ -77,5 +77,5 @@ def differing_table(runs: Sequence[Reached]) -> str:
 
 def folded_configuration(written: Mapping[str, Any]) -> str:
     """Settings, versions and commit of a run, to be opened."""
-    text = html.escape(json.dumps(written, indent=2))
+    text = html.escape(as_json(written, indent=2))
     return f"<details><summary>Configuration, versions, commit</summary><pre>{text}</pre></details>"

@@ -13,6 +13,7 @@ from rlmaml.base.threads import torch_threads
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.types import Batch, Meta
 from rlmaml.sampling.collect import episodes_of
+from rlmaml.settings.memory_needed import check_draws_fit
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.training.begin import make_method
@@ -82,13 +83,14 @@ def compare_solvers(
         solvers: what is tried.
 
     Raises:
-        UserError: the run's meta-update has no trust region.
+        UserError: the run's meta-update has no trust region, or so many draws do not fit into memory.
     """
     settings = checkpoint.settings
     if not settings.has("jacobian_fraction"):
         raise UserError(
             f"The run's --algorithm is {settings.algorithm}, whose meta-update has no trust region to solve for."
         )
+    check_draws_fit(settings, draws)
     env = make_env(settings.run.num_tasks * settings.run.num_episodes)
     method = make_method(settings, env)
     method = method._replace(rule=method.rule.during(checkpoint.iteration))

@@ -18,6 +18,7 @@ from rlmaml.sampling.examples import SupervisedFamily
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.bars import ProgressBar
 from rlmaml.training.begin import begin, make_method
+from rlmaml.training.supervised import check_tasks_fit
 from rlmaml.training.train import Learned, MetaLearner, meta_iteration
 
 WARM_UP = 2
@@ -68,8 +69,9 @@ def beside_loop(family: SupervisedFamily, settings: Settings, repeats: int) -> d
         ``difference``, the largest one between the parameters that they end with.
 
     Raises:
-        UserError: see :func:`looped_iteration`.
+        UserError: see :func:`looped_iteration`; or so many tasks do not fit into memory.
     """
+    check_tasks_fit(settings, family, settings.run.num_tasks, "A meta-iteration on")
     method = make_method(settings, family)
     learned = begin(settings, method)
     one_pass, loop, difference = [], [], 0.0

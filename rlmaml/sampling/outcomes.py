@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rlmaml.base.errors import NonFiniteError
 from rlmaml.core.task_sums import TaskSums
 from rlmaml.core.types import Rollout
 
@@ -41,8 +42,16 @@ class Outcomes(NamedTuple):
 
 
 def outcomes(sampled: Rollout) -> Outcomes:
-    """How the episodes of a rollout went."""
-    return Outcomes(sampled.returns, sampled.lengths, sampled.term_returns, sampled.unstable)
+    """How the episodes of a rollout went.
+
+    Raises:
+        NonFiniteError: the sum of the returns of its sound episodes, or that of a reward term, overflows.
+    """
+    found = Outcomes(sampled.returns, sampled.lengths, sampled.term_returns, sampled.unstable)
+    for earned in (found.returns, found.term_returns):
+        if not earned[~found.unstable].abs().sum().isfinite():
+            raise NonFiniteError("The returns of a rollout", "its rewards are too large to be added up")
+    return found
 
 
 def of_all_tasks(own: Outcomes, sums: TaskSums) -> Outcomes:

@@ -73,22 +73,30 @@ def check_training_fits(settings: Settings, num_tasks: int) -> None:
     check_memory(episodes_bytes(run, held_out), f"The evaluation of {held_out} episodes", "Take fewer of them.")
 
 
-def check_examples_fit(settings: Settings, num_bytes: int, num_examples: int) -> None:
-    """Refuse a training on supervised tasks, or the scores at its end, that needs more memory than there is.
+def check_draws_fit(settings: Settings, draws: int) -> None:
+    """Refuse so many draws of tasks that need more memory than there is: all stages of each are kept, twice.
+
+    Raises:
+        UserError: names what needs how much, and how much there is.
+    """
+    stages: int = settings.inner.inner_steps + 1
+    once = stages * episodes_bytes(settings.run, settings.run.num_tasks * settings.run.num_episodes)
+    check_memory(2 * draws * once, f"{draws} draws of tasks and episodes", "Take fewer --draws.")
+
+
+def check_examples_fit(settings: Settings, num_tasks: int, num_bytes: int, num_examples: int, what: str) -> None:
+    """Refuse what takes supervised tasks, so many at once, and needs more memory than there is.
 
     Args:
         settings: of the run.
+        num_tasks: at once.
         num_bytes: of the examples of one task.
         num_examples: how many these are.
+        what: takes them.
 
     Raises:
         UserError: names what needs how much, and how much there is.
     """
     one = num_bytes + NUMBER * num_examples * units(settings.network) + network_bytes(settings.network)
-    for number, what in (
-        (settings.run.num_tasks, "A meta-iteration on {} tasks"),
-        (settings.run.evaluation_tasks, "Scoring {} tasks"),
-    ):
-        check_memory(
-            number * one, what.format(number), "Take fewer tasks, fewer examples of each, or a smaller network."
-        )
+    cure = "Take fewer tasks, fewer examples of each, or a smaller network."
+    check_memory(num_tasks * one, f"{what} {num_tasks} tasks", cure)

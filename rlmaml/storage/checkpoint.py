@@ -7,7 +7,6 @@ them in order, and a SHA-256 checksum over both. Sections beyond those that ever
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -19,6 +18,7 @@ import torch
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_nameable, write_atomically
 from rlmaml.base.lost_updates import LostUpdates
+from rlmaml.base.plain_data import as_json, parse_object
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Memory, Meta, Params
@@ -95,7 +95,7 @@ def checkpoint_bytes(checkpoint: Checkpoint) -> bytes:
     if checkpoint.adaptation:
         text["adaptation"] = dict(checkpoint.adaptation)
     text["checksum"] = checksum(text, tensors)
-    return safetensors.torch.save(tensors, {HEADER: json.dumps(text)})
+    return safetensors.torch.save(tensors, {HEADER: as_json(text)})
 
 
 @ordinary_torch()
@@ -118,14 +118,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (safetensors.SafetensorError, OSError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is truncated, or no checkpoint at all: {error}.") from error
     try:
-        written = metadata.get(HEADER, json.dumps({"format": metadata.get("format")}))
-        text = json.loads(written)
+        written = metadata.get(HEADER, as_json({"format": metadata.get("format")}))
+        text = parse_object(written)
         if text.get("format") != FORMAT:
             raise UserError(
                 f"It is not a checkpoint of this version of rlmaml: its format is {text.get('format')!r}; legal is "
                 f"{FORMAT!r}. Train anew, or use the version that wrote it."
             )
-        as_we_spell_it = json.dumps(text)
+        as_we_spell_it = as_json(text)
         claimed = text.pop("checksum", None)
         if written != as_we_spell_it or claimed != checksum(text, tensors):
             raise UserError("It is damaged: its contents are not those of which it holds the checksum.")
@@ -154,7 +154,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def checksum(text: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
     """SHA-256 over the text and every tensor's name, type, shape and bytes."""
-    digest = hashlib.sha256(json.dumps(text, sort_keys=True).encode())
+    digest = hashlib.sha256(as_json(text, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

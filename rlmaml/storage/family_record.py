@@ -1,10 +1,10 @@
 """What a policy was trained on, as its family said of itself, and whether a family still says so."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.plain_data import as_json, parse_object
 
 FamilyRecord: TypeAlias = Mapping[str, Any]
 """``from``: the file, module or package where the family came from, without folders; ``sheet``: its data sheet,
@@ -18,7 +18,7 @@ def family_record(env: Any) -> FamilyRecord:
     """What an environment says of its family; empty for one that says nothing."""
     if not hasattr(env, "sheet"):
         return {}
-    record: FamilyRecord = json.loads(json.dumps({"from": env.origin.rpartition("/")[2], "sheet": env.sheet}))
+    record: FamilyRecord = parse_object(as_json({"from": env.origin.rpartition("/")[2], "sheet": env.sheet}))
     return record
 
 
@@ -62,4 +62,4 @@ def sheet_differences(before: Any, now: Any, field: str = "") -> list[str]:
 
 
 def _said(value: Any) -> str:
-    return "absent" if value is None else json.dumps(value)
+    return "absent" if value is None else as_json(value)

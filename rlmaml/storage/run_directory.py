@@ -1,6 +1,5 @@
 """Names and layout of a run directory: this file alone knows them."""
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,7 @@ from typing import Any
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_nameable, is_left_over, unwritable, write_atomically
-from rlmaml.base.plain_data import DamagedError, read_json
+from rlmaml.base.plain_data import DamagedError, as_json, read_json
 from rlmaml.storage.evaluation_file import read_evaluation
 from rlmaml.storage.event_files import event_files
 from rlmaml.storage.metrics_file import RETURN, read_metrics
@@ -110,8 +109,9 @@ class RunDirectory:
             UserError: it cannot be deleted.
         """
         try:
-            for path in self.path.glob(".*.partial"):
-                if any(is_left_over(path.name, name) for name in _FILES.values()):
+            made = [path.name for path in (self.adapted, self.report, *self.videos)]
+            for path in self.path.glob(".*.partial*"):
+                if any(is_left_over(path.name, name) for name in (*_FILES.values(), *made)):
                     path.unlink()
             for path in self.earlier.glob(".*.partial"):
                 if is_left_over(path.name, self.earlier_checkpoint(1).name):
@@ -195,9 +195,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write plain data as a JSON file, in one step.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: it cannot be written, or a number in it is NaN or infinite.
     """
-    write_atomically(path, json.dumps(content, indent=2, allow_nan=False).encode())
+    write_atomically(path, as_json(content, indent=2).encode())
 
 
 def policy_file(path: Path) -> Path:

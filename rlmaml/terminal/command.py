@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from traceback import format_exception
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.memory import keep_freed_memory
 from rlmaml.base.user_code import is_of_own_code
 from rlmaml.terminal.streams import make_streams_last
 from rlmaml.terminal.waiting import signs_of_life
@@ -24,11 +25,12 @@ def run_command(command: Callable[[], None]) -> None:
     An interrupt (Ctrl-C, SIGTERM or SIGHUP) ends it with exit code 130; a training that finished its meta-iteration
     before it ended, and can be gone on with, has 75. It must be called before torch is first imported: it
     asks MKL, unless the user asks for something else, to round a task alone as in a batch of tasks, so that any number
-    of processes gives the same bits. Whoever waits sees signs of life, see
+    of processes gives the same bits. Large blocks of memory are kept for reuse. Whoever waits sees signs of life, see
     :mod:`rlmaml.terminal.waiting`. What a terminal cannot show is shown as a question mark; what nobody reads any more
     is lost, and nothing else.
     """
     make_streams_last()
+    keep_freed_memory()
     os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     for one in (signal.SIGTERM, signal.SIGHUP):

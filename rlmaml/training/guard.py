@@ -3,6 +3,7 @@
 What is answered says :mod:`rlmaml.base.lost_updates`.
 """
 
+import math
 from typing import NamedTuple
 
 from rlmaml.algorithms.meta_algorithm import Report
@@ -29,17 +30,20 @@ class Lost(NamedTuple):
         return {}
 
 
-def check_update(policy: Policy, meta: Meta, state: Params) -> None:
+def check_update(policy: Policy, meta: Meta, state: Params, report: Report) -> None:
     """Refuse what a meta-update made if it could not be gone on with.
 
     Raises:
-        NonFiniteError: a parameter, a rate or a number of the state is NaN or infinite.
+        NonFiniteError: a parameter, a rate, a number of the state or one of the report is NaN or infinite.
         CollapsedError: an action's standard deviation is below :data:`SMALLEST_STD`.
     """
     for what, entries in (("meta-parameters", meta.params), ("inner rates", meta.rates), ("state", state)):
         for name, tensor in entries.items():
             if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
                 raise NonFiniteError(f"{name} of the {what}", "the meta-update was too long for these rewards")
+    for name, number in report.numbers().items():
+        if not math.isfinite(number):
+            raise NonFiniteError(f"{name} of the report", "the meta-update was too long for these rewards")
     for name in policy.exploration:
         smallest = float(meta.params[name].min().exp())
         if smallest < SMALLEST_STD:

@@ -2,7 +2,6 @@
 
 import errno
 import io
-import json
 import math
 import os
 import re
@@ -24,6 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 from rlmaml.base.as_before import Held
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import unwritable, write_atomically
+from rlmaml.base.plain_data import as_json
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Params
 from rlmaml.settings.stages import StageWords, after_steps, teacher_and_student
@@ -94,7 +94,7 @@ def settings_table(settings: Mapping[str, Any]) -> str:
     owned = [part for part in settings["settings"].values() if isinstance(part, Mapping)]
     named = {name: value for name, value in settings["settings"].items() if not isinstance(value, Mapping)}
     rows = {**named, **{name: value for part in owned for name, value in part.items()}, **settings}
-    lines = [f"| {name} | {json.dumps(value)} |" for name, value in rows.items() if name != "settings"]
+    lines = [f"| {name} | {as_json(value)} |" for name, value in rows.items() if name != "settings"]
     return "\n".join(["| setting | value |", "| --- | --- |", *lines])
 
 
@@ -202,7 +202,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         """
         numbers = scalars(policy, theta, report)
         defined = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-        line = json.dumps({ITERATION: report.iteration, **defined}, allow_nan=False)
+        line = as_json({ITERATION: report.iteration, **defined})
         with _on_disk(self._path):
             self._lines.write(line + "\n")
             self._lines.flush()

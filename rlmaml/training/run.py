@@ -13,8 +13,8 @@ import torch
 from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.lost_updates import TooManyLostError
 from rlmaml.base.provenance import provenance
-from rlmaml.base.stopping import ORDERLY, Asked, check_minutes, stopping
-from rlmaml.base.threads import keep_freed_memory, warn_of_fork, warn_of_idle_threads
+from rlmaml.base.stopping import Asked, InterruptedRunError, StoppedRunError, check_minutes, stopping
+from rlmaml.base.threads import warn_of_fork, warn_of_idle_threads
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.ranks import RankError
 from rlmaml.core.task_sums import ALONE, TaskSums
@@ -53,18 +53,6 @@ Validate: TypeAlias = Callable[[Checkpoint], float]
 """What a checkpoint reaches on validation tasks; more is better."""
 
 
-class InterruptedRunError(UserError):
-    """The user stopped a run; it can be resumed."""
-
-    heading = ""
-
-
-class StoppedRunError(InterruptedRunError):
-    """The run was asked to end, by a signal or after some time, and finished its meta-iteration; it can be resumed."""
-
-    exit_code = ORDERLY
-
-
 @ordinary_torch()
 def train(
     settings: Settings,
@@ -101,7 +89,7 @@ def train(
         UserError: the directory holds a run and neither ``resume`` nor ``overwrite`` is given, or it holds one
             with other settings; another process trains in it; it cannot be written; a device is not there; a number
             became NaN or infinite; the replayed policies are not those that sampled; the user interrupted the run
-            (:class:`InterruptedRunError`) or asked it to end (:class:`StoppedRunError`).
+            (:class:`rlmaml.base.stopping.InterruptedRunError`) or asked it to end (``StoppedRunError`` of the same).
     """
     run, directory = settings.run, RunDirectory(run_dir)
     check_minutes(stop_after)
@@ -115,7 +103,6 @@ def train(
     method = make_method(settings, env, sums)
     with ExitStack() as held:
         latest = opened_together(settings, method, env, directory, held, resume=resume, overwrite=overwrite)
-        keep_freed_memory()
         if not sums.leads:
             with stopping(stop_after) as asked:
                 start = Learned(latest.meta, latest.state, latest.lost)
@@ -295,7 +282,6 @@ def evaluate_run(
     check_count("num_tasks", num_tasks, 1)
     check_count("num_episodes", num_episodes, 1)
     check_devices(settings.run)
-    keep_freed_memory()
     env = make_env(num_tasks * num_episodes)
     policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
     check_fits(checkpoint, meta_like(settings, policy), f"{settings.run.env_id}, {settings.run.variant}")

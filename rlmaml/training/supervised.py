@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rlmaml.base.errors import NonFiniteError
 from rlmaml.base.stopping import check_minutes, stopping
-from rlmaml.base.threads import keep_freed_memory, warn_of_fork, warn_of_idle_threads
+from rlmaml.base.threads import warn_of_fork, warn_of_idle_threads
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.losses import InnerLoss
 from rlmaml.core.types import Examples, Outputs
@@ -85,12 +85,10 @@ def train_supervised(
     warn_of_idle_threads(threads=run.threads)
     warn_of_fork(run.threads)
     method = make_method(settings, family)
-    one_task = family.sets(family.sample_tasks(1, [0]), [0])
-    num_bytes = sum(part.observations.nbytes + part.targets.nbytes for part in one_task)
-    check_examples_fit(settings, num_bytes, sum(part.valid.numel() for part in one_task))
+    check_tasks_fit(settings, family, run.num_tasks, "A meta-iteration on")
+    check_tasks_fit(settings, held_out, run.evaluation_tasks, "Scoring")
     with ExitStack() as held:
         latest = opened_together(settings, method, family, directory, held, resume=resume, overwrite=overwrite)
-        keep_freed_memory()
         config = run_settings(settings) | {"family": dict(latest.family)} | earlier_commits(directory)
         write_json(directory.settings, config)
         if split is not None:
@@ -109,6 +107,17 @@ def train_supervised(
         write_json(directory.evaluation, scores_as_json(scores, tasks, config))
         write_outcome(directory, settings, scores[what].summary(), what)
     return Trained(method, latest, config, scores[what])
+
+
+def check_tasks_fit(settings: Settings, family: SupervisedFamily, num_tasks: int, what: str) -> None:
+    """Refuse what takes so many tasks of a family at once and needs more memory than there is; one task is looked at.
+
+    Raises:
+        UserError: names what needs how much, and how much there is.
+    """
+    one_task = family.sets(family.sample_tasks(1, [0]), [0])
+    num_bytes = sum(part.observations.nbytes + part.targets.nbytes for part in one_task)
+    check_examples_fit(settings, num_tasks, num_bytes, sum(part.valid.numel() for part in one_task), what)
 
 
 def score_run_by(

@@ -113,7 +113,7 @@ def meta_iteration(
         learner = Learner(policy, rule, sums, streams)
         meta, state, report = algorithm.update(learner, meta, move(learned.state, run.device), data)
         check_replay(report)
-        check_update(policy, meta, state)
+        check_update(policy, meta, state, report)
         learned = learned._replace(meta=move(meta, "cpu"), state=move(state, "cpu"))
         rollouts = [stage.rollout for stage in stages if stage.rollout is not None]
         seen = [of_all_tasks(outcomes(sampled), sums) for sampled in rollouts]

@@ -30,6 +30,7 @@ import pytest
 import torch
 
 from rlmaml_envs.simulator import mujoco
+from tests.rlmaml.base.large_blocks import come_from_the_system
 
 LOOKED_AT = 3
 """Calls of one function, the first ones, that are looked at; all of them would take long."""
@@ -74,6 +75,7 @@ def process_wide() -> dict[str, Any]:
         "matplotlib": dict(mpl.rcParams),
         "garbage": (gc.isenabled(), gc.get_threshold()),
         "python": (sys.getrecursionlimit(), sys.getswitchinterval(), sys.get_int_max_str_digits()),
+        "freed memory": come_from_the_system(),
         "limits": [resource.getrlimit(one) for one in LIMITS],
     }
 
@@ -97,7 +99,8 @@ def modules_of(package: ModuleType) -> Iterator[ModuleType]:
 def public(owner: Any, name: str, value: object) -> bool:
     """Whether it is a function that a module, or a class, itself defines for others."""
     at = owner.__name__ if inspect.ismodule(owner) else owner.__module__
-    return inspect.isfunction(value) and not name.startswith("_") and value.__module__ == at
+    named = not name.startswith("_") or name in ("__call__", "__post_init__")
+    return inspect.isfunction(value) and named and value.__module__ == at
 
 
 def public_functions(module: ModuleType) -> Iterator[tuple[str, Any, str]]:
@@ -177,16 +180,14 @@ def _is_context(function: Any) -> bool:
 
 
 @contextlib.contextmanager
-def watching(names: Callable[[str], bool], package: ModuleType) -> Iterator[tuple[Watch, set[str]]]:
-    """Inside the block, look at every call of a package's public functions of such names: the watch, and the names."""
+def watching(*packages: ModuleType) -> Iterator[tuple[Watch, set[str]]]:
+    """Inside the block, look at every call of the packages' public functions: the watch, and the names of these."""
     watch, known = Watch(), set[str]()
-    modules = list(modules_of(package))
+    modules = [module for package in packages for module in modules_of(package)]
     users = [*modules, *(module for name, module in list(sys.modules.items()) if name.startswith("tests."))]
     with pytest.MonkeyPatch.context() as patch:
         for module in modules:
             for name, owner, attribute in list(public_functions(module)):
-                if not names(name):
-                    continue
                 known.add(name)
                 function = vars(owner)[attribute]
                 watched = watch.watched(name, function)

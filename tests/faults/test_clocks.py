@@ -10,10 +10,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.stopping import StoppedRunError
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.storage.run_lock import sole_writer
 from rlmaml.terminal.bars import ProgressBar
-from rlmaml.training.run import StoppedRunError, train
+from rlmaml.training.run import train
 from tests.faults.trainings import SETTINGS, make_env
 from tests.rlmaml.shapes import shapes_checked
 from tests.rlmaml.training.test_run import lines, same_learned

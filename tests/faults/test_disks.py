@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.faults.unshared import can_unshare
 from tests.faults.writers import TRAINING
 from tests.scripts.test_scripts import run_script
 
@@ -37,7 +37,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare")
+@pytest.mark.skipif(not can_unshare("-rm"), reason="needs unshare, and leave to use it")
 @pytest.mark.parametrize("kind", DISKS)
 def test_on_a_bad_disk_every_script_ends_with_one_sentence_and_no_partial_file(
     tmp_path: Path, run_dir: Path, kind: str

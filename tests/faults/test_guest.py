@@ -36,6 +36,7 @@ from rlmaml.training.run import evaluate_run, train
 from rlmaml_envs import make_tasks_env
 from rlmaml_envs.simulator import mujoco
 from tests.faults.process_wide import changed, process_wide
+from tests.faults.unshared import can_unshare
 from tests.rlmaml.shapes import shapes_checked
 from tests.scripts.test_own_families import forget, write_family
 from tests.scripts.test_scripts import TINY, run_script
@@ -316,10 +317,11 @@ of fonts, without which each start would look through the machine's fonts again.
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (shutil.which("strace") and shutil.which("unshare")), reason="needs strace and unshare")
+@pytest.mark.skipif(not (shutil.which("strace") and can_unshare("-rn")), reason="needs strace and unshare")
 def test_no_name_is_looked_up_by_anything_that_is_imported_and_no_trace_is_left(tmp_path: Path) -> None:
-    home, trace = tmp_path / "home", tmp_path / "trace"
+    home, temporary, trace = tmp_path / "home", tmp_path / "temporary", tmp_path / "trace"
     home.mkdir()
+    temporary.mkdir()
     program = (
         "import time, pathlib, tests.faults.test_guest as guest\n"
         f"[call() for call in guest.public_calls(pathlib.Path({str(tmp_path)!r})).values()]\n"
@@ -328,6 +330,7 @@ def test_no_name_is_looked_up_by_anything_that_is_imported_and_no_trace_is_left(
     root = Path(__file__).parents[2]
     places = os.pathsep.join(str(root / name) for name in (".", "envs", "scripts"))
     environment = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PYTHONPATH": places}
+    environment["TMPDIR"] = str(temporary)
     command = ["unshare", "-rn", "strace", "-f", "-e", "trace=connect,sendto,sendmsg,openat", "-o", str(trace)]
     command += [sys.executable, "-W", "ignore", "-c", program]
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=500, check=False)
@@ -338,3 +341,4 @@ def test_no_name_is_looked_up_by_anything_that_is_imported_and_no_trace_is_left(
     asked = ("AF_INET", "/etc/hosts", "/etc/resolv.conf", "/run/systemd/resolve")
     assert not [call for call in calls if any(word in call for word in asked)]
     assert not [path for path in home.rglob("*") if path.is_file() and not FROM_OTHERS.search(str(path))]
+    assert not list(temporary.iterdir())

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from rlmaml.base.files import is_left_over
 from rlmaml.deploy.adaptable import load
 from rlmaml.storage.run_directory import RunDirectory
 from tests.faults.trainings import metrics_of, server, started
@@ -38,7 +39,16 @@ LAST_FILE_EVENT = 150
 
 
 def assert_usable_if_begun(run_dir: Path) -> None:
-    """From its first checkpoint on, which is its first file, a run can be used at any time."""
+    """From its first checkpoint on, which is its first file, a run can be used at any time.
+
+    There is nothing else but what was being written, under a name that says so.
+    """
+    if not run_dir.exists():
+        return
+    events = {path.name for path in RunDirectory(run_dir).events()}
+    others = {path.name for path in run_dir.iterdir()} - A_RUN - events
+    assert all(any(is_left_over(name, of) for of in A_RUN) for name in others)
+    assert len(others) <= 1
     if any(path for path in run_dir.glob("*") if not path.name.endswith(".partial")):
         assert load(run_dir).iteration >= 0
 

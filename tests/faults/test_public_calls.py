@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import rlmaml
+import rlmaml_envs
 from rlmaml.deploy.adaptable import load
 from rlmaml.deploy.export import check_takes_tensors
 from rlmaml.evaluation.rankings import absolute_error
@@ -30,11 +31,9 @@ from tests.rlmaml.shapes import shapes_checked
 from tests.scripts.test_dynamics import recorded
 from tests.scripts.test_scripts import SCRIPTS, run_script
 
-ROOMS = ("sampling", "families", "storage", "deploy", "evaluation", "training", "results")
-"""Whose functions a program of somebody's calls; those below are the mathematics, and what these stand on."""
 EXEMPT = {
     "rlmaml.results.benchmark.beside_pool",  # EnvPool is installed nowhere
-    "rlmaml.results.contenders.in_processes",  # all that these do is looked at in this one
+    "rlmaml.terminal.processes.in_processes",  # all that these do is looked at in this one
     "rlmaml.families.images.check_apart",
     "rlmaml.training.train.nothing_known",  # after what went wrong
     "rlmaml.families.installed.read_fashion",  # of a package of Debian's
@@ -144,7 +143,7 @@ def looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Watch, s
     (tmp_path / "demonstrations").mkdir()
     for number in range(4):
         recorded(tmp_path / "demonstrations" / f"{number}.npz")
-    with watching(lambda name: name.split(".")[1] in ROOMS, rlmaml) as (watch, known), shapes_checked(False):
+    with watching(rlmaml, rlmaml_envs) as (watch, known), shapes_checked(False):
         for call in public_calls(tmp_path / "guest").values():
             call()
         for words in command_lines(tmp_path):

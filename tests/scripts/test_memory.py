@@ -11,6 +11,7 @@ from rlmaml.families.folders import read_classes
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.sampling.recorded import read_episodes
+from rlmaml.settings.memory_needed import check_draws_fit
 from rlmaml.settings.whole import configure
 from rlmaml.terminal.command import run_command
 from rlmaml.training.run import train
@@ -43,9 +44,15 @@ def test_what_does_not_fit_into_memory_is_refused_with_the_number(
     [
         (("train_sinusoid.py", "--tasks", 100_000_000), "A meta-iteration on 100000000 tasks"),
         (("train_sinusoid.py", "--evaluation-tasks", 900_000_000), "Scoring 900000000 tasks"),
+        (("train_sinusoid.py", "--shots", 4_000_000_000_000), "A wave of 4000000000020 points"),
+        (("train_sinusoid.py", "--test-shots", 4_000_000_000_000), "A wave of 4000000000100 points"),
+        (
+            ("train_sinusoid.py", "--test-shots", 10, 1_000_000, "--evaluation-tasks", 1_000_000),
+            "Scoring 1000000 tasks",
+        ),
         (("train_sinusoid.py", "--hidden", 10_000_000, 10_000_000), "A policy of kind gaussian"),
         (("train_recommender.py", "--embedding", 1 << 40), "A policy of kind embedded"),
-        (("train_few_shot.py", "--filters", 10_000_000), "A policy of kind conv4"),
+        (("train_few_shot.py", "--filters", 10_000_000), "Scoring 600 tasks"),
         (("train_few_shot.py", "--tasks", 50_000_000), "A meta-iteration on 50000000 tasks"),
         (
             ("train_dynamics.py", "Navigation2D-v0", "--train-robots", 900_000_000),
@@ -61,6 +68,17 @@ def test_supervised_tasks_that_do_not_fit_into_memory_are_refused_with_the_numbe
     assert what in said
     assert "GiB of memory at least" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_measured_and_does_not_fit_into_memory_is_refused_with_the_number(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("benchmark_supervised.py", "--tasks", 100_000_000, "--repeats", 1) == 2
+    assert "A meta-iteration on 100000000 tasks would need" in capsys.readouterr().err
+    settings = configure(num_tasks=2, num_episodes=3, horizon=5)
+    check_draws_fit(settings, 1)
+    with pytest.raises(UserError, match=r"1000000000000 draws of tasks and episodes would need .*fewer --draws"):
+        check_draws_fit(settings, 10**12)
 
 
 @pytest.mark.parametrize("available", [1 << 12, 50_000])

@@ -138,6 +138,12 @@ class Problem(NamedTuple):
         stages = [select_tasks(batch, tasks) for batch in self.stages]
         return self._replace(stages=stages, learner=self.learner._replace(sums=sums, streams=streams_of(tasks)))
 
+    def in_single_precision(self) -> "Problem":
+        """The same problem in the numbers of trainings."""
+        meta = Meta(*({name: tensor.float() for name, tensor in part.items()} for part in self.meta))
+        state = {name: tensor.float() for name, tensor in self.state.items()}
+        return self._replace(meta=meta, state=state, stages=[batch_as(batch, torch.float32) for batch in self.stages])
+
     def at(self, meta: Meta, state: Params, num_tasks: int, seed: int) -> "Problem":
         """The same algorithm elsewhere, on stages that these meta-parameters sample."""
         stages = sampled(self.learner, self.algorithm, meta, num_tasks, seed)

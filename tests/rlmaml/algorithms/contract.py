@@ -10,12 +10,13 @@ from torch import Tensor
 
 from rlmaml.algorithms.meta_algorithm import REPLAY_TOLERANCE, ReplayError, check_replay, replay
 from rlmaml.algorithms.registry import make_meta_algorithm
-from rlmaml.base.errors import NonFiniteError
+from rlmaml.base.errors import LostUpdateError, NonFiniteError
 from rlmaml.base.threads import torch_threads
 from rlmaml.core.parameters import entries, repeated
 from rlmaml.core.types import Batch, Params
 from rlmaml.policies.sizes import Sizes
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rlmaml.training.guard import check_update, nothing_learned
 from tests.rlmaml.algorithms.cases import CASES, Problem, Updated, make_large_problem, make_problem, tensors_of
 from tests.rlmaml.algorithms.task_threads import one_thread_per_task
 from tests.rlmaml.algorithms.two_ranks import PROBLEMS, as_plain, key
@@ -232,6 +233,22 @@ class AlgorithmContract:
             values[1, 0, 0] = float("nan")
         with pytest.raises(NonFiniteError, match="became NaN or infinite"):
             changed(problem, 0, batch._replace(**planted)).update()
+
+    def test_an_update_whose_squares_overflow_is_refused_or_has_finite_numbers_and_moves(
+        self, problem: Problem
+    ) -> None:
+        problem = problem.in_single_precision()
+        last = problem.stages[-1]
+        for size in (1e15, 10**19.5, 1e20, 1e30):
+            large = last._replace(rewards=size * last.rewards, advantages=size * last.advantages)
+            try:
+                meta, state, report = changed(problem, -1, large).update()
+                check_update(problem.learner.policy, meta, state, report)
+            except LostUpdateError:
+                continue
+            assert all(np.isfinite(number) for number in report.numbers().values())
+            moved = [not torch.equal(*pair) for pair in zip(entries(meta), entries(problem.meta), strict=True)]
+            assert any(moved) or nothing_learned(report, 4)
 
     def test_the_algorithm_is_a_value_and_begins_anew_every_time(self, problem: Problem) -> None:
         fresh = problem.algorithm.init(problem.meta)

@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import torch
 
 from rlmaml.algorithms.adam import adam, init_adam
@@ -22,3 +27,20 @@ def test_steps_of_adam_in_a_row_are_those_of_its_paper() -> None:
         params, state = new, new_state
         assert_same(params["x"], expected)
         assert float(state["step"]) == step
+
+
+STEP = """
+import os, sys, torch
+from rlmaml.algorithms.adam import adam, init_adam
+before = dict(os.environ)
+adam({"x": torch.zeros(2)}, {"x": torch.ones(2)}, init_adam({"x": torch.zeros(2)}), 0.1)
+print(dict(os.environ) == before, "torch._inductor" in sys.modules)
+"""
+
+
+def test_a_step_loads_no_compiler_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
+    environment.pop("TORCHINDUCTOR_CACHE_DIR", None)
+    done = subprocess.run([sys.executable, "-c", STEP], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"
+    assert not list(tmp_path.iterdir())

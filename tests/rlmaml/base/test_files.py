@@ -112,6 +112,26 @@ def test_what_a_killed_process_leaves_is_known_by_its_name(tmp_path: Path, monke
     assert not is_left_over(left, "fil")
 
 
+def test_what_a_killed_process_leaves_of_a_film_is_known_by_its_name(tmp_path: Path) -> None:
+    for name in ("film.gif", f"{'long' * 30}.gif"):
+        with replacing(tmp_path / name) as target:
+            target.write_bytes(b"half")
+            assert is_left_over(target.name, name)
+            assert not is_left_over(target.name, "film.mp4")
+
+
+def test_a_place_for_those_who_write_files_themselves_is_made_anew_and_is_no_planted_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "planted")
+    (tmp_path / ".film.planted.partial.gif").symlink_to(victim)
+    with pytest.raises(UserError, match="File exists"), replacing(tmp_path / "film.gif") as target:
+        target.write_bytes(b"new")
+    assert victim.read_text() == "precious"
+
+
 def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Cannot write"):
         write_atomically(tmp_path / "nowhere" / "file", b"new")

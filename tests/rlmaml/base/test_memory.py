@@ -1,9 +1,12 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from rlmaml.base import memory
-from rlmaml.base.memory import GIB, MemoryNeededError, available_memory, check_memory
+from rlmaml.base.memory import GIB, MemoryNeededError, available_memory, check_memory, keep_freed_memory
 
 
 def test_what_needs_more_than_there_is_is_refused_with_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,3 +34,21 @@ def test_the_least_of_machine_container_and_process_counts(monkeypatch: pytest.M
     files.clear()
     assert available_memory() == float("inf")
     assert memory._lines(Path("/there/is/none")) == []
+
+
+KEEPING = """
+from rlmaml.base.memory import keep_freed_memory
+from tests.rlmaml.base.large_blocks import come_from_the_system
+before = come_from_the_system()
+keep_freed_memory()
+print(before, come_from_the_system())
+"""
+
+
+def test_freed_memory_is_kept_from_now_on_where_the_c_library_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", KEEPING], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout in ("True False\n", "None None\n")
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr("ctypes.CDLL", None)
+    keep_freed_memory()  # does nothing

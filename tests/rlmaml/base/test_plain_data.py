@@ -1,3 +1,4 @@
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -6,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlmaml.base.errors import UserError
-from rlmaml.base.plain_data import DamagedError, parse_object, read_file, read_json
+from rlmaml.base.errors import NonFiniteError, UserError
+from rlmaml.base.plain_data import DamagedError, as_json, parse_object, read_file, read_json
 
 
 def test_an_object_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -47,3 +48,22 @@ def test_any_bytes_are_an_object_or_a_value_error(content: bytes) -> None:
     except ValueError:
         return
     assert isinstance(found, dict)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_json_does_not_have_is_refused_with_where_it_is(wrong: float) -> None:
+    plain = {"a": [1, 2.5, None, True], "b": {"µ": ("text", 1e300)}}
+    assert parse_object(as_json(plain, indent=2)) == json.loads(json.dumps(plain))
+    with pytest.raises(NonFiniteError, match=r"^returns mean 1 became NaN or infinite: JSON has no such number"):
+        as_json({"a": 1.0, "returns": {"mean": (0.0, wrong)}})
+    with pytest.raises(NonFiniteError, match=r"^A number became"):
+        as_json(wrong)
+
+
+def test_all_json_is_written_by_one_function() -> None:
+    root = Path(__file__).parents[3]
+    for path in [*(root / "rlmaml").rglob("*.py"), *(root / "scripts").glob("*.py"), *(root / "envs").rglob("*.py")]:
+        if path.name != "plain_data.py":
+            for node in ast.walk(ast.parse(path.read_text())):
+                written = isinstance(node, ast.Attribute) and node.attr in ("dump", "dumps", "JSONEncoder")
+                assert not written, f"{path}:{getattr(node, 'lineno', 0)}"

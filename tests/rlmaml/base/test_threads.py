@@ -7,7 +7,7 @@ import warnings
 import pytest
 import torch
 
-from rlmaml.base.threads import keep_freed_memory, torch_threads, warn_of_idle_threads
+from rlmaml.base.threads import torch_threads, warn_of_idle_threads
 
 
 def test_the_number_of_threads_holds_inside_the_block_alone() -> None:
@@ -16,12 +16,6 @@ def test_the_number_of_threads_holds_inside_the_block_alone() -> None:
         assert torch.get_num_threads() == before + 1
         _ = 1 / 0
     assert torch.get_num_threads() == before
-
-
-def test_keeping_memory_is_harmless_wherever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    keep_freed_memory()
-    monkeypatch.setattr("sys.platform", "win32")
-    keep_freed_memory()
 
 
 def test_more_threads_than_cores_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:

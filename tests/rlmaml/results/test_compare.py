@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.stopping import InterruptedRunError
 from rlmaml.evaluation.figures import draw_rewards
 from rlmaml.results.compare import (
     Comparison,
@@ -28,7 +29,7 @@ from rlmaml.settings.methods.registry import METHODS, PAPERS
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, as_method, configure
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
-from rlmaml.training.run import InterruptedRunError, MakeEnv
+from rlmaml.training.run import MakeEnv
 from rlmaml_envs import TaskVectorEnv, make_tasks_env
 from tests.rlmaml.training.conftest import plain_figures
 from tests.rlmaml.training.stand_ins import DisturbedRewards

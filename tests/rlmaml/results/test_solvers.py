@@ -85,6 +85,11 @@ def test_a_run_whose_update_solves_no_system_is_refused() -> None:
         next(compare_solvers(checkpoint(configure("reptile", horizon=8, hidden=(6,))), make_env, draws=1))
 
 
+def test_more_draws_than_fit_into_memory_are_refused_before_an_environment_is_made() -> None:
+    with pytest.raises(UserError, match="draws of tasks and episodes would need"):
+        next(compare_solvers(checkpoint(), Mock(side_effect=AssertionError), draws=10**12))
+
+
 def test_the_table_shows_thousandths_and_marks_the_best_by_gain_on_other_episodes_per_second() -> None:
     slow, quick = Outcome(SOLVERS[0], 0.02, 0.012, 0.5, 2.0), Outcome(SOLVERS[1], 0.03, 0.01, 0.25, 1.0)
     rows = solver_table([slow, quick]).splitlines()

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from rlmaml.base.errors import NonFiniteError
 from rlmaml.core.task_sums import ALONE
 from rlmaml.core.types import Rollout
 from rlmaml.sampling.outcomes import of_all_tasks, outcomes, task_returns
@@ -61,3 +62,15 @@ def test_without_failures_all_episodes_count() -> None:
     assert seen.mean_length == pytest.approx(float(sampled.valid.sum() / 15))
     assert seen.share_unstable == 0.0
     torch.testing.assert_close(task_returns(sampled), sampled.returns.mean(1))
+
+
+@pytest.mark.parametrize("field", ["rewards", "term_returns"])
+def test_rewards_too_large_to_be_added_up_are_refused_but_for_those_of_failed_simulations(
+    sampled: Rollout, field: str
+) -> None:
+    values = getattr(sampled, field).clone()
+    values[0, 2] = torch.nan  # its simulation failed
+    assert outcomes(sampled._replace(**{field: values})).mean_return == pytest.approx((1 + 2 + 4) / 3)
+    values[:, :2] = 3e38  # finite each
+    with pytest.raises(NonFiniteError, match="The returns of a rollout became NaN or infinite"):
+        outcomes(sampled._replace(**{field: values}))

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from rlmaml.base.errors import UserError
+from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, beside, is_of_run, policy_file, write_json
 from tests.rlmaml.storage.stored import evaluation
 
@@ -83,9 +83,9 @@ def test_earlier_checkpoints_are_found_from_the_newest_on(run: RunDirectory) -> 
 
 def test_what_a_killed_process_had_begun_to_write_is_deleted_and_nothing_else(run: RunDirectory) -> None:
     run.make()
-    left = run.path / f".{run.checkpoint.name}.{'0a' * 8}.partial"
+    left = [f".{run.checkpoint.name}.{'0a' * 8}.partial", f".adaptation.{'0a' * 8}.partial.mp4"]
     others = [".checkpoint.safetensors.partial", f".notes.{'0a' * 8}.partial", "x.partial"]
-    for name in (left.name, *others):
+    for name in (*left, *others):
         (run.path / name).write_text("half")
     run.tidy()
     assert {path.name for path in run.path.iterdir()} == {*others}
@@ -122,7 +122,7 @@ def test_an_evaluation_is_read_where_the_run_is_finished(run: RunDirectory) -> N
 
 def test_what_json_cannot_say_is_never_written(run: RunDirectory) -> None:
     run.make()
-    with pytest.raises(ValueError, match="JSON"):
+    with pytest.raises(NonFiniteError, match="JSON"):
         write_json(run.evaluation, {"mean": float("nan")})
     assert run.found() == []
 

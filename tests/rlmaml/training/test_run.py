@@ -18,6 +18,7 @@ import rlmaml.storage.kept_checkpoints
 import rlmaml.training.run
 from rlmaml.base.errors import UserError
 from rlmaml.base.lost_updates import LostUpdates
+from rlmaml.base.stopping import InterruptedRunError, StoppedRunError
 from rlmaml.core.types import Meta
 from rlmaml.deploy.adaptable import load
 from rlmaml.deploy.driver import Driver
@@ -33,9 +34,7 @@ from rlmaml.training.opening import open_run
 from rlmaml.training.record import Recorder
 from rlmaml.training.run import (
     VALIDATION_SEED,
-    InterruptedRunError,
     MakeEnv,
-    StoppedRunError,
     check_devices,
     configured_evaluation,
     evaluate_run,

@@ -10,6 +10,7 @@ import torch
 
 import rlmaml.training.supervised
 from rlmaml.base.errors import UserError
+from rlmaml.base.stopping import StoppedRunError
 from rlmaml.core.losses import squared_error
 from rlmaml.core.parameters import meta_vector
 from rlmaml.core.types import Examples
@@ -23,7 +24,6 @@ from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.storage.run_lock import sole_writer
 from rlmaml.training.begin import begin, make_method
-from rlmaml.training.run import StoppedRunError
 from rlmaml.training.supervised import train_supervised, validation_loss
 from rlmaml.training.train import Learned, guarded_iteration, meta_train
 from tests.rlmaml.families.supervised import METHODS, Lines, halved, supervised
