@@ -14,6 +14,7 @@ import numpy.typing as npt
 from rlmaml_envs.family import Bools, Copies, FamilyMaker, Floats, Outcome, finite_box
 from rlmaml_envs.own_code import Blamed, check_observation, check_outcome, result_of_family
 from rlmaml_envs.parts import check_parts
+from rlmaml_envs.reading import read_only
 from rlmaml_envs.registry import FAMILIES, load_family
 from rlmaml_envs.rehearsal import NUM_COPIES, try_out
 from rlmaml_envs.tasks import (
@@ -240,7 +241,7 @@ class Episodes:
         actions = self._legal_actions(actions)
         running = ~(self._terminated | self._truncated)
         with self._blamed("step"):
-            numbers, terminated, instability = self._taken(self.family.step(actions, running))
+            numbers, terminated, instability = self._taken(self.family.step(actions, read_only(running)))
         terms = dict(zip(self.family.reward_terms, numbers, strict=True))
         self._elapsed += running
         observation = self._observe()
@@ -363,7 +364,7 @@ class Episodes:
         if not np.isfinite(array).all():
             copy = int(np.argwhere(~np.isfinite(array))[0, 0])
             raise ValueError(f"{self.family_id} expects finite actions; got {array[copy]} for copy {copy}.")
-        return np.minimum(np.maximum(array, -1.0), 1.0)
+        return read_only(np.minimum(np.maximum(array, -1.0), 1.0))
 
 
 def _usable(values: Floats) -> bool:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from rlmaml_envs.checks import check_numbers, check_tasks, check_terms, check_wider, check_words, unlike
 from rlmaml_envs.family import Bools, Copies, TaskFamily
 from rlmaml_envs.own_code import ResultError, check_observation, check_outcome
+from rlmaml_envs.reading import of_a_write, read_only
 from rlmaml_envs.task_effects import MANY_STEPS, unseen_parts
 from rlmaml_envs.tasks import Task, stack_tasks
 
@@ -69,6 +70,7 @@ def try_out(owner: str, family: TaskFamily) -> None:
             check_tasks(dict(parameters.items()), family.task_units, family.task_labels, family.task_elements)
         check_wider(dict(family.task_space.items()), dict(family.wide_task_space.items()))
         check_signals(family)
+        built = family.built()
         tasks = [drawn(family, seed) for seed in range(NUM_COPIES + 2)]
         everybody = list(range(NUM_COPIES))
         first = lived(family, tasks, everybody)
@@ -79,8 +81,13 @@ def try_out(owner: str, family: TaskFamily) -> None:
             together = scattered(family, tasks, everybody, seed)
             for one in ALONE if together else ():
                 check_alike(together, scattered(family, tasks, [one] * NUM_COPIES, seed), {one: one})
+        if family.built() != built:
+            raise ValueError(
+                "a function wrote into the model, physics.model, from which every change starts and which no copy is "
+                "stepped by. Let `changes` write what physics.field(name) gives, and nobody else."
+            )
     except ValueError as error:
-        raise ValueError(f"{owner}: {error}") from error
+        raise ValueError(f"{owner}: {of_a_write(error) or error}") from error
     unseen = [in_words(family, *part) for part in unseen_parts(family, tasks, NUM_COPIES)]
     if unseen:
         warnings.warn(
@@ -211,7 +218,7 @@ def stepped(family: TaskFamily, individuals: Sequence[int], steps: int, *, finit
         actions = np.stack([stream.uniform(-1, 1, family.action_space.shape) for stream in streams])
         if finite:
             family.check_paths(actions)
-        outcome = check_outcome(family.step(actions, running), family.reward_terms, NUM_COPIES)
+        outcome = check_outcome(family.step(read_only(actions), read_only(running)), family.reward_terms, NUM_COPIES)
         terms, terminated, instability = outcome
         sound = running if instability is None else running & (instability == "")
         for name, term in terms.items() if finite else ():

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from rlmaml_envs.family import TaskFamily
+from rlmaml_envs.reading import read_only
 from rlmaml_envs.tasks import Permutations, Task, stack_tasks
 
 MANY_STEPS = 20
@@ -114,7 +115,7 @@ def seen_to_differ(family: TaskFamily, tasks: Sequence[Task]) -> npt.NDArray[np.
     for _ in range(MANY_STEPS):
         if different[wanted].all() or not running[0]:
             break
-        terms, terminated, instability = family.step(np.stack([action] * len(tasks)), running)
+        terms, terminated, instability = family.step(read_only([action] * len(tasks)), read_only(running))
         different |= differing({**terms, "end": terminated, "observation": family.observe()}, len(tasks))
         running = running & ~terminated & (True if instability is None else instability == "")
     return different
