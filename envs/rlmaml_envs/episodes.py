@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlmaml_envs.family import Bools, Copies, FamilyMaker, Floats, Outcome, finite_box
-from rlmaml_envs.own_code import Blamed, check_observation, check_outcome, result_of_family
+from rlmaml_envs.own_code import Blamed, ResultError, check_observation, check_outcome, result_of_family
 from rlmaml_envs.parts import check_parts
 from rlmaml_envs.reading import read_only
 from rlmaml_envs.registry import FAMILIES, load_family
@@ -27,6 +27,8 @@ from rlmaml_envs.tasks import (
     validate_tasks,
 )
 
+MOST_DRAWS = 10_000
+"""Tasks that are drawn, of the wide space, until one is beyond training."""
 LARGEST = float(np.finfo(np.float32).max)
 """Of a reward or a number of an observation: policies compute in single precision."""
 
@@ -190,10 +192,14 @@ class Episodes:
                 return validate_tasks(tasks, self.family.wide_task_space, self.family.task_units, self.family_id)
 
     def _beyond(self, generator: np.random.Generator) -> Task:
-        while True:
+        for _ in range(MOST_DRAWS):
             task = self.family.sample_task(generator, wide=True)
             if not self.family.task_space.contains(task):
                 return task
+        raise ResultError(
+            f"{MOST_DRAWS} tasks that sample_task drew of the wide space were all in the training range; none is "
+            "beyond it. Let sample_task draw from all of the space that it is given."
+        )
 
     def reset(self, copies: Copies, generators: Mapping[int, np.random.Generator]) -> Floats:
         """Start a new episode in the listed copies and return the observations of all copies.

@@ -17,7 +17,7 @@ from rlmaml_envs.checks import check_numbers, check_tasks, check_terms, check_wi
 from rlmaml_envs.family import Bools, Copies, TaskFamily
 from rlmaml_envs.own_code import ResultError, check_observation, check_outcome
 from rlmaml_envs.reading import of_a_write, read_only
-from rlmaml_envs.task_effects import MANY_STEPS, unseen_parts
+from rlmaml_envs.task_effects import MANY_DRAWS, MANY_STEPS, unseen_parts, unvaried_parts
 from rlmaml_envs.tasks import Task, stack_tasks
 
 NUM_COPIES = 6
@@ -62,7 +62,7 @@ def try_out(owner: str, family: TaskFamily) -> None:
             copy's own; or a cost is positive.
 
     Warns:
-        A number of the tasks changes nothing.
+        A number of the tasks changes nothing, or is never drawn but as one value.
     """
     try:
         check_terms(family.reward_terms)
@@ -88,6 +88,14 @@ def try_out(owner: str, family: TaskFamily) -> None:
             )
     except ValueError as error:
         raise ValueError(f"{owner}: {of_a_write(error) or error}") from error
+    constant = unvaried_parts(family.task_space, lambda seed: family.sample_task(np.random.default_rng(seed)))
+    if constant:
+        named = " and ".join(in_words(family, *part) for part in constant)
+        warnings.warn(
+            f"{owner}: the task parameter {named} was the same in all of {MANY_DRAWS} tasks that sample_task drew, "
+            "though its range has more values: nothing of it is learned. Draw it, or give it a range of one value.",
+            stacklevel=2,
+        )
     unseen = [in_words(family, *part) for part in unseen_parts(family, tasks, NUM_COPIES)]
     if unseen:
         warnings.warn(

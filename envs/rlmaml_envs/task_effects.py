@@ -1,11 +1,11 @@
-"""Whether each number of a task is seen to change anything: the robot's model, the reward, or what is observed.
+"""Whether each number of a task is seen to differ between tasks, and to change anything: model, reward, observations.
 
 Users of other libraries found out months later that theirs did nothing. Copies that differ in one number of their task
 alone must come to differ: in the model at once, or within some control steps in reward, observation or end of an
 episode.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from gymnasium import spaces
 
 from rlmaml_envs.family import TaskFamily
 from rlmaml_envs.reading import read_only
-from rlmaml_envs.tasks import Permutations, Task, stack_tasks
+from rlmaml_envs.tasks import Permutations, Task, stack_tasks, varies
 
 MANY_STEPS = 20
 """Control steps in which a number may show itself."""
@@ -23,6 +23,8 @@ FROM_THE_ENDS = 0.05, 0.95
 """How far between its bounds a number is put, besides values that were drawn."""
 MOST_VALUES, MOST_NUMBERS = 60, 30
 """Values of an index, and numbers of an array, that are tried."""
+MANY_DRAWS = 400
+"""Tasks in which a number that may differ must do so once."""
 NUM_TASKS = 3
 """Tasks in which a number may show itself: one may matter in some tasks alone."""
 
@@ -61,11 +63,38 @@ def unseen_parts(family: TaskFamily, tasks: Sequence[Task], num_copies: int) -> 
                         missing.pop(part, None)
         if not missing:
             break
+    return wholes(parts, missing)
+
+
+def unvaried_parts(space: spaces.Dict, draw: Callable[[int], Task]) -> list[Part]:
+    """The parts of tasks that may differ and never do in some draws; of a parameter of which all are, the whole.
+
+    Args:
+        space: the legal tasks.
+        draw: one of them, of a seed.
+    """
+    parts = [part for part in parts_of(space) if varies(space[part.parameter], part.place or ())]
+    missing, first = parts, draw(0)
+    for seed in range(1, MANY_DRAWS):
+        if not missing:
+            break
+        task = draw(seed)
+        missing = [
+            part
+            for part in missing
+            if np.array_equal(*(one[part.parameter][part.place or ()] for one in (task, first)))
+        ]
+    return wholes(parts, missing)
+
+
+def wholes(parts: Sequence[Part], missing: Iterable[Part]) -> list[Part]:
+    """Some of the parts; of a parameter all of whose parts are among them, the whole in their place."""
+    listed = dict.fromkeys(missing)
     found: list[Part] = []
-    for name in dict.fromkeys(part.parameter for part in missing):
+    for name in dict.fromkeys(part.parameter for part in listed):
         own = [part for part in parts if part.parameter == name]
-        unseen = [part for part in own if part in missing]
-        found += [Part(name, None)] if unseen == own else unseen
+        some = [part for part in own if part in listed]
+        found += [Part(name, None)] if some == own else some
     return found
 
 

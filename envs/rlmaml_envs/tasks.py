@@ -71,6 +71,14 @@ def sample_uniform_task(space: spaces.Dict, generator: np.random.Generator) -> T
     return task
 
 
+def varies(parameter: spaces.Space[Any], place: tuple[int, ...] = ()) -> bool:
+    """Whether a task parameter has more than one legal value; of an array, at a place of its own."""
+    if isinstance(parameter, spaces.Discrete):
+        return bool(parameter.n > 1)
+    assert isinstance(parameter, spaces.Box)
+    return bool((parameter.low[place] < parameter.high[place]).any())
+
+
 def task_features(tasks: Task, space: spaces.Dict) -> npt.NDArray[np.float64]:
     """Tasks as numbers for a policy that is told its task, (num_tasks, features).
 

@@ -1,3 +1,4 @@
+import re
 import warnings
 from typing import Any
 
@@ -8,8 +9,8 @@ from gymnasium import spaces
 from rlmaml_envs.bodies import scalar_box
 from rlmaml_envs.changes import shifted
 from rlmaml_envs.rehearsal import NUM_COPIES, try_out
-from rlmaml_envs.task_effects import parts_of
-from rlmaml_envs.tasks import Permutations
+from rlmaml_envs.task_effects import Part, parts_of, unvaried_parts
+from rlmaml_envs.tasks import Permutations, sample_uniform_task
 from tests.envs.robots import family, speed_error_cost
 
 
@@ -25,7 +26,7 @@ def told(parameters: dict[str, Any], term: Any, **changed: Any) -> list[str]:
         warnings.simplefilter("always")
         try_out("Carts-v0", family(**{**sheet, **changed})(NUM_COPIES))
     words = [str(warning.message) for warning in caught]
-    return [word.split("the task parameter ")[1].split(" was not")[0] for word in words]
+    return [re.split(" was (?:not seen|the same)", word.split("the task parameter ")[1])[0] for word in words]
 
 
 LOAD = {"load": spaces.Box(0.0, 2.0, (3,), np.float64)}
@@ -68,6 +69,41 @@ def test_matrices_whose_numbers_hang_together_are_changed_as_a_whole() -> None:
     order = {"wiring": Permutations(2)}
     assert told(order, lambda m, t: m.actions[:, 0]) == ["'wiring'"]
     assert told(order, lambda m, t: t["wiring"][:, 0, 0]) == []
+
+
+def the_same(space: Any, generator: Any) -> Any:
+    return sample_uniform_task(space, generator) | {"load": np.ones(3)}
+
+
+def in_part(space: Any, generator: Any) -> Any:
+    drawn = sample_uniform_task(space, generator)
+    return {"load": drawn["load"] * [1.0, 0.0, 1.0]}
+
+
+def seldom(space: Any, generator: Any) -> Any:
+    return {"load": np.full(3, 1.0 * (generator.uniform() < 0.1))}
+
+
+@pytest.mark.parametrize(
+    ("sample", "named"),
+    [(the_same, ["'load'"]), (in_part, ["'load'[1]"]), (seldom, []), (sample_uniform_task, [])],
+)
+def test_what_the_sampler_never_varies_is_named(sample: Any, named: list[str]) -> None:
+    assert told(LOAD, lambda m, t: t["load"].sum(axis=1), sample_task=sample) == named
+
+
+def test_a_parameter_of_one_value_is_not_missed_where_it_does_not_vary() -> None:
+    space = spaces.Dict(
+        {
+            "kind": spaces.Discrete(1, start=3),
+            "load": spaces.Box(np.array([0.0, 1.0]), np.array([2.0, 1.0]), dtype=np.float64),
+            "wiring": Permutations(2),
+            "dead": spaces.Discrete(2),
+        }
+    )
+    constant = {"kind": np.array(3), "load": np.ones(2), "wiring": np.eye(2), "dead": np.array(0)}
+    named = unvaried_parts(space, lambda seed: constant)
+    assert named == [Part("dead", None), Part("load", None), Part("wiring", None)]
 
 
 def test_of_an_array_of_many_numbers_as_many_are_tried_as_there_is_time_for() -> None:
