@@ -254,12 +254,12 @@ class Locomotion(TaskFamily):
             check_names(what, getattr(variant, what), variant.task_parameters)
         check_names("wide_task_parameters", variant.wide_task_parameters, variant.task_parameters)
         model = compiled(self._body.build) if model is None else model
-        self.physics = Physics(model, num_copies, self._body.simulation, threads)
+        self._control_range = control_ranges(model, self._body.control_range)
+        self.physics = Physics(model, num_copies, self._body.simulation, threads, self._control_range)
         check_body(self._body, self.physics)
         self.frames_per_second = max(1, round(1 / self.physics.duration))
         self.observation_space = finite_box(self._body.observe(self.physics).shape[1])
         self.dict_space = deepcopy(self._body.dict_space)
-        self._control_range = control_ranges(model, self._body.control_range)
         asked = self._body.control_range
         self.action_space = normalised_box(asked.num_actions if isinstance(asked, Mapped) else model.nu)
         parameters = variant.task_parameters

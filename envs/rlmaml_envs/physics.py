@@ -22,7 +22,7 @@ from rlmaml_envs.family import Bools, Copies, Floats
 from rlmaml_envs.model_values import plain, see_to
 from rlmaml_envs.reading import read_only
 from rlmaml_envs.simulator import Batch, SimulationError, mujoco
-from rlmaml_envs.speed_limits import speed_limits
+from rlmaml_envs.speed_limits import READ, speed_limits
 
 GYMNASIUM_MODELS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 """Where Gymnasium keeps the robots' MJCF files."""
@@ -87,6 +87,7 @@ class Physics:
         num_copies: how many.
         simulation: how it is stepped.
         threads: native threads, the caller's included. They change no bit of any result.
+        controls: lowest and highest of each that is ever commanded, (nu, 2); None for the actuators' own ranges.
 
     Attributes:
         qpos, qvel, act: live arrays (num_copies, nq), (num_copies, nv) and (num_copies, na), that cannot be written.
@@ -98,12 +99,20 @@ class Physics:
 
     sealed = False
 
-    def __init__(self, model: mujoco.MjModel, num_copies: int, simulation: Simulation, threads: int) -> None:
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        num_copies: int,
+        simulation: Simulation,
+        threads: int,
+        controls: Floats | None = None,
+    ) -> None:
         self._process = os.getpid()
         self.model = model
         self.duration = simulation.duration(model)
         self._simulation = simulation
-        self._fastest = speed_limits(model, simulation.fastest)
+        self._commanded = controls
+        self._fastest = np.repeat(speed_limits(model, simulation.fastest, controls), num_copies, axis=0)
         self._stage = _STAGES[simulation.fresh].value
         self._batch = Batch(model, num_copies, threads, simulation.persistent)
         self._live: tuple[Floats, ...] = tuple(self._batch.bind(name) for name in ("qpos", "qvel", "act"))
@@ -204,6 +213,8 @@ class Physics:
                 not take it in a model that was built otherwise.
         """
         see_to(self.model, self._fields, copies)
+        own = {name: self._fields[name][copies] for name in READ if name in self._fields}
+        self._fastest[copies] = speed_limits(self.model, self._simulation.fastest, self._commanded, own)
         try:
             with _quiet_mujoco():
                 self._batch.set_const(ids=copies)
@@ -236,7 +247,7 @@ class Physics:
         """In a forked process, where the batch has no threads any more: another batch in the same state."""
         snapshot, old = self.snapshot(), self._batch
         _leave_alone(old)
-        Physics.__init__(self, self.model, len(self.qpos), self._simulation, old.nthread)
+        Physics.__init__(self, self.model, len(self.qpos), self._simulation, old.nthread, self._commanded)
         self.restore(snapshot)
 
     def _all_sound(self) -> bool:

@@ -212,15 +212,16 @@ def stepped(family: TaskFamily, individuals: Sequence[int], steps: int, *, finit
         family: where they are.
         individuals: one per copy.
         steps: how many.
-        finite: whether numbers must be, and costs must not be positive.
+        finite: whether numbers must be, costs must not be positive, and most simulations must be stable.
 
     Raises:
-        ValueError: something has the wrong shape or type, or is not finite.
+        ValueError: something has the wrong shape or type, or is not finite; or half of the simulations failed.
     """
     running, nothing = np.ones(NUM_COPIES, np.bool_), np.zeros(NUM_COPIES, np.bool_)
     if finite:
         family.check_paths(np.zeros((NUM_COPIES, *family.action_space.shape)))
     history = [Seen(observed(family, finite=finite), {}, nothing, running, read_out(family))]
+    failed = np.zeros(NUM_COPIES, np.bool_)
     streams = [np.random.default_rng(100 + individual) for individual in individuals]
     for _ in range(steps):
         actions = np.stack([stream.uniform(-1, 1, family.action_space.shape) for stream in streams])
@@ -229,6 +230,14 @@ def stepped(family: TaskFamily, individuals: Sequence[int], steps: int, *, finit
         outcome = check_outcome(family.step(read_only(actions), read_only(running)), family.reward_terms, NUM_COPIES)
         terms, terminated, instability = outcome
         sound = running if instability is None else running & (instability == "")
+        failed |= running & ~sound
+        if finite and 2 * failed.sum() >= NUM_COPIES:
+            assert instability is not None
+            raise ValueError(
+                f"{failed.sum()} of {NUM_COPIES} simulations had become unstable in control step {len(history)} of "
+                f"random actions: {instability[~sound & running][0]}. Reduce the timestep, or the gains and ranges of "
+                "the actuators, in the MJCF file; where such speeds are meant, say so by Simulation(fastest=...)."
+            )
         for name, term in terms.items() if finite else ():
             check_numbers(f'The reward term "{name}"', term, (NUM_COPIES,), "(copy,)", rows=sound)
             if name.endswith("_cost") and (term[sound] > 0).any():

@@ -13,7 +13,7 @@ from rlmaml_envs.navigation import Navigation2D
 from rlmaml_envs.physics import Simulation
 from rlmaml_envs.registry import load_family
 from rlmaml_envs.rehearsal import NUM_COPIES, try_out
-from tests.envs.robots import body, family, paying, speed_error_cost
+from tests.envs.robots import CARTS, body, family, paying, speed_error_cost
 
 
 def tried(made: LocomotionFamily) -> None:
@@ -236,6 +236,15 @@ def test_states_that_episodes_do_not_come_to_are_not_held_against_a_family() -> 
         warnings.simplefilter("error")
         tried(paying(lookup))
         tried(paying(lambda m, t: np.sqrt(0.3 - np.abs(m.position[:, 0]))))
+
+
+STIFF = CARTS.replace('<motor name="pull" joint="slide"', '<position name="pull" joint="slide" kp="1e8"')
+
+
+def test_a_robot_that_is_unstable_in_its_first_steps_is_refused() -> None:
+    words = r"Carts-v0: [3-6] of 6 simulations had become unstable in control step [1-5] .*: acceleration diverged. Red"
+    with pytest.raises(ValueError, match=words):
+        tried(family(body(STIFF)))
 
 
 def global_start(model: Any, generator: Any) -> Any:
