@@ -20,7 +20,7 @@ from rlmaml_envs.model_fields import check_kind, check_measure, indices, places
 from rlmaml_envs.physics import Physics
 from rlmaml_envs.robot_drawing import Marks
 from rlmaml_envs.simulator import mujoco
-from rlmaml_envs.tasks import Task, describe_task, sample_uniform_task
+from rlmaml_envs.tasks import Task, describe_task, sample_uniform
 
 TRAINING_EXPONENT, WIDE_EXPONENT = 3.0, 4.0
 """Random parameters are factors ``base ** u``, u uniform between minus and plus this, in training and beyond."""
@@ -194,10 +194,14 @@ def _flat(physics: Physics, field: str) -> Floats:
 
 def sample_factors(space: spaces.Dict, generator: np.random.Generator) -> Task:
     """One task whose parameters named in ``FACTOR_BASES`` are log-uniform between their bounds, the others uniform."""
-    bounds = {name: box for name, box in space.items() if name in FACTOR_BASES and isinstance(box, spaces.Box)}
-    logs = {name: spaces.Box(np.log(box.low), np.log(box.high), dtype=np.float64) for name, box in bounds.items()}
-    drawn = sample_uniform_task(spaces.Dict(dict(space.items()) | logs), generator)
-    return drawn | {name: np.clip(np.exp(drawn[name]), box.low, box.high) for name, box in bounds.items()}
+    task: Task = {}
+    for name, box in space.items():
+        if name in FACTOR_BASES and isinstance(box, spaces.Box):
+            drawn = np.exp(generator.uniform(np.log(box.low), np.log(box.high), box.shape))
+            task[name] = np.clip(drawn, box.low, box.high)
+        else:
+            task[name] = sample_uniform(box, generator)
+    return task
 
 
 class Change(NamedTuple):

@@ -221,12 +221,12 @@ class Episodes:
         self._terminated[copies] = False
         self._truncated[copies] = False
         self._seen[copies] = 0.0
-        observation = self._observe()
+        observation, whole = self._observe()
         begun = set(copies.tolist())
         kept = {copy: cause for copy, cause in self._blind.items() if copy not in begun}
-        found = {} if _usable(observation) else self._unusable({}, observation)
+        found = {} if whole else self._unusable({}, observation)
         self._blind = kept | {copy: cause for copy, cause in found.items() if copy in begun}
-        return self._readable(observation)
+        return self._readable(observation, whole)
 
     def step(self, actions: Any) -> Transition:
         """One control step of every copy whose episode is not over.
@@ -250,8 +250,9 @@ class Episodes:
             numbers, terminated, instability = self._taken(self.family.step(actions, read_only(running)))
         terms = dict(zip(self.family.reward_terms, numbers, strict=True))
         self._elapsed += running
-        observation = self._observe()
-        instability = self._with_unusable(terms, observation, running, instability)
+        observation, whole = self._observe()
+        unusable = {} if whole and _usable(numbers) else self._unusable(terms, observation)
+        instability = self._with_unusable(unusable, running, instability)
         counted = running if instability is None else running & (instability == "")
         if not counted.all():
             terms = {name: np.where(counted, term, 0.0) for name, term in terms.items()}
@@ -260,13 +261,16 @@ class Episodes:
         self._truncated |= (self._elapsed >= self._horizon) & running & ~terminated
         reward = sum(terms.values(), start=np.zeros(self.num_copies))
         info: dict[str, npt.NDArray[Any]] = dict(terms) if instability is None else terms | {"instability": instability}
-        return Transition(self._readable(observation), reward, self._terminated.copy(), self._truncated.copy(), info)
+        return Transition(
+            self._readable(observation, whole), reward, self._terminated.copy(), self._truncated.copy(), info
+        )
 
     def _taken(self, outcome: Outcome) -> tuple[Floats, Bools, npt.NDArray[np.str_] | None]:
         """The reward terms of a step as a new array (term, copy), in double precision, and the rest of its outcome.
 
-        Shapes and types were tried out when the environment was made. What they have become is looked at where they do
-        not fit here.
+        Shapes and types were tried out when the environment was made. Code of a user's may give others later, once all
+        have fallen for example, and one number for all copies would be stretched unseen: what does not fit is looked
+        at as it was then.
 
         Raises:
             ResultError: names the part that is not what the family's interface says.
@@ -284,17 +288,12 @@ class Episodes:
         return numbers, np.asarray(terminated), instability
 
     def _with_unusable(
-        self,
-        terms: Mapping[str, Floats],
-        observation: Floats,
-        running: Bools,
-        instability: npt.NDArray[np.str_] | None,
+        self, causes: Mapping[int, str], running: Bools, instability: npt.NDArray[np.str_] | None
     ) -> npt.NDArray[np.str_] | None:
         """The causes of a step's failures, with those running copies that gave a number which is not finite."""
-        causes = {} if all(map(_usable, (observation, *terms.values()))) else self._unusable(terms, observation)
         sound = running if instability is None else running & (instability == "")
         counted = np.flatnonzero(sound).tolist()
-        causes = {copy: cause for copy, cause in (causes | self._blind).items() if copy in counted}
+        causes = {copy: cause for copy, cause in {**causes, **self._blind}.items() if copy in counted}
         if not causes:
             return instability
         self._tell(causes)
@@ -325,23 +324,30 @@ class Episodes:
                     stacklevel=2,
                 )
 
-    def _readable(self, observation: Floats) -> Floats:
+    def _readable(self, observation: Floats, whole: bool) -> Floats:
         """The observations, with what was seen last of copies whose numbers are not finite; kept for later."""
-        if not _usable(observation):
+        if not whole:
             finite = (np.abs(observation) <= LARGEST).all(axis=1, keepdims=True)
             observation = np.where(finite, observation, self._seen)
         self._seen = observation.copy()
         return observation
 
-    def _observe(self) -> Floats:
+    def _observe(self) -> tuple[Floats, bool]:
+        """The observations of all copies, and whether all of their numbers are finite in single precision.
+
+        Raises:
+            FamilyError: they are not what the family's interface says.
+        """
         with self._blamed("observe"):
             observation = self.family.observe()
-            whole = isinstance(observation, np.ndarray) and observation.dtype == np.float64
-            if not whole or observation.shape != self._observed:
+            fits = isinstance(observation, np.ndarray) and observation.dtype == np.float64
+            if not fits or observation.shape != self._observed:
                 observation = check_observation(observation, self._observed)
-        if not self._observe_task:
-            return observation
-        return np.concatenate([observation, task_features(self._tasks, self.family.wide_task_space)], axis=1)
+            whole = _usable(observation)
+        if self._observe_task:
+            told = task_features(self._tasks, self.family.wide_task_space)
+            observation = np.concatenate([observation, told], axis=1)
+        return observation, whole
 
     def _give(self, copies: Copies, tasks: Task) -> None:
         for name, array in tasks.items():

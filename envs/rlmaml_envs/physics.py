@@ -214,7 +214,8 @@ class Physics:
         """
         see_to(self.model, self._fields, copies)
         own = {name: self._fields[name][copies] for name in READ if name in self._fields}
-        self._fastest[copies] = speed_limits(self.model, self._simulation.fastest, self._commanded, own)
+        if own:
+            self._fastest[copies] = speed_limits(self.model, self._simulation.fastest, self._commanded, own)
         try:
             with _quiet_mujoco():
                 self._batch.set_const(ids=copies)

@@ -88,7 +88,8 @@ def try_out(owner: str, family: TaskFamily) -> None:
             )
     except ValueError as error:
         raise ValueError(f"{owner}: {of_a_write(error) or error}") from error
-    constant = unvaried_parts(family.task_space, lambda seed: family.sample_task(np.random.default_rng(seed)))
+    generator = np.random.default_rng(0)
+    constant = unvaried_parts(family.task_space, lambda: family.sample_task(generator))
     if constant:
         named = " and ".join(in_words(family, *part) for part in constant)
         warnings.warn(
@@ -197,10 +198,11 @@ def scattered(family: TaskFamily, tasks: Sequence[Task], individuals: Sequence[i
 
 
 def begin(family: TaskFamily, start: Start, tasks: Sequence[Task], individuals: Sequence[int], seed: int = 0) -> None:
-    """Give copies the tasks and states of individuals, in two turns."""
+    """Give copies the tasks and states of individuals, in two turns where these are different ones."""
     generators = {copy: np.random.default_rng(seed + individual) for copy, individual in enumerate(individuals)}
     given = [tasks[individual] for individual in individuals]
-    for copies in TURNS:
+    turns = TURNS if len(set(individuals)) > 1 else [list(range(NUM_COPIES))]
+    for copies in turns:
         family.set_tasks(np.array(copies), stack_tasks([given[copy] for copy in copies]))
         start(np.array(copies), {copy: generators[copy] for copy in copies})
 

@@ -69,11 +69,13 @@ def speed_limits(
 
 def on_single_joints(model: mujoco.MjModel) -> npt.NDArray[np.intp]:
     """The actuators that push or turn a joint with a force that grows with the control."""
-    of_joint = (mujoco.mjtTrn.mjTRN_JOINT.value, mujoco.mjtTrn.mjTRN_JOINTINPARENT.value)
-    of_control = (mujoco.mjtGain.mjGAIN_FIXED.value, mujoco.mjtGain.mjGAIN_AFFINE.value)
-    found = np.flatnonzero(np.isin(model.actuator_trntype, of_joint) & np.isin(model.actuator_gaintype, of_control))
-    single = (mujoco.mjtJoint.mjJNT_SLIDE.value, mujoco.mjtJoint.mjJNT_HINGE.value)
-    return found[np.isin(model.jnt_type[model.actuator_trnid[found, 0]], single)]
+    trn, gain, jnt = mujoco.mjtTrn, mujoco.mjtGain, mujoco.mjtJoint
+    kinds, gains = model.actuator_trntype, model.actuator_gaintype
+    of_joint = (kinds == trn.mjTRN_JOINT.value) | (kinds == trn.mjTRN_JOINTINPARENT.value)
+    of_control = (gains == gain.mjGAIN_FIXED.value) | (gains == gain.mjGAIN_AFFINE.value)
+    found = np.flatnonzero(of_joint & of_control)
+    joints = model.jnt_type[model.actuator_trnid[found, 0]]
+    return found[(joints == jnt.mjJNT_SLIDE.value) | (joints == jnt.mjJNT_HINGE.value)]
 
 
 def largest_controls(model: mujoco.MjModel, controls: Floats | None) -> Floats:

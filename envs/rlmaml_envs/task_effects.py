@@ -6,7 +6,7 @@ episode.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import product
+from itertools import product, zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,39 +46,49 @@ def unseen_parts(family: TaskFamily, tasks: Sequence[Task], num_copies: int) -> 
         num_copies: the first one has a task as it was drawn; each other one, the task with one part changed.
     """
     parts = [part for part in parts_of(family.wide_task_space) if len(values_of(family, tasks, part)) > 1]
+    whole = dict.fromkeys(Part(part.parameter, None) for part in parts)
+    dead = not_seen(family, tasks, num_copies, list(whole))
+    single = [part for part in parts if part not in whole and Part(part.parameter, None) not in dead]
+    return wholes(parts, not_seen(family, tasks, num_copies, single)) + dead
+
+
+def not_seen(family: TaskFamily, tasks: Sequence[Task], num_copies: int, parts: Sequence[Part]) -> list[Part]:
+    """Those of the parts that change nothing, whichever of their values a task has; arguments as above."""
     missing = dict.fromkeys(parts)
     for base in tasks[:NUM_TASKS]:
+        values = {part: values_of(family, [base, *tasks], part)[1:] for part in missing}
         changed = [
             (part, {**base, part.parameter: value})
-            for part in missing
-            for value in values_of(family, [base, *tasks], part)[1:]
+            for row in zip_longest(*values.values())
+            for part, value in zip(values, row, strict=True)
+            if value is not None
         ]
-        for first in range(0, len(changed), num_copies - 1):
-            few = changed[first : first + num_copies - 1]
-            if any(part in missing for part, _ in few):
-                given = [base, *(task for _, task in few)]
-                seen = seen_to_differ(family, given + [base] * (num_copies - len(given)))
-                for (part, _), differs in zip(few, seen[1:], strict=False):
-                    if differs:
-                        missing.pop(part, None)
+        while changed:
+            few, changed = changed[: num_copies - 1], changed[num_copies - 1 :]
+            given = [base, *(task for _, task in few)]
+            seen = seen_to_differ(family, given + [base] * (num_copies - len(given)))
+            for (part, _), differs in zip(few, seen[1:], strict=False):
+                if differs:
+                    missing.pop(part, None)
+            changed = [(part, task) for part, task in changed if part in missing]
         if not missing:
             break
-    return wholes(parts, missing)
+    return list(missing)
 
 
-def unvaried_parts(space: spaces.Dict, draw: Callable[[int], Task]) -> list[Part]:
+def unvaried_parts(space: spaces.Dict, draw: Callable[[], Task]) -> list[Part]:
     """The parts of tasks that may differ and never do in some draws; of a parameter of which all are, the whole.
 
     Args:
         space: the legal tasks.
-        draw: one of them, of a seed.
+        draw: gives another one at each call.
     """
     parts = [part for part in parts_of(space) if varies(space[part.parameter], part.place or ())]
-    missing, first = parts, draw(0)
-    for seed in range(1, MANY_DRAWS):
+    missing, first = parts, draw()
+    for _ in range(1, MANY_DRAWS):
         if not missing:
             break
-        task = draw(seed)
+        task = draw()
         missing = [
             part
             for part in missing
@@ -121,8 +131,8 @@ def values_of(family: TaskFamily, tasks: Sequence[Task], part: Part) -> list[npt
         others = [task[name] for task in tasks[1:]]
     else:
         assert isinstance(space, spaces.Box)
-        at = () if place is None else place
-        low, high = float(space.low[at]), float(space.high[at])
+        at = place or ()
+        low, high = space.low[at].astype(np.float64), space.high[at].astype(np.float64)
         numbers = [low + share * (high - low) for share in FROM_THE_ENDS]
         numbers += [task[name][at] for task in tasks[1:]] if place is None else []
         others = [_with(found[0], at, np.round(number) if space.dtype.kind in "iu" else number) for number in numbers]
