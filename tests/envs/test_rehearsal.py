@@ -12,7 +12,7 @@ from rlmaml_envs.locomotion import LocomotionFamily
 from rlmaml_envs.navigation import Navigation2D
 from rlmaml_envs.physics import Simulation
 from rlmaml_envs.registry import load_family
-from rlmaml_envs.rehearsal import NUM_COPIES, try_out
+from rlmaml_envs.rehearsal import MORE_STEPS, NUM_COPIES, try_out
 from tests.envs.robots import CARTS, body, family, paying, speed_error_cost
 
 
@@ -287,6 +287,36 @@ def test_a_family_that_is_a_class_starts_by_its_generators_alone_too(nowhere: bo
     world.nowhere = nowhere
     with pytest.raises(ValueError, match=words):
         try_out("Adrift-v0", world)
+
+
+class Late(Navigation2D):  # type: ignore[misc]
+    """Navigation that pays, or shows, other copies' numbers from one of an episode's steps on."""
+
+    what, since = "reward", 30
+
+    def reset(self, copies: Any, generators: Any) -> None:
+        super().reset(copies, generators)
+        self._age = np.where(np.isin(np.arange(NUM_COPIES), copies), 0, getattr(self, "_age", np.zeros(NUM_COPIES)))
+
+    def step(self, actions: Any, running: Any) -> Any:
+        outcome = super().step(actions, running)
+        self._age += 1
+        late = self._age[0] > self.since and self.what == "reward"
+        return outcome._replace(terms={name: term[::-1] if late else term for name, term in outcome.terms.items()})
+
+    def observe(self) -> Any:
+        seen = super().observe()
+        return seen - seen.mean(axis=0) if self._age[0] > self.since and self.what == "observation" else seen
+
+
+@pytest.mark.parametrize("what", ["reward", "observation"])
+def test_a_family_that_is_a_class_is_followed_for_longer(what: str) -> None:
+    world = Late(NUM_COPIES)
+    world.what = what
+    with pytest.raises(ValueError, match=f"{what}.* of a copy depends on the other copies"):
+        try_out("Late-v0", world)
+    world.since = MORE_STEPS + 1
+    try_out("Late-v0", world)
 
 
 def test_tasks_are_drawn_from_their_generator() -> None:
