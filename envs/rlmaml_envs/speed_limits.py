@@ -63,7 +63,8 @@ def speed_limits(
     resistance = of["dof_damping"][:, dofs] + gear**2 * feedback
     spins = ~held & (resistance > 0)
     driven = np.divide(gear * force, resistance, where=spins, out=np.zeros((len(limits), len(which))))
-    np.maximum.at(limits, (slice(None), dofs), np.where(driven > FASTEST, OVERSHOOT * driven, FASTEST))
+    for dof, speeds in zip(dofs.tolist(), np.where(driven > FASTEST, OVERSHOOT * driven, FASTEST).T, strict=True):
+        limits[:, dof] = np.maximum(limits[:, dof], speeds)
     return limits
 
 
@@ -75,7 +76,8 @@ def on_single_joints(model: mujoco.MjModel) -> npt.NDArray[np.intp]:
     of_control = (gains == gain.mjGAIN_FIXED.value) | (gains == gain.mjGAIN_AFFINE.value)
     found = np.flatnonzero(of_joint & of_control)
     joints = model.jnt_type[model.actuator_trnid[found, 0]]
-    return found[(joints == jnt.mjJNT_SLIDE.value) | (joints == jnt.mjJNT_HINGE.value)]
+    single = (joints == jnt.mjJNT_SLIDE.value) | (joints == jnt.mjJNT_HINGE.value)
+    return np.asarray(found[single], np.intp)
 
 
 def largest_controls(model: mujoco.MjModel, controls: Floats | None) -> Floats:
