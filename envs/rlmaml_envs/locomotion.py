@@ -32,6 +32,7 @@ from rlmaml_envs.family import (
 from rlmaml_envs.model_fields import is_looks
 from rlmaml_envs.motion_drawing import motion_drawing
 from rlmaml_envs.observation_names import Entry
+from rlmaml_envs.outputs import check_outputs
 from rlmaml_envs.physics import Physics, Simulation, compiled, stored
 from rlmaml_envs.reading import read_only
 from rlmaml_envs.robot_drawing import Marks, RobotCamera, RobotPictures, robot_body
@@ -194,6 +195,7 @@ def check_body(body: Body, physics: Physics) -> None:
             "s. Set the timestep in the option of the MJCF file."
         )
     robot_body(model, body.camera.body)
+    check_outputs(model, body.simulation.outputs)
     built = stored(model)
     for seed in range(STARTS):
         check_start(body, model, seed)
