@@ -16,7 +16,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.memory import check_memory
 from rlmaml.base.stopping import check_minutes
 from rlmaml.settings.command_line import chosen, parse
-from rlmaml.settings.config_file import config_of
+from rlmaml.settings.config_file import Config, config_of
 from rlmaml.settings.inner import MemorySettings
 from rlmaml.settings.memory_needed import episodes_bytes
 from rlmaml.settings.methods.registry import DEFAULT_METHOD
@@ -148,8 +148,8 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     config = config_of(arguments)
-    arguments = [*config.words, *arguments]
-    held_out = chosen(arguments, "hold_out", "") or None
+    said = [*config.words, *arguments]
+    held_out = chosen(said, "hold_out", "") or None
 
     def defaults(variant: str | None, method: str) -> Settings:
         if config.settings is None:
@@ -157,8 +157,8 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
         own = config.settings.run.variant if config.settings.run.env_id == env_id and not held_out else None
         return begun_from(config.settings, env_id, chosen_variant(env_id, variant or own, held_out))
 
-    options, settings = parse(TrainOptions(), defaults, description, arguments)
-    if config.settings and ":" in settings.policy and not chosen(arguments, "policy", ""):
+    options, settings = parse(TrainOptions(), defaults, description, arguments, config.words)
+    if config.settings and ":" in settings.policy and not chosen(said, "policy", ""):
         raise UserError(
             f"The policy of {options.config} is a module of your own, {settings.policy}. Say that its code may be run: "
             f"--policy {settings.policy}."
@@ -279,6 +279,23 @@ def chosen_family(env_id: str | None, word: str | None, default: str | None = No
     if not (env_id or word or default):
         raise UserError("Give the task family first, e.g. HalfCheetahDir-v0, or one of your own with --family.")
     return allow_family(word) if word else str(env_id or default)
+
+
+def family_of(config: Config) -> str | None:
+    """The id of the family that the file of ``--config`` is of; None where it says nothing.
+
+    Raises:
+        UserError: it is one of the user's own that is not known here.
+    """
+    from rlmaml_envs.registry import FAMILIES
+
+    if config.settings is not None and config.env_id not in FAMILIES:
+        raise UserError(
+            f"--config is of a run on {config.env_id}, which is none of our families"
+            f"{f', from {config.origin}' if config.origin else ''}. Say that its code may be run: --family "
+            "FILE.py:NAME, or package.module:NAME; or name one of ours."
+        )
+    return config.env_id
 
 
 def published(

@@ -84,7 +84,7 @@ def parse_supervised(
             raise UserError(f"--config is of a run on {before}; this command trains on {family}. Give the options.")
         return as_supervised(config.settings, method).changed(env_id=start.run.env_id, variant=start.run.variant)
 
-    options, settings = parse(script, defaults, description, [*config.words, *arguments])
+    options, settings = parse(script, defaults, description, arguments, config.words)
     start = settings_of(settings.run.variant, settings.algorithm)
     for name in ("env_id",) if own else ("env_id", "variant"):
         given = getattr(settings.run, name)

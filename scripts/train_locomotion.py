@@ -11,7 +11,7 @@ torchrun --nproc-per-node=2 scripts/train_locomotion.py ID processes share the t
 
 import sys
 
-from common import chosen_family, has_physics, train_command
+from common import chosen_family, family_of, has_physics, train_command
 from rlmaml.base.errors import UserError
 from rlmaml.settings.command_line import chosen
 from rlmaml.settings.config_file import config_of
@@ -25,7 +25,9 @@ def main() -> None:
         first, others = "HalfCheetahDir-v0", ["--help"]
     named = first if not first.startswith("-") else None
     arguments = others if named is not None else sys.argv[1:]
-    env_id = chosen_family(named, chosen(arguments, "family", "") or None, config_of(arguments).env_id)
+    config = config_of(arguments)
+    own = chosen([*config.words, *arguments], "family", "") or None
+    env_id = chosen_family(named, own, None if named or own else family_of(config))
     if named and not has_physics(env_id):
         raise UserError(f"{env_id} is not a robot; train it with scripts/train_nav.py.")
     train_command(env_id, str(__doc__), arguments)

@@ -22,18 +22,33 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "adapt_your_robot.md").read_text()
 
 
+BLOCKS = re.findall(r"```python\n((?!# ).*?)```", PAGE, re.DOTALL)
+"""What the page does with its first robot, in order: the last six from the family on."""
+
+
+def smaller(code: str) -> str:
+    """The page's training, as short as it gets."""
+    assert code.count("    iterations=60,\n") == 1
+    few = "iterations=1, num_tasks=2, num_episodes=4, evaluation_tasks=2, evaluation_episodes=2,"
+    return code.replace("    iterations=60,\n", few)
+
+
+def written(folder: Path) -> None:
+    """The files of the page's second robot."""
+    files = re.findall(r"```\w*\n((?:<!--|#) (\S+\.\w+).*?)```", PAGE, re.DOTALL)
+    assert [name for _, name in files] == ["scene.xml", "leg.xml", "meshes/sole.obj", "servo_leg.py"]
+    for text, name in files:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+
+
 def test_the_page_about_your_own_robot_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    blocks = re.findall(r"```python\n((?!# ).*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 9
-    code = "\n".join(blocks)
-    for setting in ("    iterations=60,\n", "            horizon=50,\n"):
-        assert code.count(setting) == 1
-    smaller = "iterations=1, num_tasks=2, num_episodes=4, evaluation_tasks=2, evaluation_episodes=2,"
-    code = code.replace("    iterations=60,\n", smaller).replace(
-        "            horizon=50,\n", "            horizon=8,\n"
-    )
+    assert len(BLOCKS) == 9
+    code = smaller("\n".join(BLOCKS))
+    assert code.count("            horizon=50,\n") == 1
+    code = code.replace("            horizon=50,\n", "            horizon=8,\n")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "envs").symlink_to(ROOT / "envs")
     names: dict[str, Any] = {}
@@ -73,11 +88,7 @@ SMALLER: dict[str, list[Any]] = {
 def test_the_servo_robot_of_the_page_goes_through_every_script(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = re.findall(r"```\w*\n((?:<!--|#) (\S+\.\w+).*?)```", PAGE, re.DOTALL)
-    assert [name for _, name in files] == ["scene.xml", "leg.xml", "meshes/sole.obj", "servo_leg.py"]
-    for text, name in files:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
+    written(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     (block,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
@@ -100,6 +111,49 @@ def test_the_servo_robot_of_the_page_goes_through_every_script(
     assert card["range"][1] == [0.0, 1.6]
 
 
+OF_THE_LEG = {
+    '"RoverSpeed-v0"': '"ServoLeg-v0"',
+    '"SmoothRover-v0"': '"SmoothLeg-v0"',
+    '"SmoothRover"': '"SmoothLeg"',
+    'variants["mine"]': 'variants["payload"]',
+    'variant="mine"': 'variant="payload"',
+    '"wear": np.array([[0.6, 1.0]]), "load": np.array([[1.5]])': '"payload": np.array([[1.4]])',
+    "runs/rover": "runs/leg",
+}
+"""What the page says of the rover -> of the leg."""
+
+
+@pytest.mark.slow
+def test_the_servo_robot_of_the_page_takes_every_step_that_the_page_takes_with_the_rover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the family on: it is registered, weighted anew, trained, adapted, online as well, filmed and shipped."""
+    written(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    imports = [line for line in "\n".join(BLOCKS[:3]).splitlines() if re.match("(from|import) ", line)]
+    code = smaller("\n".join([*imports, "from servo_leg import ServoLeg as family", *BLOCKS[2:]]))
+    for rover, leg in OF_THE_LEG.items():
+        assert rover in code, rover
+        code = code.replace(rover, leg)
+    names: dict[str, Any] = {}
+    try:
+        with shapes_checked(False):
+            exec(code.replace("threads=2)", "threads=2, horizon=20)"), names)
+    finally:
+        for name in ("ServoLeg-v0", "SmoothLeg-v0"):
+            FAMILIES.pop(name, None)
+            gymnasium.registry.pop(name, None)
+        sys.modules.pop("servo_leg", None)
+    output = capsys.readouterr().out
+    assert re.search(r"^return -?\d+\.\d before, -?\d+\.\d after one step$", output, re.MULTILINE)
+    assert re.search(r"^attempt 10: return -?\d+\.\d(, undone)?$", output, re.MULTILINE)
+    assert names["difference"] < LARGEST_DIFFERENCE
+    assert (tmp_path / "runs" / "leg" / "adaptation.mp4").stat().st_size > 1000
+    assert names["robot"].single_observation_space.shape == (15,)
+    assert names["robot"].single_action_space.shape == (3,)
+
+
 def check_servos(robot: Any) -> None:
     """No action holds the pose, full ones reach the ends, and the fan turns faster than an unstable joint would."""
     robot.set_tasks({"speed": np.array([0.3]), "payload": np.array([[1.2]])})
@@ -116,8 +170,8 @@ def check_servos(robot: Any) -> None:
 
 
 OWN_ROBOT = (
-    *("changes", "checks", "controls", "locomotion", "model_fields", "model_values", "own_code", "physics"),
-    *("registry", "rehearsal", "speed_limits"),
+    *("changes", "checks", "controls", "locomotion", "model_fields", "model_values", "outputs", "own_code"),
+    *("physics", "registry", "rehearsal", "speed_limits"),
 )
 """Files of ``rlmaml_envs`` that look at what a user's robot hands in."""
 

@@ -1,4 +1,8 @@
-"""What is installed from a wheel is found beside whatever else is called ``envs``."""
+"""What is installed from a wheel is found beside whatever else is called ``envs``, ``rlmaml`` or ``rlmaml_envs``.
+
+The environments are new, but for what the packages depend on: that is not installed anew, a path leads to the packages
+of this interpreter.
+"""
 
 import os
 import shutil
@@ -6,7 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -24,6 +28,9 @@ for family in ("Navigation2D-v0", "RoverGoal-v0"):
 """
 
 Python = Callable[..., str]
+
+EMPTY = "rlmaml", "rlmaml_envs"
+"""Folders that hold nothing, where programs are run."""
 
 
 def pip(*words: str | Path) -> None:
@@ -50,7 +57,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def python(tmp_path: Path, wheel: Path) -> Python:
-    """An interpreter that has the wheel, and what it needs from here, in a directory that holds a folder ``envs``."""
+    """An interpreter that has the wheel and a path to what it needs, in a directory with folders of the same names."""
     clean = tmp_path / "clean"
     venv.create(clean)
     interpreter = clean / "bin" / "python"
@@ -60,12 +67,17 @@ def python(tmp_path: Path, wheel: Path) -> Python:
     project = tmp_path / "project"
     (project / "envs").mkdir(parents=True)
     (project / "envs" / "__init__.py").write_text("NAME = 'their own'\n")
+    for name in EMPTY:
+        (project / name).mkdir()
+        (project / "scripts" / name).mkdir(parents=True)
 
-    def run(code: str, *others: Path) -> str:
+    def run(code: str, *others: Path, words: Sequence[str] = ("-c",)) -> str:
         for other in others:
             pip("install", other, "--no-deps", "--target", installed)
-        command = [str(interpreter), "-W", "ignore", "-c", code]
-        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=project).stdout
+        (project / "scripts" / "drive.py").write_text(code)
+        command = [str(interpreter), "-W", "ignore", *words, *([code] if "-c" in words else [])]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=project, env=environment).stdout
 
     return run
 
@@ -80,6 +92,15 @@ def check(output: str, tmp_path: Path) -> None:
 def test_a_wheel_works_where_a_project_has_a_folder_of_environments_of_its_own(python: Python, tmp_path: Path) -> None:
     check(python(USED), tmp_path)
     assert python("import rlmaml_envs, envs; print(envs.NAME)") == "their own\n"
+
+
+def test_empty_folders_of_our_packages_names_hide_nothing_from_programs_beside_them(
+    python: Python, tmp_path: Path
+) -> None:
+    """A folder without code is looked at after all packages that have some: a clone, or runs kept under our name."""
+    for words in (("scripts/drive.py",), ("-m", "scripts.drive")):
+        output = python("import rlmaml.base, rlmaml_envs; print(rlmaml.__file__, rlmaml_envs.__file__)", words=words)
+        assert [place.startswith(str(tmp_path / "clean")) for place in output.split()] == [True, True]
 
 
 @pytest.mark.slow
@@ -114,6 +135,14 @@ def test_an_editable_install_works_as_a_wheel_and_as_the_checkout_do(tmp_path: P
         check(run(USED, where), tmp_path)
         assert str(sources) in run("import rlmaml, rlmaml_envs; print(rlmaml.__file__, rlmaml_envs.__file__)", where)
     assert run("import rlmaml_envs, envs; print(envs.NAME)", project) == "their own\n"
+    for name in EMPTY:  # which hide what the hook of an editable installation finds, but not from scripts
+        (project / name).mkdir()
+    shutil.copytree(ROOT / "scripts", sources / "scripts")
+    script = [str(interpreter), str(sources / "scripts" / "train_nav.py"), "--help"]
+    clear = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    assert "--config" in subprocess.run(script, check=True, capture_output=True, cwd=project, env=clear).stdout.decode()
+    for name in EMPTY:
+        (project / name).rmdir()
     added = sources / "envs" / "rlmaml_envs" / "added.py"  # what is edited is what runs
     added.write_text("NAME = 'added'\n")
     assert run("from rlmaml_envs.added import NAME; print(NAME)", project) == "added\n"

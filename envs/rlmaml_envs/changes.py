@@ -17,10 +17,11 @@ from rlmaml_envs.bodies import factor_box, scalar_box
 from rlmaml_envs.family import Copies, Floats
 from rlmaml_envs.locomotion import ApplyChange, ChangeSignal, LocomotionVariant
 from rlmaml_envs.model_fields import check_kind, check_measure, indices, places
+from rlmaml_envs.model_values import check_effect
 from rlmaml_envs.physics import Physics
 from rlmaml_envs.robot_drawing import Marks
 from rlmaml_envs.simulator import mujoco
-from rlmaml_envs.tasks import Task, describe_task, sample_uniform_task
+from rlmaml_envs.tasks import Task, describe_task, sample_uniform
 
 TRAINING_EXPONENT, WIDE_EXPONENT = 3.0, 4.0
 """Random parameters are factors ``base ** u``, u uniform between minus and plus this, in training and beyond."""
@@ -72,9 +73,15 @@ def payload(body: str) -> ApplyChange:
 
 
 def ground_friction(physics: Physics, copies: Copies, factors: Floats) -> None:
-    """All sliding friction coefficients times a factor: with it, those of every contact with the ground."""
+    """All sliding friction coefficients times a factor: with it, those of every contact with the ground.
+
+    The contact of a ``<pair>`` of geoms has coefficients of its own, two for sliding.
+    """
     friction = physics.field("geom_friction")
     friction[copies, :, 0] = physics.model.geom_friction[:, 0] * factors[:, None]
+    if physics.model.npair:
+        of_pairs = physics.field("pair_friction")
+        of_pairs[copies, :, :2] = physics.model.pair_friction[:, :2] * factors[:, None, None]
 
 
 def masses(physics: Physics, copies: Copies, factors: Floats) -> None:
@@ -112,6 +119,7 @@ def scaled(field: str, kind: str, names: Sequence[str], columns: slice = slice(N
     def change(physics: Physics, copies: Copies, factors: Floats) -> None:
         listed = places(physics.model, field, kind, names, columns)
         built = getattr(physics.model, field)
+        check_effect(physics.model, field, names)
         if built.dtype.kind != "f":
             raise ValueError(f'"{field}" holds no measures that could be scaled, but {built.dtype}; use placed.')
         _check_shape(f'The factors of "{field}"', factors, [(len(names),), *[()] * (len(names) == 1)])
@@ -131,6 +139,7 @@ def placed(field: str, kind: str, names: Sequence[str], columns: slice = slice(N
 
     def change(physics: Physics, copies: Copies, values: Floats) -> None:
         listed = places(physics.model, field, kind, names, columns)
+        check_effect(physics.model, field, names)
         if getattr(physics.model, field).dtype == np.int32 and not field.endswith(COUNTED):
             raise ValueError(f'"{field}" says how the model is built and cannot differ between tasks.')
         legal = [
@@ -194,10 +203,14 @@ def _flat(physics: Physics, field: str) -> Floats:
 
 def sample_factors(space: spaces.Dict, generator: np.random.Generator) -> Task:
     """One task whose parameters named in ``FACTOR_BASES`` are log-uniform between their bounds, the others uniform."""
-    bounds = {name: box for name, box in space.items() if name in FACTOR_BASES and isinstance(box, spaces.Box)}
-    logs = {name: spaces.Box(np.log(box.low), np.log(box.high), dtype=np.float64) for name, box in bounds.items()}
-    drawn = sample_uniform_task(spaces.Dict(dict(space.items()) | logs), generator)
-    return drawn | {name: np.clip(np.exp(drawn[name]), box.low, box.high) for name, box in bounds.items()}
+    task: Task = {}
+    for name, box in space.items():
+        if name in FACTOR_BASES and isinstance(box, spaces.Box):
+            drawn = np.exp(generator.uniform(np.log(box.low), np.log(box.high), box.shape))
+            task[name] = np.clip(drawn, box.low, box.high)
+        else:
+            task[name] = sample_uniform(box, generator)
+    return task
 
 
 class Change(NamedTuple):

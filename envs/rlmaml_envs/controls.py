@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlmaml_envs.checks import check_numbers, unlike
+from rlmaml_envs.reading import read_only
 
 if TYPE_CHECKING:
     from rlmaml_envs.simulator import mujoco
@@ -146,9 +147,9 @@ def check_function(mapped: Mapped, own: Floats, names: list[str]) -> None:
     alone = np.concatenate([-np.eye(size), np.zeros((1, size)), np.eye(size)])
     corners = np.sign(np.random.default_rng(0).uniform(-1, 1, (TRIED, size)))
     actions = np.concatenate([alone, corners, np.random.default_rng(1).uniform(-1, 1, (TRIED, size))])
-    controls = np.asarray(mapped.function(np, actions.copy()))
+    controls = np.asarray(mapped.function(np, read_only(actions)))
     check_numbers("What the function of control_range gives", controls, (len(actions), len(own)), "(copy, control)")
-    single = np.concatenate([np.asarray(mapped.function(np, row[None].copy())) for row in actions])
+    single = np.concatenate([np.asarray(mapped.function(np, read_only(row[None]))) for row in actions])
     if unlike(controls, single):
         raise ValueError("The function of control_range mixes copies: each row must follow from its own actions.")
     slack = 1e-9 * (own[:, 1] - own[:, 0])
@@ -234,4 +235,6 @@ def to_controls(actions: Floats, ranges: Floats) -> Floats:
 
 def commanded(actions: Floats, ranges: Floats, function: ControlFunction | None) -> Floats:
     """What actions (copy, action) command, (copy, control): by a function, or from end to end of ranges."""
-    return to_controls(actions, ranges) if function is None else np.asarray(function(np, actions), np.float64)
+    if function is None:
+        return to_controls(actions, ranges)
+    return np.asarray(function(np, read_only(actions)), np.float64)

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rlmaml_envs.family import Bools, Copies, FamilyMaker, Floats, Outcome, finite_box
-from rlmaml_envs.own_code import Blamed, check_observation, check_outcome, result_of_family
+from rlmaml_envs.own_code import Blamed, ResultError, check_observation, check_outcome, result_of_family
 from rlmaml_envs.parts import check_parts
+from rlmaml_envs.reading import read_only
 from rlmaml_envs.registry import FAMILIES, load_family
 from rlmaml_envs.rehearsal import NUM_COPIES, try_out
 from rlmaml_envs.tasks import (
@@ -26,6 +27,8 @@ from rlmaml_envs.tasks import (
     validate_tasks,
 )
 
+MOST_DRAWS = 10_000
+"""Tasks that are drawn, of the wide space, until one is beyond training."""
 LARGEST = float(np.finfo(np.float32).max)
 """Of a reward or a number of an observation: policies compute in single precision."""
 
@@ -189,10 +192,14 @@ class Episodes:
                 return validate_tasks(tasks, self.family.wide_task_space, self.family.task_units, self.family_id)
 
     def _beyond(self, generator: np.random.Generator) -> Task:
-        while True:
+        for _ in range(MOST_DRAWS):
             task = self.family.sample_task(generator, wide=True)
             if not self.family.task_space.contains(task):
                 return task
+        raise ResultError(
+            f"{MOST_DRAWS} tasks that sample_task drew of the wide space were all in the training range; none is "
+            "beyond it. Let sample_task draw from all of the space that it is given."
+        )
 
     def reset(self, copies: Copies, generators: Mapping[int, np.random.Generator]) -> Floats:
         """Start a new episode in the listed copies and return the observations of all copies.
@@ -214,12 +221,12 @@ class Episodes:
         self._terminated[copies] = False
         self._truncated[copies] = False
         self._seen[copies] = 0.0
-        observation = self._observe()
+        observation, whole = self._observe()
         begun = set(copies.tolist())
         kept = {copy: cause for copy, cause in self._blind.items() if copy not in begun}
-        found = {} if _usable(observation) else self._unusable({}, observation)
+        found = {} if whole else self._unusable({}, observation)
         self._blind = kept | {copy: cause for copy, cause in found.items() if copy in begun}
-        return self._readable(observation)
+        return self._readable(observation, whole)
 
     def step(self, actions: Any) -> Transition:
         """One control step of every copy whose episode is not over.
@@ -240,11 +247,12 @@ class Episodes:
         actions = self._legal_actions(actions)
         running = ~(self._terminated | self._truncated)
         with self._blamed("step"):
-            numbers, terminated, instability = self._taken(self.family.step(actions, running))
+            numbers, terminated, instability = self._taken(self.family.step(actions, read_only(running)))
         terms = dict(zip(self.family.reward_terms, numbers, strict=True))
         self._elapsed += running
-        observation = self._observe()
-        instability = self._with_unusable(terms, observation, running, instability)
+        observation, whole = self._observe()
+        unusable = {} if whole and _usable(numbers) else self._unusable(terms, observation)
+        instability = self._with_unusable(unusable, running, instability)
         counted = running if instability is None else running & (instability == "")
         if not counted.all():
             terms = {name: np.where(counted, term, 0.0) for name, term in terms.items()}
@@ -253,13 +261,16 @@ class Episodes:
         self._truncated |= (self._elapsed >= self._horizon) & running & ~terminated
         reward = sum(terms.values(), start=np.zeros(self.num_copies))
         info: dict[str, npt.NDArray[Any]] = dict(terms) if instability is None else terms | {"instability": instability}
-        return Transition(self._readable(observation), reward, self._terminated.copy(), self._truncated.copy(), info)
+        return Transition(
+            self._readable(observation, whole), reward, self._terminated.copy(), self._truncated.copy(), info
+        )
 
     def _taken(self, outcome: Outcome) -> tuple[Floats, Bools, npt.NDArray[np.str_] | None]:
         """The reward terms of a step as a new array (term, copy), in double precision, and the rest of its outcome.
 
-        Shapes and types were tried out when the environment was made. What they have become is looked at where they do
-        not fit here.
+        Shapes and types were tried out when the environment was made. Code of a user's may give others later, once all
+        have fallen for example, and one number for all copies would be stretched unseen: what does not fit is looked
+        at as it was then.
 
         Raises:
             ResultError: names the part that is not what the family's interface says.
@@ -277,17 +288,12 @@ class Episodes:
         return numbers, np.asarray(terminated), instability
 
     def _with_unusable(
-        self,
-        terms: Mapping[str, Floats],
-        observation: Floats,
-        running: Bools,
-        instability: npt.NDArray[np.str_] | None,
+        self, causes: Mapping[int, str], running: Bools, instability: npt.NDArray[np.str_] | None
     ) -> npt.NDArray[np.str_] | None:
         """The causes of a step's failures, with those running copies that gave a number which is not finite."""
-        causes = {} if all(map(_usable, (observation, *terms.values()))) else self._unusable(terms, observation)
         sound = running if instability is None else running & (instability == "")
         counted = np.flatnonzero(sound).tolist()
-        causes = {copy: cause for copy, cause in (causes | self._blind).items() if copy in counted}
+        causes = {copy: cause for copy, cause in {**causes, **self._blind}.items() if copy in counted}
         if not causes:
             return instability
         self._tell(causes)
@@ -318,23 +324,30 @@ class Episodes:
                     stacklevel=2,
                 )
 
-    def _readable(self, observation: Floats) -> Floats:
+    def _readable(self, observation: Floats, whole: bool) -> Floats:
         """The observations, with what was seen last of copies whose numbers are not finite; kept for later."""
-        if not _usable(observation):
+        if not whole:
             finite = (np.abs(observation) <= LARGEST).all(axis=1, keepdims=True)
             observation = np.where(finite, observation, self._seen)
         self._seen = observation.copy()
         return observation
 
-    def _observe(self) -> Floats:
+    def _observe(self) -> tuple[Floats, bool]:
+        """The observations of all copies, and whether all of their numbers are finite in single precision.
+
+        Raises:
+            FamilyError: they are not what the family's interface says.
+        """
         with self._blamed("observe"):
             observation = self.family.observe()
-            whole = isinstance(observation, np.ndarray) and observation.dtype == np.float64
-            if not whole or observation.shape != self._observed:
+            fits = isinstance(observation, np.ndarray) and observation.dtype == np.float64
+            if not fits or observation.shape != self._observed:
                 observation = check_observation(observation, self._observed)
-        if not self._observe_task:
-            return observation
-        return np.concatenate([observation, task_features(self._tasks, self.family.wide_task_space)], axis=1)
+            whole = _usable(observation)
+        if self._observe_task:
+            told = task_features(self._tasks, self.family.wide_task_space)
+            observation = np.concatenate([observation, told], axis=1)
+        return observation, whole
 
     def _give(self, copies: Copies, tasks: Task) -> None:
         for name, array in tasks.items():
@@ -363,7 +376,7 @@ class Episodes:
         if not np.isfinite(array).all():
             copy = int(np.argwhere(~np.isfinite(array))[0, 0])
             raise ValueError(f"{self.family_id} expects finite actions; got {array[copy]} for copy {copy}.")
-        return np.minimum(np.maximum(array, -1.0), 1.0)
+        return read_only(np.minimum(np.maximum(array, -1.0), 1.0))
 
 
 def _usable(values: Floats) -> bool:

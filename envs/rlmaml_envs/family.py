@@ -211,6 +211,10 @@ class TaskFamily(ABC):
         """What tasks have changed in the models of the copies, (num_copies, ...) by name; empty for none."""
         return {}
 
+    def built(self) -> bytes:
+        """What all copies begin from, which nobody may change; by default nothing that could be."""
+        return b""
+
     def described(self) -> dict[str, Any]:
         """What a data sheet says of these worlds besides their spaces, as JSON's types; :mod:`rlmaml_envs.sheets`."""
         return {}

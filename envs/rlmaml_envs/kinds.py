@@ -16,7 +16,7 @@ from gymnasium import spaces
 from rlmaml_envs.changes import damaged_actuator, multiplied, permuted, shifted
 from rlmaml_envs.locomotion import LocomotionVariant
 from rlmaml_envs.robot_drawing import Marks
-from rlmaml_envs.tasks import Permutations, Task
+from rlmaml_envs.tasks import Permutations, Task, varies
 
 LARGEST_OFFSET = 0.3
 """Of a joint's encoder, rad."""
@@ -86,7 +86,7 @@ def one_change_variants(
     def sample_task(space: spaces.Dict, generator: np.random.Generator) -> Task:
         task = base.sample_task(spaces.Dict({name: space[name] for name in base.task_parameters}), generator)
         task |= {kind.parameter: kind.as_built.copy() for kind in kinds.values()}
-        free = [kind for kind in kinds.values() if space[kind.parameter] == kind.space]
+        free = [kind for kind in kinds.values() if varies(space[kind.parameter])]
         if free:
             kind = free[generator.integers(len(free))]
             task[kind.parameter] = kind.draw(generator)

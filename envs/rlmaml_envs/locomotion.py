@@ -32,7 +32,9 @@ from rlmaml_envs.family import (
 from rlmaml_envs.model_fields import is_looks
 from rlmaml_envs.motion_drawing import motion_drawing
 from rlmaml_envs.observation_names import Entry
-from rlmaml_envs.physics import Physics, Simulation, compiled
+from rlmaml_envs.outputs import check_outputs
+from rlmaml_envs.physics import Physics, Simulation, compiled, stored
+from rlmaml_envs.reading import read_only
 from rlmaml_envs.robot_drawing import Marks, RobotCamera, RobotPictures, robot_body
 from rlmaml_envs.simulator import mujoco
 from rlmaml_envs.tasks import Task, sample_uniform_task
@@ -42,7 +44,7 @@ State: TypeAlias = tuple[Floats, Floats] | tuple[Floats, Floats, Floats]
 
 
 class Motion(NamedTuple):
-    """One control step of all copies, as the reward terms see it."""
+    """One control step of all copies, as the reward terms see it; nothing of it can be written."""
 
     velocity: Floats
     """Speed over the ground in x and y, (copy, 2) m/s."""
@@ -193,10 +195,11 @@ def check_body(body: Body, physics: Physics) -> None:
             "s. Set the timestep in the option of the MJCF file."
         )
     robot_body(model, body.camera.body)
-    built = model.qpos0.copy()
+    check_outputs(model, body.simulation.outputs)
+    built = stored(model)
     for seed in range(STARTS):
         check_start(body, model, seed)
-    if not np.array_equal(built, model.qpos0):
+    if stored(model) != built:
         raise ValueError("initial_state wrote into the model; let it change a copy, model.qpos0.copy().")
     if body.control_units is not None:
         check_words("control_units", body.control_units, model.nu, units=True)
@@ -253,12 +256,12 @@ class Locomotion(TaskFamily):
             check_names(what, getattr(variant, what), variant.task_parameters)
         check_names("wide_task_parameters", variant.wide_task_parameters, variant.task_parameters)
         model = compiled(self._body.build) if model is None else model
-        self.physics = Physics(model, num_copies, self._body.simulation, threads)
+        self._control_range = control_ranges(model, self._body.control_range)
+        self.physics = Physics(model, num_copies, self._body.simulation, threads, self._control_range)
         check_body(self._body, self.physics)
         self.frames_per_second = max(1, round(1 / self.physics.duration))
         self.observation_space = finite_box(self._body.observe(self.physics).shape[1])
         self.dict_space = deepcopy(self._body.dict_space)
-        self._control_range = control_ranges(model, self._body.control_range)
         asked = self._body.control_range
         self.action_space = normalised_box(asked.num_actions if isinstance(asked, Mapped) else model.nu)
         parameters = variant.task_parameters
@@ -272,6 +275,7 @@ class Locomotion(TaskFamily):
         self._tasks: Task = {
             name: np.zeros((num_copies, *(space.shape or ())), space.dtype) for name, space in parameters.items()
         }
+        self.physics.sealed = True
 
     @property
     def control_range(self) -> Floats:
@@ -319,6 +323,10 @@ class Locomotion(TaskFamily):
         """The model fields that tasks change, by name, without those that only pictures show."""
         return {name: values for name, values in self.physics.fields.items() if not is_looks(name)}
 
+    def built(self) -> bytes:
+        """The model."""
+        return stored(self.physics.model)
+
     def described(self) -> dict[str, Any]:
         """Seconds per control step, the joints by name, and what tasks change."""
         model, variant = self.physics.model, self._variant
@@ -338,8 +346,12 @@ class Locomotion(TaskFamily):
         """Keep the tasks for the reward, and change the robots as they say."""
         for name, values in tasks.items():
             self._tasks[name][copies] = values
-        for name, change in self._variant.changes.items():
-            change(self.physics, copies, tasks[name])
+        self.physics.sealed = False
+        try:
+            for name, change in self._variant.changes.items():
+                change(self.physics, copies, tasks[name])
+        finally:
+            self.physics.sealed = True
         if self._variant.changes:
             self.physics.settle(copies)
 
@@ -382,7 +394,7 @@ class Locomotion(TaskFamily):
         for what, (path, given, axes) in paths.items():
             arriving = given
             for name, change in path.items():
-                arriving = change(np.array(arriving), self._tasks[name])
+                arriving = change(read_only(arriving), read_only(self._tasks[name]))
                 check_numbers(f'What {what}["{name}"] gives', arriving, given.shape, axes)
 
     def step(self, actions: Floats, running: Bools) -> Outcome:
@@ -392,13 +404,16 @@ class Locomotion(TaskFamily):
         instability = physics.step(self.controls(actions), running)
         after = body.position(physics)
         motion = Motion(
-            velocity=(after - before) / physics.duration if body.velocity is None else body.velocity(physics),
-            position=after,
-            actions=actions,
-            healthy=np.ones(len(actions), np.bool_) if body.is_healthy is None else body.is_healthy(physics),
+            velocity=read_only(
+                (after - before) / physics.duration if body.velocity is None else body.velocity(physics)
+            ),
+            position=read_only(after),
+            actions=read_only(actions),
+            healthy=read_only(np.ones(len(actions), np.bool_) if body.is_healthy is None else body.is_healthy(physics)),
             physics=physics,
         )
-        terms = {name: term(motion, self._tasks) for name, term in self._variant.reward_terms.items()}
+        tasks = {name: read_only(values) for name, values in self._tasks.items()}
+        terms = {name: term(motion, dict(tasks)) for name, term in self._variant.reward_terms.items()}
         self._velocity = np.where(running[:, None], motion.velocity, self._velocity)
         return Outcome(terms, ~motion.healthy, instability)
 
@@ -428,12 +443,12 @@ class Locomotion(TaskFamily):
         """The robot, followed by the camera, with what its task asks of it."""
         if self._pictures is None:
             self._pictures = RobotPictures(self.physics.model, self._body.camera)
-        task = {name: values[copy] for name, values in self._tasks.items()}
+        task = {name: values[copy].copy() for name, values in self._tasks.items()}
         marks = self._variant.marks(task)
         reached = marks.reached(self._body.position(self.physics)[copy], self._velocity[copy])
         return self._pictures.draw(self.physics.data_of(copy), marks, reached)
 
     def _arriving(self, signal: Floats, path: Mapping[str, ChangeSignal]) -> Floats:
         for name, change in path.items():
-            signal = change(signal, self._tasks[name])
+            signal = change(read_only(signal), read_only(self._tasks[name]))
         return signal

@@ -8,7 +8,7 @@ muscle, the rest length of a tendon, the frame of a mesh.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,11 @@ GATES = {
     "actuator_actrange": "actuator_actlimited",
 }
 """Field -> the one that says whether MuJoCo looks at it."""
+
+OF_CONTACTS = tuple(
+    f"geom_{word}" for word in ("friction", "solref", "solimp", "solmix", "margin", "gap", "condim", "priority")
+)
+"""Fields of geoms that are read where two touch."""
 
 Fields = Mapping[str, npt.NDArray[Any]]
 
@@ -78,6 +83,23 @@ def see_to(model: mujoco.MjModel, fields: Fields, copies: Copies) -> None:
                 raise ValueError(f'"{name}" of the {kind} "{owner.name or owner.id}" {why}')
         if name in DIRECTIONS:
             values[copies] = _of_length_one(written)
+
+
+def check_effect(model: mujoco.MjModel, field: str, names: Sequence[str]) -> None:
+    """Refuse to write a number of a contact into geoms that have none.
+
+    Raises:
+        ValueError: names the geom, which pictures alone show, or whose contacts have numbers of their own.
+    """
+    for name in names if field in OF_CONTACTS else ():
+        geom = model.geom(name)
+        if not (geom.contype[0] or geom.conaffinity[0]):
+            pairs = [model.pair(index) for index in range(model.npair)]
+            own = [pair.name or str(pair.id) for pair in pairs if geom.id in (pair.geom1[0], pair.geom2[0])]
+            cure = f'write "pair_..." of the pair {", ".join(own)}' if own else "name the geom that collides"
+            raise ValueError(
+                f'"{field}" of the geom "{name}" has no effect, because its contype and conaffinity are 0: {cure}.'
+            )
 
 
 def plain(model: mujoco.MjModel, message: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from rlmaml_envs.checks import check_array
 from rlmaml_envs.family import Floats, Outcome
+from rlmaml_envs.reading import of_a_write
 from rlmaml_envs.registry import FAMILIES, is_shipped, origin_of
 
 
@@ -29,6 +30,9 @@ class FamilyError(RuntimeError):
 
 def described(error: BaseException) -> str:
     """An error as one line: its type, and what it says."""
+    written = of_a_write(error)
+    if written is not None:
+        return written
     kind = "" if isinstance(error, ResultError) else type(error).__name__
     return ": ".join(part for part in (kind, " ".join(str(error).split())) if part)
 
@@ -74,7 +78,11 @@ class Blamed:
         Raises:
             FamilyError: the block failed, and the family is none of ours.
         """
-        if not isinstance(error, Exception) or isinstance(error, self._kept) or is_shipped(self._family_id):
+        if not isinstance(error, Exception) or is_shipped(self._family_id):
+            return
+        if isinstance(error, self._kept):
+            if of_a_write(error) is not None:
+                raise ResultError(f"{self._family_id}: {described(error)}") from error
             return
         whose = (
             f"{self._family_id}, of {origin_of(self._family_id)}," if self._family_id in FAMILIES else self._family_id

@@ -20,8 +20,9 @@ import numpy.typing as npt
 
 from rlmaml_envs.family import Bools, Copies, Floats
 from rlmaml_envs.model_values import plain, see_to
+from rlmaml_envs.reading import read_only
 from rlmaml_envs.simulator import Batch, SimulationError, mujoco
-from rlmaml_envs.speed_limits import speed_limits
+from rlmaml_envs.speed_limits import READ, speed_limits
 
 GYMNASIUM_MODELS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 """Where Gymnasium keeps the robots' MJCF files."""
@@ -86,27 +87,39 @@ class Physics:
         num_copies: how many.
         simulation: how it is stepped.
         threads: native threads, the caller's included. They change no bit of any result.
+        controls: lowest and highest of each that is ever commanded, (nu, 2); None for the actuators' own ranges.
 
     Attributes:
-        qpos, qvel, act: live arrays (num_copies, nq), (num_copies, nv) and (num_copies, na). Read only.
-        outputs: field name -> live array (num_copies, ...), read only.
-        fields: model field -> live array (num_copies, ...), of those that were asked for.
+        qpos, qvel, act: live arrays (num_copies, nq), (num_copies, nv) and (num_copies, na), that cannot be written.
+        outputs: field name -> live array (num_copies, ...), likewise.
+        fields: model field -> live array (num_copies, ...), of those that were asked for, likewise.
         duration: seconds per control step.
+        sealed: whether model fields are given to be read alone, as to everybody but the changes of a task.
     """
 
-    def __init__(self, model: mujoco.MjModel, num_copies: int, simulation: Simulation, threads: int) -> None:
+    sealed = False
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        num_copies: int,
+        simulation: Simulation,
+        threads: int,
+        controls: Floats | None = None,
+    ) -> None:
         self._process = os.getpid()
         self.model = model
         self.duration = simulation.duration(model)
         self._simulation = simulation
-        self._fastest = speed_limits(model, simulation.fastest)
+        self._commanded = controls
+        self._fastest = np.repeat(speed_limits(model, simulation.fastest, controls), num_copies, axis=0)
         self._stage = _STAGES[simulation.fresh].value
         self._batch = Batch(model, num_copies, threads, simulation.persistent)
-        self.qpos: Floats = self._batch.bind("qpos")
-        self.qvel: Floats = self._batch.bind("qvel")
-        self.act: Floats = self._batch.bind("act")
+        self._live: tuple[Floats, ...] = tuple(self._batch.bind(name) for name in ("qpos", "qvel", "act"))
+        self.qpos, self.qvel, self.act = map(read_only, self._live)
         self.outputs: dict[str, Floats] = {name: self._batch.bind(name) for name in simulation.outputs}
         self.fields: dict[str, npt.NDArray[Any]] = {}
+        self._fields: dict[str, npt.NDArray[Any]] = {}
         self._controls = self._batch.bind("ctrl")
         self._before = self._batch.state.copy()
 
@@ -125,7 +138,7 @@ class Physics:
         """Go on, bit for bit, as the simulations of a snapshot do; they are as many, of the same robot."""
         everybody = np.arange(len(self.qpos))
         for name, values in snapshot["fields"].items():
-            self.field(name)[:] = values
+            self._kept_per_copy(name)[:] = values
         if snapshot["fields"]:
             self.settle(everybody)
         self._batch.state[:] = snapshot["state"]
@@ -141,7 +154,8 @@ class Physics:
         if self._process != os.getpid():
             self._renew()
         self._batch.reset(ids=copies, stage=_STAGES["nothing"].value)
-        self.qpos[copies], self.qvel[copies], self.act[copies] = qpos, qvel, act
+        for live, values in zip(self._live, (qpos, qvel, act), strict=True):
+            live[copies] = values
         self._forward(copies)
 
     def step(self, controls: Floats, running: Bools) -> npt.NDArray[np.str_] | None:
@@ -181,16 +195,15 @@ class Physics:
             self._batch.step(ids=running, nstep=self._simulation.substeps, stage=self._stage)
 
     def field(self, name: str) -> npt.NDArray[Any]:
-        """A model field with one value per copy, (num_copies, ...), to be written.
+        """A model field with one value per copy, (num_copies, ...), to be written; to be read alone while ``sealed``.
 
         Raises:
             ValueError: there is no such field, or it cannot differ between copies.
         """
         if name == "opt.timestep":
             raise ValueError("The time step is the same for all copies: speeds are by the control step's one duration.")
-        if name not in self.fields:
-            self.fields[name] = self._batch.expand(name)
-        return self.fields[name]
+        values = self._kept_per_copy(name)
+        return self.fields[name] if self.sealed else values
 
     def settle(self, copies: Copies) -> None:
         """Recompute, for the listed copies, what MuJoCo derives from model fields. Call it after writing them.
@@ -199,7 +212,10 @@ class Physics:
             ValueError: a number would not do what it says, see :func:`rlmaml_envs.model_values.see_to`; or MuJoCo does
                 not take it in a model that was built otherwise.
         """
-        see_to(self.model, self.fields, copies)
+        see_to(self.model, self._fields, copies)
+        own = {name: self._fields[name][copies] for name in READ if name in self._fields}
+        if own:
+            self._fastest[copies] = speed_limits(self.model, self._simulation.fastest, self._commanded, own)
         try:
             with _quiet_mujoco():
                 self._batch.set_const(ids=copies)
@@ -217,6 +233,12 @@ class Physics:
             mujoco.mj_forward(self.model_of(copy), data)
         return data
 
+    def _kept_per_copy(self, name: str) -> npt.NDArray[Any]:
+        if name not in self._fields:
+            self._fields[name] = self._batch.expand(name)
+            self.fields[name] = read_only(self._fields[name])
+        return self._fields[name]
+
     def _forward(self, copies: Copies) -> None:
         """Compute everything that follows from the state of the listed copies."""
         with _quiet_mujoco():
@@ -226,7 +248,7 @@ class Physics:
         """In a forked process, where the batch has no threads any more: another batch in the same state."""
         snapshot, old = self.snapshot(), self._batch
         _leave_alone(old)
-        Physics.__init__(self, self.model, len(self.qpos), self._simulation, old.nthread)
+        Physics.__init__(self, self.model, len(self.qpos), self._simulation, old.nthread, self._commanded)
         self.restore(snapshot)
 
     def _all_sound(self) -> bool:
@@ -251,6 +273,13 @@ def compiled(build: Callable[[], mujoco.MjModel]) -> mujoco.MjModel:
     for message in dict.fromkeys(heard):
         warnings.warn(f"MuJoCo says of a robot: {message}", stacklevel=3)
     return model
+
+
+def stored(model: mujoco.MjModel) -> bytes:
+    """A model as it is in this moment, in MuJoCo's own format."""
+    buffer = np.zeros(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, buffer)
+    return buffer.tobytes()
 
 
 def _leave_alone(batch: Batch) -> None:

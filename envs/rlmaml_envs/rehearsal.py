@@ -3,7 +3,8 @@
 What a family computes of one copy must follow from that copy alone: its task, its generator and its actions. Whether it
 does cannot be seen in a training, only in its returns, so that it is seen to here: the same individuals are put among
 others, in another order, and once more after other tasks; and, in states that episodes may come to, each among copies
-of itself.
+of itself. A family that scatters no states of its own is followed for longer instead. What mixes copies later still and
+in none of these states is not seen.
 """
 
 import warnings
@@ -16,13 +17,16 @@ import numpy.typing as npt
 from rlmaml_envs.checks import check_numbers, check_tasks, check_terms, check_wider, check_words, unlike
 from rlmaml_envs.family import Bools, Copies, TaskFamily
 from rlmaml_envs.own_code import ResultError, check_observation, check_outcome
-from rlmaml_envs.task_effects import MANY_STEPS, unseen_parts
+from rlmaml_envs.reading import of_a_write, read_only
+from rlmaml_envs.task_effects import MANY_DRAWS, MANY_STEPS, unseen_parts, unvaried_parts
 from rlmaml_envs.tasks import Task, stack_tasks
 
 NUM_COPIES = 6
 """Copies that a family is tried out on."""
 FEW_STEPS, FAR_STEPS = 5, 1
 """Control steps in which copies are compared: from where episodes start, and from scattered states."""
+MORE_STEPS = 50
+"""As many as the first, of a family that scatters no states."""
 SCATTERED = 1000, 1010
 """Seeds of the states in which copies are compared besides: those that episodes start from are much alike."""
 ALONE = range(4)
@@ -61,7 +65,7 @@ def try_out(owner: str, family: TaskFamily) -> None:
             copy's own; or a cost is positive.
 
     Warns:
-        A number of the tasks changes nothing.
+        A number of the tasks changes nothing, or is never drawn but as one value.
     """
     try:
         check_terms(family.reward_terms)
@@ -69,18 +73,34 @@ def try_out(owner: str, family: TaskFamily) -> None:
             check_tasks(dict(parameters.items()), family.task_units, family.task_labels, family.task_elements)
         check_wider(dict(family.task_space.items()), dict(family.wide_task_space.items()))
         check_signals(family)
+        built = family.built()
         tasks = [drawn(family, seed) for seed in range(NUM_COPIES + 2)]
         everybody = list(range(NUM_COPIES))
-        first = lived(family, tasks, everybody)
-        check_alike(first, lived(family, tasks, [2, 0, 6, 7, 1, 6]), {2: 0, 0: 1, 1: 4})
-        check_alike(first, lived(family, tasks, everybody), {copy: copy for copy in everybody})
+        steps = MORE_STEPS if type(family).scatter is TaskFamily.scatter else FEW_STEPS
+        first = lived(family, tasks, everybody, steps)
+        check_alike(first, lived(family, tasks, [2, 0, 6, 7, 1, 6], steps), {2: 0, 0: 1, 1: 4})
+        check_alike(first, lived(family, tasks, everybody, steps), {copy: copy for copy in everybody})
         check_starts(family)
         for seed in SCATTERED:
             together = scattered(family, tasks, everybody, seed)
             for one in ALONE if together else ():
                 check_alike(together, scattered(family, tasks, [one] * NUM_COPIES, seed), {one: one})
+        if family.built() != built:
+            raise ValueError(
+                "a function wrote into the model, physics.model, from which every change starts and which no copy is "
+                "stepped by. Let `changes` write what physics.field(name) gives, and nobody else."
+            )
     except ValueError as error:
-        raise ValueError(f"{owner}: {error}") from error
+        raise ValueError(f"{owner}: {of_a_write(error) or error}") from error
+    generator = np.random.default_rng(0)
+    constant = unvaried_parts(family.task_space, lambda: family.sample_task(generator))
+    if constant:
+        named = " and ".join(in_words(family, *part) for part in constant)
+        warnings.warn(
+            f"{owner}: the task parameter {named} was the same in all of {MANY_DRAWS} tasks that sample_task drew, "
+            "though its range has more values: nothing of it is learned. Draw it, or give it a range of one value.",
+            stacklevel=2,
+        )
     unseen = [in_words(family, *part) for part in unseen_parts(family, tasks, NUM_COPIES)]
     if unseen:
         warnings.warn(
@@ -152,14 +172,14 @@ def drawn(family: TaskFamily, seed: int) -> Task:
     return task
 
 
-def lived(family: TaskFamily, tasks: Sequence[Task], individuals: Sequence[int]) -> list[Seen]:
+def lived(family: TaskFamily, tasks: Sequence[Task], individuals: Sequence[int], steps: int) -> list[Seen]:
     """Some steps of copies that are the given individuals: each has a task, a start and actions of its own.
 
     Raises:
         ValueError: something has the wrong shape or type, or is not finite.
     """
     begin(family, family.reset, tasks, individuals)
-    return stepped(family, individuals, FEW_STEPS)
+    return stepped(family, individuals, steps)
 
 
 def scattered(family: TaskFamily, tasks: Sequence[Task], individuals: Sequence[int], seed: int) -> list[Seen]:
@@ -182,10 +202,11 @@ def scattered(family: TaskFamily, tasks: Sequence[Task], individuals: Sequence[i
 
 
 def begin(family: TaskFamily, start: Start, tasks: Sequence[Task], individuals: Sequence[int], seed: int = 0) -> None:
-    """Give copies the tasks and states of individuals, in two turns."""
+    """Give copies the tasks and states of individuals, in two turns where these are different ones."""
     generators = {copy: np.random.default_rng(seed + individual) for copy, individual in enumerate(individuals)}
     given = [tasks[individual] for individual in individuals]
-    for copies in TURNS:
+    turns = TURNS if len(set(individuals)) > 1 else [list(range(NUM_COPIES))]
+    for copies in turns:
         family.set_tasks(np.array(copies), stack_tasks([given[copy] for copy in copies]))
         start(np.array(copies), {copy: generators[copy] for copy in copies})
 
@@ -197,23 +218,32 @@ def stepped(family: TaskFamily, individuals: Sequence[int], steps: int, *, finit
         family: where they are.
         individuals: one per copy.
         steps: how many.
-        finite: whether numbers must be, and costs must not be positive.
+        finite: whether numbers must be, costs must not be positive, and most simulations must be stable.
 
     Raises:
-        ValueError: something has the wrong shape or type, or is not finite.
+        ValueError: something has the wrong shape or type, or is not finite; or half of the simulations failed.
     """
     running, nothing = np.ones(NUM_COPIES, np.bool_), np.zeros(NUM_COPIES, np.bool_)
     if finite:
         family.check_paths(np.zeros((NUM_COPIES, *family.action_space.shape)))
     history = [Seen(observed(family, finite=finite), {}, nothing, running, read_out(family))]
+    failed = np.zeros(NUM_COPIES, np.bool_)
     streams = [np.random.default_rng(100 + individual) for individual in individuals]
     for _ in range(steps):
         actions = np.stack([stream.uniform(-1, 1, family.action_space.shape) for stream in streams])
         if finite:
             family.check_paths(actions)
-        outcome = check_outcome(family.step(actions, running), family.reward_terms, NUM_COPIES)
+        outcome = check_outcome(family.step(read_only(actions), read_only(running)), family.reward_terms, NUM_COPIES)
         terms, terminated, instability = outcome
         sound = running if instability is None else running & (instability == "")
+        failed |= running & ~sound
+        if finite and len(history) <= FEW_STEPS and 2 * failed.sum() >= NUM_COPIES:
+            assert instability is not None
+            raise ValueError(
+                f"{failed.sum()} of {NUM_COPIES} simulations had become unstable in control step {len(history)} of "
+                f"random actions: {instability[~sound & running][0]}. Reduce the timestep, or the gains and ranges of "
+                "the actuators, in the MJCF file; where such speeds are meant, say so by Simulation(fastest=...)."
+            )
         for name, term in terms.items() if finite else ():
             check_numbers(f'The reward term "{name}"', term, (NUM_COPIES,), "(copy,)", rows=sound)
             if name.endswith("_cost") and (term[sound] > 0).any():

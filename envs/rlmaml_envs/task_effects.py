@@ -1,12 +1,12 @@
-"""Whether each number of a task is seen to change anything: the robot's model, the reward, or what is observed.
+"""Whether each number of a task is seen to differ between tasks, and to change anything: model, reward, observations.
 
 Users of other libraries found out months later that theirs did nothing. Copies that differ in one number of their task
 alone must come to differ: in the model at once, or within some control steps in reward, observation or end of an
 episode.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import product, zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from rlmaml_envs.family import TaskFamily
-from rlmaml_envs.tasks import Permutations, Task, stack_tasks
+from rlmaml_envs.reading import read_only
+from rlmaml_envs.tasks import Permutations, Task, stack_tasks, varies
 
 MANY_STEPS = 20
 """Control steps in which a number may show itself."""
@@ -22,6 +23,8 @@ FROM_THE_ENDS = 0.05, 0.95
 """How far between its bounds a number is put, besides values that were drawn."""
 MOST_VALUES, MOST_NUMBERS = 60, 30
 """Values of an index, and numbers of an array, that are tried."""
+MANY_DRAWS = 400
+"""Tasks in which a number that may differ must do so once."""
 NUM_TASKS = 3
 """Tasks in which a number may show itself: one may matter in some tasks alone."""
 
@@ -43,28 +46,65 @@ def unseen_parts(family: TaskFamily, tasks: Sequence[Task], num_copies: int) -> 
         num_copies: the first one has a task as it was drawn; each other one, the task with one part changed.
     """
     parts = [part for part in parts_of(family.wide_task_space) if len(values_of(family, tasks, part)) > 1]
+    whole = dict.fromkeys(Part(part.parameter, None) for part in parts)
+    dead = not_seen(family, tasks, num_copies, list(whole))
+    single = [part for part in parts if part not in whole and Part(part.parameter, None) not in dead]
+    return wholes(parts, not_seen(family, tasks, num_copies, single)) + dead
+
+
+def not_seen(family: TaskFamily, tasks: Sequence[Task], num_copies: int, parts: Sequence[Part]) -> list[Part]:
+    """Those of the parts that change nothing, whichever of their values a task has; arguments as above."""
     missing = dict.fromkeys(parts)
     for base in tasks[:NUM_TASKS]:
+        values = {part: values_of(family, [base, *tasks], part)[1:] for part in missing}
         changed = [
             (part, {**base, part.parameter: value})
-            for part in missing
-            for value in values_of(family, [base, *tasks], part)[1:]
+            for row in zip_longest(*values.values())
+            for part, value in zip(values, row, strict=True)
+            if value is not None
         ]
-        for first in range(0, len(changed), num_copies - 1):
-            few = changed[first : first + num_copies - 1]
-            if any(part in missing for part, _ in few):
-                given = [base, *(task for _, task in few)]
-                seen = seen_to_differ(family, given + [base] * (num_copies - len(given)))
-                for (part, _), differs in zip(few, seen[1:], strict=False):
-                    if differs:
-                        missing.pop(part, None)
+        while changed:
+            few, changed = changed[: num_copies - 1], changed[num_copies - 1 :]
+            given = [base, *(task for _, task in few)]
+            seen = seen_to_differ(family, given + [base] * (num_copies - len(given)))
+            for (part, _), differs in zip(few, seen[1:], strict=False):
+                if differs:
+                    missing.pop(part, None)
+            changed = [(part, task) for part, task in changed if part in missing]
         if not missing:
             break
+    return list(missing)
+
+
+def unvaried_parts(space: spaces.Dict, draw: Callable[[], Task]) -> list[Part]:
+    """The parts of tasks that may differ and never do in some draws; of a parameter of which all are, the whole.
+
+    Args:
+        space: the legal tasks.
+        draw: gives another one at each call.
+    """
+    parts = [part for part in parts_of(space) if varies(space[part.parameter], part.place or ())]
+    missing, first = parts, draw()
+    for _ in range(1, MANY_DRAWS):
+        if not missing:
+            break
+        task = draw()
+        missing = [
+            part
+            for part in missing
+            if np.array_equal(*(one[part.parameter][part.place or ()] for one in (task, first)))
+        ]
+    return wholes(parts, missing)
+
+
+def wholes(parts: Sequence[Part], missing: Iterable[Part]) -> list[Part]:
+    """Some of the parts; of a parameter all of whose parts are among them, the whole in their place."""
+    listed = dict.fromkeys(missing)
     found: list[Part] = []
-    for name in dict.fromkeys(part.parameter for part in missing):
+    for name in dict.fromkeys(part.parameter for part in listed):
         own = [part for part in parts if part.parameter == name]
-        unseen = [part for part in own if part in missing]
-        found += [Part(name, None)] if unseen == own else unseen
+        some = [part for part in own if part in listed]
+        found += [Part(name, None)] if some == own else some
     return found
 
 
@@ -91,8 +131,8 @@ def values_of(family: TaskFamily, tasks: Sequence[Task], part: Part) -> list[npt
         others = [task[name] for task in tasks[1:]]
     else:
         assert isinstance(space, spaces.Box)
-        at = () if place is None else place
-        low, high = float(space.low[at]), float(space.high[at])
+        at = place or ()
+        low, high = space.low[at].astype(np.float64), space.high[at].astype(np.float64)
         numbers = [low + share * (high - low) for share in FROM_THE_ENDS]
         numbers += [task[name][at] for task in tasks[1:]] if place is None else []
         others = [_with(found[0], at, np.round(number) if space.dtype.kind in "iu" else number) for number in numbers]
@@ -114,7 +154,7 @@ def seen_to_differ(family: TaskFamily, tasks: Sequence[Task]) -> npt.NDArray[np.
     for _ in range(MANY_STEPS):
         if different[wanted].all() or not running[0]:
             break
-        terms, terminated, instability = family.step(np.stack([action] * len(tasks)), running)
+        terms, terminated, instability = family.step(read_only([action] * len(tasks)), read_only(running))
         different |= differing({**terms, "end": terminated, "observation": family.observe()}, len(tasks))
         running = running & ~terminated & (True if instability is None else instability == "")
     return different

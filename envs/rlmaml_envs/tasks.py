@@ -57,18 +57,27 @@ def validate_task(task: Any, space: spaces.Dict, units: Mapping[str, str], owner
 
 def sample_uniform_task(space: spaces.Dict, generator: np.random.Generator) -> Task:
     """One task with every parameter drawn uniformly over its legal values, in the order of the space."""
-    task: Task = {}
-    for name, parameter in space.items():
-        low, high, shape, dtype = _bounds(parameter)
-        if isinstance(parameter, spaces.Discrete):
-            task[name] = np.asarray(generator.integers(low, high, endpoint=True), dtype)
-        elif is_whole(parameter):
-            task[name] = np.asarray(generator.integers(low, high, shape, dtype, endpoint=True))
-        elif isinstance(parameter, Permutations):
-            task[name] = generator.permutation(np.eye(shape[0]))
-        else:
-            task[name] = np.asarray(generator.uniform(low, high, shape), dtype)
-    return task
+    return {name: sample_uniform(parameter, generator) for name, parameter in space.items()}
+
+
+def sample_uniform(parameter: spaces.Space[Any], generator: np.random.Generator) -> npt.NDArray[Any]:
+    """A value of one parameter, drawn uniformly over its legal ones."""
+    low, high, shape, dtype = _bounds(parameter)
+    if isinstance(parameter, spaces.Discrete):
+        return np.asarray(generator.integers(low, high, endpoint=True), dtype)
+    if is_whole(parameter):
+        return np.asarray(generator.integers(low, high, shape, dtype, endpoint=True))
+    if isinstance(parameter, Permutations):
+        return generator.permutation(np.eye(shape[0]))
+    return np.asarray(generator.uniform(low, high, shape), dtype)
+
+
+def varies(parameter: spaces.Space[Any], place: tuple[int, ...] = ()) -> bool:
+    """Whether a task parameter has more than one legal value; of an array, at a place of its own."""
+    if isinstance(parameter, spaces.Discrete):
+        return bool(parameter.n > 1)
+    assert isinstance(parameter, spaces.Box)
+    return bool((parameter.low[place] < parameter.high[place]).any())
 
 
 def task_features(tasks: Task, space: spaces.Dict) -> npt.NDArray[np.float64]:

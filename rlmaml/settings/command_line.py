@@ -40,6 +40,7 @@ def parse(
     defaults: Callable[[str | None, str], Settings],
     description: str,
     arguments: Sequence[str] | None = None,
+    written: Sequence[str] = (),
 ) -> tuple[ScriptT, Settings]:
     """The options of a training script, and the settings of its run.
 
@@ -48,17 +49,21 @@ def parse(
         defaults: settings of a variant, or of the default one (None), for a method, that the command line may change.
         description: the script's help text.
         arguments: the command line; None for the process's own.
+        written: options of a file, which it overrules.
 
     Raises:
         UserError: the method or the policy kind is unknown, or an option is none that they have.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    typed = sys.argv[1:] if arguments is None else list(arguments)
+    arguments = [*written, *typed]
     algorithm = chosen(arguments, "algorithm", DEFAULT_METHOD)
     start = defaults(chosen(arguments, "variant", "") or None, algorithm)
     choice = Choice(algorithm, chosen(arguments, "policy", find_method(algorithm).policy or start.policy))
     start = as_method(start, algorithm, choice.policy)
     owners = owner_classes(choice.algorithm, choice.policy)
-    check_known(arguments, choice, [type(script), Choice, *owners.values()])
+    kinds = [type(script), Choice, *owners.values()]
+    check_known(written, choice, kinds, " Take it out of the file of --config, or choose the method that has it.")
+    check_known(typed, choice, kinds)
     parts: dict[str, tuple[Any, Any]] = {"script": (type(script), script), "choice": (Choice, choice)}
     for owner, kind in owners.items():
         shown = spelled(kind)
@@ -90,8 +95,8 @@ def spelled(kind: type[Any]) -> type[Any]:
     return dataclasses.make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True) if fields else kind
 
 
-def check_known(arguments: Sequence[str], choice: Choice, kinds: Sequence[type[Any]]) -> None:
-    """Refuse options that none of some dataclasses has.
+def check_known(arguments: Sequence[str], choice: Choice, kinds: Sequence[type[Any]], cure: str = "") -> None:
+    """Refuse options that none of some dataclasses has, with a cure where it is not to spell them otherwise.
 
     Raises:
         UserError: names the first one, and those there are.
@@ -109,7 +114,7 @@ def check_known(arguments: Sequence[str], choice: Choice, kinds: Sequence[type[A
             whose = f" It is one of {', '.join(others)}." if others else ""
             raise UserError(
                 f"{name} is no option of {choice.algorithm} with a {choice.policy} policy.{whose} There are: "
-                f"{', '.join(known)}."
+                f"{', '.join(known)}.{cure}"
             )
 
 

@@ -18,6 +18,8 @@ class Config(NamedTuple):
     """All of them, of another run; None where the file holds options."""
     words: tuple[str, ...]
     """What the file says, as it would be typed: options come before those of the command line, which overrule them."""
+    origin: str | None = None
+    """Where the family of another run came from; None where nobody says, and of one of ours."""
 
     @property
     def env_id(self) -> str | None:
@@ -26,6 +28,10 @@ class Config(NamedTuple):
             return self.settings.run.env_id
         name = option("env_id")
         return self.words[self.words.index(name) + 1] if name in self.words else None
+
+
+NOTHING = Config(None, ())
+"""What is said where no file is named."""
 
 
 def config_of(arguments: Sequence[str]) -> Config:
@@ -38,11 +44,11 @@ def read_config(path: Path | None) -> Config:
     """The settings or options in a file; none without one.
 
     Raises:
-        UserError: it cannot be read, gives a name twice, is no mapping of options to values, or holds settings of
-            another version.
+        UserError: it cannot be read, gives a name twice, is no mapping of options to values, names another file, or
+            holds settings of another version.
     """
     if path is None:
-        return Config(None, ())
+        return NOTHING
     import yaml
 
     try:
@@ -55,8 +61,9 @@ def read_config(path: Path | None) -> Config:
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         raise UserError(f"--config: {path} must hold options and their values, such as max-kl: 0.02, or be a run.json.")
     if "settings" in content:
-        settings = from_plain(content["settings"])
-        return Config(settings, (option("algorithm"), settings.algorithm))
+        settings, family = from_plain(content["settings"]), content.get("family")
+        origin = family.get("from") if isinstance(family, Mapping) else None
+        return Config(settings, (option("algorithm"), settings.algorithm), origin)
     return Config(None, tuple(word for name, value in content.items() for word in _words(path, name, value)))
 
 
@@ -83,6 +90,8 @@ def _parsed(text: str) -> Any:
 def _words(path: Path, name: str, value: Any) -> list[str]:
     """One option as it would be typed."""
     spelled = option(name.lstrip("-"))
+    if spelled == option("config"):
+        raise UserError(f"--config: {path} names another file, {value}; put its options into this one.")
     if value is None:
         return []
     if isinstance(value, bool):

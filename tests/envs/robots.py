@@ -1,6 +1,6 @@
 """A small robot for tests of what its family hands in: a cart on a rail and one that follows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from gymnasium import spaces
 from rlmaml_envs.bodies import planar_position, scalar_box
 from rlmaml_envs.changes import scaled
 from rlmaml_envs.locomotion import Body, LocomotionFamily, LocomotionVariant
-from rlmaml_envs.physics import Simulation
+from rlmaml_envs.physics import Physics, Simulation
 from rlmaml_envs.problems import control
 
 CARTS = """<mujoco><option timestep="0.01" gravity="0 0 0"/><worldbody><light pos="0 0 3"/>
@@ -23,6 +23,14 @@ CARTS = """<mujoco><option timestep="0.01" gravity="0 0 0"/><worldbody><light po
 
 def start(model: mujoco.MjModel, generator: np.random.Generator) -> tuple[Any, Any]:
     return model.qpos0 + generator.uniform(-0.1, 0.1, model.nq), np.zeros(model.nv)
+
+
+def put(physics: Physics, copy: int, positions: Mapping[int, float], velocities: Mapping[int, float] = {}) -> None:
+    """Put one copy elsewhere: number of qpos or qvel -> its value."""
+    qpos, qvel, act = (values[[copy]].copy() for values in (physics.qpos, physics.qvel, physics.act))
+    for row, numbers in ((qpos, positions), (qvel, velocities)):
+        row[0, list(numbers)] = list(numbers.values())
+    physics.reset(np.array([copy]), qpos, qvel, act)
 
 
 def body(xml: str = CARTS, **changed: Any) -> Body:

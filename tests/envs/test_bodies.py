@@ -7,6 +7,7 @@ from rlmaml_envs import ant, half_cheetah, hopper, humanoid, swimmer, walker2d
 from rlmaml_envs.bodies import factor_box, gaussian_state, load_model
 from rlmaml_envs.locomotion import Body, LocomotionFamily, LocomotionVariant
 from rlmaml_envs.problems import forwards
+from tests.envs.robots import put
 
 BODIES = {
     "half_cheetah finn2017": half_cheetah.FINN2017,
@@ -113,15 +114,14 @@ def test_a_robot_is_unhealthy_where_its_data_sheet_says(name: str, unhealthy: di
     made.reset(np.arange(2), {copy: np.random.default_rng(copy) for copy in range(2)})
     assert body.is_healthy is not None
     assert body.is_healthy(made.physics).all()
-    for index, value in unhealthy.items():
-        made.physics.qpos[1, index] = value
+    put(made.physics, 1, unhealthy)
     assert body.is_healthy(made.physics).tolist() == [True, False]
 
 
 def test_a_fallen_ant_ends_its_episode() -> None:
     made = world(ant.FINN2017)
     made.reset(np.arange(2), {copy: np.random.default_rng(copy) for copy in range(2)})
-    made.physics.qpos[1, 2] = 1.5
+    put(made.physics, 1, {2: 1.5})
     assert made.step(np.zeros((2, 8)), np.ones(2, np.bool_)).terminated.tolist() == [False, True]
 
 

@@ -12,6 +12,7 @@ from rlmaml_envs.changes import (
     changed_variants,
     damaged_actuator,
     dampings,
+    ground_friction,
     multiplied,
     permuted,
     placed,
@@ -213,3 +214,35 @@ def test_a_change_of_the_wrong_shape_or_field_is_refused() -> None:
     assert physics.field("geom_condim")[:, 1].tolist() == [1, 4]
     scaled("geom_friction", "geom", ["l"], slice(0, 1))(physics, copies, np.array([1.0, 4.0]))
     assert physics.field("geom_friction")[:, 1, 0].tolist() == [1, 4]
+
+
+BY_PAIR = """<mujoco><worldbody><geom name="floor" type="plane" size="9 9 .1"/><body pos="0 0 .1"><freejoint/>
+<geom name="box" type="box" size=".1 .1 .1" contype="0" conaffinity="0"/><geom name="skin" size=".01" contype="0"
+conaffinity="0" mass="0"/></body></worldbody>
+<contact><pair name="sole" geom1="floor" geom2="box" friction=".8 .7 .005 .0001 .0002"/></contact></mujoco>"""
+ROLLING = [0.005, 0.0001, 0.0002]
+
+
+def test_ground_friction_reaches_the_contact_of_a_pair_of_geoms() -> None:
+    physics = Physics(mujoco.MjModel.from_xml_string(BY_PAIR), 2, Simulation(substeps=100), threads=1)
+    ground_friction(physics, np.array([1]), np.array([0.25]))
+    physics.settle(np.arange(2))
+    np.testing.assert_allclose(physics.fields["pair_friction"][:, 0], [[0.8, 0.7, *ROLLING], [0.2, 0.175, *ROLLING]])
+    start = np.zeros((2, 6))
+    start[:, 0] = 1.0
+    physics.reset(np.arange(2), np.stack([physics.model.qpos0] * 2), start)
+    assert physics.step(np.zeros((2, 0)), np.ones(2, np.bool_)) is None
+    slid = physics.qpos[:, 0]
+    np.testing.assert_allclose(slid, [1 / (2 * 9.81 * 0.8), 0.2 - 9.81 * 0.2 * 0.2**2 / 2], rtol=0.2)
+
+
+@pytest.mark.parametrize("make", [scaled, placed])
+@pytest.mark.parametrize(
+    ("name", "cure"), [("box", r'write "pair_..." of the pair sole'), ("skin", "name the geom that collides")]
+)
+def test_a_number_of_contacts_of_a_geom_that_never_touches_is_refused(make: Any, name: str, cure: str) -> None:
+    physics = Physics(mujoco.MjModel.from_xml_string(BY_PAIR), 2, Simulation(substeps=1), threads=1)
+    with pytest.raises(ValueError, match=f'"geom_friction" of the geom "{name}" has no effect, .* are 0: {cure}'):
+        make("geom_friction", "geom", [name], slice(0, 1))(physics, np.arange(2), np.ones((2, 1)))
+    scaled("pair_friction", "pair", ["sole"], slice(0, 2))(physics, np.arange(2), np.full((2, 1), 0.5))
+    assert physics.field("pair_friction")[1, 0, :2].tolist() == [0.4, 0.35]

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from rlmaml_envs import episodes as episodes_module
+from rlmaml_envs.bodies import scalar_box
 from rlmaml_envs.episodes import Episodes, tried_out
 from rlmaml_envs.family import Bools, Copies, Floats, Outcome, TaskFamily, finite_box, normalised_box
 from rlmaml_envs.own_code import FamilyError
@@ -241,3 +243,17 @@ def test_observations_in_single_precision_are_kept_in_double_as_the_space_says()
 
     episodes = Episodes("Single-v0", Single, 2)
     assert episodes.reset(np.arange(2), {0: np.random.default_rng(0), 1: np.random.default_rng(1)}).dtype == np.float64
+
+
+def test_tasks_beyond_training_that_cannot_be_drawn_are_not_tried_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(episodes_module, "MOST_DRAWS", 50)
+    wide = {"speed": scalar_box(0.1, 2.0)}
+    inside = family(
+        wide_task_parameters=wide,
+        sample_task=lambda space, generator: {"speed": np.asarray(generator.uniform(0.1, 0.8)), "load": np.ones(1)},
+    )
+    made = Episodes("Carts-v0", inside, 2)
+    with pytest.raises(
+        FamilyError, match=r"Carts-v0 failed in its function sample_task: 50 tasks .* draw from all of the"
+    ):
+        made.draw([np.random.default_rng(0)], beyond=True)

@@ -53,13 +53,12 @@ def model() -> mujoco.MjModel:
 
 def fields() -> list[tuple[str, str, str]]:
     """Fields of fractional numbers that MuJoCo keeps per copy and shows in a named view: field, kind, attribute."""
-    found = []
+    found, whole = [], model()
     for field in sorted(MODEL_FIELDS):
         first, _, rest = field.partition("_")
         kind, attribute = ("joint", field) if first in ("qpos0", "qpos") else (VIEWED.get(first), rest)
         if kind is None:
             continue
-        whole = model()
         values, part = getattr(whole, field), getattr(getattr(whole, kind)(LAST[kind]), attribute, np.empty(0))
         if values.dtype.kind == "f" and np.shares_memory(values, part):
             found.append((field, kind, attribute))

@@ -1,5 +1,6 @@
 """A field of a copy that a task writes does what it does in a model compiled anew, or is refused."""
 
+import re
 from typing import Any
 
 import mujoco
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 from mujoco.batch import MODEL_FIELDS
 
-from rlmaml_envs.changes import placed, scaled
+from rlmaml_envs.changes import COUNTED, placed, scaled
 from rlmaml_envs.model_fields import BUILT, DERIVED, places
 from rlmaml_envs.physics import Physics, Simulation
 from tests.envs.test_model_fields import LAST, VIEWED, fields
 
 WHOLE = """<mujoco><compiler angle="radian" inertiafromgeom="false"/>
+<size nuser_body="2" nuser_jnt="2" nuser_geom="2" nuser_site="2" nuser_cam="2" nuser_tendon="2" nuser_actuator="2"
+nuser_sensor="2"/>
 <asset><material name="first"/><material name="paint"/></asset>
 <worldbody><geom name="floor" type="plane" size="5 5 .1"/>
 <light name="sun"/><light name="lamp"/><camera name="front"/><camera name="side"/><site name="start"/>
@@ -43,7 +46,9 @@ EDITED = {
     "qpos_spring": "springref", "tendon_dampingpoly": "damping", "tendon_lengthspring": "springlength",
     "tendon_solimp_fri": "solimp_friction", "tendon_solimp_lim": "solimp_limit", "actuator_dampingpoly": "damping",
     "tendon_solref_fri": "solref_friction", "tendon_solref_lim": "solref_limit", "tendon_stiffnesspoly": "stiffness",
-    "geom_fluid": "fluid_coefs", "eq_active0": "active",
+    "geom_fluid": "fluid_coefs", "eq_active0": "active", "actuator_user": "userdata", "body_user": "userdata",
+    "cam_user": "userdata", "geom_user": "userdata", "jnt_user": "userdata", "sensor_user": "userdata",
+    "site_user": "userdata", "tendon_user": "userdata",
 }  # fmt: skip
 """Field -> the attribute of MjSpec, where it has another name."""
 
@@ -54,6 +59,7 @@ NUMBERS = {
     "sensor_delay": ([0.004], slice(None)),
     "sensor_interval": ([0.004, 0.0], slice(None)),
     "light_dir": ([0.6, 0.0, -0.8], slice(None)),
+    "cam_intrinsic": ([0.3, 0.4], slice(2, 4)),
     "eq_data": ([0.1, 0.2, 0.3], slice(0, 3)),
 }
 """Field -> numbers of a copy and their columns, where any would not do."""
@@ -62,16 +68,31 @@ SWITCHES = {
     "actuator_actearly": 1, "actuator_actlimited": 0, "actuator_ctrllimited": 0, "actuator_forcelimited": 0,
     "eq_active0": 0, "geom_conaffinity": 0, "geom_condim": 4, "geom_contype": 0, "geom_priority": 2,
     "jnt_actfrclimited": 0, "jnt_actgravcomp": 1, "jnt_limited": 0, "light_active": 0, "light_castshadow": 0,
-    "mat_texuniform": 1, "tendon_actfrclimited": 0, "tendon_limited": 0,
+    "mat_texuniform": 1, "tendon_actfrclimited": 0, "tendon_limited": 0, "geom_castshadow": 0,
 }  # fmt: skip
 """Whole-numbered field -> another value."""
 KINDS = {**VIEWED, "qpos0": "joint", "qpos": "joint"}
 END = {**LAST, "body": "two"}
 
 
+NOT_WRITTEN = {
+    r"(actuator|body|cam|dof|eq|geom|jnt|light|mat|pair|sensor|site|tendon)_[A-Za-z0-9]+": "whole numbers: types, "
+    "groups and which object belongs to which",
+    r"flex(edge)?_[a-z0-9]+": "numbers of a flex, most of which are of vertices and elements, that have no names",
+    r"[BDM]_[a-z]+|map(D2M|M2D|M2M)|name_[a-z]+adr|names_map": "the layout of the model",
+    r"(numeric|text|tuple|key|plugin)_[a-z]+|plugin": "numbers and texts of a file that no simulation reads",
+    r"exclude_signature|wrap_[a-z]+": "which bodies never touch, and by what a tendon goes: parts without names",
+    r"opt\.[a-z_]+": "options of the simulation, which belong to no object; `Physics.field` writes them",
+}
+"""Fields that MuJoCo keeps per copy and no task writes by name -> why."""
+
+
 def measures() -> list[str]:
-    """Fields that a task may write, and that MuJoCo keeps per copy."""
-    return sorted({field for field, _, _ in fields() if field not in DERIVED | BUILT} | set(SWITCHES))
+    """Fields that MuJoCo keeps per copy, and that a task may write by the names of objects."""
+    built, kinds = mujoco.MjModel.from_xml_string(WHOLE), set(KINDS)
+    listed = {name: getattr(built, name, None) for name in MODEL_FIELDS if name.split("_")[0] in kinds}
+    whole = {name for name, values in listed.items() if values is None or values.dtype == np.int32}
+    return sorted(set(listed) - (whole - {name for name in whole if name.endswith(COUNTED)}) - DERIVED - BUILT)
 
 
 def every_field(model: mujoco.MjModel) -> dict[str, Any]:
@@ -96,11 +117,11 @@ def edited(field: str, kind: str, numbers: Any) -> mujoco.MjModel:
     attribute = EDITED.get(field) or field.split("_", 1)[1]
     given = getattr(thing, attribute)
     if isinstance(given, np.ndarray):
-        whole, first = np.array(given), 1 if field.endswith("poly") else 0
+        whole, first = np.array(given), 1 if field.endswith("poly") else 2 * (field == "cam_intrinsic")
         whole.reshape(-1)[first : first + len(numbers)] = numbers
         setattr(thing, attribute, whole)
     else:
-        setattr(thing, attribute, type(given)(numbers[0]))
+        setattr(thing, attribute, list(numbers) if attribute == "userdata" else type(given)(numbers[0]))
     return spec.compile()
 
 
@@ -212,9 +233,15 @@ def test_a_field_of_the_compiler_and_the_time_step_are_refused() -> None:
         write("opt.timestep", 0.1, 0)
 
 
-def test_every_measure_that_mujoco_shows_by_name_is_compared() -> None:
-    assert len(measures()) > 85
+def test_every_field_that_mujoco_keeps_per_copy_is_compared_or_refused_for_a_reason() -> None:
+    assert len(measures()) >= 137
     assert {field for field, _, _ in fields()} - set(measures()) <= DERIVED | BUILT
+    built = Physics(mujoco.MjModel.from_xml_string(WHOLE), 1, Simulation(substeps=1), threads=1)
+    for field in sorted(set(MODEL_FIELDS) - set(measures()) - DERIVED - BUILT):
+        assert len([why for pattern, why in NOT_WRITTEN.items() if re.fullmatch(pattern, field)]) == 1, field
+        kind = KINDS.get(field.split("_")[0], "body")
+        with pytest.raises(ValueError, match=r"says how the model is built|is no field of MuJoCo's model with a row"):
+            placed(field, kind, [END[kind]])(built, np.array([0]), np.zeros(1))
 
 
 def test_nothing_is_printed_or_kept_of_a_change_that_mujoco_warns_of(

@@ -12,7 +12,7 @@ import pytest
 from rlmaml_envs.bodies import load_model
 from rlmaml_envs.physics import Physics, Simulation, compiled
 from rlmaml_envs.speed_limits import FASTEST
-from tests.envs.robots import CARTS
+from tests.envs.robots import CARTS, put
 
 NUM_COPIES = 5
 ALL = np.arange(NUM_COPIES)
@@ -183,7 +183,7 @@ def test_what_mujoco_says_of_a_robot_that_is_compiled_is_a_warning_and_no_line_o
 
 def test_a_state_that_is_not_finite_is_caught() -> None:
     physics = started()
-    physics.qvel[2, 0] = np.nan
+    put(physics, 2, {}, {0: np.nan})
     causes = physics.step(controls(1)[0], EVERYBODY)
     assert causes is not None
     assert [copy for copy, cause in enumerate(causes) if cause] == [2]

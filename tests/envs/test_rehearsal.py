@@ -12,8 +12,8 @@ from rlmaml_envs.locomotion import LocomotionFamily
 from rlmaml_envs.navigation import Navigation2D
 from rlmaml_envs.physics import Simulation
 from rlmaml_envs.registry import load_family
-from rlmaml_envs.rehearsal import NUM_COPIES, try_out
-from tests.envs.robots import body, family, paying, speed_error_cost
+from rlmaml_envs.rehearsal import MORE_STEPS, NUM_COPIES, try_out
+from tests.envs.robots import CARTS, body, family, paying, speed_error_cost
 
 
 def tried(made: LocomotionFamily) -> None:
@@ -238,6 +238,15 @@ def test_states_that_episodes_do_not_come_to_are_not_held_against_a_family() -> 
         tried(paying(lambda m, t: np.sqrt(0.3 - np.abs(m.position[:, 0]))))
 
 
+STIFF = CARTS.replace('<motor name="pull" joint="slide"', '<position name="pull" joint="slide" kp="1e8"')
+
+
+def test_a_robot_that_is_unstable_in_its_first_steps_is_refused() -> None:
+    words = r"Carts-v0: [3-6] of 6 simulations had become unstable in control step [1-5] .*: acceleration diverged. Red"
+    with pytest.raises(ValueError, match=words):
+        tried(family(body(STIFF)))
+
+
 def global_start(model: Any, generator: Any) -> Any:
     return np.random.default_rng().normal(size=model.nq), np.zeros(model.nv)  # as numpy.random would be
 
@@ -278,6 +287,36 @@ def test_a_family_that_is_a_class_starts_by_its_generators_alone_too(nowhere: bo
     world.nowhere = nowhere
     with pytest.raises(ValueError, match=words):
         try_out("Adrift-v0", world)
+
+
+class Late(Navigation2D):  # type: ignore[misc]
+    """Navigation that pays, or shows, other copies' numbers from one of an episode's steps on."""
+
+    what, since = "reward", 30
+
+    def reset(self, copies: Any, generators: Any) -> None:
+        super().reset(copies, generators)
+        self._age = np.where(np.isin(np.arange(NUM_COPIES), copies), 0, getattr(self, "_age", np.zeros(NUM_COPIES)))
+
+    def step(self, actions: Any, running: Any) -> Any:
+        outcome = super().step(actions, running)
+        self._age += 1
+        late = self._age[0] > self.since and self.what == "reward"
+        return outcome._replace(terms={name: term[::-1] if late else term for name, term in outcome.terms.items()})
+
+    def observe(self) -> Any:
+        seen = super().observe()
+        return seen - seen.mean(axis=0) if self._age[0] > self.since and self.what == "observation" else seen
+
+
+@pytest.mark.parametrize("what", ["reward", "observation"])
+def test_a_family_that_is_a_class_is_followed_for_longer(what: str) -> None:
+    world = Late(NUM_COPIES)
+    world.what = what
+    with pytest.raises(ValueError, match=f"{what}.* of a copy depends on the other copies"):
+        try_out("Late-v0", world)
+    world.since = MORE_STEPS + 1
+    try_out("Late-v0", world)
 
 
 def test_tasks_are_drawn_from_their_generator() -> None:

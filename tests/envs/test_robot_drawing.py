@@ -10,6 +10,7 @@ import pytest
 
 from rlmaml_envs import robot_drawing
 from rlmaml_envs.robot_drawing import Marks, RobotCamera, RobotPictures, default_backend, robot_body
+from tests.envs.robots import put
 
 TASKS = {
     "HalfCheetahChanged-v0": ({"dead_joint": 0}, {"dead_joint": 5}),
@@ -97,7 +98,7 @@ def test_the_camera_follows_the_robot() -> None:
     world.reset(np.arange(1), {0: np.random.default_rng(0)})
     pictures = RobotPictures(world.physics.model, RobotCamera())
     for x in (0.0, 30.0):
-        world.physics.qpos[0, 0] = x
+        put(world.physics, 0, {0: x})
         picture = pictures.draw(world.physics.data_of(0), Marks())
         middle = picture[100:260, 140:340].reshape(-1, 3).astype(int)
         skin = (middle[:, 0] > middle[:, 2] + 25).mean()  # the robot alone is of a warm colour

@@ -1,5 +1,7 @@
+import re
 import warnings
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -8,8 +10,8 @@ from gymnasium import spaces
 from rlmaml_envs.bodies import scalar_box
 from rlmaml_envs.changes import shifted
 from rlmaml_envs.rehearsal import NUM_COPIES, try_out
-from rlmaml_envs.task_effects import parts_of
-from rlmaml_envs.tasks import Permutations
+from rlmaml_envs.task_effects import Part, parts_of, unseen_parts, unvaried_parts
+from rlmaml_envs.tasks import Permutations, sample_uniform_task
 from tests.envs.robots import family, speed_error_cost
 
 
@@ -25,7 +27,7 @@ def told(parameters: dict[str, Any], term: Any, **changed: Any) -> list[str]:
         warnings.simplefilter("always")
         try_out("Carts-v0", family(**{**sheet, **changed})(NUM_COPIES))
     words = [str(warning.message) for warning in caught]
-    return [word.split("the task parameter ")[1].split(" was not")[0] for word in words]
+    return [re.split(" was (?:not seen|the same)", word.split("the task parameter ")[1])[0] for word in words]
 
 
 LOAD = {"load": spaces.Box(0.0, 2.0, (3,), np.float64)}
@@ -57,6 +59,18 @@ def test_a_number_that_matters_in_some_tasks_alone_is_seen() -> None:
     assert told(parameters, lambda m, t: np.where(t["kind"] == 1, t["goal"], 3.0)) == []
 
 
+@pytest.mark.parametrize(("seen", "most"), [(slice(0, 0), 150), (slice(0, 30), 20)])
+def test_a_parameter_of_many_numbers_is_looked_at_as_a_whole_first(seen: slice, most: int) -> None:
+    """Number by number and task by task, a vector of 30 that nothing reads would take 720 control steps."""
+    parameters = {"load": spaces.Box(0.0, 2.0, (30,), np.float64)}
+    term = {"own_reward": lambda m, t: m.actions[:, 0] + t["load"][:, seen].sum(axis=1)}
+    made = family(task_parameters=parameters, task_units={"load": ""}, changes={}, reward_terms=term)(NUM_COPIES)
+    tasks = [made.sample_task(np.random.default_rng(seed)) for seed in range(8)]
+    with mock.patch.object(type(made), "step", autospec=True, side_effect=type(made).step) as step:
+        assert unseen_parts(made, tasks, NUM_COPIES) == [Part("load", None)] * (seen.stop == 0)
+    assert step.call_count <= most
+
+
 def test_what_is_observed_alone_counts_and_what_comes_late_too() -> None:
     offset = {"offset": spaces.Box(-0.1, 0.1, (2,), np.float64)}
     assert told(offset, lambda m, t: m.actions[:, 0], readings={"offset": shifted(slice(0, 2))}) == []
@@ -68,6 +82,41 @@ def test_matrices_whose_numbers_hang_together_are_changed_as_a_whole() -> None:
     order = {"wiring": Permutations(2)}
     assert told(order, lambda m, t: m.actions[:, 0]) == ["'wiring'"]
     assert told(order, lambda m, t: t["wiring"][:, 0, 0]) == []
+
+
+def the_same(space: Any, generator: Any) -> Any:
+    return sample_uniform_task(space, generator) | {"load": np.ones(3)}
+
+
+def in_part(space: Any, generator: Any) -> Any:
+    drawn = sample_uniform_task(space, generator)
+    return {"load": drawn["load"] * [1.0, 0.0, 1.0]}
+
+
+def seldom(space: Any, generator: Any) -> Any:
+    return {"load": np.full(3, 1.0 * (generator.uniform() < 0.1))}
+
+
+@pytest.mark.parametrize(
+    ("sample", "named"),
+    [(the_same, ["'load'"]), (in_part, ["'load'[1]"]), (seldom, []), (sample_uniform_task, [])],
+)
+def test_what_the_sampler_never_varies_is_named(sample: Any, named: list[str]) -> None:
+    assert told(LOAD, lambda m, t: t["load"].sum(axis=1), sample_task=sample) == named
+
+
+def test_a_parameter_of_one_value_is_not_missed_where_it_does_not_vary() -> None:
+    space = spaces.Dict(
+        {
+            "kind": spaces.Discrete(1, start=3),
+            "load": spaces.Box(np.array([0.0, 1.0]), np.array([2.0, 1.0]), dtype=np.float64),
+            "wiring": Permutations(2),
+            "dead": spaces.Discrete(2),
+        }
+    )
+    constant = {"kind": np.array(3), "load": np.ones(2), "wiring": np.eye(2), "dead": np.array(0)}
+    named = unvaried_parts(space, lambda: constant)
+    assert named == [Part("dead", None), Part("load", None), Part("wiring", None)]
 
 
 def test_of_an_array_of_many_numbers_as_many_are_tried_as_there_is_time_for() -> None:

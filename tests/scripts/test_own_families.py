@@ -139,6 +139,25 @@ def test_a_policy_is_refused_by_a_family_that_has_changed_and_by_another_one(
     assert run_script("evaluate.py", "run", *words, "--family", own) == 0
 
 
+def test_a_file_of_options_names_a_family_of_ones_own_and_another_runs_settings_need_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = write_family(tmp_path / "elsewhere")
+    (tmp_path / "mine.yaml").write_text(f"family: {named}\niterations: 1\n")
+    assert run_script("train_locomotion.py", *TINY, "--config", "mine.yaml", "--run-dir", "first") == 0
+    forget()
+    again = [*TINY, "--config", "first/run.json", "--run-dir", "second"]
+    capsys.readouterr()
+    assert run_script("train_locomotion.py", *again) == 2
+    words = (
+        "is of a run on LimitedCarts-v0, which is none of our families, from carts.py:LimitedCarts. Say that its code"
+    )
+    assert words in capsys.readouterr().err
+    assert run_script("train_locomotion.py", *again, "--family", named) == 0
+    first, second = (json.loads(Path(run, "run.json").read_text())["settings"] for run in ("first", "second"))
+    assert first == second
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [

@@ -151,8 +151,14 @@ def test_an_episode_of_a_minari_dataset_without_a_final_flag_counts_as_truncated
     episodes = recording((3, 2, 4))._replace(log_probs=None)
     silent = np.zeros(9, np.bool_)
     unflagged = episodes._replace(terminations=silent, truncations=silent)
-    expected = episodes._replace(terminations=silent, truncations=np.isin(np.arange(9), (2, 4, 8)))
-    assert_equal(read_episodes(write_minari(tmp_path, monkeypatch, unflagged)), expected)
+    ends = np.isin(np.arange(9), (2, 4, 8))
+    expected = episodes._replace(terminations=silent, truncations=ends)
+    assert_equal(read_episodes(write_minari(tmp_path / "none", monkeypatch, unflagged)), expected)
+    both = read_episodes(
+        write_minari(tmp_path / "both", monkeypatch, episodes._replace(terminations=ends, truncations=ends))
+    )
+    assert both.terminations.tolist() == ends.tolist()
+    assert both.ends.tolist() == [3, 5, 9]
 
 
 @pytest.mark.filterwarnings("ignore:.*None:UserWarning:minari")

@@ -51,6 +51,20 @@ def test_the_method_says_which_options_there_are() -> None:
         parsed("--algorithm", "reptile", "--no-such-thing")
 
 
+def test_options_of_a_file_are_overruled_and_those_of_another_method_are_refused_with_what_to_do() -> None:
+    written = ("--algorithm", "cavia", "--max-kl", "0.3", "--tasks", "7")
+    _, settings = parse(Script(), defaults, "What it does.", ["--tasks", "5"], written)
+    assert (settings.algorithm, settings.flat()["max_kl"], settings.run.num_tasks) == ("cavia", 0.3, 5)
+    words = (
+        r"--max-kl is no option of reptile .*It is one of .*cavia.*Take it out of the file of --config, or choose the"
+    )
+    with pytest.raises(UserError, match=words):
+        parse(Script(), defaults, "What it does.", ["--algorithm", "reptile"], written)
+    with pytest.raises(UserError, match=r"--max-kl is no option of reptile") as caught:
+        parse(Script(), defaults, "What it does.", ["--algorithm", "reptile", "--max-kl", "0.3"])
+    assert "--config" not in str(caught.value)
+
+
 def test_the_policy_kind_says_which_options_there_are() -> None:
     _, settings = parsed("--policy", "gru", "--memory", "5")
     assert settings.network.memory == 5

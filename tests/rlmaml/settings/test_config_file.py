@@ -13,7 +13,9 @@ def test_a_run_json_gives_all_of_a_runs_settings(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     path.write_text(json.dumps({"settings": settings.as_plain(), "commit": "abc"}))
     config = read_config(path)
-    assert config.settings == settings
+    assert (config.settings, config.origin) == (settings, None)
+    path.write_text(json.dumps({"settings": settings.as_plain(), "family": {"from": "ant.py:Ant", "sheet": {}}}))
+    assert read_config(path) == config._replace(origin="ant.py:Ant")
     assert (config.words, config.env_id) == (("--algorithm", "reptile"), "AntVel-v0")
 
 
@@ -46,6 +48,7 @@ def test_yaml_gives_options_as_they_would_be_typed(tmp_path: Path) -> None:
         ("a: !!timestamp soon\n", "cannot be read: "),
         ("a: " + "[" * 5000, "cannot be read: it is nested too deeply"),
         ("settings: {algorithm: maml-trpo}\n", "does not fit this version"),
+        ("config: other.yaml\n", r"mine.yaml names another file, other.yaml; put its options into this one"),
     ],
 )
 def test_what_holds_no_settings_is_refused_with_a_sentence(tmp_path: Path, text: str, message: str) -> None:
