@@ -27,7 +27,7 @@ from rlmaml.terminal.words import counted
 from supervised import check_of_episodes
 
 if TYPE_CHECKING:
-    from rlmaml.core.types import Rollout, Tasks
+    from rlmaml.core.types import Rollout
     from rlmaml.deploy.adaptable import AdaptablePolicy
     from rlmaml.evaluation.figures import DrawEpisodes
     from rlmaml.rules.search_rule import Search
@@ -466,15 +466,6 @@ def check_beyond(settings: Settings) -> None:
         raise UserError(f"--beyond: every legal task of {run.env_id}, {run.variant}, is in the training range.")
 
 
-def tasks_in_words(settings: Settings, tasks: "Tasks") -> list[str]:
-    """Several tasks in words, with units."""
-    from rlmaml_envs.tasks import describe_task
-
-    units = environment_maker(settings)(1).task_units
-    count = len(next(iter(tasks.values())))
-    return [describe_task({name: values[i] for name, values in tasks.items()}, units) for i in range(count)]
-
-
 def check_envpool(env_id: str, variant: str) -> str:
     """The name of EnvPool's environment with the same body and control step.
 
@@ -533,4 +524,4 @@ def _draw_observations(
         allow_family(family)
     draw_paths = path_drawing(env_id, variant)
     assert draw_paths is not None
-    draw_paths(axes, task, [episode.observations for episode in episodes], **style)
+    draw_paths(axes, task, [episode.path for episode in episodes], **style)

@@ -139,7 +139,8 @@ def draw_stills(options: Options, settings: Settings, path: Path) -> None:
     )
     run = settings.run
     draw, words = episode_drawing(run.env_id, run.variant), stage_words(settings)
-    figure = adaptation_figure(draw, evaluation.tasks, evaluation.rollouts, words=words, actions=options.actions)
+    stages, told = evaluation.rollouts, evaluation.task_words
+    figure = adaptation_figure(draw, evaluation.tasks, stages, words=words, actions=options.actions, task_words=told)
     with replacing(path) as target:
         figure.savefig(target, dpi=150)
 

@@ -14,7 +14,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import replacing, write_atomically
 from rlmaml.deploy.adaptable import ActionKind, AdaptablePolicy
 from rlmaml.deploy.driver import Driver
-from rlmaml.sampling.rollout import TaskEnvironment
+from rlmaml.sampling.rollout import TaskEnvironment, task_words
 from rlmaml.settings.stages import stage_words
 
 Frame: TypeAlias = npt.NDArray[np.uint8]
@@ -175,7 +175,7 @@ def film_progress(
     words = stage_words(policy.settings)
     captions = (words(0), words(policy.settings.run.num_episodes if policy.adapts_by_memory else 1))[: len(actors)]
     films = [film(scene, actor, seed, stride) for actor in actors]
-    title = f"meta-iteration {policy.iteration}"
+    title = f"{policy.settings.run.env_id}: {task_words(env, alone)[0]}; meta-iteration {policy.iteration}"
     return list(side_by_side(films, captions, title)), steps_per_second / stride
 
 
