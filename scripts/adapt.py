@@ -135,7 +135,7 @@ class Options:
 
 def main() -> None:
     """Parse, adapt, write, print the returns."""
-    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:]))
+    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:], Options))
     for path in (options.output, options.record):
         check_writable(path)
 

@@ -30,9 +30,9 @@ class Options:
     change: tyro.conf.OmitArgPrefixes[CompressionSettings] = field(default_factory=CompressionSettings)
     iterations: int | None = None
     """Further meta-iterations of the training, to fine-tune; by default a tenth of those it was trained for."""
-    new_run: Annotated[Path | None, tyro.conf.arg(name="run-dir")] = None
+    new_run: Annotated[Path | None, tyro.conf.arg(name="run-dir", metavar="RUN_DIR")] = None
     """Directory of the new run; by default RUN_DIR-pruned-SHARE or RUN_DIR-rank-RANK."""
-    beside: tuple[Path, ...] = ()
+    beside: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN_DIR ...")] = ()
     """Directories of further runs, measured beside the two; losses are those against the first of all."""
     num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 40
     """Held-out tasks on which returns are measured."""

@@ -63,7 +63,7 @@ class Options:
 
 def main() -> None:
     """Parse, export, verify, time."""
-    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:]))
+    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:], Options))
 
     from rlmaml.storage.run_directory import beside, is_of_run
 

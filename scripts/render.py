@@ -63,7 +63,7 @@ class Options:
 
 def main() -> None:
     """Parse, adapt, film, write."""
-    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:]))
+    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:], Options))
 
     from rlmaml.storage.run_directory import beside
     from rlmaml_envs import path_drawing

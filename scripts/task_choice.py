@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from common import OwnCode, environment_maker, in_variant
 from rlmaml.base.errors import UserError
-from rlmaml.settings.command_line import chosen
+from rlmaml.settings.command_line import chosen, positional_words
 from rlmaml.settings.whole import Settings
 
 if TYPE_CHECKING:
@@ -98,16 +98,22 @@ def chosen_in_all(words: Sequence[str], settings: Settings) -> Callable[["Tasks"
     return choose
 
 
-def help_with_tasks(text: str | None, arguments: Sequence[str]) -> str:
+def help_with_tasks(text: str | None, arguments: Sequence[str], options: type[Any]) -> str:
     """A script's help text; of ``RUN_DIR --help`` with the tasks of that family, in the variant that is asked for.
+
+    Args:
+        text: the help text.
+        arguments: the command line, where the run may be named before or after options.
+        options: of the script.
 
     Raises:
         UserError: the policy cannot be read, or its family is not known here.
     """
     from rlmaml.storage.run_directory import policy_file
 
-    path = Path(arguments[0]) if arguments else Path()
-    if not set(arguments) & set(HELP) or not arguments or not policy_file(path).is_file():
+    asked = positional_words(arguments, options) if set(arguments) & set(HELP) else []
+    path = next((Path(word) for word in asked if policy_file(Path(word)).is_file()), None)
+    if path is None:
         return text or ""
 
     from rlmaml.deploy.adaptable import load

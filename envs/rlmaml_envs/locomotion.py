@@ -33,6 +33,7 @@ from rlmaml_envs.model_fields import is_looks
 from rlmaml_envs.motion_drawing import MotionDrawing, height_of_root, moves_in_plane
 from rlmaml_envs.observation_names import Entry
 from rlmaml_envs.physics import Physics, Simulation, compiled
+from rlmaml_envs.published import Published
 from rlmaml_envs.robot_drawing import Marks, RobotCamera, RobotPictures, robot_body
 from rlmaml_envs.simulator import mujoco
 from rlmaml_envs.tasks import Task, sample_uniform_task
@@ -132,9 +133,9 @@ class LocomotionVariant:
     """Task parameter that is an array -> along each axis the names of its elements."""
     marks: Callable[[Task], Marks] = lambda task: Marks()
     """What a picture shows of one task."""
-    published: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """What -> its published mean returns after 0, 1, 2, ... inner steps, at this variant's own horizon alone. A problem
-    derived from this one has none: ``replace(variant, ..., published={})``."""
+    published: Mapping[str, Published] = field(default_factory=dict)
+    """What was trained -> its published returns, at this variant's own horizon alone. A problem derived from this one
+    has none: ``replace(variant, ..., published={})``."""
 
     @cached_property
     def draw_episodes(self) -> PathDrawing:

@@ -52,6 +52,9 @@ def test_the_help_of_a_run_lists_what_a_task_of_its_family_has(
     assert '"encoder_offset": (6,) in [-0.3, 0.3] rad' in text
     assert "1 bthigh, 2 bshin" in text
     assert 'elements of "motor_gain" are bthigh, bshin' in text
+    assert run(script, "--seed", 3, "--no-overwrite", changed, "--variant", "damaged", "--help") == 0
+    assert "dead_joint" in (text := capsys.readouterr().out)
+    assert "encoder_offset" not in text
     assert run(script, "--help") == 0
     assert "encoder_offset" not in capsys.readouterr().out
 
