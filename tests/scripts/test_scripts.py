@@ -69,10 +69,10 @@ def test_help_says_run_dir_where_a_run_is_named(help_texts: dict[str, str]) -> N
         usage, found, _ = text.partition("positional arguments")
         assert not (found and re.search(r"\bPATH\b", usage)), name
         named = re.findall(r"--(run-dir|demonstrator|acting|start-from) (?:\{None\}\|)?(\S+)", text)
-        assert {value.strip("[]") for _, value in named} <= {"RUN_DIR"}, name
+        assert {value.strip("[].,") for _, value in named} <= {"RUN_DIR"}, name
         places += [option for option, _ in named]
     assert set(places) == {"run-dir", "demonstrator", "acting", "start-from"}
-    assert "--beside [RUN_DIR ...]" in " ".join(help_texts["compress.py"].split())
+    assert "--beside RUN_DIR ..." in " ".join(help_texts["compress.py"].split())
     for name in ("adapt.py", "evaluate.py", "export.py", "render.py", "report.py", "summarise.py", "compress.py"):
         assert "RUN_DIR" in help_texts[name].partition("positional arguments")[0], name
 
