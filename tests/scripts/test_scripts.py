@@ -516,7 +516,8 @@ def test_an_adaptation_that_is_interrupted_keeps_the_best_policy_with_its_task_a
     taken = load(left).steps_taken
     said = f"Interrupted. {left} holds the best policy of 1 step, that after {taken}; it was not measured again.\n"
     assert capsys.readouterr().err.endswith(said)
-    assert load(left).adaptation == {"episodes": 2 * taken, "task": "goal = (0.3, -0.2) m"}
+    goal = {"task": "goal = (0.3, -0.2) m", "task_values": {"goal": [0.3, -0.2]}}
+    assert load(left).adaptation == {"episodes": 2 * taken, **goal}
 
 
 def test_the_line_of_a_single_episode_has_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -686,6 +687,14 @@ def test_a_policy_is_exported_verified_and_timed(
     assert run("export.py", tmp_path / "adapted.safetensors", "--int8", "--output", tmp_path / "adapted") == 2
     assert "has adapted to a task, on which --int8 is to be measured. Name it" in capsys.readouterr().err
     assert not (tmp_path / "adapted").exists()
+    knows = dataclasses.replace(again, adaptation={"task_values": {"goal": [0.1, 0.25]}})
+    knows.save(tmp_path / "adapted.safetensors")
+    words = ("--int8", "--normalised", "--output", tmp_path / "adapted")
+    assert run("export.py", tmp_path / "adapted.safetensors", *words) == 0
+    assert "Return on goal = (0.1, 0.25) m, mean actions: -" in capsys.readouterr().out
+    card = json.loads((tmp_path / "adapted" / "policy-normalised.json").read_text())
+    assert (card["control"]["is"], card["control"]["units"]) == ("action", ["", ""])
+    assert card["actuators"]["units"] == json.loads((tmp_path / "out" / "policy.json").read_text())["control"]["units"]
 
 
 def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(

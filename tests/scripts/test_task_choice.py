@@ -38,6 +38,8 @@ def test_a_part_of_a_task_is_chosen_and_the_rest_is_drawn_by_the_seed_or_is_the_
     gains = re.search(r"motor_gain = \((.*?)\)", mean[0])
     assert gains
     assert [float(gain) for gain in gains[1].split(", ")[1:]] == pytest.approx([0.875] * 5, abs=0.06)
+    assert adapted_to(output, tmp_path / "b.safetensors", "--seed", 9) == mean[1]
+    assert adapted_to(output, tmp_path / "b.safetensors", "--seed", 9, "--rest", "mean") != mean[1]
     built = adapted_to(changed, output, *some, "--variant", "unchanged")
     assert "motor_gain = (-1, 1, 1, 1, 1, 1)" in built
     assert "encoder_offset = (0, 0, 0, 0, 0, 0) rad" in built
