@@ -135,7 +135,7 @@ class Options:
 
 def main() -> None:
     """Parse, adapt, write, print the returns."""
-    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:]))
+    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:], Options))
     for path in (options.output, options.record):
         check_writable(path)
 
@@ -208,7 +208,8 @@ def adapt_in_simulation(
     settings = options.machine.applied(policy.settings)
     searches = options.search.search is not None
     num_episodes = options.search.search_average if searches else options.num_episodes
-    env, description = make_task_environment(settings, num_episodes, options.choice, options.seed)
+    known = {} if options.variant else policy.adaptation.get("task_values", {})
+    env, task = make_task_environment(settings, num_episodes, options.choice, options.seed, adapted_to=known)
 
     def collecting(actions: "ActionKind") -> "Collect":
         return lambda current, visit: current.record(env, options.seed + visit, actions=actions, stage=0)
@@ -231,11 +232,12 @@ def adapt_in_simulation(
     if options.record:
         write_episodes(options.record, sampled(first, 0))
     noun, head = ("attempt", "tries") if searches else ("step", "steps")
-    print(f"Task: {description}\n\n{head}    return  95 % interval, {options.actions} actions")
+    print(f"Task: {task.words}\n\n{head}    return  95 % interval, {options.actions} actions")
     lived = 0
 
     def keep(left: "AdaptablePolicy", **more: Any) -> None:
-        replace(left, adaptation={"episodes": 0, **left.adaptation, "task": description, **more}).save(target)
+        record = {"episodes": 0, **left.adaptation, "task": task.words, "task_values": task.values}
+        replace(left, adaptation=record | more).save(target)
 
     def kept() -> str:
         best, done = policy.steps_taken - first.steps_taken, counted(lived - 1, noun)

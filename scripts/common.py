@@ -1,7 +1,6 @@
 """What the scripts share: they introduce the environments of ``rlmaml_envs`` to ``rlmaml``, and train."""
 
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +8,9 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
 
 from defaults import tuned
 from rlmaml.base.errors import UserError
@@ -27,7 +28,7 @@ from rlmaml.terminal.words import counted
 from supervised import check_of_episodes
 
 if TYPE_CHECKING:
-    from rlmaml.core.types import Rollout, Tasks
+    from rlmaml.core.types import Rollout
     from rlmaml.deploy.adaptable import AdaptablePolicy
     from rlmaml.evaluation.figures import DrawEpisodes
     from rlmaml.rules.search_rule import Search
@@ -43,7 +44,7 @@ NAVIGATION = "Navigation2D-v0"
 class TrainOptions:
     """Options of a training script that are no settings: where the run is kept."""
 
-    run_dir: Path | None = None
+    run_dir: Annotated[Path | None, tyro.conf.arg(metavar="RUN_DIR")] = None
     """Directory of the run; by default runs/<env id>-<variant>-seed<seed>, with the method's name where it is not
     maml-trpo."""
     resume: bool = False
@@ -303,13 +304,10 @@ def published(
 ) -> dict[str, tuple[float, ...]]:
     """Published returns of the same problem, after 0, 1, 2, 3 inner steps; empty where none compare.
 
-    A row whose name says of how many episodes it is, is for that number of them alone.
-
     Args:
         settings: of the run.
         tasks: on which it is evaluated.
-        episodes: per task and inner step. Both are to be those of the family's own settings, which are as published;
-            where they are not, that is said.
+        episodes: per task and inner step. Both are to be those of a published row; where none has them, that is said.
         differs: what published returns are, in words -> whether these here are not; that is said, too.
     """
     from rlmaml_envs import horizon_of, published_returns
@@ -317,24 +315,22 @@ def published(
     run = resolved(settings).run
     own = horizon_of(run.env_id, run.variant)
     found = dict(published_returns(run.env_id, run.variant, own))
-    as_published = tuned(run.env_id, run.variant).run
-    size = as_published.evaluation_tasks, as_published.evaluation_episodes
     lived = isinstance(settings.inner, MemorySettings) or differs.get("of inner steps", False)
     differs = {f"of episodes of {own} steps": run.horizon != own, **differs, "of inner steps": lived}
     others = [words for words, other in differs.items() if other]
     if found and others:
         print(f"Published returns are {' and '.join(others)}, and not shown beside other ones.", file=sys.stderr)
         return {}
-    told = {name: re.search(r"(\d+) episodes", name) for name in found}
-    found = {name: means for name, means in found.items() if int((told[name] or [0, size[1]])[1]) == episodes}
-    if told and (tasks != size[0] or not found):
+    fitting = {name: row.means for name, row in found.items() if (row.tasks, row.episodes) == (tasks, episodes)}
+    if found and not fitting:
+        sizes = [sorted({getattr(row, size) for row in found.values()}) for size in ("tasks", "episodes")]
+        of = [" or ".join(map(str, numbers)) for numbers in sizes]
         print(
-            f"Published returns are of {size[0]} tasks with {size[1]} episodes each, and not shown beside other ones: "
-            f"--tasks {size[0]} --episodes {size[1]}.",
+            f"Published returns are of {of[0]} tasks with {of[1]} episodes each, and not shown beside other ones: "
+            f"--tasks {sizes[0][0]} --episodes {sizes[1][0]}.",
             file=sys.stderr,
         )
-        return {}
-    return found
+    return fitting
 
 
 def check_least(*options: tuple[str, int, int]) -> None:
@@ -483,15 +479,6 @@ def check_beyond(settings: Settings) -> None:
         raise UserError(f"--beyond: every legal task of {run.env_id}, {run.variant}, is in the training range.")
 
 
-def tasks_in_words(settings: Settings, tasks: "Tasks") -> list[str]:
-    """Several tasks in words, with units."""
-    from rlmaml_envs.tasks import describe_task
-
-    units = environment_maker(settings)(1).task_units
-    count = len(next(iter(tasks.values())))
-    return [describe_task({name: values[i] for name, values in tasks.items()}, units) for i in range(count)]
-
-
 def check_envpool(env_id: str, variant: str) -> str:
     """The name of EnvPool's environment with the same body and control step.
 
@@ -550,4 +537,4 @@ def _draw_observations(
         allow_family(family)
     draw_paths = path_drawing(env_id, variant)
     assert draw_paths is not None
-    draw_paths(axes, task, [episode.observations for episode in episodes], **style)
+    draw_paths(axes, task, [episode.path for episode in episodes], **style)

@@ -19,14 +19,13 @@ returns, differences task by task, and the settings in which they differ; RUN_DI
 Runs on supervised tasks are compared by the scores that their trainings left, on the tasks of their test.
 """
 
-import math
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -45,6 +44,7 @@ from common import (
 from defaults import tuned
 from rlmaml.base.cores import num_cores
 from rlmaml.base.errors import UserError
+from rlmaml.settings.command_line import positional_words
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, PAPERS, find_method
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings
@@ -230,25 +230,9 @@ def compare_runs(options: RunsOptions) -> None:
             print(f"{run.name} had taken {counted(checkpoint.steps_taken, 'step')} before, on {task}.")
 
 
-def positional_words(arguments: Sequence[str]) -> list[str]:
-    """The words of a command that are neither options nor their values."""
-    kinds = {f"--{own.name.replace('_', '-')}": own.type for own in fields(Options)} | {"-h": bool, "--help": bool}
-    words, values = [], 0.0
-    for word in arguments:
-        if word.startswith("-"):
-            name, equals, _ = word.replace("_", "-").replace("--no-", "--", 1).partition("=")
-            kind = kinds.get(name)
-            values = 0 if equals or kind is bool else math.inf if get_origin(kind) is tuple else 1
-        elif values:
-            values -= 1
-        else:
-            words.append(word)
-    return words
-
-
 def names_runs(arguments: Sequence[str]) -> bool:
     """Whether a command names runs or policies, and not a task family: several, or one that is or looks like a path."""
-    words = positional_words(arguments)
+    words = positional_words(arguments, Options)
     return len(words) > 1 or any(os.path.exists(word) or "/" in word or word.endswith(".safetensors") for word in words)
 
 

@@ -26,14 +26,14 @@ class Options:
     """Options of the script."""
 
     run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
-    """Directory of the run that is made smaller; it stays as it is."""
+    """Directory of the run that is made smaller, or a checkpoint of it, such as best.safetensors; it stays as it is."""
     change: tyro.conf.OmitArgPrefixes[CompressionSettings] = field(default_factory=CompressionSettings)
     iterations: int | None = None
     """Further meta-iterations of the training, to fine-tune; by default a tenth of those it was trained for."""
-    new_run: Annotated[Path | None, tyro.conf.arg(name="run-dir")] = None
+    new_run: Annotated[Path | None, tyro.conf.arg(name="run-dir", metavar="RUN_DIR")] = None
     """Directory of the new run; by default RUN_DIR-pruned-SHARE or RUN_DIR-rank-RANK."""
-    beside: tuple[Path, ...] = ()
-    """Directories of further runs, measured beside the two; losses are those against the first of all."""
+    beside: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN_DIR ...")] = ()
+    """Further runs or checkpoints, measured beside the two; losses are those against the first of all."""
     num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 40
     """Held-out tasks on which returns are measured."""
     num_episodes: Annotated[int, tyro.conf.arg(name="episodes")] = 20
@@ -64,7 +64,10 @@ class Options:
         """Directory of the new run."""
         change = self.change
         done = f"rank-{change.low_rank}" if change.prune is None else f"pruned-{change.prune:g}"
-        return self.new_run or self.run_dir.with_name(f"{self.run_dir.name}-{done}")
+        from rlmaml.storage.run_directory import run_of
+
+        run_dir = run_of(self.run_dir).path
+        return self.new_run or run_dir.with_name(f"{run_dir.name}-{done}")
 
 
 def main() -> None:
@@ -72,16 +75,16 @@ def main() -> None:
     options = tyro.cli(Options, description=__doc__)
 
     from rlmaml.results.compression import JudgedOn, as_plain_table, check_comparable, markdown, small_rows
-    from rlmaml.storage.kept_checkpoints import newest_checkpoint
-    from rlmaml.storage.run_directory import RunDirectory, check_different, write_json
+    from rlmaml.storage.kept_checkpoints import newest_checkpoint, policy_checkpoint
+    from rlmaml.storage.run_directory import RunDirectory, check_different, run_of, write_json
     from rlmaml.training.compressed import begin_compressed, compressed
     from rlmaml.training.opening import check_openable
     from rlmaml.training.run import run_settings, train
 
     options.own.allow()
     check_different([*options.beside, options.run_dir, options.target])
-    source, target = RunDirectory(options.run_dir), RunDirectory(options.target)
-    stored = [newest_checkpoint(RunDirectory(path)) for path in (*options.beside, options.run_dir)]
+    source, target = run_of(options.run_dir), RunDirectory(options.target)
+    stored = [policy_checkpoint(path) for path in (*options.beside, options.run_dir)]
     for one in stored:
         options.own.check(one)
     check_comparable(stored)

@@ -87,7 +87,7 @@ class Options:
 
 def main() -> None:
     """Parse, evaluate, print the table."""
-    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:]))
+    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:], Options))
     check_writable(options.json)
     check_new(options.json, overwrite=options.overwrite)
 

@@ -36,7 +36,8 @@ class Options:
     output: Path | None = None
     """Directory of the files; by default RUN_DIR/export, and NAME-export beside the file NAME of a policy."""
     int8: bool = False
-    """Also write ONNX with 8-bit weights, and measure what that costs in return, on the task of --task."""
+    """Also write ONNX with 8-bit weights, and measure what that costs in return, on the task of --task, or the one
+    that the policy adapted to."""
     normalised: bool = False
     """Let the files give actions in [-1, 1], as env.step of a Gymnasium environment takes them, instead of controls."""
     choice: tyro.conf.OmitArgPrefixes[TaskChoice] = field(default_factory=TaskChoice)
@@ -62,7 +63,7 @@ class Options:
 
 def main() -> None:
     """Parse, export, verify, time."""
-    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:]))
+    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:], Options))
 
     from rlmaml.storage.run_directory import beside, is_of_run, write_json
 
@@ -87,7 +88,8 @@ def main() -> None:
         options.own.allow()
         policy = load(options.run_dir)
         options.own.check(policy)
-        if options.int8 and policy.steps_taken and not options.choice.task:
+        known = {} if options.variant else policy.adaptation.get("task_values", {})
+        if options.int8 and policy.steps_taken and not (options.choice.task or known):
             raise UserError(
                 f"{options.run_dir} has adapted to a task, on which --int8 is to be measured. Name it: "
                 "--task NAME=VALUE."
@@ -95,7 +97,7 @@ def main() -> None:
         trained_in = policy.settings.run.variant
         policy = replace(policy, settings=in_variant(policy.settings, options.variant))
         settings = policy.settings.changed(threads=1, rollout_threads=1)
-        env, task = make_task_environment(settings, 20, options.choice, options.seed)
+        env, task = make_task_environment(settings, 20, options.choice, options.seed, adapted_to=known)
         check_acts_in(policy, env)
         robot = robot_of(env, normalised=options.normalised)
         actuation = robot.actuation
@@ -142,7 +144,7 @@ def main() -> None:
         )
         loss = exact - rounded
         print(
-            f"\nReturn on {task}, {options.actions} actions: {exact.mean():.2f} exact, {rounded.mean():.2f} with "
+            f"\nReturn on {task.words}, {options.actions} actions: {exact.mean():.2f} exact, {rounded.mean():.2f} with "
             f"8-bit weights, which lose {loss.mean():.2f} ± {half_interval(loss):.2f} (the same {len(loss)} initial "
             "states)."
         )

@@ -7,6 +7,7 @@ still figure of several tasks.
 
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -63,7 +64,7 @@ class Options:
 
 def main() -> None:
     """Parse, adapt, film, write."""
-    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:]))
+    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:], Options))
 
     from rlmaml.storage.run_directory import beside
     from rlmaml_envs import path_drawing
@@ -86,7 +87,9 @@ def main() -> None:
     policy = load(options.run_dir).on(options.machine.device, options.machine.rollout_device)
     options.own.check(policy)
     settings = options.machine.applied(in_variant(policy.settings, options.variant))
-    scene, description = make_task_environment(settings, 1, options.choice, options.seed, render_mode="rgb_array")
+    known = {} if options.variant else policy.adaptation.get("task_values", {})
+    chosen = partial(make_task_environment, settings, choice=options.choice, seed=options.seed, adapted_to=known)
+    scene, task = chosen(1, render_mode="rgb_array")
     check_acts_in(policy, scene)
     scene.reset(seed=[options.seed])
     try:
@@ -94,7 +97,7 @@ def main() -> None:
     except RuntimeError as error:
         raise UserError(str(error)) from error
     stride = frame_stride(scene.metadata["render_fps"])
-    robots, _ = make_task_environment(settings, options.num_episodes, options.choice, options.seed)
+    robots, _ = chosen(options.num_episodes)
     with ProgressBar(total=options.steps + 2 * scene.horizon, desc="adapting", unit="step") as bar:
         for attempt in adapt_in_steps(
             policy, lambda current, visit: current.record(robots, options.seed + visit), options.steps
@@ -109,7 +112,7 @@ def main() -> None:
     steps = f"{more}{again} {'episode' if policy.adapts_by_memory else 'gradient step'}{'s' if more > 1 else ''}"
     each = "" if policy.adapts_by_memory else f" on {counted(options.num_episodes, 'episode')} each"
     captions = ("as adapted before" if again else "before adaptation", f"after {steps}{each}")
-    title = f"{settings.run.env_id}: {description}"
+    title = f"{settings.run.env_id}: {task.words}"
     frames = list(side_by_side(films, captions, title, actions=options.actions))
     before, after = (shots[-1].earned for shots in films)
     for path in targets:
@@ -117,7 +120,7 @@ def main() -> None:
     drawn = [stills] if path_drawing(settings.run.env_id, settings.run.variant) else []
     for path in drawn:
         draw_stills(options, settings, path)
-    print(f"Task: {description}; return with {options.actions} actions {before:.1f} before, {after:.1f} after {steps}")
+    print(f"Task: {task.words}; return with {options.actions} actions {before:.1f} before, {after:.1f} after {steps}")
     print(*targets, *drawn, sep="\n")
 
 
@@ -139,7 +142,8 @@ def draw_stills(options: Options, settings: Settings, path: Path) -> None:
     )
     run = settings.run
     draw, words = episode_drawing(run.env_id, run.variant), stage_words(settings)
-    figure = adaptation_figure(draw, evaluation.tasks, evaluation.rollouts, words=words, actions=options.actions)
+    stages, told = evaluation.rollouts, evaluation.task_words
+    figure = adaptation_figure(draw, evaluation.tasks, stages, words=words, actions=options.actions, task_words=told)
     with replacing(path) as target:
         figure.savefig(target, dpi=150)
 

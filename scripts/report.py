@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from common import Machine, OwnCode, check_least, environment_maker, published, tasks_in_words
+from common import Machine, OwnCode, check_least, environment_maker, published
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, write_atomically
 from rlmaml.settings.inner import MemorySettings
@@ -104,7 +104,6 @@ def main() -> None:
                 checkpoint._replace(settings=settings),
                 environment_maker(settings),
                 lambda settings=settings: environment_maker(settings, "rgb_array")(1),  # type: ignore[misc]
-                lambda tasks, settings=settings: tasks_in_words(settings, tasks),  # type: ignore[misc]
                 sizes,
                 tell=print,
             )

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import tyro
 
 from defaults import SUPERVISED, as_supervised, supervised
 from rlmaml.base.errors import UserError
@@ -34,7 +36,7 @@ BESIDE = ("pretrained", "random")
 class SupervisedOptions:
     """Options of a training on supervised tasks that are no settings."""
 
-    run_dir: Path | None = None
+    run_dir: Annotated[Path | None, tyro.conf.arg(metavar="RUN_DIR")] = None
     """Directory of the run; by default runs/<family>-<method>-seed<seed>."""
     json: Path | None = None
     """File for the scores after every step with 95 % intervals, and the configuration."""

@@ -1,13 +1,16 @@
 """On which task a script works: parameters of one's own choice, and the rest random or as training has on average."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
 
 from common import OwnCode, environment_maker, in_variant
 from rlmaml.base.errors import UserError
-from rlmaml.settings.command_line import chosen
+from rlmaml.settings.command_line import chosen, positional_words
 from rlmaml.settings.whole import Settings
 
 if TYPE_CHECKING:
@@ -26,13 +29,29 @@ class TaskChoice:
     """Task in simulation: all or some of its parameters by name, velocity=1.3 or goal=0.3,-0.2, or elements of them by
     name or number, motor_gain.bthigh=-1 or goal.0=0.3. All are listed with units by RUN_DIR --help."""
     rest: Literal["random", "mean"] = "random"
-    """What --task does not give: random, as training may draw it, or the mean over tasks of training."""
+    """What --task does not give: random, as training may draw it, or the mean over tasks of training. Without --task,
+    an adapted policy that knows its task goes on with that."""
+
+
+class ChosenTask(NamedTuple):
+    """A task that a script works on."""
+
+    words: str
+    """Its parameters with units."""
+    values: dict[str, Any]
+    """They as plain numbers, by name."""
 
 
 def make_task_environment(
-    settings: Settings, num_envs: int, choice: TaskChoice, seed: int, render_mode: str | None = None
-) -> tuple["TaskVectorEnv", str]:
-    """An environment whose copies all work on one task, and that task in words.
+    settings: Settings,
+    num_envs: int,
+    choice: TaskChoice,
+    seed: int,
+    render_mode: str | None = None,
+    *,
+    adapted_to: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple["TaskVectorEnv", "ChosenTask"]:
+    """An environment whose copies all work on one task, and that task.
 
     Args:
         settings: of the run; its family, variant, horizon and threads are used.
@@ -40,6 +59,7 @@ def make_task_environment(
         choice: the task.
         seed: seed of what is random in the task.
         render_mode: ``"rgb_array"`` for an environment to be drawn.
+        adapted_to: the parameters of the task that a policy has adapted to, which it is where none is chosen.
 
     Raises:
         UserError: the task is not legal in this family; the message lists its parameters with ranges and units.
@@ -52,6 +72,8 @@ def make_task_environment(
     env = environment_maker(settings, render_mode)(num_envs)
 
     def rest(names: Sequence[str]) -> Task:
+        if choice == TaskChoice() and set(names) <= set(adapted_to):
+            return {name: np.asarray(adapted_to[name], env.wide_task_space[name].dtype) for name in names}
         if choice.rest == "mean":
             return training_mean(env.sample_tasks(NUM_AVERAGED, range(NUM_AVERAGED)), env.task_space, names)
         return {name: values[0] for name, values in env.sample_tasks(1, [seed]).items() if name in names}
@@ -63,7 +85,8 @@ def make_task_environment(
         raise UserError(str(error)) from error
     env.set_tasks({name: value[None] for name, value in task.items()})
     flag = "" if env.task_space.contains(task) else " (outside of the training range)"
-    return env, describe_task(task, env.task_units) + flag
+    values = {name: np.asarray(value).tolist() for name, value in task.items()}
+    return env, ChosenTask(describe_task(task, env.task_units) + flag, values)
 
 
 def chosen_in_all(words: Sequence[str], settings: Settings) -> Callable[["Tasks"], "Tasks"]:
@@ -98,16 +121,22 @@ def chosen_in_all(words: Sequence[str], settings: Settings) -> Callable[["Tasks"
     return choose
 
 
-def help_with_tasks(text: str | None, arguments: Sequence[str]) -> str:
+def help_with_tasks(text: str | None, arguments: Sequence[str], options: type[Any]) -> str:
     """A script's help text; of ``RUN_DIR --help`` with the tasks of that family, in the variant that is asked for.
+
+    Args:
+        text: the help text.
+        arguments: the command line, where the run may be named before or after options.
+        options: of the script.
 
     Raises:
         UserError: the policy cannot be read, or its family is not known here.
     """
     from rlmaml.storage.run_directory import policy_file
 
-    path = Path(arguments[0]) if arguments else Path()
-    if not set(arguments) & set(HELP) or not arguments or not policy_file(path).is_file():
+    asked = positional_words(arguments, options) if set(arguments) & set(HELP) else []
+    path = next((Path(word) for word in asked if policy_file(Path(word)).is_file()), None)
+    if path is None:
         return text or ""
 
     from rlmaml.deploy.adaptable import load

@@ -16,7 +16,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
 
 from common import check_least, chosen_family, chosen_variant, environment_maker
 from defaults import supervised, tuned
@@ -47,7 +49,7 @@ class Options(SupervisedOptions):
 
     family: str | None = None
     """In place of an id, a task family of your own, FILE.py:NAME or package.module:NAME, which is then run."""
-    acting: Path | None = None
+    acting: Annotated[Path | None, tyro.conf.arg(metavar="RUN_DIR")] = None
     """Run whose policy moves the robots, as it is before it adapts; by default they are moved by chance."""
     recorded: Path | None = None
     """Recorded episodes of one robot, to whose first --support-episodes the model adapts, too."""

@@ -17,7 +17,9 @@ adapt.py RUN_DIR --demonstrations FILE adapts what was trained. maml-trpo is MAM
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+import tyro
 
 from common import OwnCode, check_least, environment_maker
 from rlmaml.base.errors import UserError
@@ -44,7 +46,7 @@ DEMONSTRATION_SEED = 30_000
 class Options(SupervisedOptions):
     """Options of the script."""
 
-    demonstrator: Path | None = None
+    demonstrator: Annotated[Path | None, tyro.conf.arg(metavar="RUN_DIR")] = None
     """Run whose policy demonstrates, after it adapted to a task by reinforcement learning."""
     family: str | None = None
     """Let this task family of your own, FILE.py:NAME or package.module:NAME, be run; needed where the demonstrator's

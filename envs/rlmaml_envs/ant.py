@@ -84,6 +84,7 @@ from rlmaml_envs.locomotion import Body, LocomotionFamily, Motion, RewardTerm
 from rlmaml_envs.observation_names import CENTRE_OF_MASS, FORCES, ROTATION_MATRIX, of_bodies, state_without
 from rlmaml_envs.physics import Physics, Simulation
 from rlmaml_envs.problems import along_direction, at_goal, at_speed, control, forwards, forwards_or_backwards, survive
+from rlmaml_envs.published import Published
 from rlmaml_envs.rewards import contact_cost
 from rlmaml_envs.robot_drawing import RobotCamera
 from rlmaml_envs.simulator import mujoco
@@ -214,22 +215,22 @@ GYMNASIUM_TERMS: dict[str, RewardTerm] = {
 }
 
 
-VELOCITY_RETURNS: dict[str, tuple[float, ...]] = {
-    "MAML, published": (30.58, 96.74, 100.06, 101.41),
-    "pretrained, published": (-1.83, 6.11, 8.47, 9.47),
-    "random initialisation, published": (-78.64, -62.81, -48.55, -35.56),
-    "oracle, published": (107.89,),
+VELOCITY_RETURNS: dict[str, Published] = {
+    "MAML, published": Published((30.58, 96.74, 100.06, 101.41), episodes=20),
+    "pretrained, published": Published((-1.83, 6.11, 8.47, 9.47), episodes=20),
+    "random initialisation, published": Published((-78.64, -62.81, -48.55, -35.56), episodes=20),
+    "oracle, published": Published((107.89,), episodes=20),
 }
-"""Mean returns over 40 test tasks after 0, 1, 2, 3 inner steps (arXiv 1703.03400, with its published result files)."""
+"""Of arXiv 1703.03400, with its published result files."""
 
-DIRECTION_RETURNS: dict[str, tuple[float, ...]] = {
-    "MAML, 40 episodes, published": (8.66, 499.15, 500.68, 499.11),
-    "MAML, 20 episodes, published": (12.91, 434.36, 425.63, 411.75),
-    "pretrained, published": (3.16, 1.27, 6.51, 6.86),
-    "random initialisation, published": (3.11, 9.25, 15.96, 26.11),
-    "oracle, published": (524.80,),
+DIRECTION_RETURNS: dict[str, Published] = {
+    "MAML, 40 episodes, published": Published((8.66, 499.15, 500.68, 499.11), episodes=40),
+    "MAML, 20 episodes, published": Published((12.91, 434.36, 425.63, 411.75), episodes=20),
+    "pretrained, published": Published((3.16, 1.27, 6.51, 6.86), episodes=20),
+    "random initialisation, published": Published((3.11, 9.25, 15.96, 26.11), episodes=20),
+    "oracle, published": Published((524.80,), episodes=20),
 }
-"""Mean returns over 40 test tasks after 0, 1, 2, 3 inner steps (arXiv 1703.03400, with its published result files)."""
+"""Of arXiv 1703.03400, with its published result files."""
 
 VELOCITY = LocomotionFamily(
     "AntVel",

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from rlmaml_envs.controls import ControlFunction, commanded
-from rlmaml_envs.tasks import Task
+from rlmaml_envs.tasks import Task, describe_task
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -51,7 +51,8 @@ class PathDrawing(Protocol):
         Args:
             axes: matplotlib axes. What they show besides, their aspect and their frame are the drawing's.
             task: the task, without task axis.
-            paths: per episode its observations, (steps + 1, observation), the initial one first.
+            paths: per episode what the family has ``tracked``, (steps + 1, 4 or 5), from the initial state on; of one
+                that tracks nothing, its observations.
             color: matplotlib colour of the paths.
             label: entry of the legend; the caller draws the legend.
         """
@@ -230,6 +231,19 @@ class TaskFamily(ABC):
     @abstractmethod
     def observe(self) -> Floats:
         """The observations of all copies as a new array, (num_copies, observation)."""
+
+    def tracked(self) -> Floats | None:
+        """Where the robots are and how fast, for figures of episodes; None where observations are enough for these.
+
+        Returns:
+            (num_copies, 4 or 5): x and y, m; the speeds along them in the last step, m/s; and the height, m, of robots
+            that have one.
+        """
+        return None
+
+    def in_words(self, task: Task) -> str:
+        """One task in a few words, with units."""
+        return describe_task(task, self.task_units)
 
     @abstractmethod
     def render(self, copy: int) -> npt.NDArray[np.uint8]:

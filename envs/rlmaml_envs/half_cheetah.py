@@ -94,6 +94,7 @@ from rlmaml_envs.locomotion import Body, LocomotionFamily, RewardTerm
 from rlmaml_envs.observation_names import CENTRE_OF_MASS, state_without
 from rlmaml_envs.physics import Physics, Simulation
 from rlmaml_envs.problems import at_speed, control, forwards, forwards_or_backwards
+from rlmaml_envs.published import Published
 from rlmaml_envs.simulator import mujoco
 
 JOINTS = MOTORS = ("bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
@@ -144,21 +145,21 @@ GYMNASIUM = Body(
 
 TERMS: dict[str, RewardTerm] = {"control_cost": control(0.05)}
 
-VELOCITY_RETURNS: dict[str, tuple[float, ...]] = {
-    "MAML, published": (-129.53, -78.57, -66.62, -60.78),
-    "pretrained, published": (-158.00, -135.39, -128.47, -133.61),
-    "random initialisation, published": (-254.83, -254.33, -246.79, -230.83),
-    "oracle, published": (-54.47,),
+VELOCITY_RETURNS: dict[str, Published] = {
+    "MAML, published": Published((-129.53, -78.57, -66.62, -60.78), episodes=20),
+    "pretrained, published": Published((-158.00, -135.39, -128.47, -133.61), episodes=20),
+    "random initialisation, published": Published((-254.83, -254.33, -246.79, -230.83), episodes=20),
+    "oracle, published": Published((-54.47,), episodes=20),
 }
-"""Mean returns over 40 test tasks after 0, 1, 2, 3 inner steps (arXiv 1703.03400, with its published result files)."""
+"""Of arXiv 1703.03400, with its published result files."""
 
-DIRECTION_RETURNS: dict[str, tuple[float, ...]] = {
-    "MAML, published": (-50.69, 293.19, 313.48, 315.65),
-    "pretrained, published": (-43.03, -24.75, -12.85, 19.57),
-    "random initialisation, published": (-35.73, 21.83, 62.32, 86.18),
-    "oracle, published": (442.69,),
+DIRECTION_RETURNS: dict[str, Published] = {
+    "MAML, published": Published((-50.69, 293.19, 313.48, 315.65), episodes=20),
+    "pretrained, published": Published((-43.03, -24.75, -12.85, 19.57), episodes=20),
+    "random initialisation, published": Published((-35.73, 21.83, 62.32, 86.18), episodes=20),
+    "oracle, published": Published((442.69,), episodes=20),
 }
-"""Mean returns over 40 test tasks after 0, 1, 2, 3 inner steps (arXiv 1703.03400, with its published result files)."""
+"""Of arXiv 1703.03400, with its published result files."""
 
 VELOCITY = LocomotionFamily(
     "HalfCheetahVel",

@@ -30,10 +30,11 @@ from rlmaml_envs.family import (
     select_variant,
 )
 from rlmaml_envs.model_fields import is_looks
-from rlmaml_envs.motion_drawing import motion_drawing
+from rlmaml_envs.motion_drawing import MotionDrawing, height_of_root, moves_in_plane
 from rlmaml_envs.observation_names import Entry
 from rlmaml_envs.outputs import check_outputs
 from rlmaml_envs.physics import Physics, Simulation, compiled, stored
+from rlmaml_envs.published import Published
 from rlmaml_envs.reading import read_only
 from rlmaml_envs.robot_drawing import Marks, RobotCamera, RobotPictures, robot_body
 from rlmaml_envs.simulator import mujoco
@@ -134,18 +135,15 @@ class LocomotionVariant:
     """Task parameter that is an array -> along each axis the names of its elements."""
     marks: Callable[[Task], Marks] = lambda task: Marks()
     """What a picture shows of one task."""
-    published: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """What -> its published mean returns after 0, 1, 2, ... inner steps, at this variant's own horizon alone. A problem
-    derived from this one has none: ``replace(variant, ..., published={})``."""
+    published: Mapping[str, Published] = field(default_factory=dict)
+    """What was trained -> its published returns, at this variant's own horizon alone. A problem derived from this one
+    has none: ``replace(variant, ..., published={})``."""
 
     @cached_property
-    def draw_episodes(self) -> PathDrawing | None:
-        """How its episodes are drawn, with what the task asks; None where observations do not say how fast it goes."""
-        if self.body.observed is None:
-            return None
+    def draw_episodes(self) -> PathDrawing:
+        """How its episodes are drawn, with what the task asks."""
         model = compiled(self.body.build)
-        seconds = self.body.simulation.duration(model)
-        return motion_drawing(model, self.body.observed(model), seconds, self.marks, self.task_units)
+        return MotionDrawing(self.body.simulation.duration(model), self.marks, moves_in_plane(model))
 
 
 @dataclass(frozen=True)
@@ -169,6 +167,8 @@ class LocomotionFamily:
         return Locomotion(num_copies, chosen, threads)
 
 
+LONGEST_TASK = 150
+"""Characters of a task's parameters, above which the words of its marks say more."""
 SHORTEST = 1e-6
 """Seconds of a control step below which there are none."""
 STARTS = 32
@@ -272,6 +272,7 @@ class Locomotion(TaskFamily):
         self.reward_terms = tuple(variant.reward_terms)
         self._velocity = np.zeros((num_copies, 2))
         """Over the ground in the last step, m/s, for pictures."""
+        self._height = height_of_root(model)
         self._tasks: Task = {
             name: np.zeros((num_copies, *(space.shape or ())), space.dtype) for name, space in parameters.items()
         }
@@ -385,8 +386,12 @@ class Locomotion(TaskFamily):
         """Refuse a function of ``commands`` or ``readings`` that does not give a signal like the one it is given.
 
         Raises:
-            ValueError: it gives another shape, which might be stretched unseen, or what is no finite number.
+            ValueError: it gives another shape, which might be stretched unseen, or what is no finite number; or
+                ``marks`` gives none.
         """
+        marks = self._variant.marks(self._task_of(0))
+        if not isinstance(marks, Marks):
+            raise ValueError(f"marks must give what pictures show of a task, Marks(...); got {marks!r:.80}.")
         paths = {
             "commands": (self._variant.commands, actions, "(copy, action)"),
             "readings": (self._variant.readings, self._body.observe(self.physics), "(copy, observation)"),
@@ -426,6 +431,19 @@ class Locomotion(TaskFamily):
         """The observations of all copies, through what the tasks do to readings."""
         return np.array(self._arriving(self._body.observe(self.physics), self._variant.readings), np.float64)
 
+    def tracked(self) -> Floats:
+        """Position and speed over the ground, as the body says, and the height where its root goes up."""
+        columns = [self._body.position(self.physics), self._velocity]
+        if self._height is not None:
+            place, below = self._height
+            columns.append(self.physics.qpos[:, [place]] + below)
+        return np.hstack(columns)
+
+    def in_words(self, task: Task) -> str:
+        """Every parameter with its unit, or, where these are many numbers, what pictures say of the task."""
+        words = super().in_words(task)
+        return self._variant.marks(task).text or words if len(words) > LONGEST_TASK else words
+
     def snapshot(self) -> dict[str, Any]:
         """The tasks, and the state of the physics."""
         own = {
@@ -443,10 +461,12 @@ class Locomotion(TaskFamily):
         """The robot, followed by the camera, with what its task asks of it."""
         if self._pictures is None:
             self._pictures = RobotPictures(self.physics.model, self._body.camera)
-        task = {name: values[copy].copy() for name, values in self._tasks.items()}
-        marks = self._variant.marks(task)
+        marks = self._variant.marks(self._task_of(copy))
         reached = marks.reached(self._body.position(self.physics)[copy], self._velocity[copy])
         return self._pictures.draw(self.physics.data_of(copy), marks, reached)
+
+    def _task_of(self, copy: int) -> Task:
+        return {name: values[copy].copy() for name, values in self._tasks.items()}
 
     def _arriving(self, signal: Floats, path: Mapping[str, ChangeSignal]) -> Floats:
         for name, change in path.items():

@@ -59,6 +59,7 @@ from gymnasium import spaces
 from rlmaml_envs.family import Bools, Copies, Floats, Outcome, TaskFamily, finite_box, normalised_box, select_variant
 from rlmaml_envs.navigation_drawing import draw_frame, draw_paths
 from rlmaml_envs.navigation_goals import CORNERS, goal_position
+from rlmaml_envs.published import Published
 from rlmaml_envs.tasks import Task, sample_uniform_task
 
 SPARSE_RADIUS = 0.5
@@ -124,18 +125,18 @@ class NavigationVariant:
     """Control steps until an episode is truncated."""
     view_half_width: float
     """Half-width of the pictures, metres."""
-    published: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """What -> its published mean returns after 0, 1, 2, ... inner steps, at this variant's own horizon alone. A problem
-    derived from this one has none: ``replace(variant, ..., published={})``."""
+    published: Mapping[str, Published] = field(default_factory=dict)
+    """What was trained -> its published returns, at this variant's own horizon alone. A problem derived from this one
+    has none: ``replace(variant, ..., published={})``."""
 
 
-FINN2017_RETURNS: Mapping[str, tuple[float, ...]] = {
-    "MAML, published": (-40.41, -11.68, -3.33, -3.23),
-    "task given (context), published": (-42.42, -13.90, -5.17, -3.18),
-    "random initialisation, published": (-82.66, -57.96, -53.84, -46.81),
-    "oracle, published": (-2.29,),
+FINN2017_RETURNS: Mapping[str, Published] = {
+    "MAML, published": Published((-40.41, -11.68, -3.33, -3.23), episodes=40),
+    "task given (context), published": Published((-42.42, -13.90, -5.17, -3.18), episodes=40),
+    "random initialisation, published": Published((-82.66, -57.96, -53.84, -46.81), episodes=40),
+    "oracle, published": Published((-2.29,), episodes=40),
 }
-"""Mean returns over 40 test tasks after 0, 1, 2, 3 inner steps (arXiv 1703.03400, with its published result files)."""
+"""Of arXiv 1703.03400, with its published result files."""
 
 
 VARIANTS = {

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlmaml_envs.family import Floats
+from rlmaml_envs.mark_colours import ASKED, as_hex
 from rlmaml_envs.navigation_goals import CORNERS, goal_position
 from rlmaml_envs.tasks import Task
 
@@ -18,9 +19,7 @@ FRAME_SIZE = 400
 
 _OVERSAMPLING = 2  # frames are drawn larger and scaled down, which smooths their edges
 _PAPER, _RULE, _LANDMARK = (252, 252, 250), (228, 228, 224), (176, 176, 172)
-_GOAL, _TRAIL, _POINT = (46, 139, 87), (120, 144, 190), (31, 58, 122)
-GREEN = "#2e8b57"
-"""Of the goal, in figures as in frames."""
+_TRAIL, _POINT = (120, 144, 190), (31, 58, 122)
 LEGEND = "green disc: goal   blue: the point and its path"
 LANDMARKS = "   grey rings: where goals may be"
 _WORDS = (90, 96, 108)
@@ -55,7 +54,7 @@ def draw_frame(trail: Floats, goal: Floats, landmarks: Floats, view_half_width: 
     path = pixels(trail)
     if len(path) > 1:
         pygame.draw.lines(canvas, _TRAIL, False, path, 5)
-    pygame.draw.circle(canvas, _GOAL, pixels(goal[None])[0], size / 45)
+    pygame.draw.circle(canvas, ASKED, pixels(goal[None])[0], size / 45)
     pygame.draw.circle(canvas, _POINT, path[-1], size / 60)
     pygame.font.init()
     words = LEGEND + (LANDMARKS if len(landmarks) > 1 else "")
@@ -86,7 +85,7 @@ def draw_paths(axes: "Axes", task: Task, paths: Sequence[Floats], *, color: str,
         axes.plot(*path[0], "o", color="white", markeredgecolor="0.2", markersize=5.5, zorder=4)
     if "corner" in task:
         axes.plot(*CORNERS.T, "o", markerfacecolor="none", markeredgecolor="0.7", markersize=11, zorder=1)
-    axes.plot(*goal_position(task), "o", color=GREEN, markersize=11, linestyle="none", label="goal", zorder=2.5)
+    axes.plot(*goal_position(task), "o", color=as_hex(ASKED), markersize=11, linestyle="none", label="goal", zorder=2.5)
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.08)
     axes.set_axis_off()

@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from rlmaml_envs.family import FamilyMaker, PathDrawing, select_variant
+from rlmaml_envs.published import Published
 
 
 class Entry(NamedTuple):
@@ -125,20 +126,20 @@ def horizon_of(env_id: str, variant: str | None = None) -> int:
     return horizon
 
 
-def published_returns(env_id: str, variant: str | None, horizon: int) -> Mapping[str, tuple[float, ...]]:
+def published_returns(env_id: str, variant: str | None, horizon: int) -> Mapping[str, Published]:
     """Published mean returns that compare with a variant's, the first one's for None, in episodes of ``horizon`` steps.
 
     They belong to one exactly defined problem at the horizon that its data sheet states, which also names their
     source, and say nothing about any other: there they are empty.
 
     Returns:
-        What was trained -> its mean returns after 0, 1, 2, ... inner steps, as many as were published.
+        What was trained -> its returns, with the numbers of tasks and episodes that they are of.
 
     Raises:
         ValueError: the id or the variant is unknown.
     """
     chosen = select_variant(env_id, load_family(env_id).variants, variant)
-    published: Mapping[str, tuple[float, ...]] = getattr(chosen, "published", {})
+    published: Mapping[str, Published] = getattr(chosen, "published", {})
     return published if getattr(chosen, "horizon", None) == horizon else {}
 
 

@@ -12,6 +12,7 @@ from importlib import import_module
 import numpy as np
 import numpy.typing as npt
 
+from rlmaml_envs.mark_colours import ASKED, DAMAGED, as_fractions
 from rlmaml_envs.model_fields import indices
 from rlmaml_envs.simulator import mujoco
 
@@ -20,7 +21,7 @@ WIDTH, HEIGHT = 480, 360
 CHARACTERS = 60
 """Of a line, that fit into it."""
 
-_ARROW, _GOAL, _DAMAGE = (0.18, 0.55, 0.34, 1.0), (0.18, 0.55, 0.34, 0.6), (0.82, 0.29, 0.36, 1.0)
+_ARROW, _GOAL, _DAMAGE = as_fractions(ASKED), as_fractions(ASKED, 0.6), as_fractions(DAMAGED)
 
 ANY_BACKEND = ("", "1", "on", "true", "enable", "enabled")
 """Values of ``MUJOCO_GL`` that leave the choice to us."""
@@ -58,6 +59,8 @@ class Marks:
     """How fast to go there, m/s; None for as fast as possible."""
     goal: npt.NDArray[np.float64] | None = None
     """A place on the ground, (2,) m."""
+    obstacles: tuple[tuple[float, float, float], ...] = ()
+    """X, y and radius, m, of what stands in the way: grey discs in figures; films show the robot's own surroundings."""
     damaged: tuple[str, ...] = field(default=())
     """Joints whose limbs are red."""
 

@@ -160,6 +160,11 @@ BODY = Body(
 
 def with_worn_wheels(base: LocomotionVariant) -> LocomotionVariant:
     """The goal problem among obstacles, with wheels that are not what they were."""
+
+    def marks(task: Task) -> Marks:
+        places = [(float(x), float(y), RADII["obstacles"]) for x, y in task["obstacles"]]
+        return replace(base.marks(task), obstacles=tuple(places))
+
     return LocomotionVariant(
         body=base.body,
         task_parameters={
@@ -177,7 +182,7 @@ def with_worn_wheels(base: LocomotionVariant) -> LocomotionVariant:
             "obstacles": placed("body_pos", "body", OBSTACLES, slice(0, 2)),
             "wear": scaled("actuator_gainprm", "actuator", WHEELS, slice(0, 1)),
         },
-        marks=base.marks,
+        marks=marks,
     )
 
 

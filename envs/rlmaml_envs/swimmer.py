@@ -48,7 +48,7 @@ BODY = Body(
     observed=partial(state_without, 2),
     position=ground_position,
     gymnasium_id="Swimmer-v5",
-    camera=RobotCamera(distance=4.0, elevation=-20.0),
+    camera=RobotCamera(distance=5.0, elevation=-14.0),
 )
 
 TERMS: dict[str, RewardTerm] = {"control_cost": control(1e-4)}

@@ -218,6 +218,18 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
             info |= finals(now, over)
         return observation, now.reward, now.terminated, now.truncated, info
 
+    def tracked(self) -> Floats | None:
+        """Where the robots are and how fast, :meth:`rlmaml_envs.family.TaskFamily.tracked`; None where nobody says."""
+        with Blamed(self._episodes.family_id, "its function tracked"):
+            return self._episodes.family.tracked()
+
+    def in_words(self, tasks: Task) -> list[str]:
+        """Tasks (num_tasks, ...) in words with units, one after the other."""
+        with Blamed(self._episodes.family_id, "what it says of a task"):
+            count = len(next(iter(tasks.values())))
+            single = ({name: values[i] for name, values in tasks.items()} for i in range(count))
+            return [self._episodes.family.in_words(task) for task in single]
+
     def render(self) -> tuple[Any, ...]:
         """One uint8 picture (height, width, 3) per copy.
 

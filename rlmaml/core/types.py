@@ -84,7 +84,9 @@ class Rollout(NamedTuple):
     ``log_probs`` are those of the actions under the policy that sampled them. ``final_observations`` holds what
     was seen after an episode's last valid step: the state from which a time-limited episode would have gone on.
     ``term_returns`` splits each return into the environment's reward terms. In ``unstable`` episodes the simulation
-    failed: no step of them is valid, so that they never enter the data; they are counted.
+    failed: no step of them is valid, so that they never enter the data; they are counted. ``tracked`` is what figures
+    show: what the environment says of where its robots are before the first step and after each, without any column
+    where it says nothing.
     """
 
     observations: Float[Tensor, "task episode time obs"]
@@ -97,6 +99,7 @@ class Rollout(NamedTuple):
     final_observations: Float[Tensor, "task episode obs"]
     term_returns: Float[Tensor, "task episode term"]
     unstable: Bool[Tensor, "task episode"]
+    tracked: Float[Tensor, "task episode moment place"]
 
     @property
     def returns(self) -> Float[Tensor, "task episode"]:

@@ -34,6 +34,7 @@ class Robot(NamedTuple):
     """A robot and its task, as its family says of them."""
 
     actuation: Actuation
+    """What an exported policy gives."""
     observation_names: tuple[str, ...] = ()
     """What each number of an observation is."""
     observation_units: tuple[str, ...] = ()
@@ -41,6 +42,8 @@ class Robot(NamedTuple):
     """Of one control step; None where nobody said."""
     task_units: dict[str, str] = {}  # noqa: RUF012 (never written)
     """Task parameter -> unit."""
+    commanded: Actuation | None = None
+    """What an environment makes of actions that are given to it; None where the policy itself commands actuators."""
 
 
 def robot_of(env: Any, *, normalised: bool = False) -> Robot:
@@ -51,6 +54,7 @@ def robot_of(env: Any, *, normalised: bool = False) -> Robot:
         observation_units=tuple(env.observation_units),
         seconds_per_step=env.sheet.get("seconds_per_step"),
         task_units=dict(env.task_units),
+        commanded=actuation_of(env) if normalised else None,
     )
 
 
@@ -75,11 +79,11 @@ def described_interface(robot: Robot, num_observed: int, num_actions: int) -> di
         num_actions: of the policy.
 
     Returns:
-        ``observation``, ``control``, ``seconds_per_step`` and ``task_units``.
+        ``observation``, ``control``, ``seconds_per_step``, ``task_units`` and, for actions that an environment takes,
+        ``actuators``: what that makes of them.
     """
     actuation = robot.actuation
-    size = len(actuation.range)
-    stretched = actuation.function is None
+    behind = {} if robot.commanded is None else {"actuators": _described(robot.commanded)}
     return {
         "observation": {
             "size": num_observed,
@@ -88,16 +92,25 @@ def described_interface(robot: Robot, num_observed: int, num_actions: int) -> di
         },
         "control": {
             "is": actuation.output,
-            "size": size,
-            "names": list(actuation.names),
-            "units": list(actuation.units),
-            "range": actuation.range.tolist(),
-            "offset": actuation.middle.tolist() if stretched else None,
-            "scale": actuation.half_width.tolist() if stretched else None,
+            **_described(actuation),
             "meaning": _meaning(actuation, num_actions),
         },
+        **behind,
         "seconds_per_step": robot.seconds_per_step,
         "task_units": robot.task_units,
+    }
+
+
+def _described(actuation: Actuation) -> dict[str, Any]:
+    """Names, units, ends, and what actions are multiplied by and added to, of each control."""
+    stretched = actuation.function is None
+    return {
+        "size": len(actuation.range),
+        "names": list(actuation.names),
+        "units": list(actuation.units),
+        "range": actuation.range.tolist(),
+        "offset": actuation.middle.tolist() if stretched else None,
+        "scale": actuation.half_width.tolist() if stretched else None,
     }
 
 

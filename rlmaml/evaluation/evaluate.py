@@ -23,7 +23,7 @@ from rlmaml.deploy.adaptable import ActionKind, in_copies
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import Collect, episodes_of
 from rlmaml.sampling.outcomes import outcomes, task_returns
-from rlmaml.sampling.rollout import TaskEnvironment, rollout
+from rlmaml.sampling.rollout import TaskEnvironment, rollout, task_words
 from rlmaml.settings.checks import check_count
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.bars import ProgressBar
@@ -52,6 +52,8 @@ class Evaluation(NamedTuple):
     """What was sampled at each stage; empty where it was not kept."""
     adaptations: Sequence[Adaptation] = ()
     """What sampled it: every task's parameters and memory at each stage; empty where they were not kept."""
+    task_words: Sequence[str] = ()
+    """The tasks in words."""
 
     def summary(self) -> dict[str, list[Any]]:
         """Mean over tasks, standard deviation over tasks, and the 95 % interval of the mean, per stage.
@@ -194,6 +196,7 @@ def evaluate(
         returns_with_failed=at_the_worst(torch.stack(every)).mean(-1).T,
         rollouts=kept,
         adaptations=adaptations,
+        task_words=task_words(env, tasks),
     )
 
 

@@ -1,6 +1,8 @@
 """Figures of adaptation: some episodes of some tasks, before and after it."""
 
 import io
+import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -18,9 +20,10 @@ from rlmaml.settings.stages import StageWords, after_steps
 
 
 class Episode(NamedTuple):
-    """One episode without padding: observations with the final one (steps + 1, obs), and rewards (steps,)."""
+    """One episode without padding: its path (steps + 1, place), and rewards (steps,)."""
 
-    observations: npt.NDArray[Any]
+    path: npt.NDArray[Any]
+    """Where the robot was, as the environment tracked it; its observations with the final one where it did not."""
     rewards: npt.NDArray[Any]
 
 
@@ -29,6 +32,8 @@ DrawEpisodes: TypeAlias = Callable[..., None]
 
 BEFORE, AFTER = "#9aa4b2", "#1f3a7a"
 """Grey and blue; green is what is asked, and red what is damaged, as in films."""
+CHARACTERS = 40
+"""Of a line above one task."""
 
 
 def adaptation_figure(
@@ -40,6 +45,7 @@ def adaptation_figure(
     num_tasks: int = 4,
     num_episodes: int = 5,
     actions: ActionKind = "sampled",
+    task_words: Sequence[str] = (),
 ) -> Figure:
     """The first tasks side by side: some episodes of the first stage, and as many of the last one.
 
@@ -51,9 +57,12 @@ def adaptation_figure(
         num_tasks: how many tasks are shown, at most.
         num_episodes: and of each stage, how many episodes.
         actions: of these episodes.
+        task_words: the tasks in words, to stand above each.
     """
     num_tasks = min(num_tasks, len(rollouts[0].returns))
-    figure = Figure(figsize=(3.2 * num_tasks, 3.8), layout="constrained")
+    titles = ["\n".join(wrapped_words(words)) for words in task_words[:num_tasks]] or [""] * num_tasks
+    height = 3.8 + 0.14 * max(title.count("\n") for title in titles)
+    figure = Figure(figsize=(3.2 * num_tasks, height), layout="constrained")
     all_axes = figure.subplots(1, num_tasks, squeeze=False)[0]
     last = len(rollouts) - 1
     shown = [(0, BEFORE, words(0))] + ([(last, AFTER, words(last))] if last else [])
@@ -62,7 +71,7 @@ def adaptation_figure(
         for step, color, label in shown:
             draw(axes, task, shown_episodes(rollouts[step], index, num_episodes), color=color, label=label)
         means = [f"{float(rollouts[step].returns[index].nanmean()):.1f}" for step, _, _ in shown]
-        axes.set_title(f"return {' → '.join(means)}\n{actions} actions", fontsize=9)
+        axes.set_title(f"return {' → '.join(means)}, {actions} actions\n{titles[index]}".rstrip(), fontsize=8)
     found = [entry for axes in all_axes for entry in zip(*axes.get_legend_handles_labels(), strict=True)]
     names = [label for _, _, label in shown]
     entries = {label: handle for handle, label in sorted(found, key=lambda entry: entry[1] not in names)}
@@ -72,27 +81,31 @@ def adaptation_figure(
 
 
 def draw_rewards(
-    axes: Axes, task: Mapping[str, Any], episodes: Sequence[Episode], *, color: str, label: str | None = None
+    axes: Axes, _: Mapping[str, Any], episodes: Sequence[Episode], *, color: str, label: str | None = None
 ) -> None:
-    """Draw the reward over the steps of several episodes of one task, whose parameters are written below."""
+    """Draw the reward over the steps of several episodes of one task."""
     for index, episode in enumerate(episodes):
         axes.plot(episode.rewards, color=color, alpha=0.6, linewidth=1.0, label=label if index == 0 else None)
-    numbers = {name: np.ravel(values) for name, values in task.items()}
-    words = [f"{name} = {values[0]:.3g}" for name, values in numbers.items() if values.size == 1]
-    axes.set_xlabel("step\n" + ", ".join(words), fontsize=8)
+    axes.set_xlabel("step", fontsize=8)
     axes.set_ylabel("reward", fontsize=8)
     axes.tick_params(labelsize=7)
 
 
+def wrapped_words(words: str) -> list[str]:
+    """What is said of a task on lines that fit above it; a number stays with its name and its unit."""
+    return textwrap.wrap(re.sub(r" (?==)|(?<==) |(?<=[\d)]) (?=[^\d(])", "\N{NO-BREAK SPACE}", words), CHARACTERS)
+
+
 def shown_episodes(rollout: Rollout, task: int, num_episodes: int) -> list[Episode]:
-    """The first sound episodes of one task, without padding and with the final observation."""
+    """The first sound episodes of one task, without padding."""
     episodes = []
     for episode in torch.nonzero(~rollout.unstable[task]).flatten().tolist()[:num_episodes]:
         valid = rollout.valid[task, episode]
-        seen = rollout.observations[task, episode][valid]
-        final = rollout.final_observations[task, episode]
-        observations = np.asarray(torch.cat([seen, final.unsqueeze(0)]).cpu())
-        episodes.append(Episode(observations, np.asarray(rollout.rewards[task, episode][valid].cpu())))
+        path = rollout.tracked[task, episode, : int(valid.sum()) + 1]
+        if not path.shape[-1]:
+            final = rollout.final_observations[task, episode]
+            path = torch.cat([rollout.observations[task, episode][valid], final.unsqueeze(0)])
+        episodes.append(Episode(np.asarray(path.cpu()), np.asarray(rollout.rewards[task, episode][valid].cpu())))
     return episodes
 
 

@@ -14,7 +14,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import replacing, write_atomically
 from rlmaml.deploy.adaptable import ActionKind, AdaptablePolicy
 from rlmaml.deploy.driver import Driver
-from rlmaml.sampling.rollout import TaskEnvironment
+from rlmaml.sampling.rollout import TaskEnvironment, task_words
 from rlmaml.settings.stages import stage_words
 
 Frame: TypeAlias = npt.NDArray[np.uint8]
@@ -104,29 +104,30 @@ def side_by_side(
         actions: which are filmed, to be said beside the returns.
     """
     large, small = (ImageFont.load_default(size) for size in (16, 13))
-    lines = wrapped(title, large.getlength, sum(shots[0].picture.shape[1] for shots in films) - 2 * MARGIN)
+    widths = [shots[0].picture.shape[1] for shots in films]
+    lefts = [sum(widths[:number]) for number in range(len(films))]
+    lines = wrapped(title, large.getlength, sum(widths) - 2 * MARGIN)
     top = 8 + 18 * len(lines)
+    below, height = top + HEADER, max(shots[0].picture.shape[0] for shots in films)
+    # An even number of pixels both ways, as video formats want it.
+    size = (sum(widths) + sum(widths) % 2, below + height + (below + height) % 2)
+    page = Image.new("RGB", size, PAPER)
+    pen = ImageDraw.Draw(page)
+    pen.text((MARGIN, 6), "\n".join(lines), INK, large, spacing=2)
+    for caption, left, width in zip(captions, lefts, widths, strict=True):
+        said = cut(caption, small.getlength, width - 2 * MARGIN)
+        pen.text((left + MARGIN, top + 4), said, FADED, small)
     for time in range(max(map(len, films))):
-        shots = [shots[min(time, len(shots) - 1)] for shots in films]
-        widths = [shot.picture.shape[1] for shot in shots]
-        height = max(shot.picture.shape[0] for shot in shots)
-        # An even number of pixels both ways, as video formats want it.
-        below = top + HEADER
-        size = (sum(widths) + sum(widths) % 2, below + height + (below + height) % 2)
-        canvas = Image.new("RGB", size, PAPER)
+        canvas = page.copy()
         pen = ImageDraw.Draw(canvas)
-        pen.text((MARGIN, 6), "\n".join(lines), INK, large, spacing=2)
-        left = 0
-        for shot, caption, width in zip(shots, captions, widths, strict=True):
-            room = width - 2 * MARGIN
-            pen.text((left + MARGIN, top + 4), cut(caption, small.getlength, room), FADED, small)
+        for shots, left, width in zip(films, lefts, widths, strict=True):
+            shot = shots[min(time, len(shots) - 1)]
             earned = f"return {shot.earned:.1f}"
             pen.text((left + MARGIN, top + 21), earned, INK, large)
             told = large.getlength(f"{earned} ")
-            kind = cut(f"{actions} actions", small.getlength, room - int(told))
+            kind = cut(f"{actions} actions", small.getlength, width - 2 * MARGIN - int(told))
             pen.text((left + MARGIN + told, top + 24), kind, FADED, small)
             canvas.paste(Image.fromarray(shot.picture), (left, below))
-            left += width
         yield np.asarray(canvas)
 
 
@@ -175,7 +176,7 @@ def film_progress(
     words = stage_words(policy.settings)
     captions = (words(0), words(policy.settings.run.num_episodes if policy.adapts_by_memory else 1))[: len(actors)]
     films = [film(scene, actor, seed, stride) for actor in actors]
-    title = f"meta-iteration {policy.iteration}"
+    title = f"{policy.settings.run.env_id}: {task_words(env, alone)[0]}; meta-iteration {policy.iteration}"
     return list(side_by_side(films, captions, title)), steps_per_second / stride
 
 

@@ -62,8 +62,6 @@ class ReportedRun(NamedTuple):
     evaluation: Evaluation
     effects: Effects | None
     """None where the evaluation has no inner step."""
-    task_words: Sequence[str]
-    """The evaluated tasks in words."""
     task_units: Mapping[str, str] = {}
     """Of the tasks' parameters."""
     actions: ActionKind = "sampled"
@@ -106,7 +104,6 @@ def reported(
     checkpoint: Checkpoint,
     make_env: MakeEnv,
     make_scene: MakeScene,
-    in_words: Callable[[Tasks], Sequence[str]],
     sizes: EvaluationSizes,
     tell: Callable[[str], object] = print,
 ) -> ReportedRun:
@@ -117,7 +114,6 @@ def reported(
         checkpoint: its checkpoint, with devices and threads as they are to be used.
         make_env: makes the environment.
         make_scene: makes an environment to be filmed.
-        in_words: says tasks in words.
         sizes: on what it is evaluated.
         tell: what is done with a line about what could not be had.
     """
@@ -143,7 +139,6 @@ def reported(
         metrics=directory.read_metrics() if directory.metrics.exists() or not checkpoint.steps_taken else (),
         evaluation=evaluation,
         effects=effects,
-        task_words=in_words(evaluation.tasks),
         task_units=getattr(make_env(1), "task_units", {}),
         actions=sizes.actions,
         picture=directory.figure.read_bytes() if directory.figure.exists() else None,
@@ -314,7 +309,7 @@ def _tasks(run: ReportedRun) -> str:
     tables = [
         as_table(
             [name, *columns],
-            [(run.task_words[task], [f"{value:.1f}" for value in returns[task]]) for task in shown.tolist()],
+            [(run.evaluation.task_words[task], [f"{value:.1f}" for value in returns[task]]) for task in shown.tolist()],
         )
         for name, shown in parts.items()
     ]

@@ -250,6 +250,7 @@ def as_rollout(episodes: RecordedEpisodes) -> Rollout:
         final_observations=torch.from_numpy(episodes.observations[ends - 1] if final is None else final).unsqueeze(0),
         term_returns=torch.from_numpy(episodes.returns).view(1, -1, 1),
         unstable=torch.zeros_like(terminated),
+        tracked=torch.zeros(*terminated.shape, 0, 0),
     )
 
 

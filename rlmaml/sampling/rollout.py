@@ -89,6 +89,7 @@ def rollout(
 
         with region("environment"):
             observation, _ = env.reset(seed=streams.initial_state_seeds(k, tasks, num_episodes))
+            track = [tracked_places(env)]
         _check_finite("observation", observation)
         act = policy.act(params)
         carry = policy.start(params, (num_tasks, num_episodes)) if memory is None else memory.carry
@@ -114,6 +115,7 @@ def rollout(
                     observation, reward, terminated, truncated, info = env.step(commands)
                 except FloatingPointError as error:
                     raise NonFiniteError("A number of the environment", str(error)) from error
+                track.append(tracked_places(env))
             _check_finite("observation", observation)
             _check_finite("reward", reward)
             rewards.append(_as_tensor(reward, num_tasks, device))
@@ -143,8 +145,23 @@ def rollout(
             final_observations=_as_tensor(observation, num_tasks, device),
             term_returns=_as_tensor(terms, num_tasks, device),
             unstable=_as_tensor(unstable, num_tasks, device),
+            tracked=_padded(_as_tensor(np.stack(track, 1), num_tasks, device), env.horizon + 1),
         )
         return move(sampled, "cpu")
+
+
+def tracked_places(env: TaskEnvironment) -> npt.NDArray[Any]:
+    """Where the environment's robots are, (copy, place): what its method ``tracked`` says; no column without one."""
+    tracked = env.tracked() if hasattr(env, "tracked") else None
+    return np.zeros((env.num_envs, 0)) if tracked is None else tracked
+
+
+def task_words(env: TaskEnvironment, tasks: Tasks) -> list[str]:
+    """Each of some tasks in words: as the environment's method ``in_words`` says, with units, or name and numbers."""
+    if hasattr(env, "in_words"):
+        return list(env.in_words(tasks))
+    rows = zip(*tasks.values(), strict=True)
+    return [", ".join(f"{name} = {values}" for name, values in zip(tasks, row, strict=True)) for row in rows]
 
 
 def check_rests(env: TaskEnvironment) -> None:
@@ -195,7 +212,7 @@ def draw_noise(
 def _as_tensor(rows: npt.NDArray[Any], num_tasks: int, device: torch.device) -> Tensor:
     """Rows of all copies as ``[task, episode, ...]``; floating point numbers in single precision."""
     dtype = torch.float32 if rows.dtype.kind == "f" else None
-    return torch.as_tensor(rows, dtype=dtype, device=device).view(num_tasks, -1, *rows.shape[1:])
+    return torch.as_tensor(rows, dtype=dtype, device=device).view(num_tasks, len(rows) // num_tasks, *rows.shape[1:])
 
 
 def _padded(values: Tensor, horizon: int) -> Tensor:

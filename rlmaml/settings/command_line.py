@@ -2,9 +2,10 @@
 
 import argparse
 import dataclasses
+import math
 import sys
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import tyro
 
@@ -33,6 +34,37 @@ def chosen(arguments: Sequence[str], name: str, default: str) -> str:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(option(name), default=default)
     return str(getattr(parser.parse_known_args(_spelled(arguments))[0], name))
+
+
+def positional_words(arguments: Sequence[str], options: type[Any]) -> list[str]:
+    """The words of a command that are neither options nor their values.
+
+    Args:
+        arguments: the command line.
+        options: a script's, a dataclass; those of dataclasses in it count, too.
+    """
+    kinds = {"-h": bool, "--help": bool, **dict(_kinds(options))}
+    words, values = [], 0.0
+    for word in arguments:
+        if word.startswith("-"):
+            name, equals, _ = word.replace("_", "-").replace("--no-", "--", 1).partition("=")
+            kind = kinds.get(name)
+            values = 0 if equals or kind is bool else math.inf if get_origin(kind) is tuple else 1
+        elif values:
+            values -= 1
+        else:
+            words.append(word)
+    return words
+
+
+def _kinds(options: type[Any]) -> Iterator[tuple[str, Any]]:
+    """Option -> the type of its value."""
+    for field in dataclasses.fields(options):
+        kind: Any = get_args(field.type)[0] if get_origin(field.type) is Annotated else field.type
+        if dataclasses.is_dataclass(kind):
+            yield from _kinds(kind)  # type: ignore[arg-type]
+        else:
+            yield option(field.name), kind
 
 
 def parse(
@@ -88,11 +120,17 @@ def parse(
 def spelled(kind: type[Any]) -> type[Any]:
     """A dataclass whose fields are known to the command line by the names of their options."""
     fields = [
-        (field.name, Annotated[field.type, tyro.conf.arg(name=SPELLING[field.name])], field)
+        (field.name, Annotated[field.type, tyro.conf.arg(**told)], field)
         for field in dataclasses.fields(kind)
-        if field.name in SPELLING
+        if (told := _told(field.name))
     ]
     return dataclasses.make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True) if fields else kind
+
+
+def _told(name: str) -> dict[str, Any]:
+    """What the help says of a field in other words than its own: its name, and what its value is."""
+    renamed = {"name": SPELLING[name]} if name in SPELLING else {}
+    return renamed | ({"metavar": "RUN_DIR"} if name == "start_from" else {})
 
 
 def check_known(arguments: Sequence[str], choice: Choice, kinds: Sequence[type[Any]], cure: str = "") -> None:

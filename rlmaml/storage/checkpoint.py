@@ -33,8 +33,9 @@ PARAMS, RATES, STATE, MEMORY = "params", "rates", "state", "memory"
 
 
 AdaptationRecord: TypeAlias = Mapping[str, Any]
-"""``episodes``: how many it adapted on; where they are known, ``task`` in words, and ``returns``: the mean return
-``before`` and ``after``, each with ``sampled`` and with ``mean`` actions, on fresh episodes. Empty for none."""
+"""``episodes``: how many it adapted on; where they are known, ``task`` in words, ``task_values`` by name, and
+``returns``: the mean return ``before`` and ``after``, each with ``sampled`` and with ``mean`` actions, on fresh
+episodes. Empty for none."""
 
 LARGEST_COUNT = 1 << 40
 """Of iterations, observations and the like; more are none."""

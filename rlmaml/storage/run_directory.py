@@ -218,6 +218,13 @@ def beside(path: Path) -> RunDirectory:
     return RunDirectory(path.parent, "" if is_of_run(path) else path.stem)
 
 
+def run_of(path: Path) -> RunDirectory:
+    """The run that a user means by its directory, or by one of its checkpoints, an earlier one among them."""
+    if policy_file(path) != path:
+        return RunDirectory(path)
+    return RunDirectory(path.parent.parent if path.parent.name == _EARLIER else path.parent)
+
+
 def check_different(run_dirs: Sequence[Path]) -> None:
     """Refuse a run, or another policy, that is named twice, by whatever path.
 

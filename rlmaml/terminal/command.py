@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ def run_command(command: Callable[[], None]) -> None:
         if signal.getsignal(one) != signal.SIG_IGN:  # nohup asks for that
             signal.signal(one, signal.default_int_handler)
     try:
-        with signs_of_life():
+        with signs_of_life(silent=time.process_time()):  # what the imports so far have taken
             check_words(sys.argv[1:])
             command()
     except UserError as error:

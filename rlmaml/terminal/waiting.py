@@ -1,4 +1,4 @@
-"""Signs of life: whoever waits sees within two seconds that something goes on, and in a log now and then."""
+"""Signs of life: whoever waits sees every two seconds that something goes on, and so does a log."""
 
 import math
 import os
@@ -11,8 +11,8 @@ from typing import Any
 
 PATIENCE = 1.5
 """Seconds without a word after which there is a sign."""
-RARE = 30.0
-"""Seconds, at least, from one sign to the next where signs stay: in a file, or in what another program reads."""
+LINE = 30.0
+"""Seconds that a line of signs holds where signs stay: in a file, or in what another program reads."""
 LONG = 20
 """So many times that long without a word, and the bars say for how long."""
 ERASE = "\r\x1b[K"
@@ -25,14 +25,15 @@ class Waiting:
     Args:
         terminal: where signs are shown.
         patience: seconds without a word before one.
-        lasting: whether signs stay, for the terminal is none; each is a line of its own then, and rare.
+        lasting: whether signs stay, for the terminal is none; they are points in a line of their own then.
+        silent: seconds for which nothing was written before.
     """
 
-    def __init__(self, terminal: Any, patience: float, *, lasting: bool = False) -> None:
+    def __init__(self, terminal: Any, patience: float, *, lasting: bool = False, silent: float = 0.0) -> None:
         self.lock = threading.RLock()
         self._terminal, self._patience, self._lasting = terminal, patience, lasting
-        self._began = self._last = time.monotonic()
-        self._signed = -math.inf
+        self._began = self._last = time.monotonic() - silent
+        self._signed = self._line = -math.inf
         self._shown = False
         self._signing: int | None = None
 
@@ -41,31 +42,41 @@ class Waiting:
         if self._signing == threading.get_ident():
             return
         if self._shown:
-            self._terminal.write(ERASE)
+            self._terminal.write("\n" if self._lasting else ERASE)
             self._terminal.flush()
         self._shown, self._last = False, time.monotonic()
 
     def show(self) -> None:
         """Count on, where nothing was written for a while: in the progress bars, or else in a line of its own.
 
+        In a file a bar that is drawn anew would fill it; there is a point.
+
         The bars have a lock of their own, under which whoever draws them writes: it is never asked for under ours.
         """
         now = time.monotonic()
         silent = now - self._last
-        if silent < self._patience or now - self._signed < (RARE if self._lasting else self._patience):
+        if silent < self._patience or now - self._signed < self._patience:
             return
         self._signed, self._signing = now, threading.get_ident()
         bars = [bar for bar in progress_bars() if not bar.disable]
-        for bar in bars:
+        remark = f"nothing new for {silent:.0f} s" if silent >= LONG * self._patience else ""
+        for bar in () if self._lasting else bars:
             with suppress(OSError, ValueError):  # one whose stream is closed
-                _refresh(bar, f"nothing new for {silent:.0f} s" if silent >= LONG * self._patience else "")
+                _refresh(bar, remark)
         with self.lock:
             self._signing = None
-            if not bars and self._last <= now:
-                words = f"working, {now - self._began:.0f} s"
-                self._terminal.write(f"{words}\n" if self._lasting else f"{ERASE}{words}")
+            if self._last <= now and (self._lasting or not bars):
+                words = ", ".join(part for part in (f"working, {now - self._began:.0f} s", remark) if part)
+                self._terminal.write(self._lasting_sign(words, now, bool(bars)) if self._lasting else ERASE + words)
                 self._terminal.flush()
-                self._shown = not self._lasting
+                self._shown = True
+
+    def _lasting_sign(self, words: str, now: float, after_bar: bool) -> str:
+        """A point, or words where a line of signs begins, after a bar or what was there before."""
+        if self._shown and now - self._line < LINE:
+            return "."
+        self._line = now
+        return f"\n{words}" if self._shown or after_bar else words
 
 
 class Heard:
@@ -102,20 +113,25 @@ def progress_bars() -> list[Any]:
 
 
 @contextmanager
-def signs_of_life(patience: float | None = None) -> Iterator[None]:
+def signs_of_life(patience: float | None = None, *, silent: float = 0.0) -> Iterator[None]:
     """Inside the block, show after every ``patience`` seconds without a word (1.5) that something goes on.
 
     Where nothing new comes for :data:`LONG` times as long, as from an environment that hangs, bars say for how long.
 
-    Where stderr is no terminal they are lines of it, at most one in :data:`RARE` seconds. Of several processes that
-    train together the first one shows them.
+    Where stderr is no terminal they are points in lines of it, one line in :data:`LINE` seconds. Of several processes
+    that train together the first one shows them.
+
+    Args:
+        patience: seconds.
+        silent: seconds for which a terminal has seen nothing already.
     """
     if os.environ.get("RANK", "0") != "0":
         yield
         return
     patience = PATIENCE if patience is None else patience
     streams = sys.stdout, sys.stderr
-    waiting, over = Waiting(sys.stderr, patience, lasting=not sys.stderr.isatty()), threading.Event()
+    lasting, over = not sys.stderr.isatty(), threading.Event()
+    waiting = Waiting(sys.stderr, patience, lasting=lasting, silent=0.0 if lasting else silent)
     sys.stdout, sys.stderr = (Heard(stream, waiting) for stream in streams)
 
     def watch() -> None:

@@ -7,7 +7,7 @@ from rlmaml.core.types import Tasks
 from rlmaml.deploy.adaptable import as_policy
 from rlmaml.evaluation.figures import DrawEpisodes, adaptation_figure
 from rlmaml.evaluation.video import MakeScene, as_video, film_progress
-from rlmaml.sampling.rollout import TaskEnvironment
+from rlmaml.sampling.rollout import TaskEnvironment, task_words
 from rlmaml.settings.stages import StageWords
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.training.record import Recorder
@@ -15,15 +15,16 @@ from rlmaml.training.train import IterationReport
 
 
 def show_adaptation(
-    recorder: Recorder, report: IterationReport, draw: DrawEpisodes, words: StageWords
+    recorder: Recorder, report: IterationReport, env: TaskEnvironment, draw: DrawEpisodes, words: StageWords
 ) -> DrawEpisodes | None:
-    """Draw episodes of a meta-iteration for TensorBoard, with words for its stages.
+    """Draw episodes of a meta-iteration for TensorBoard, with words for its stages and, from its environment, tasks.
 
     Returns:
         ``draw``, or None where it fails, after a warning that says why: a picture never ends a training.
     """
     try:
-        figure = adaptation_figure(draw, report.tasks, report.rollouts, words=words, num_tasks=2)
+        told = task_words(env, report.tasks)
+        figure = adaptation_figure(draw, report.tasks, report.rollouts, words=words, num_tasks=2, task_words=told)
         recorder.figure("adaptation", figure, report.iteration)
     except UserError:
         raise

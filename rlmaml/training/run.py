@@ -139,7 +139,8 @@ def train(
         write_outcome(directory, settings, evaluation.summary())
         try:
             words = stage_words(settings)
-            figure = adaptation_figure(draw, evaluation.tasks, evaluation.rollouts[:2], words=words)
+            stages, told = evaluation.rollouts[:2], evaluation.task_words
+            figure = adaptation_figure(draw, evaluation.tasks, stages, words=words, task_words=told)
             write_figure(directory.figure, figure)
         except Exception as error:
             warnings.warn(f"No figure {directory.figure}: {reason_of(error)}", stacklevel=2)
@@ -183,8 +184,9 @@ def train_from(
         start = Learned(latest.meta, latest.state, latest.lost)
         for learned, report in meta_train(env, method, start, settings, latest.iteration, asked_to_end):
             recorder.write(method.policy, learned.meta.params, report)
-            if drawn and report.rollouts and run.figure_interval and report.iteration % run.figure_interval == 0:
-                drawn = show_adaptation(recorder, report, drawn, words)
+            due = run.figure_interval and report.iteration % run.figure_interval == 0
+            if drawn and report.rollouts and due and not isinstance(env, SupervisedFamily):
+                drawn = show_adaptation(recorder, report, env, drawn, words)
             latest = latest._replace(**learned._asdict(), iteration=report.iteration + 1)
             due = run.video_interval and latest.iteration % run.video_interval == 0
             if make_scene and due and not isinstance(env, SupervisedFamily):

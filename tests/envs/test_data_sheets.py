@@ -201,9 +201,11 @@ def test_published_returns_belong_to_their_own_problem_at_its_own_horizon_alone(
             assert bool(published) == ((env_id, variant) in MAML)
             if published:
                 name, returns = MAML[env_id, variant]
-                assert published[name] == returns
-                assert len(published["oracle, published"]) == 1
-                assert all(len(means) in (1, 4) for means in published.values())
+                assert published[name].means == returns
+                assert len(published["oracle, published"].means) == 1
+                assert all(len(row.means) in (1, 4) and row.tasks == 40 for row in published.values())
+                few = {row.episodes for name, row in published.items() if "40 episodes" not in name}
+                assert few == {40 if env_id == "Navigation2D-v0" else 20}
                 assert not published_returns(env_id, variant, horizon + 1)
     with pytest.raises(ValueError, match="has no variant"):
         published_returns("AntDir-v0", "none", 200)

@@ -5,7 +5,8 @@ from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 
 from rlmaml_envs import path_drawing
-from rlmaml_envs.navigation_drawing import FRAME_SIZE, GREEN, draw_frame, draw_paths
+from rlmaml_envs.mark_colours import ASKED, as_hex
+from rlmaml_envs.navigation_drawing import FRAME_SIZE, draw_frame, draw_paths
 from rlmaml_envs.navigation_goals import CORNERS
 
 matplotlib.use("Agg")
@@ -48,12 +49,12 @@ def test_a_frame_says_below_what_its_marks_mean() -> None:
 
 
 def test_goals_have_the_same_colour_in_frames_and_figures() -> None:
-    from rlmaml_envs.motion_drawing import ASKED
-
     frame = draw_frame(np.zeros((1, 2)), GOAL, GOAL[None], 0.8)
     column, row = (GOAL / 0.8 * (1, -1) + 1) * FRAME_SIZE / 2
-    seen = "#" + "".join(f"{value:02x}" for value in frame[int(row), int(column)])
-    assert seen == GREEN == ASKED
+    assert tuple(frame[int(row), int(column)].tolist()) == ASKED
+    axes = Figure().subplots()
+    draw_paths(axes, {"goal": GOAL}, [], color="tab:red")
+    assert [line.get_color() for line in axes.get_lines() if line.get_label() == "goal"] == [as_hex(ASKED)]
 
 
 def test_paths_are_drawn_in_the_callers_colour_with_start_and_goal() -> None:
@@ -69,7 +70,7 @@ def test_paths_are_drawn_in_the_callers_colour_with_start_and_goal() -> None:
     assert starts == [[0.0, 0.0]] * 2
     (goal,) = [line for line in lines if line.get_label() == "goal"]
     assert np.asarray(goal.get_xydata()).tolist() == [[0.4, 0.4]]
-    assert (goal.get_marker(), goal.get_color()) == ("o", GREEN)
+    assert (goal.get_marker(), goal.get_color()) == ("o", as_hex(ASKED))
     assert axes.get_aspect() == 1.0
 
 

@@ -151,6 +151,11 @@ def test_what_tasks_make_of_actions_and_observations_is_a_signal_like_it(path: s
         tried(family(**changed))
 
 
+def test_marks_that_are_none_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"Carts-v0: marks must give what pictures show of a task.*got 'target 0\."):
+        tried(family(marks=lambda task: f"target {task['speed']:.1f} m/s"))
+
+
 def test_labels_must_be_as_many_as_values() -> None:
     parameters = {"kind": spaces.Discrete(3), "speed": scalar_box(0.1, 0.8)}
     sheet: dict[str, Any] = {"task_parameters": parameters, "task_units": dict.fromkeys(parameters, ""), "changes": {}}

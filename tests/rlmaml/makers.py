@@ -184,6 +184,7 @@ def random_rollout(shape: tuple[int, int, int] = (3, 5, 6), seed: int = 0, obser
         final_observations=torch.from_numpy(generator.standard_normal((*shape[:2], observation_size))),
         term_returns=torch.from_numpy(generator.standard_normal((*shape[:2], 1))),
         unstable=torch.zeros(shape[:2], dtype=torch.bool),
+        tracked=torch.zeros(*shape[:2], 0, 0),
     )
 
 

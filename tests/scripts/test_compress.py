@@ -62,6 +62,10 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
     save_checkpoint(taught.checkpoint, stored._replace(settings=stored.settings.changed(env_id="sinusoid")))
     assert run("compress.py", taught.path, "--prune", 0.5) == 2
     assert "The run is on supervised tasks, sinusoid" in capsys.readouterr().err
+    adapted = trained / "adapted.safetensors"
+    save_checkpoint(adapted, stored._replace(steps_taken=1))
+    assert run("compress.py", adapted, "--prune", 0.5) == 2
+    assert "The policy has adapted to a task, and its training cannot go on. Give the run" in capsys.readouterr().err
     other = trained.with_name("other")
     assert run("compress.py", other, "--prune", 0.5) == 2
     assert "There is no checkpoint at" in capsys.readouterr().err
@@ -69,6 +73,19 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
     (other / "run.json").write_text("{}")
     assert run("compress.py", trained, "--prune", 0.5, "--run-dir", other) == 2
     assert "already holds a run" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_checkpoint_goes_on_from_the_meta_iteration_that_it_holds(trained: Path, run: Run) -> None:
+    earlier = trained / "earlier_checkpoints" / "1_before.safetensors"
+    earlier.parent.mkdir(exist_ok=True)
+    stored = load_checkpoint(RunDirectory(trained).checkpoint)
+    for path, iteration in ((trained / "best.safetensors", 2), (earlier, 1)):
+        save_checkpoint(path, stored._replace(iteration=iteration))
+        done = ("--prune", 0.5, "--iterations", 0, *FEW, "--overwrite")
+        assert run("compress.py", path, *done) == 0
+        smaller = RunDirectory(trained.with_name("run-pruned-0.5"))
+        assert load_checkpoint(smaller.checkpoint).iteration == len(smaller.read_metrics()) == iteration
 
 
 @pytest.mark.slow

@@ -38,6 +38,8 @@ def test_a_part_of_a_task_is_chosen_and_the_rest_is_drawn_by_the_seed_or_is_the_
     gains = re.search(r"motor_gain = \((.*?)\)", mean[0])
     assert gains
     assert [float(gain) for gain in gains[1].split(", ")[1:]] == pytest.approx([0.875] * 5, abs=0.06)
+    assert adapted_to(output, tmp_path / "b.safetensors", "--seed", 9) == mean[1]
+    assert adapted_to(output, tmp_path / "b.safetensors", "--seed", 9, "--rest", "mean") != mean[1]
     built = adapted_to(changed, output, *some, "--variant", "unchanged")
     assert "motor_gain = (-1, 1, 1, 1, 1, 1)" in built
     assert "encoder_offset = (0, 0, 0, 0, 0, 0) rad" in built
@@ -52,6 +54,9 @@ def test_the_help_of_a_run_lists_what_a_task_of_its_family_has(
     assert '"encoder_offset": (6,) in [-0.3, 0.3] rad' in text
     assert "1 bthigh, 2 bshin" in text
     assert 'elements of "motor_gain" are bthigh, bshin' in text
+    assert run(script, "--seed", 3, "--no-overwrite", changed, "--variant", "damaged", "--help") == 0
+    assert "dead_joint" in (text := capsys.readouterr().out)
+    assert "encoder_offset" not in text
     assert run(script, "--help") == 0
     assert "encoder_offset" not in capsys.readouterr().out
 

@@ -159,5 +159,6 @@ def known(observations: Array, rewards: Array, ends: Array, values: Array, disco
         final_observations=torch.from_numpy(final),
         term_returns=zeros[..., :1],
         unstable=torch.zeros_like(terminated),
+        tracked=torch.zeros(*terminated.shape, 0, 0),
     )
     return Known(rollout, torch.from_numpy(values), discount)

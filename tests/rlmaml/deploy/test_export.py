@@ -121,7 +121,12 @@ def test_normalised_files_give_the_policys_actions_whatever_the_actuators(policy
     seen = np.random.default_rng(2).standard_normal((5, 2)).astype(np.float32)
     given = Actor(policy, robot.actuation)(torch.from_numpy(seen)).numpy()
     np.testing.assert_allclose(given, policy.act(seen), atol=1e-6)
-    assert card(policy, robot, {})["control"]["is"] == normalised_actuation(2).output == "action"
+    told = card(policy, robot, {})
+    assert told["control"]["is"] == normalised_actuation(2).output == "action"
+    assert told["control"]["scale"] == [1.0, 1.0]
+    assert (told["actuators"]["names"], told["actuators"]["scale"]) == (["left", "right"], [20.0, 20.0])
+    assert told["actuators"]["units"] == ["rad/s", "rad/s"]
+    assert "actuators" not in card(policy, robot_of(rover), {})
     assert robot.seconds_per_step == pytest.approx(0.1)
     assert robot.observation_names[:2] == ("range_0", "range_1")
     assert robot.observation_units[7:9] == ("m", "rad/s")

@@ -26,11 +26,24 @@ def test_an_episode_holds_every_valid_observation_and_the_final_one(report: Iter
     valid = rollout.valid.clone()
     valid[1, 0, 4:] = False
     short, _, full = shown_episodes(rollout._replace(valid=valid), 1, 3)
-    assert short.observations.shape == (5, 2)
-    assert full.observations.shape == (7, 2)
-    assert np.array_equal(full.observations[:6], rollout.observations[1, 2].numpy())
-    assert np.array_equal(full.observations[6], rollout.final_observations[1, 2].numpy())
+    assert short.path.shape == (5, 2)
+    assert full.path.shape == (7, 2)
+    assert np.array_equal(full.path[:6], rollout.observations[1, 2].numpy())
+    assert np.array_equal(full.path[6], rollout.final_observations[1, 2].numpy())
     assert np.array_equal(short.rewards, rollout.rewards[1, 0, :4].numpy())
+
+
+def test_the_path_of_an_episode_is_what_was_tracked_where_that_is_anything() -> None:
+    env = make_tasks_env("RoverGoal-v0", 4, 6)
+    settings = configure(env_id="RoverGoal-v0", num_tasks=2, num_episodes=2, horizon=6, hidden=(8,))
+    method = make_method(settings, env)
+    rollout = meta_iteration(env, method, begin(settings, method), settings, 0)[1].rollouts[-1]
+    assert rollout.tracked.shape == (2, 2, 7, 5)
+    path = shown_episodes(rollout, 1, 2)[1].path
+    np.testing.assert_array_equal(path, rollout.tracked[1, 1])
+    np.testing.assert_allclose(path[-1], np.asarray(env.tracked())[3], rtol=1e-6)
+    short = rollout._replace(valid=rollout.valid & (torch.arange(6) < 4))
+    assert len(shown_episodes(short, 1, 2)[1].path) == 5
 
 
 def test_the_figure_shows_each_task_before_and_after_with_its_returns(tmp_path: Path, report: IterationReport) -> None:
@@ -48,6 +61,13 @@ def test_the_figure_shows_each_task_before_and_after_with_its_returns(tmp_path: 
     assert words == ["before adaptation", "after 1 inner step"]
     taught = adaptation_figure(draw_rewards, report.tasks, report.rollouts, words=teacher_and_student)
     assert [text.get_text() for text in taught.legends[0].get_texts()] == ["teacher", "student, episode 1"]
+    told = [f"goal = ({number}, -0.12) m, gain = 1.2, rotation = 1.57 rad" for number in range(9)]
+    titled = adaptation_figure(draw_rewards, report.tasks, report.rollouts, task_words=told)
+    for index, axes in enumerate(titled.axes):
+        first, *rest = axes.get_title().split("\n")
+        assert first.startswith("return ")
+        assert " ".join(rest).replace("\N{NO-BREAK SPACE}", " ") == told[index]
+        assert rest[-1].split(" ")[-1].replace("\N{NO-BREAK SPACE}", " ") == "rotation = 1.57 rad"
     figure.savefig(tmp_path / "figure.png")
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.driver import Driver
+from rlmaml.evaluation import video
 from rlmaml.evaluation.video import (
     HEADER,
     MARGIN,
@@ -75,6 +76,13 @@ def test_a_film_counts_every_step_for_the_progress_bar() -> None:
 
 def test_a_video_shows_no_more_than_25_frames_per_second_in_real_time() -> None:
     assert [frame_stride(rate) for rate in (1, 20, 25, 50, 100)] == [1, 1, 1, 2, 4]
+
+
+def test_a_film_of_the_progress_names_family_task_and_meta_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    titles: list[str] = []
+    monkeypatch.setattr(video, "side_by_side", lambda films, captions, title: [titles.append(title)])  # type: ignore[func-returns-value]
+    film_progress(trained_policy(), navigation(), drawn_navigation(), {"goal": np.array([0.3, -0.2])}, 0)
+    assert titles == [f"Navigation2D-v0: goal = (0.3, -0.2) m; meta-iteration {trained_policy().iteration}"]
 
 
 def test_progress_is_a_short_video_before_and_after_one_step() -> None:

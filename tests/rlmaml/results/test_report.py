@@ -82,9 +82,8 @@ def a_run(variant: str = "finn2017", steps: int = 2, name: str = "a <run>") -> R
         settings=settings,
         written=run_settings(settings) | {"commit": "abc", "iterations_done": 3, "evaluation_seed": 10_000},
         metrics=[{"return/after_0_steps": -3.0, "return/after_1_steps": -2.0}] * 3,
-        evaluation=evaluation,
+        evaluation=evaluation._replace(task_words=[f"task {index}" for index in range(8)]),
         effects=effects,
-        task_words=[f"task {index}" for index in range(8)],
         task_units=env.task_units,
         picture=b"png",
         video=b"mp4",
@@ -266,9 +265,8 @@ def show(directory: RunDirectory, told: list[str], num_episodes: int | None = 3)
     def make_scene() -> TaskVectorEnv:
         raise RuntimeError("no OpenGL")
 
-    words = lambda tasks: [f"goal {goal[0]:.1f}" for goal in tasks["goal"]]
     sizes = EvaluationSizes(num_tasks=4, num_episodes=num_episodes, steps=2, seed=7)
-    return reported(directory, checkpoint, make_env, make_scene, words, sizes, told.append)
+    return reported(directory, checkpoint, make_env, make_scene, sizes, told.append)
 
 
 def test_a_run_is_shown_with_what_its_directory_holds_and_an_evaluation_of_its_own(tmp_path: Path) -> None:
@@ -287,7 +285,8 @@ def test_a_run_is_shown_with_what_its_directory_holds_and_an_evaluation_of_its_o
     assert run.picture == b"png"
     assert run.video is None
     assert told == [f"No video of {tmp_path / 'mine'}: no OpenGL"]
-    assert "goal" in report_page([run], {})
+    assert run.evaluation.task_words[0].endswith(") m")
+    assert run.evaluation.task_words[0] in report_page([run], {})
     directory.videos[0].write_bytes(b"mp4")
     assert show(directory, told).video == b"mp4"
     assert len(told) == 1

@@ -1,11 +1,13 @@
 import re
 from dataclasses import dataclass
+from typing import Annotated
 
 import pytest
+import tyro
 
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import option
-from rlmaml.settings.command_line import parse
+from rlmaml.settings.command_line import parse, positional_words
 from rlmaml.settings.methods.registry import METHODS
 from rlmaml.settings.whole import Settings, configure
 
@@ -108,3 +110,27 @@ def test_the_help_names_every_method(capsys: pytest.CaptureFixture[str]) -> None
         parsed("--help")
     words = {word.strip(",;.") for word in capsys.readouterr().out.split()}
     assert words >= METHODS.keys()
+
+
+def test_words_that_are_neither_options_nor_their_values_are_positional_wherever_they_stand() -> None:
+    @dataclass(frozen=True)
+    class Inner:
+        task: tuple[str, ...] = ()
+
+    @dataclass(frozen=True)
+    class Outer:
+        choice: tyro.conf.OmitArgPrefixes[Inner]
+        seed: int = 0
+        overwrite: bool = False
+        num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 1
+
+    for words, found in (
+        ("run --seed 3", ["run"]),
+        ("--seed 3 run --help", ["run"]),
+        ("--seed=3 run", ["run"]),
+        ("--tasks 3 --no-overwrite run other", ["run", "other"]),
+        ("--task a=1 b=2 run", []),
+        ("--task a=1 b=2 --overwrite run", ["run"]),
+        ("-h run", ["run"]),
+    ):
+        assert positional_words(words.split(), Outer) == found, words

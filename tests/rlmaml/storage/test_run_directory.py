@@ -4,7 +4,15 @@ from pathlib import Path
 import pytest
 
 from rlmaml.base.errors import NonFiniteError, UserError
-from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, beside, is_of_run, policy_file, write_json
+from rlmaml.storage.run_directory import (
+    ComparisonDirectory,
+    RunDirectory,
+    beside,
+    is_of_run,
+    policy_file,
+    run_of,
+    write_json,
+)
 from tests.rlmaml.storage.stored import evaluation
 
 
@@ -171,3 +179,9 @@ def test_a_file_without_suffix_is_a_policy_and_no_run(tmp_path: Path) -> None:
     assert policy_file(policy) == policy
     assert not is_of_run(policy)
     assert beside(policy).path == tmp_path
+
+
+def test_a_run_is_known_by_its_directory_and_by_each_of_its_checkpoints(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    for path in (directory.path, directory.checkpoint, directory.best, directory.earlier_checkpoint(1)):
+        assert run_of(path).path == directory.path, path

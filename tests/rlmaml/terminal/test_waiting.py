@@ -82,21 +82,43 @@ def test_a_sign_waits_for_no_lock_of_a_bar_that_is_being_drawn(monkeypatch: pyte
     assert writes
 
 
-def test_in_a_log_signs_are_rare_lines_of_stderr_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_log_signs_are_points_in_few_lines_of_stderr_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     log, results = io.StringIO(), io.StringIO()
     monkeypatch.setattr(sys, "stderr", log)
     monkeypatch.setattr(sys, "stdout", results)
-    monkeypatch.setattr(waiting, "RARE", 0.2)
+    monkeypatch.setattr(waiting, "LINE", 0.2)
     began = time.monotonic()
     with signs_of_life(0.02):
         end = began + 5
-        while log.getvalue().count("\n") < 2 and time.monotonic() < end:
+        while log.getvalue().count("working") < 3 and time.monotonic() < end:
             time.sleep(0.02)
         seconds = time.monotonic() - began
         sys.stdout.write("a result\n")
-    assert set(log.getvalue().splitlines()) == {"working, 0 s"}
+    assert re.fullmatch(r"(working, \d s(, nothing new for \d s)?\.*\n)+", log.getvalue())
     assert log.getvalue().count("working") <= 1 + seconds / 0.2
+    assert log.getvalue().count(".") > 2
     assert results.getvalue() == "a result\n"
+
+
+def test_in_a_log_a_bar_is_not_drawn_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    with signs_of_life(0.03), ProgressBar(total=2, desc="training", mininterval=0) as bar:
+        end = time.monotonic() + 5
+        while log.getvalue().count(".") < 3 and time.monotonic() < end:
+            time.sleep(0.02)
+        bar.update()
+    assert log.getvalue().count("| 0/2") == 1
+    assert re.search(r"\| 0/2 .*\nworking, 0 s\.+\n\rtraining:  50%", log.getvalue())
+
+
+def test_a_terminal_that_was_silent_before_sees_the_first_sign_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_in(monkeypatch)
+    with signs_of_life(3.0, silent=7.0):
+        end = time.monotonic() + 2
+        while not terminal.getvalue() and time.monotonic() < end:
+            time.sleep(0.02)
+    assert re.match(rf"{re.escape(ERASE)}working, [78] s", terminal.getvalue())
 
 
 def test_who_is_not_silent_leaves_no_sign_in_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
