@@ -6,7 +6,7 @@ Without a folder they are --data digits, of scikit-learn, or fashion-mnist, of D
 (apt install dataset-fashion-mnist). Four layers of filters see --shots pictures of each of --ways classes; the table
 has the accuracy on other pictures of these classes after 0, 1, … 10 steps, with the query set's own batch statistics
 and without, beside published ones where the data are theirs. The classes of each part are written beside the run.
-maml-trpo is MAML; its outer optimiser here is Adam.
+maml-trpo is MAML; its outer optimiser here is Adam, or the natural gradient with --outer-optimiser trust_region.
 
 Published MAML (98.7 and 99.9 % on Omniglot, 5-way 1-shot and 5-shot) had the options: --images omniglot --rotations
 and --image 1 28 28 --filters 64 --split 1100 100 423 --ways 5 --shots 1 --tasks 32 --iterations 60000 --transductive

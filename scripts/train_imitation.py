@@ -11,7 +11,8 @@ The files of --demonstrations FILE FILE …, one for each task in the layout of 
 them is held out without --demonstrator, and there are squared errors alone: a file does not say what its task would
 earn.
 
-adapt.py RUN_DIR --demonstrations FILE adapts what was trained. maml-trpo is MAML; its outer optimiser here is Adam.
+adapt.py RUN_DIR --demonstrations FILE adapts what was trained. maml-trpo is MAML; its outer optimiser here is Adam,
+or the natural gradient with --outer-optimiser trust_region.
 """
 
 from collections.abc import Mapping

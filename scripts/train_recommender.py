@@ -7,7 +7,7 @@ users and items stay (MeLU, arXiv 1908.00413). The tables have the mean absolute
 after 0, 1, … 10 steps: nDCG with the gain 2^rating − 1, and nDCG@5 and precision@5 where the five items that the user
 rated highest are the relevant ones. --new-items 0.2 keeps a share of the items from the training, and adds scenarios of
 existing users and of new items. --online takes a step after every new rating of users whose taste turns round half way.
-maml-trpo is MAML; its outer optimiser here is Adam.
+maml-trpo is MAML; its outer optimiser here is Adam, or the natural gradient with --outer-optimiser trust_region.
 """
 
 from collections.abc import Mapping

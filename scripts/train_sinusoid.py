@@ -3,7 +3,8 @@
 Waves differ in amplitude and phase (finn2017, arXiv 1703.03400) or in their frequency, too (li2017, arXiv 1707.09835).
 A model of two hidden layers sees --shots points of a wave; the table has its mean squared error on other points of it
 after 0, 1, … 10 steps. --algorithm chooses the method; --algorithm NAME --help lists its options. With the same options
-and --resume an interrupted run goes on. maml-trpo is MAML; its outer optimiser here is Adam.
+and --resume an interrupted run goes on. maml-trpo is MAML; its outer optimiser here is Adam, or the natural
+gradient with --outer-optimiser trust_region.
 """
 
 from dataclasses import dataclass
