@@ -57,7 +57,7 @@ def read_config(path: Path | None) -> Config:
     if "settings" in content:
         settings = from_plain(content["settings"])
         return Config(settings, (option("algorithm"), settings.algorithm))
-    return Config(None, tuple(word for name, value in content.items() for word in _words(path, name, value)))
+    return Config(None, tuple(word for name, value in content.items() for word in words_of(path, name, value)))
 
 
 def _parsed(text: str) -> Any:
@@ -80,8 +80,12 @@ def _parsed(text: str) -> Any:
     return yaml.safe_load(text)
 
 
-def _words(path: Path, name: str, value: Any) -> list[str]:
-    """One option as it would be typed."""
+def words_of(path: Path, name: str, value: Any) -> list[str]:
+    """One option of a file as it would be typed.
+
+    Raises:
+        UserError: its value is a mapping, or a list of lists.
+    """
     spelled = option(name.lstrip("-"))
     if value is None:
         return []
@@ -89,7 +93,5 @@ def _words(path: Path, name: str, value: Any) -> list[str]:
         return [spelled if value else spelled.replace("--", "--no-", 1)]
     values = value if isinstance(value, list) else [value]
     if any(isinstance(one, Mapping | list | set) for one in values):
-        raise UserError(
-            f"--config: in {path}, {name} holds further names or lists; options are flat, such as max-kl: 0.02."
-        )
+        raise UserError(f"In {path}, {name} holds further names or lists; options are flat, such as max-kl: 0.02.")
     return [spelled, *(str(one) for one in values)]

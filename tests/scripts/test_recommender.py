@@ -6,6 +6,7 @@ import pytest
 from rlmaml.storage.run_directory import RunDirectory
 from tests.rlmaml.families.test_rating_files import FILES, write
 from tests.scripts.test_scripts import run_script
+from tests.scripts.test_supervised import assert_scores_are_those_of_the_training
 
 SMALL: tuple[object, ...] = ("--tasks", 3, "--hidden", 4, "--embedding", 2, "--inner-steps", 1, "--stage-weights", 0, 1)
 
@@ -34,6 +35,7 @@ def test_a_recommender_is_trained_resumed_and_judged_in_every_scenario_and_onlin
     }
     split = json.loads(RunDirectory(tmp_path / "straight").split.read_text())
     assert not set(split["train"]) & (set(split["test"]) | set(split["validation"]))
+    assert_scores_are_those_of_the_training(tmp_path / "straight")
     trained("resumed", 1, "--no-pretrained")
     assert trained("resumed", 2, "--no-pretrained")["online"] == straight["online"]
     checkpoints = [RunDirectory(tmp_path / name).checkpoint.read_bytes() for name in ("straight", "resumed")]
