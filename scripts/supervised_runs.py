@@ -28,6 +28,8 @@ class OpenedRun(NamedTuple):
     tasks: "SupervisedTasks"
     made_by: Mapping[str, Any]
     """The options by which its tasks were made."""
+    words: tuple[str, ...]
+    """The command of its training, with these options."""
 
 
 def opened_run(run_dir: Path, own: OwnCode, machine: Machine, seed: int | None = None) -> OpenedRun:
@@ -76,7 +78,11 @@ def opened_run(run_dir: Path, own: OwnCode, machine: Machine, seed: int | None =
     check_same_tasks(settings.run.variant, tasks.family.variant, directory.path)
     settings = settings.changed(variant=tasks.family.variant)
     checkpoint = checkpoint._replace(settings=settings)
-    return OpenedRun(checkpoint, make_method(settings, tasks.family), tasks._replace(settings=settings), made_by)
+    tasks = tasks._replace(settings=settings)
+    robot = settings.run.env_id.removeprefix(f"{name}-")
+    named = [] if robot == settings.run.env_id else [robot, "--variant", made_by["variant"]]
+    command = (f"{script_of(name)}.py", *named, *words, *family)
+    return OpenedRun(checkpoint, make_method(settings, tasks.family), tasks, made_by, command)
 
 
 def check_same_tasks(before: str, now: str, path: Path) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from rlmaml.results.compression import read_table
-from rlmaml.storage.checkpoint import load_checkpoint, save_checkpoint
+from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from tests.rlmaml.training.conftest import plain_figures
 from tests.scripts.test_scripts import TINY, Run, run
@@ -56,12 +56,6 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
         assert run("compress.py", trained, *options) == 2
         assert words in " ".join(capsys.readouterr().err.split())
     assert [path.name for path in trained.parent.iterdir()] == ["run"]
-    stored = load_checkpoint(RunDirectory(trained).checkpoint)
-    taught = RunDirectory(trained.with_name("taught"))
-    taught.make()
-    save_checkpoint(taught.checkpoint, stored._replace(settings=stored.settings.changed(env_id="sinusoid")))
-    assert run("compress.py", taught.path, "--prune", 0.5) == 2
-    assert "The run is on supervised tasks, sinusoid" in capsys.readouterr().err
     other = trained.with_name("other")
     assert run("compress.py", other, "--prune", 0.5) == 2
     assert "There is no checkpoint at" in capsys.readouterr().err

@@ -16,7 +16,6 @@ from rlmaml.results.compression import (
     small_rows,
     table_cells,
 )
-from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import checkpoint_bytes
 from rlmaml_envs import make_tasks_env
 from tests.rlmaml.deploy.trained import PLAIN, checkpoint, trained_policy
@@ -67,13 +66,11 @@ def test_a_damaged_table_is_refused_by_its_path(tmp_path: Path, change: dict[str
         read_table(file)
 
 
-def test_policies_of_two_problems_or_of_another_kind_stand_in_no_table() -> None:
+def test_policies_of_two_problems_stand_in_no_table() -> None:
     one = checkpoint()
     check_comparable([one, one])
     with pytest.raises(UserError, match="different families or variants"):
         check_comparable([one, one._replace(settings=PLAIN.changed(variant="dynamics"))])
-    with pytest.raises(UserError, match="of the kind gru; the table is of the kind gaussian"):
-        check_comparable([one._replace(settings=configure(policy="gru"))])
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -84,8 +81,10 @@ def test_a_policy_is_measured_in_32_bits_and_in_8() -> None:
     assert [exact.name, rounded.name] == ["whole", "whole, int8"]
     assert exact.numbers == rounded.numbers == (2 * 8 + 8) + (8 * 2 + 2) + 2
     assert exact.kilobytes == len(checkpoint_bytes(trained_policy(PLAIN).checkpoint)) / 1000
+    assert exact.onnx_kilobytes is not None
     assert exact.onnx_kilobytes > exact.numbers * 4 / 1000
-    assert min(exact.microseconds, rounded.microseconds, exact.step_milliseconds, exact.step_megabytes) > 0
+    costs = (exact.microseconds, rounded.microseconds, exact.step_milliseconds, exact.step_megabytes)
+    assert all(cost is not None and cost > 0 for cost in costs)
     assert exact.returns.shape == rounded.returns.shape == (2, 2)
     assert not np.array_equal(exact.returns, rounded.returns)
     np.testing.assert_allclose(exact.returns, rounded.returns, rtol=0.02)
