@@ -1,6 +1,6 @@
 """Runs on supervised tasks, opened again: their tasks are made anew by the options that their trainings left."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tyro
 
-from common import Machine, OwnCode
+from common import Machine, OwnCode, chosen_variant
+from defaults import SUPERVISED, as_supervised
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import option
 from rlmaml.settings.config_file import words_of
-from supervised import script_of, supervised_name
+from supervised import as_told, script_of, supervised_name
 
 if TYPE_CHECKING:
     from rlmaml.storage.checkpoint import Checkpoint
     from rlmaml.training.supervised import SupervisedTasks
     from rlmaml.training.train import MetaLearner
+
+
+VARIANTS: dict[str, str | None] = {"sinusoid": "waves", "few-shot": "data", "dynamics": None}
+"""Supervised family -> the option of its training that names a variant; None where it is one of a robot's family."""
 
 
 class OpenedRun(NamedTuple):
@@ -96,6 +101,49 @@ def check_same_tasks(before: str, now: str, path: Path) -> None:
             f"The run in {path} was trained on {before}, which made again is {now}: its data, or the run that they "
             "are from, have changed. Restore them."
         )
+
+
+class PosedVariants(NamedTuple):
+    """Variants of a supervised family, as a comparison makes them."""
+
+    make: Callable[[str, str, int], "SupervisedTasks"]
+    """``make(variant, method, seed)``."""
+    made_by: Callable[[str], Mapping[str, Any]]
+    """The options by which a variant's tasks are made again."""
+
+
+def posed_variants(env_id: str, machine: Machine, run: Mapping[str, Any]) -> PosedVariants:
+    """What the training on a supervised family makes of its variants, by its other options' defaults.
+
+    Args:
+        env_id: of the family, such as sinusoid or dynamics-HalfCheetahChanged-v0.
+        machine: where it is computed.
+        run: further settings of the runs.
+
+    Raises:
+        UserError: the family has no variants that are known by name.
+    """
+    name = supervised_name(env_id)
+    if name not in VARIANTS:
+        raise UserError(f"{env_id} has no variants by name; of supervised tasks {', '.join(VARIANTS)} have.")
+    script, field = import_module(script_of(name)), VARIANTS[name]
+
+    def options(variant: str) -> Any:
+        return tyro.cli(script.Options, args=[option(field), variant] if field else [])
+
+    def own(variant: str) -> str | None:
+        return None if field else chosen_variant(env_id.removeprefix(f"{name}-"), variant, None)
+
+    def make(variant: str, method: str, seed: int) -> "SupervisedTasks":
+        settings = as_supervised(SUPERVISED[name].changed(**run), method).changed(env_id=env_id, seed=seed)
+        settings = machine.applied(settings.changed(variant=own(variant)) if own(variant) else settings)
+        tasks: SupervisedTasks = script.tasks_of(options(variant), settings)
+        return tasks
+
+    def made_by(variant: str) -> dict[str, Any]:
+        return as_told(options(variant)) | {"variant": own(variant) or SUPERVISED[name].run.variant}
+
+    return PosedVariants(make, made_by)
 
 
 def check_unasked(options: Any, *names: str) -> None:

@@ -29,7 +29,7 @@ from rlmaml.sampling.examples import SupervisedFamily
 from rlmaml.sampling.outcomes import task_returns
 from rlmaml.sampling.rollout import rollout
 from rlmaml.storage.checkpoint import Checkpoint, checkpoint_bytes
-from rlmaml.storage.scores_file import BETTER
+from rlmaml.storage.scores_file import BETTER, RETURN
 from rlmaml.terminal.words import counted, markdown_table
 from rlmaml.training.run import MakeEnv, evaluate_run
 from rlmaml.training.supervised import score_run
@@ -40,9 +40,6 @@ COLUMNS = (
     *("policy", "numbers", "kB", "ONNX kB", "µs/action", "ms/step", "MB/step"),
     *("zero-shot", "adapted", "loss, zero-shot", "loss, adapted"),
 )
-
-
-RETURN = "return"
 
 
 class JudgedOn(NamedTuple):

@@ -68,6 +68,38 @@ def test_trained_runs_are_compared_by_the_scores_that_they_left(
     assert "--episodes is 3, but runs on supervised tasks are read by the scores" in capsys.readouterr().err
 
 
+def test_what_a_training_on_other_waves_brings_is_told_in_errors_and_its_runs_are_scored_like_any(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words: tuple[Any, ...] = (
+        "compare.py",
+        "sinusoid",
+        "--source",
+        "li2017",
+        "--target",
+        "finn2017",
+        "--seeds",
+        0,
+        "--threads",
+        1,
+    )
+    words += ("--iterations", 1, "--tasks", 3, "--steps", 1, "--output", tmp_path)
+    assert run_script(*words, "--algorithms", "maml-trpo") == 0
+    said = capsys.readouterr().out
+    assert "errors on 3 held-out tasks of finn2017:" in said
+    assert "maml-trpo, trained on finn2017 alone" in said
+    assert_scores_are_those_of_the_training(tmp_path / "li2017" / "maml-trpo-seed0")
+    capsys.readouterr()
+    for wrong, error in (
+        ((*words, "--episodes", 3), "--episodes is 3, but supervised tasks have no episodes"),
+        (words[:2], "sinusoid are supervised tasks; give --source VARIANT --target VARIANT"),
+        (("compare.py", "recommender", *words[2:]), "recommender has no variants by name; of supervised tasks"),
+        ((*words, "--algorithms", "rl2"), "--algorithm is 'rl2', which learns from episodes"),
+    ):
+        assert run_script(*wrong) == 2
+        assert error in capsys.readouterr().err
+
+
 def test_trained_runs_are_reported_on_one_page_that_is_not_replaced_unasked(
     waves: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
