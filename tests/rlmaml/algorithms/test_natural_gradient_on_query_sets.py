@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,16 @@ from rlmaml.core.policy import Policy
 from rlmaml.core.surrogate import divergences
 from rlmaml.core.task_sums import ALONE
 from rlmaml.core.types import Examples, Meta, Outputs
+from rlmaml.families.cold_start import Division, divided_ratings
+from rlmaml.families.images import FewShot
+from rlmaml.families.made_ratings import made_ratings
 from rlmaml.families.sinusoid import Sinusoid
 from rlmaml.policies.categorical import CategoricalPolicy
 from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.rules.adaptation_rule import trained_rule
 from rlmaml.rules.gradient_rule import task_losses
-from rlmaml.settings.whole import configure
+from rlmaml.settings.whole import Settings, configure
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import meta_train
 from tests.rlmaml.families.supervised import Lines, random_examples, supervised
@@ -158,6 +162,28 @@ def test_every_update_of_a_training_stays_within_the_largest_kl_and_the_loss_fal
     assert all(isinstance(report, TrustRegionReport) and report.kl <= 0.05 for report in reports)
     losses = [report.loss_before for report in reports if isinstance(report, TrustRegionReport)]
     assert np.mean(losses[-3:]) < 0.6 * np.mean(losses[:3])
+
+
+def pictures_and_ratings() -> Iterator[tuple[Any, Settings]]:
+    """Families whose models are of other kinds, the deviation of one being fixed, and settings for them."""
+    generator = torch.Generator().manual_seed(0)
+    pictures = {name: torch.randint(0, 255, (6, 16), generator=generator, dtype=torch.uint8) for name in "abc"}
+    shared: dict[str, Any] = {"num_tasks": 2, "iterations": 1, "inner_steps": 1, "threads": 1}
+    network = {"image": (1, 4, 4), "filters": 2}
+    yield FewShot("made", pictures, ways=2, shots=2, queries=3), configure("maml-trpo", "conv4", **network, **shared)
+    users = divided_ratings(made_ratings(30, 40), Division())
+    network = {"categories": users.vocabulary.counts, "flags": len(users.vocabulary.flags), "hidden": (4,)}
+    yield users.train, configure("maml-trpo", "embedded", **network, **shared, adapt="head")
+
+
+def test_classifiers_of_pictures_and_recommenders_take_it_too(unchecked: None) -> None:
+    for family, settings in pictures_and_ratings():
+        method = make_method(settings, family)
+        (report,) = [own.update for _, own in meta_train(family, method, begin(settings, method), settings)]
+        assert isinstance(report, TrustRegionReport)
+        assert report.accepted
+        assert 0 < report.kl <= settings.outer.max_kl
+        assert report.loss_after < report.loss_before
 
 
 class Exploding(GaussianPolicy):
