@@ -15,13 +15,14 @@ from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.threads import torch_threads
 from rlmaml.core.losses import InnerLoss
 from rlmaml.core.parameters import for_every_task
+from rlmaml.core.policy import Policy
+from rlmaml.core.types import Params
 from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy
 from rlmaml.deploy.cost import cost_of, step_cost
 from rlmaml.deploy.eight_bits import InEightBits
 from rlmaml.deploy.export import Actor, export_program, latency, load_onnx, write_int8, write_onnx
 from rlmaml.deploy.robot import normalised_actuation
 from rlmaml.evaluation.evaluate import Evaluation
-from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.smaller import change_in_words, numbers_in
 from rlmaml.results.page_parts import as_table
 from rlmaml.results.paired import Floats, Mean, cells_of, mean_over_tasks, paired_difference
@@ -85,7 +86,7 @@ class SmallFile(NamedTuple):
 def small_rows(checkpoint: Checkpoint, make_env: MakeEnv, judged: JudgedOn) -> list[SmallRow]:
     """The rows of a policy as it is, and with weights of 8 bits, which are rounded after it has adapted.
 
-    Other kinds than gaussian have one row, without an exported file.
+    Kinds that remember, and those that are not exported, have one row, without an exported file.
 
     Args:
         checkpoint: of a run.
@@ -104,7 +105,7 @@ def small_rows(checkpoint: Checkpoint, make_env: MakeEnv, judged: JudgedOn) -> l
     )
     names, returns = [change_in_words(policy.network)], [exact.returns.double().numpy()]
     files: list[SmallFile | None] = [None]
-    if isinstance(policy.network, GaussianPolicy):
+    if exports(policy.network, policy.weights):
         names.append(f"{names[0]}, {INT8}")
         files = [*exported(policy)]
         returns.append(returns_in_eight_bits(policy, exact, make_env, judged))
@@ -145,7 +146,7 @@ def scored_row(
     support, _ = held_out.sets(held_out.sample_tasks(1, [judged.seed]), [judged.seed])
     meta = for_every_task(checkpoint.meta, 1)
     step = cost_of(lambda: method.rule.step(method.policy, meta, method.rule.begin(meta), support, 0))
-    file = exported(as_policy(checkpoint))[0] if isinstance(method.policy, GaussianPolicy) else None
+    file = exported(as_policy(checkpoint))[0] if exports(method.policy, checkpoint.meta.params) else None
     return SmallRow(
         change_in_words(method.policy),
         numbers_in(checkpoint.meta.params),
@@ -171,6 +172,16 @@ def returns_in_eight_bits(policy: AdaptablePolicy, exact: Evaluation, make_env: 
             for k in range(steps + 1)
         ]
     return np.stack([task_returns(own).double().numpy() for own in sampled], 1)
+
+
+def exports(policy: Policy, params: Params) -> bool:
+    """Whether a policy is exported as a function of the observation alone: one that remembers nothing."""
+    try:
+        policy.deterministic(params)
+    except UserError:
+        return False
+    carry = policy.start(params, (1, 1))
+    return isinstance(carry, tuple) and not carry
 
 
 def exported(policy: AdaptablePolicy) -> list[SmallFile]:

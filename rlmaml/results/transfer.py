@@ -146,8 +146,7 @@ def check_alike(source: Side, target: Side, make_env: Callable[[Settings], MakeE
     for method, settings in source.methods.items():
         other = target.methods[method]
         ours, theirs = (sizes_in(make_env(one)(1), one) for one in (settings, other))
-        if ours != theirs:
-            raise no_fit(method, source.variant, target.variant, ours, theirs)
+        check_fit(method, source.variant, target.variant, ours, theirs)
 
 
 def check_two_variants(source: str, target: str) -> None:
@@ -160,12 +159,17 @@ def check_two_variants(source: str, target: str) -> None:
         raise UserError(f"--source and --target are both {source}; give two variants.")
 
 
-def no_fit(method: str, source: str, target: str, ours: Sizes, theirs: Sizes) -> UserError:
-    """The refusal of variants between which no policy can go."""
-    return UserError(
-        f"A policy of {method} trained on {source} does not fit {target}: {ours} against {theirs}. Give variants that "
-        "observe and act alike."
-    )
+def check_fit(method: str, source: str, target: str, ours: Sizes, theirs: Sizes) -> None:
+    """Refuse variants between which no policy can go.
+
+    Raises:
+        UserError: names both sizes.
+    """
+    if ours != theirs:
+        raise UserError(
+            f"A policy of {method} trained on {source} does not fit {target}: {ours} against {theirs}. Give variants "
+            "that observe and act alike."
+        )
 
 
 def transferred(contender: Contender, target: Settings, make_env: Callable[[Settings], MakeEnv]) -> dict[str, Any]:

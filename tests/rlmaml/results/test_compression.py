@@ -11,6 +11,7 @@ from rlmaml.results.compression import (
     SmallRow,
     as_plain_table,
     check_comparable,
+    exports,
     markdown,
     read_table,
     small_rows,
@@ -19,6 +20,7 @@ from rlmaml.results.compression import (
 from rlmaml.storage.checkpoint import checkpoint_bytes
 from rlmaml_envs import make_tasks_env
 from tests.rlmaml.deploy.trained import PLAIN, checkpoint, trained_policy
+from tests.rlmaml.makers import categorical_policy, gaussian_policy, gru_policy
 
 JUDGED = JudgedOn(num_tasks=2, num_episodes=3, steps=1, seed=4)
 ROWS = [
@@ -88,3 +90,8 @@ def test_a_policy_is_measured_in_32_bits_and_in_8() -> None:
     assert exact.returns.shape == rounded.returns.shape == (2, 2)
     assert not np.array_equal(exact.returns, rounded.returns)
     np.testing.assert_allclose(exact.returns, rounded.returns, rtol=0.02)
+
+
+def test_kinds_that_remember_or_say_choices_have_no_exported_file() -> None:
+    for policy, expected in ((gaussian_policy(), True), (gru_policy(), False), (categorical_policy(), False)):
+        assert exports(policy, policy.init(0)) == expected
