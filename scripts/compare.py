@@ -12,7 +12,9 @@ rma there is the teacher, too. Where a family has the variant unchanged, the tab
 change is recovered.
 
 With --source VARIANT --target VARIANT methods are trained on either variant of a family, with as many episodes, and
-adapted to the target's tasks: what the source brings, or costs, task by task.
+adapted to the target's tasks: what the source brings, or costs, task by task. Of supervised tasks there are errors in
+place of returns: compare.py sinusoid --source finn2017 --target li2017, few-shot with --data of train_few_shot.py, or
+dynamics-ID with variants of the robots ID.
 
 compare.py RUN_DIR RUN_DIR ... compares runs of your own, checkpoints or adapted policies on the same held-out tasks:
 returns, differences task by task, and the settings in which they differ; RUN_DIR RUN_DIR --help lists its options.
@@ -50,7 +52,8 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
-from supervised import check_left
+from supervised import check_left, supervised_name
+from supervised_runs import check_unasked, posed_variants
 
 if TYPE_CHECKING:
     from rlmaml.storage.run_directory import ComparisonDirectory
@@ -93,8 +96,8 @@ class Options:
     search: tyro.conf.OmitArgPrefixes[SearchSettings] = field(default_factory=SearchSettings)
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
     processes: int = field(default_factory=num_cores)
-    """Runs at once, by default as many as there are cores. With several each has one thread, whatever --threads says,
-    which changes no result."""
+    """Runs at once, by default as many as there are cores; those on supervised tasks follow one another. With several
+    each has one thread, whatever --threads says, which changes no result."""
     output: Path | None = None
     """Directory of the runs and of the comparison; by default runs/compare-<env id>-<variant>, or
     runs/transfer-<env id>-<source>-<target>."""
@@ -242,6 +245,9 @@ def main() -> None:
         compare_runs(tyro.cli(RunsOptions, description=__doc__))
         return
     options = tyro.cli(Options, description=__doc__)
+    if options.env_id and supervised_name(options.env_id):
+        compare_supervised(options, options.env_id)
+        return
     settings = options.settings_of(DEFAULT_METHOD)
     run = settings.run
 
@@ -335,6 +341,35 @@ def compare_transfer(options: Options, source: str, settings: Settings) -> None:
     )
     tasks, episodes = counted(options.tasks, "held-out task"), counted(options.episodes, "episode")
     print(f"\n{tasks} of {run.variant}, {episodes} each, of {options.actions} actions:\n\n{transfer_table(outcome)}")
+    print(f"\n{directory.transfer_figure}\n{directory.transfer}")
+
+
+def compare_supervised(options: Options, env_id: str) -> None:
+    """Compare trainings on one variant of supervised tasks and on another on the held-out tasks of the latter."""
+    if options.source is None or options.target is None:
+        raise UserError(
+            f"{env_id} are supervised tasks; give --source VARIANT --target VARIANT of them, or directories of runs."
+        )
+    check_unasked(options, "episodes", "actions", "family", "overwrite")
+
+    from rlmaml.results.supervised_transfer import supervised_transfer
+    from rlmaml.results.transfer import transfer_table
+    from rlmaml.settings.supervised import SUPERVISED
+    from rlmaml.storage.run_directory import ComparisonDirectory
+
+    methods = [name for name in options.algorithms if options.algorithms != PAPERS or name in SUPERVISED]
+    run_settings = {"evaluation_steps": options.steps, "evaluation_tasks": options.tasks}
+    run_settings |= {} if options.iterations is None else {"iterations": options.iterations}
+    posed = posed_variants(env_id, options.machine, run_settings)
+    name = f"transfer-{env_id}-{options.source}-{options.target}"
+    directory = ComparisonDirectory(options.output or Path("runs") / name)
+    outcome = supervised_transfer(
+        *(options.source, options.target, posed.make, methods, options.seeds, directory),
+        made_by=posed.made_by,
+        tell=lambda text: print(text, flush=True),
+    )
+    tasks = counted(options.tasks, "held-out task")
+    print(f"\n{outcome.score} on {tasks} of {options.target}:\n\n{transfer_table(outcome)}")
     print(f"\n{directory.transfer_figure}\n{directory.transfer}")
 
 

@@ -6,7 +6,8 @@ factors adapt. The new run goes on from the same meta-iteration with the same se
 resumed, evaluated, adapted, exported and made still smaller like any other. The table has the whole policy and the
 smaller one, each also with weights of 8 bits, as export.py --int8 rounds them, after adaptation: size, time of an
 action, time and memory of one step of adaptation on one core, and the loss in return before and after adaptation. It is
-kept in the new run, and report.py shows it. To combine both: factor a run, and prune that one --beside the first.
+kept in the new run, and report.py shows it. Of a run on supervised tasks it has scores in place of returns, and none in
+8 bits. To combine both: factor a run, and prune that one --beside the first.
 """
 
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from common import Machine, OwnCode, check_least, environment_maker, episode_dra
 from rlmaml.settings.policy import CompressionSettings
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
+from supervised_runs import check_unasked, opened_run
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,12 @@ def main() -> None:
     """Parse, make smaller, fine-tune, measure."""
     options = tyro.cli(Options, description=__doc__)
 
+    from rlmaml.storage.run_directory import beside
+
+    if beside(options.run_dir).is_of_examples():
+        compress_examples(options)
+        return
+
     from rlmaml.results.compression import JudgedOn, as_plain_table, check_comparable, markdown, small_rows
     from rlmaml.storage.kept_checkpoints import newest_checkpoint, policy_checkpoint
     from rlmaml.storage.run_directory import RunDirectory, check_different, run_of, write_json
@@ -116,6 +124,51 @@ def main() -> None:
     write_json(target.compression, as_plain_table(rows, judged, run_settings(settings)))
     print(f"\n{markdown(rows, judged)}\n\nRun: {target.path}")
     print(f"Go on training it with: --config {target.settings} --run-dir {target.path} --resume --iterations N")
+
+
+def compress_examples(options: Options) -> None:
+    """The same for a run on supervised tasks, which are made again by the options that it keeps."""
+    check_unasked(options, "num_episodes")
+
+    from rlmaml.results.compression import JudgedOn, as_plain_table, check_comparable, markdown, scored_row
+    from rlmaml.storage.kept_checkpoints import newest_checkpoint
+    from rlmaml.storage.run_directory import RunDirectory, check_different, write_json
+    from rlmaml.training.begin import make_method
+    from rlmaml.training.compressed import begin_compressed, compressed
+    from rlmaml.training.opening import check_openable
+    from rlmaml.training.run import run_settings
+    from rlmaml.training.supervised import train_supervised
+
+    check_different([*options.beside, options.run_dir, options.target])
+    target = RunDirectory(options.target)
+    run = opened_run(options.run_dir, options.own, options.machine, options.seed)
+    stored = [*(newest_checkpoint(RunDirectory(path)) for path in options.beside), run.checkpoint]
+    check_comparable(stored)
+    if check_openable(target, resume=options.resume, overwrite=options.overwrite):
+        smaller = newest_checkpoint(target)
+    else:
+        smaller = compressed(run.checkpoint, options.change, options.iterations)
+        begin_compressed(smaller, RunDirectory(options.run_dir), target, overwrite=options.overwrite)
+    settings, tasks = options.machine.applied(smaller.settings), run.tasks
+    print(f"{target.path}: fine-tuned for {counted(settings.run.iterations - smaller.iteration, 'meta-iteration')}.")
+    trained = train_supervised(
+        *(settings, tasks.family, tasks.held_out, target.path, tasks.what),
+        validation=tasks.validation,
+        split=tasks.split,
+        judges=tasks.judges,
+        made_by=run.made_by,
+        resume=True,
+    )
+    steps = max(1, settings.inner.inner_steps) if options.steps is None else options.steps
+    judged = JudgedOn(options.num_tasks, 0, steps, options.seed, tasks.what)
+    rows = [
+        scored_row(one, make_method(one.settings, tasks.family), tasks.held_out, judged, tasks.held_out.score)
+        for one in (*stored, trained.checkpoint)
+    ]
+    write_json(target.compression, as_plain_table(rows, judged, run_settings(settings)))
+    print(f"\n{markdown(rows, judged)}\n\nRun: {target.path}")
+    words = " ".join(run.words)
+    print(f"Go on training it with: {words} --config {target.settings} --run-dir {target.path} --resume --iterations N")
 
 
 if __name__ == "__main__":

@@ -268,6 +268,7 @@ def supervised(family: str) -> Callable[[str | None, str], Settings]:
 
 
 def as_supervised(settings: Settings, method: str) -> Settings:
-    """The settings of another method on the same supervised tasks, with Adam where that is its choice."""
+    """The settings of another method on the same supervised tasks, with Adam where these have no outer optimiser."""
     changed = as_method(settings, method)
-    return changed.changed(outer_optimiser="adam") if changed.has("outer_optimiser") else changed
+    new = changed.has("outer_optimiser") and not settings.has("outer_optimiser")
+    return changed.changed(outer_optimiser="adam") if new else changed

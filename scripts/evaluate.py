@@ -1,4 +1,8 @@
-"""Adapt a trained policy to held-out tasks and print the mean return after every step."""
+"""Adapt a trained policy to held-out tasks and print the mean return after every step.
+
+Of a run on supervised tasks its tasks are made again, as its training made them, and its scores after every step are
+printed: by default on those of its test, and with another --seed on fresh ones.
+"""
 
 import sys
 from dataclasses import asdict, dataclass, field
@@ -24,6 +28,7 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import check_trust_region
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
+from supervised_runs import check_unasked, opened_run
 from task_choice import chosen_in_all, help_with_tasks
 
 
@@ -33,13 +38,15 @@ class Options:
 
     run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """Directory of the run, a checkpoint, or an adapted policy, which goes on from where it is."""
-    num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 40
-    """Held-out tasks, drawn for evaluation alone."""
+    tasks: int | None = None
+    """Held-out tasks, drawn for evaluation alone: 40 by default, or of supervised ones as many as at the end of the
+    training."""
     num_episodes: Annotated[int, tyro.conf.arg(name="episodes")] = 40
     """Episodes per task and step."""
     steps: int | None = None
-    """Steps of adaptation, 3 by default; beyond the trained inner steps, the last size is used again. A search takes as
-    many as its budget has attempts: before the last step, what is reported are the contexts that it tries."""
+    """Steps of adaptation: 3 by default, or of supervised tasks as many as at the end of the training; beyond the
+    trained inner steps, the last size is used again. A search takes as many as its budget has attempts: before the last
+    step, what is reported are the contexts that it tries."""
     trust_region: float | None = None
     """Adapt by trust-region steps of at most this KL, in nats, instead of inner steps; 0.05, say."""
     search: tyro.conf.OmitArgPrefixes[SearchSettings] = field(default_factory=SearchSettings)
@@ -78,6 +85,11 @@ class Options:
             check_least(("--episodes", self.num_episodes, self.search.search_average))
 
     @property
+    def num_tasks(self) -> int:
+        """Held-out tasks, of episodes."""
+        return 40 if self.tasks is None else self.tasks
+
+    @property
     def num_steps(self) -> int:
         """Steps of adaptation, or attempts."""
         if self.search.search:
@@ -90,6 +102,12 @@ def main() -> None:
     options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:], Options))
     check_writable(options.json)
     check_new(options.json, overwrite=options.overwrite)
+
+    from rlmaml.storage.run_directory import beside
+
+    if beside(options.run_dir).is_of_examples():
+        evaluate_examples(options)
+        return
 
     from rlmaml.base.threads import warn_of_idle_threads
     from rlmaml.evaluation.table import evaluation_table
@@ -143,8 +161,33 @@ def main() -> None:
         "of inner steps": not inner_steps,
         "of sampled actions": options.actions != "sampled",
     }
-    beside = published(settings, options.num_tasks, options.num_episodes, differs)
-    print(evaluation_table(evaluation.summary(), evaluation.terms, beside))
+    theirs = published(settings, options.num_tasks, options.num_episodes, differs)
+    print(evaluation_table(evaluation.summary(), evaluation.terms, theirs))
+
+
+def evaluate_examples(options: Options) -> None:
+    """Score a run on supervised tasks, print the table."""
+    check_unasked(options, "num_episodes", "trust_region", "search", "variant", "actions", "beyond", "task")
+
+    from rlmaml.evaluation.query_scores import score_table, scores_as_json
+    from rlmaml.storage.run_directory import write_json
+    from rlmaml.storage.scores_file import HeldOut
+    from rlmaml.training.run import run_settings
+    from rlmaml.training.supervised import score_run_by
+
+    run = opened_run(options.run_dir, options.own, options.machine, options.seed)
+    asked = {"evaluation_tasks": options.tasks, "evaluation_steps": options.steps}
+    given = {name: value for name, value in asked.items() if value is not None}
+    checkpoint = run.checkpoint._replace(settings=run.checkpoint.settings.changed(**given))
+    judges = {run.tasks.what: run.tasks.held_out.score, **run.tasks.judges}
+    scores = score_run_by(run.method, checkpoint, run.tasks.held_out, judges, options.seed)
+    held_out = HeldOut(checkpoint.settings.run.env_id, run.tasks.held_out.variant, options.seed)
+    if options.json:
+        config = run_settings(checkpoint.settings) | {"iterations_done": checkpoint.iteration}
+        write_json(options.json, scores_as_json(scores, held_out, config))
+    for name, own in scores.items():
+        title = f"{name} on {held_out.words(len(own.scores))}:"
+        print(f"{title}\n\n{score_table({checkpoint.settings.algorithm: own.summary()}, {})}\n")
 
 
 if __name__ == "__main__":

@@ -22,9 +22,8 @@ from rlmaml.settings.whole import Settings
 from rlmaml.terminal.words import counted
 
 if TYPE_CHECKING:
-    from rlmaml.core.losses import InnerLoss
     from rlmaml.sampling.examples import SupervisedFamily
-    from rlmaml.training.supervised import Trained
+    from rlmaml.training.supervised import SupervisedTasks, Trained
 
 OptionsT = TypeVar("OptionsT", bound="SupervisedOptions")
 
@@ -104,14 +103,42 @@ def check_of_episodes(env_id: str) -> None:
     Raises:
         UserError: names the script that scores it.
     """
+    if name := supervised_name(env_id):
+        raise UserError(
+            f"The run is on supervised tasks, {env_id}, which have no episodes: {script_of(name)}.py scores it at its "
+            "end, and evaluate.py RUN_DIR on other tasks; its evaluation.json has the scores of every task after every "
+            "step."
+        )
+
+
+def supervised_name(env_id: str) -> str | None:
+    """Which family of ``defaults.SUPERVISED`` a run is on, if any: its id is that name, or goes on with a robot's."""
     for name in SUPERVISED:
         robot = env_id.removeprefix(f"{name}-")
         if env_id == name or (robot != env_id and "-" in robot):
-            raise UserError(
-                f"The run is on supervised tasks, {env_id}, which its training alone can make again: "
-                f"train_{name.replace('-', '_')}.py scores it at its end, and anew with its options and --resume; "
-                "its evaluation.json has the scores of every task after every step."
-            )
+            return name
+    return None
+
+
+def script_of(name: str) -> str:
+    """The module of the training on a family of ``defaults.SUPERVISED``."""
+    return f"train_{name.replace('-', '_')}"
+
+
+def as_told(options: SupervisedOptions) -> dict[str, Any]:
+    """The options of a training that say what its tasks are, as plain data, from which they are made again.
+
+    Code of the user's own is not among them: it is run where it is named, and nowhere else.
+    """
+    shared = {"family", *(field.name for field in fields(SupervisedOptions))}
+    given = {field.name: getattr(options, field.name) for field in fields(options) if field.name not in shared}
+    return {name: _plain(value) for name, value in given.items() if value not in (None, ())}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return str(value.absolute()) if isinstance(value, Path) else value
 
 
 def check_left(options: Any, *names: str) -> None:
@@ -156,37 +183,26 @@ def check_options(settings: Settings, options: SupervisedOptions) -> None:
 
 
 def train_supervised_command(
-    settings: Settings,
-    family: "SupervisedFamily",
-    held_out: "SupervisedFamily",
+    tasks: "SupervisedTasks",
     options: SupervisedOptions,
-    what: str,
     *,
     published: Mapping[str, Mapping[int, float]] = MappingProxyType({}),
     also: "Mapping[str, SupervisedFamily]" = MappingProxyType({}),
-    validation: "SupervisedFamily | None" = None,
-    split: Mapping[str, Sequence[str]] | None = None,
-    judges: "Mapping[str, InnerLoss]" = MappingProxyType({}),
     report: "Callable[[Mapping[str, Trained]], tuple[Mapping[str, Any], str]] | None" = None,
 ) -> tuple["Trained", Path]:
     """Train on supervised tasks, and print the table, with the same model pretrained and from scratch.
 
     Args:
-        settings: of the run.
-        family: of the tasks that are trained on.
-        held_out: of those that are scored on.
+        tasks: what is trained on, and scored on.
         options: where the run is kept, and what is written.
-        what: what the scores are, in the JSON.
         published: mean scores after a number of steps of the same problem, by name.
         also: further families that the run is scored on, by name.
-        validation: of the tasks by which the best checkpoint is found; None for other tasks of ``family``.
-        split: part -> its classes, where some are held out; it is written beside the run.
-        judges: of further scores that the written evaluation has, by name.
         report: what else is to be said of the trained models, by method: for the JSON, and in words.
 
     Raises:
         UserError: see :func:`rlmaml.training.supervised.train_supervised` and :func:`check_options`.
     """
+    settings, held_out, what = tasks.settings, tasks.held_out, tasks.what
     check_options(settings, options)
     run_dir = directory_of(settings, options)
 
@@ -202,10 +218,11 @@ def train_supervised_command(
     def trained_in(directory: Path, own: Settings) -> "Trained":
         left = options.stop_after and max(options.stop_after - (time.monotonic() - began) / 60, 1e-3)
         return train_supervised(
-            *(own, family, held_out, directory, what),
-            validation=validation,
-            split=split,
-            judges=judges,
+            *(own, tasks.family, held_out, directory, what),
+            validation=tasks.validation,
+            split=tasks.split,
+            judges=tasks.judges,
+            made_by=as_told(options) | {"variant": settings.run.variant},
             resume=options.resume,
             overwrite=options.overwrite,
             stop_after=left,

@@ -9,7 +9,7 @@ error of the normalised change, 1 being that of the mean change, on robots never
 those of a model that was trained jointly (pretrained), and the errors of every number of the observation in its unit;
 adaptation.png in the run directory shows both. --recorded FILE adapts to the first episodes of a recording, too
 (rlmaml/sampling/recorded.py has the layout; no rewards needed), and judges on its others. maml-trpo is MAML; its outer
-optimiser here is Adam.
+optimiser here is Adam, or the natural gradient with --outer-optimiser trust_region.
 """
 
 import sys
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rlmaml.evaluation.prediction_errors import Observed
     from rlmaml.families.dynamics import Dynamics, Transitions
     from rlmaml.policies.sizes import Sizes
-    from rlmaml.training.supervised import Trained
+    from rlmaml.training.supervised import SupervisedTasks, Trained
 
 ROBOT = "HalfCheetahChanged-v0"
 """Whose options the help shows."""
@@ -79,6 +79,35 @@ class Options(SupervisedOptions):
         )
 
 
+def tasks_of(options: Options, settings: Settings, seed: int | None = None) -> "SupervisedTasks":
+    """Robots that are moved as options say, those of the test of this seed."""
+    from rlmaml.families.dynamics import Dynamics, normalisation_of
+    from rlmaml.policies.sizes import sizes_of
+    from rlmaml.training.run import EVALUATION_SEED
+    from rlmaml.training.supervised import SupervisedTasks
+
+    robots = robots_of(options, settings)
+    sizes = sizes_of(environment_maker(robots)(1))
+    train, test = (
+        moved(robots, sizes, options, number, own)
+        for number, own in (
+            (options.train_robots, TRANSITION_SEED + settings.run.seed),
+            (options.test_robots, EVALUATION_SEED if seed is None else seed),
+        )
+    )
+    name = f"{robots.run.env_id}, {robots.run.variant}"
+    numbers = (normalisation_of(train), options.support_episodes, options.query_episodes)
+    family = Dynamics(name, train, *numbers, parts=sizes.parts)
+    held_out = Dynamics(name, test, *numbers, in_order=True, parts=sizes.parts)
+    return SupervisedTasks(settings, family, held_out, "errors")
+
+
+def robots_of(options: Options, settings: Settings) -> Settings:
+    """Of the episodes of the robots that a model is trained on."""
+    robots = tuned(settings.run.env_id.removeprefix("dynamics-"), settings.run.variant)
+    return robots.changed(horizon=options.episode_steps, rollout_threads=settings.run.rollout_threads)
+
+
 def main() -> None:
     """Parse, move the robots, train, print the tables, draw."""
     first, *others = sys.argv[1:] or [""]
@@ -96,37 +125,25 @@ def main() -> None:
 
     from rlmaml.evaluation.figures import write_figure
     from rlmaml.evaluation.prediction_errors import Observed, prediction_figure
-    from rlmaml.families.dynamics import Dynamics, normalisation_of, recorded_transitions
+    from rlmaml.families.dynamics import Dynamics, recorded_transitions
     from rlmaml.families.imitation import check_same_robot
     from rlmaml.policies.sizes import sizes_of
     from rlmaml.sampling.recorded import read_episodes
     from rlmaml.storage.run_directory import RunDirectory
-    from rlmaml.training.run import EVALUATION_SEED
 
-    robots = tuned(robot, settings.run.variant).changed(
-        horizon=options.episode_steps, rollout_threads=settings.run.rollout_threads
-    )
-    env = environment_maker(robots)(1)
+    env = environment_maker(robots_of(options, settings))(1)
     sizes, observed = sizes_of(env), Observed(tuple(env.observation_names), tuple(env.observation_units))
     recording = None
     if options.recorded:
         recording = recorded_transitions(read_episodes(options.recorded, rewards=False))
         check_same_robot(recording.sizes, sizes, str(options.recorded), "this one has", what="episodes")
-    train, test = (
-        moved(robots, sizes, options, number, seed)
-        for number, seed in (
-            (options.train_robots, TRANSITION_SEED + settings.run.seed),
-            (options.test_robots, EVALUATION_SEED),
-        )
-    )
-    name, normalisation = f"{robot}, {robots.run.variant}", normalisation_of(train)
-    numbers = (normalisation, options.support_episodes, options.query_episodes)
-    family = Dynamics(name, train, *numbers, parts=sizes.parts)
-    held_out = Dynamics(name, test, *numbers, in_order=True, parts=sizes.parts)
+    tasks = tasks_of(options, settings)
+    held_out = tasks.held_out
+    assert isinstance(held_out, Dynamics)
     further = None
     if recording:
         every = len(recording.valid[0])
-        recorded = (recording, normalisation, options.support_episodes, every, True, sizes.parts)
+        recorded = (recording, held_out.normalisation, options.support_episodes, every, True, sizes.parts)
         further = Dynamics(str(options.recorded), *recorded)
 
     def report(models: "Mapping[str, Trained]") -> tuple[dict[str, Any], str]:
@@ -137,7 +154,7 @@ def main() -> None:
         recorded, also_told = reported_recording(models, further) if further else ({}, "")
         return reported | recorded, f"{told}\n\n{figure}{also_told}"
 
-    train_supervised_command(settings, family, held_out, options, "errors", report=report)
+    train_supervised_command(tasks, options, report=report)
 
 
 def moved(robots: Settings, sizes: "Sizes", options: Options, num_robots: int, seed: int) -> "Transitions":

@@ -6,7 +6,7 @@ Without a folder they are --data digits, of scikit-learn, or fashion-mnist, of D
 (apt install dataset-fashion-mnist). Four layers of filters see --shots pictures of each of --ways classes; the table
 has the accuracy on other pictures of these classes after 0, 1, … 10 steps, with the query set's own batch statistics
 and without, beside published ones where the data are theirs. The classes of each part are written beside the run.
-maml-trpo is MAML; its outer optimiser here is Adam.
+maml-trpo is MAML; its outer optimiser here is Adam, or the natural gradient with --outer-optimiser trust_region.
 
 Published MAML (98.7 and 99.9 % on Omniglot, 5-way 1-shot and 5-shot) had the options: --images omniglot --rotations
 and --image 1 28 28 --filters 64 --split 1100 100 423 --ways 5 --shots 1 --tasks 32 --iterations 60000 --transductive
@@ -15,11 +15,19 @@ and --inner-step-sizes 0.4 --no-learn-step-sizes --inner-steps 1.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rlmaml.base.cores import num_cores
+from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
 from supervised import SupervisedOptions, parse_supervised, train_supervised_command
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from rlmaml.training.supervised import SupervisedTasks
 
 SIZES = {"digits": (1, 8, 8), "fashion-mnist": (1, 28, 28)}
 """Images of --data: channels, height and width."""
@@ -54,20 +62,27 @@ class Options(SupervisedOptions):
     """Processes that decode the pictures, once."""
 
 
-def main() -> None:
-    """Parse, read the pictures, train, print the table."""
-    options, settings = parse_supervised(Options(), "few-shot", str(__doc__))
+def tasks_of(options: Options, settings: Settings, seed: int | None = None) -> "SupervisedTasks":  # noqa: ARG001
+    """The pictures that options name, divided by their classes; which of them a test has, its own seed says."""
+    return divided_pictures(*pictures_of(options, settings), options)
 
+
+def pictures_of(options: Options, settings: Settings) -> "tuple[Mapping[str, Tensor], Settings]":
+    """Class -> its pictures, and the settings with their size."""
     from rlmaml.families.folders import read_classes
-    from rlmaml.families.images import FewShot, held_back, rotated, split_of
     from rlmaml.families.installed import read_digits, read_fashion
-    from rlmaml.families.published_accuracy import published_accuracy
 
     if options.images is None:
-        settings = settings.changed(image=SIZES[options.data])
         pictures = dict(read_digits() if options.data == "digits" else read_fashion())
-    else:
-        pictures = read_classes(options.images, settings.network.image, processes=options.processes)
+        return pictures, settings.changed(image=SIZES[options.data])
+    return read_classes(options.images, settings.network.image, processes=options.processes), settings
+
+
+def divided_pictures(pictures: "Mapping[str, Tensor]", settings: Settings, options: Options) -> "SupervisedTasks":
+    """Tasks of some classes to train on, and of others to be scored on."""
+    from rlmaml.families.images import FewShot, held_back, rotated, split_of
+    from rlmaml.training.supervised import SupervisedTasks
+
     name = options.images.name if options.images else options.data
     split = split_of(list(pictures), options.split_seed, options.split)
     parts = {part: {each: pictures[each] for each in names} for part, names in split.items()}
@@ -80,21 +95,32 @@ def main() -> None:
         part: FewShot(f"{name} ({part}, split {options.split_seed})", own, *numbers, options.transductive)
         for part, own in parts.items()
     }
+    return SupervisedTasks(
+        *(settings, families["train"], families["test"], "accuracy"), validation=families["validation"], split=split
+    )
+
+
+def main() -> None:
+    """Parse, read the pictures, train, print the table."""
+    options, settings = parse_supervised(Options(), "few-shot", str(__doc__))
+
+    from rlmaml.families.images import FewShot
+    from rlmaml.families.published_accuracy import published_accuracy
+
+    pictures, settings = pictures_of(options, settings)
+    tasks = divided_pictures(pictures, settings, options)
+    assert isinstance(tasks.held_out, FewShot)
+    assert tasks.validation is not None
     other = "inductive" if options.transductive else "transductive"
     known = published_accuracy({each: len(own) for each, own in pictures.items()}, options.ways, options.shots)
     train_supervised_command(
-        settings,
-        families["train"],
-        families["test"],
+        tasks,
         options,
-        "accuracy",
         published={who: {settings.run.evaluation_steps: value} for who, value in known.items()},
         also={
-            other: families["test"].judged_by(transductive=not options.transductive),
-            "validation": families["validation"],
+            other: tasks.held_out.judged_by(transductive=not options.transductive),
+            "validation": tasks.validation,
         },
-        validation=families["validation"],
-        split=split,
     )
 
 

@@ -11,7 +11,8 @@ The files of --demonstrations FILE FILE …, one for each task in the layout of 
 them is held out without --demonstrator, and there are squared errors alone: a file does not say what its task would
 earn.
 
-adapt.py RUN_DIR --demonstrations FILE adapts what was trained. maml-trpo is MAML; its outer optimiser here is Adam.
+adapt.py RUN_DIR --demonstrations FILE adapts what was trained. maml-trpo is MAML; its outer optimiser here is Adam,
+or the natural gradient with --outer-optimiser trust_region.
 """
 
 from collections.abc import Mapping
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from rlmaml.families.imitation import Demonstrations, Imitation
     from rlmaml.policies.sizes import Sizes
     from rlmaml.storage.checkpoint import Checkpoint
-    from rlmaml.training.supervised import Trained
+    from rlmaml.training.supervised import SupervisedTasks, Trained
 
 DEMONSTRATION_SEED = 30_000
 """Seed of the demonstrated tasks of a training, plus the run's; those of the test have the seed of every evaluation."""
@@ -93,10 +94,19 @@ class Tested(NamedTuple):
     """Of its most likely actions on them, a single column."""
 
 
-def main() -> None:
-    """Parse, demonstrate, train, print the tables."""
-    options, settings = parse_supervised(Options(), "imitation", str(__doc__))
-    check_options(settings, options)
+def tasks_of(options: Options, settings: Settings, seed: int | None = None) -> "SupervisedTasks":
+    """Demonstrations that options name, those of the test on tasks of this seed, where somebody demonstrates them."""
+    return shown_tasks(options, settings, seed)[0]
+
+
+def shown_tasks(
+    options: Options, settings: Settings, seed: int | None = None
+) -> "tuple[SupervisedTasks, Tested | None]":
+    """The same, and what a test in the environment needs.
+
+    Raises:
+        UserError: nobody demonstrates, or demonstrations are of another robot.
+    """
     if not options.demonstrator and len(options.demonstrations) < 2:
         raise UserError(
             "Give --demonstrator RUN_DIR, a run whose policy demonstrates, or --demonstrations with a file for each of "
@@ -104,6 +114,7 @@ def main() -> None:
         )
 
     from rlmaml.families.imitation import Imitation, check_same_robot, read_demonstrations
+    from rlmaml.training.supervised import SupervisedTasks
 
     recorded = read_demonstrations(options.demonstrations) if options.demonstrations else None
     demonstrator, tested, name = None, None, "recorded"
@@ -114,23 +125,36 @@ def main() -> None:
         if recorded:
             check_same_robot(recorded.sizes, untold_sizes(demonstrator), "--demonstrations", "the demonstrator's has")
         train = recorded or demonstrations(demonstrator, options, options.train_tasks, seed=settings.run.seed)
-        tested, test = demonstrated_test(demonstrator, options)
+        tested, test = demonstrated_test(demonstrator, options, seed)
     else:
         assert recorded is not None
         kept = len(options.demonstrations) - max(len(options.demonstrations) // 4, 1)
         train, test = recorded.of_tasks(slice(kept)), recorded.of_tasks(slice(kept, None))
     parts = untold_sizes(demonstrator).parts if demonstrator else ()
     family, held_out = (Imitation(name, shown, options.shots, options.queries, parts) for shown in (train, test))
-    others = {shots: held_out.having(shots) for shots in options.test_shots}
     if not getattr(settings.network, "observation_scales", True):
         settings = settings.changed(observation_scales=train.scales)
+    return SupervisedTasks(settings, family, held_out, "errors"), tested
+
+
+def main() -> None:
+    """Parse, demonstrate, train, print the tables."""
+    options, settings = parse_supervised(Options(), "imitation", str(__doc__))
+    check_options(settings, options)
+    tasks, tested = shown_tasks(options, settings)
+
+    from rlmaml.families.imitation import Imitation
+
+    held_out = tasks.held_out
+    assert isinstance(held_out, Imitation)
+    others = {shots: held_out.having(shots) for shots in options.test_shots}
 
     def report(models: "Mapping[str, Trained]") -> tuple[dict[str, Any], str]:
         families = {options.shots: held_out} | others
         return reported_returns(models, tested, families, options) if tested else ({"returns": None}, "")
 
     also = {counted(shots, "demonstration"): other for shots, other in others.items() if shots != options.shots}
-    train_supervised_command(settings, family, held_out, options, "errors", also=also, report=report)
+    train_supervised_command(tasks, options, also=also, report=report)
 
 
 def demonstrator_of(run_dir: Path, settings: Settings, own: OwnCode) -> "Checkpoint":
@@ -175,14 +199,17 @@ def demonstrations(demonstrator: "Checkpoint", options: Options, num_tasks: int,
     return demonstrated(shown.rollouts[-1], untold_sizes(demonstrator).observation)
 
 
-def demonstrated_test(demonstrator: "Checkpoint", options: Options) -> "tuple[Tested, Demonstrations]":
+def demonstrated_test(
+    demonstrator: "Checkpoint", options: Options, seed: int | None = None
+) -> "tuple[Tested, Demonstrations]":
     """Tasks of the test, with what the demonstrator's most likely actions earn, and its demonstrations of them."""
     from rlmaml.evaluation.query_scores import QueryScores
     from rlmaml.families.imitation import demonstrated
     from rlmaml.training.run import EVALUATION_SEED
 
     kinds: tuple[ActionKind, ...] = ("mean", options.demonstrated_actions)
-    best, shown = (adapted_episodes(demonstrator, options, options.test_tasks, EVALUATION_SEED, kind) for kind in kinds)
+    own = EVALUATION_SEED if seed is None else seed
+    best, shown = (adapted_episodes(demonstrator, options, options.test_tasks, own, kind) for kind in kinds)
     tested = Tested(demonstrator, shown.tasks, QueryScores(best.returns[:, -1:]))
     return tested, demonstrated(shown.rollouts[-1], untold_sizes(demonstrator).observation)
 

@@ -7,7 +7,7 @@ users and items stay (MeLU, arXiv 1908.00413). The tables have the mean absolute
 after 0, 1, … 10 steps: nDCG with the gain 2^rating − 1, and nDCG@5 and precision@5 where the five items that the user
 rated highest are the relevant ones. --new-items 0.2 keeps a share of the items from the training, and adds scenarios of
 existing users and of new items. --online takes a step after every new rating of users whose taste turns round half way.
-maml-trpo is MAML; its outer optimiser here is Adam.
+maml-trpo is MAML; its outer optimiser here is Adam, or the natural gradient with --outer-optimiser trust_region.
 """
 
 from collections.abc import Mapping
@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from common import check_least
 from rlmaml.base.errors import UserError
+from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
 from supervised import SupervisedOptions, check_options, parse_supervised, train_supervised_command
 
 if TYPE_CHECKING:
     from rlmaml.families.cold_start import ColdStart, Parts
-    from rlmaml.training.supervised import Trained
+    from rlmaml.training.supervised import SupervisedTasks, Trained
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,13 @@ class Options(SupervisedOptions):
             raise UserError(f"--rating-range is {low:g} to {high:g}; the first must be below the second.")
 
 
-def main() -> None:
-    """Parse, read the ratings, train, print the tables."""
-    options, settings = parse_supervised(Options(), "recommender", str(__doc__))
-    check_options(settings, options)
+def tasks_of(options: Options, settings: Settings, seed: int | None = None) -> "SupervisedTasks":  # noqa: ARG001
+    """The users that options name; those of the test, each of whom counts once, are the new ones."""
+    return rating_tasks(parts_of(options), settings)
 
-    from rlmaml.evaluation.recommended import ndcg_of
+
+def parts_of(options: Options) -> "Parts":
+    """Families of users, divided as options say."""
     from rlmaml.families.cold_start import Division, divided_ratings
     from rlmaml.families.made_ratings import made_ratings
     from rlmaml.families.rating_files import read_ratings
@@ -81,24 +83,38 @@ def main() -> None:
         seed=options.split_seed,
     )
     table = read_ratings(options.ratings, options.rating_range) if options.ratings else made_ratings()
-    parts = divided_ratings(table, division)
-    (_, first), *others = parts.scenarios.items()
+    return divided_ratings(table, division)
+
+
+def rating_tasks(parts: "Parts", settings: Settings) -> "SupervisedTasks":
+    """Users to train on, and those of the first scenario to be scored on."""
+    from rlmaml.evaluation.recommended import ndcg_of
+    from rlmaml.training.supervised import SupervisedTasks
+
+    first = next(iter(parts.scenarios.values()))
     if settings.has("categories"):
         settings = settings.changed(categories=parts.vocabulary.counts, flags=len(parts.vocabulary.flags))
+    return SupervisedTasks(
+        *(settings, parts.train, first, "mae"),
+        validation=parts.validation,
+        split=parts.split,
+        judges={"ndcg": ndcg_of(first)},
+    )
+
+
+def main() -> None:
+    """Parse, read the ratings, train, print the tables."""
+    options, settings = parse_supervised(Options(), "recommender", str(__doc__))
+    check_options(settings, options)
+    parts = parts_of(options)
+    (_, first), *others = parts.scenarios.items()
 
     def report(models: "Mapping[str, Trained]") -> tuple[dict[str, Any], str]:
         reported, told = reported_metrics(models, parts)
         found, also_told = reported_online(models, first, options) if options.online else ({}, "")
         return reported | found, told + also_told
 
-    train_supervised_command(
-        *(settings, parts.train, first, options, "mae"),
-        also=dict(others),
-        validation=parts.validation,
-        split=parts.split,
-        judges={"ndcg": ndcg_of(first)},
-        report=report,
-    )
+    train_supervised_command(rating_tasks(parts, settings), options, also=dict(others), report=report)
 
 
 def reported_metrics(models: "Mapping[str, Trained]", parts: "Parts") -> tuple[dict[str, Any], str]:

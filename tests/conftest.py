@@ -10,7 +10,7 @@ from rlmaml.settings.methods.registry import METHODS
 from rlmaml.terminal import waiting
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-SHARED = ("common.py", "defaults.py", "supervised.py", "task_choice.py")
+SHARED = ("common.py", "defaults.py", "supervised.py", "supervised_runs.py", "task_choice.py")
 """What the scripts share; the others are commands."""
 
 

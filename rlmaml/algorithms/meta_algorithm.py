@@ -85,7 +85,9 @@ class Replayed(NamedTuple):
     """What the policies of every stage that has data say to it."""
 
 
-def replay(learner: Learner, points: Meta, stages: Sequence[Any], *, create_graph: bool) -> Replayed:
+def replay(
+    learner: Learner, points: Meta, stages: Sequence[Any], *, create_graph: bool, checked: bool = True
+) -> Replayed:
     """Adapt anew on the same data. The policy of every stage acts once, for the inner step and for whoever reads on.
 
     Args:
@@ -93,6 +95,7 @@ def replay(learner: Learner, points: Meta, stages: Sequence[Any], *, create_grap
         points: meta-parameters with a task axis: leaves to which derivatives are taken.
         stages: data of one stage for every inner step, and, where there is any, of the last stage.
         create_graph: whether derivatives with respect to ``points`` pass through the steps.
+        checked: refuse inner steps on given examples that lead away; where a line search tries a point, it is left.
 
     Raises:
         NonFiniteError: an inner step on given examples led to NaN or infinity; those on episodes are checked before any
@@ -106,7 +109,7 @@ def replay(learner: Learner, points: Meta, stages: Sequence[Any], *, create_grap
         said = None
         if k < rule.steps:
             adaptations.append(rule.step(policy, points, own, data, k, learner.streams, create_graph=create_graph))
-            if isinstance(data, Examples):
+            if checked and isinstance(data, Examples):
                 check_step(points.params, adaptations[-1].params, k)
             said = adaptations[-1].outputs
         outputs.append(policy.unroll(own.params, data)[0] if said is None else said)

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rlmaml.core.distributions import Distribution
 from rlmaml.core.types import Batch, Examples, Outputs
 
 PolicyGradient: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -20,6 +21,9 @@ PolicyGradient: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 InnerLoss: TypeAlias = Callable[[Outputs, Any], Tensor]
 """From what the policy says and the data of ONE task to a scalar: what an inner step goes down."""
+
+LIKELIHOOD_TOLERANCE = 1e-5
+"""Share of a gradient's norm by which two that should be parallel may differ: single precision."""
 
 
 def log_likelihood(
@@ -91,6 +95,39 @@ def squared_error(outputs: Outputs, data: Examples) -> Float[Tensor, ""]:
 def cross_entropy(outputs: Outputs, data: Examples) -> Float[Tensor, ""]:
     """``−mean log p(target)``, in nats."""
     return -mean_over_steps(outputs.distribution.log_prob(data.targets), data.valid)
+
+
+def is_likelihood(loss: InnerLoss, said: Distribution, data: Examples) -> bool:
+    """Whether a loss of ONE task is a multiple of ``−mean log p(target)``, but for a constant.
+
+    Then its gradient with respect to what is said, mean or logits, is that multiple of the likelihood's, here and
+    around. A Gaussian's deviation may be fitted with it or held fixed: the squared error is that of a fixed one.
+
+    Args:
+        loss: of one task.
+        said: of its examples.
+        data: the examples.
+    """
+    (location, *others), (likely, *likelies) = (_gradients(of, said, data) for of in (loss, cross_entropy))
+    multiple = location @ likely / (likely @ likely)
+
+    def alike(one: Tensor, other: Tensor) -> bool:
+        return bool((one - multiple * other).norm() <= LIKELIHOOD_TOLERANCE * one.norm())
+
+    fixed = not any(other.any() for other in others)
+    return bool(multiple > 0) and alike(location, likely) and (fixed or all(map(alike, others, likelies)))
+
+
+def _gradients(loss: InnerLoss, said: Distribution, data: Examples) -> list[Tensor]:
+    """By each field of what is said, there and with its first field, mean or logits, moved twice, after one another."""
+    location, *others = (field.detach().double() for field in said)
+    way = torch.linspace(-1.0, 1.0, location.numel(), dtype=location.dtype).view_as(location).to(location)
+    found = []
+    for length in (0.0, 1.0, -2.0):
+        points = [field.clone().requires_grad_() for field in (location + length * way, *others)]
+        lost = loss(Outputs(type(said)(*points)), data)
+        found.append(torch.autograd.grad(lost, points, materialize_grads=True))
+    return [torch.cat([own.flatten() for own in of_field]) for of_field in zip(*found, strict=True)]
 
 
 def share_correct(outputs: Outputs, data: Examples) -> Float[Tensor, ""]:

@@ -51,16 +51,24 @@ def gauss_newton_product(
     vector-Jacobian product, which is linear in its vector), M, and one vector-Jacobian product.
 
     Args:
-        outputs: tensors that depend on ``inputs`` through a recorded graph.
+        outputs: tensors that depend on ``inputs`` through a recorded graph; what is fixed has no tangent.
         inputs: leaves of that graph.
         metric: M, a symmetric linear map of tangents of the outputs.
     """
-    cotangents = [torch.zeros_like(output, requires_grad=True) for output in outputs]
-    pulled_back = torch.autograd.grad(outputs, inputs, cotangents, create_graph=True, materialize_grads=True)
+    moving = [i for i, output in enumerate(outputs) if output.requires_grad]
+    moved = [outputs[i] for i in moving]
+    cotangents = [torch.zeros_like(output, requires_grad=True) for output in moved]
+    pulled_back = torch.autograd.grad(moved, inputs, cotangents, create_graph=True, materialize_grads=True)
 
     def product(tangents: Sequence[Tensor]) -> Sequence[Tensor]:
-        pushed = torch.autograd.grad(pulled_back, cotangents, tangents, retain_graph=True)
-        return torch.autograd.grad(outputs, inputs, metric(pushed), retain_graph=True, materialize_grads=True)
+        pushed = [torch.zeros_like(output) for output in outputs]
+        for i, own in zip(
+            moving, torch.autograd.grad(pulled_back, cotangents, tangents, retain_graph=True), strict=True
+        ):
+            pushed[i] = own
+        images = metric(pushed)
+        images = [images[i] for i in moving]
+        return torch.autograd.grad(moved, inputs, images, retain_graph=True, materialize_grads=True)
 
     return product
 

@@ -75,7 +75,7 @@ class Policy(Acting, Protocol):
         Args:
             params: task parameters.
             batch: holds the states.
-            step_weights: ``[task, episode, time]``, the weight of every step; 0 on padding.
+            step_weights: ``[task, episode, time]`` or ``[task, example]``, the weight of every one; 0 on padding.
         """
 
     def numbers(self, params: Params) -> dict[str, float]:

@@ -58,7 +58,8 @@ def fisher_products(
 
     Args:
         policies: distributions with the graph behind them, one per stage.
-        step_weights: ``[task, episode, time]``, the weight of every step of each stage; 0 on padding.
+        step_weights: ``[task, episode, time]`` or ``[task, example]``, the weight of every one of each stage; 0 on
+            padding.
         points: leaves of the graph, with a task axis: every task's product is its own.
     """
     fixed = [type(policy)(*(field.detach() for field in policy)) for policy in policies]

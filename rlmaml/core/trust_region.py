@@ -20,7 +20,7 @@ from rlmaml.core.distributions import Distribution
 from rlmaml.core.natural_gradient import conjugate_gradient, full_step, line_search
 from rlmaml.core.surrogate import divergences, entropies, surrogate_losses
 from rlmaml.core.task_sums import TaskMean
-from rlmaml.core.types import Batch
+from rlmaml.core.types import Batch, Examples
 from rlmaml.settings.trust_region import TrustRegionSettings
 
 
@@ -32,7 +32,8 @@ class Played(NamedTuple):
 
     points: Sequence[Tensor]
     policies: Sequence[Distribution]
-    batches: Sequence[Batch]
+    batches: Sequence[Batch] | Sequence[Examples]
+    """What they are judged on: episodes, or the examples that they predict."""
     weights: Sequence[float]
 
 
@@ -89,10 +90,11 @@ def stage_divergences(new: Played, old: Sequence[Distribution]) -> Float[Tensor,
     return weighted_sum(new, [divergences(before, policy, batch) for policy, before, batch in stages])
 
 
-def step_weights(batch: Batch, weight: float, mean: TaskMean) -> Float[Tensor, "task episode time"]:
-    """Weight of every step of a stage in the mean KL over tasks; 0 on padding and in tasks that do not count."""
-    counted = (batch.valid & mean.usable.view(-1, 1, 1)).to(batch.advantages)
-    return weight * counted / (batch.valid.sum((1, 2), keepdim=True).clamp(min=1) * mean.num_usable)
+def step_weights(batch: Batch | Examples, weight: float, mean: TaskMean) -> Float[Tensor, "task ..."]:
+    """Weight of every step or example of a stage in the mean KL over tasks; 0 on padding and where none counts."""
+    valid = batch.valid
+    counted = (valid.flatten(1) & mean.usable.unsqueeze(1)).to(batch.observations)
+    return (weight * counted / (valid.flatten(1).sum(1, keepdim=True).clamp(min=1) * mean.num_usable)).view_as(valid)
 
 
 def trust_region_step(
@@ -127,7 +129,7 @@ def trust_region_step(
         loss = mean.of(losses.detach())
         gradient = mean.total(torch.autograd.grad(mean.share(losses), list(played.points), materialize_grads=True))
         if not (loss.isfinite() and gradient.norm().isfinite()):
-            raise NonFiniteError("The loss or its gradient's norm", "the advantages of the rollouts are not usable")
+            raise NonFiniteError("The loss or its gradient's norm", "the advantages or examples are not usable")
 
     with region("curvature"):
         metric = curvature()

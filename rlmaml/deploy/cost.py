@@ -34,13 +34,23 @@ def step_cost(policy: AdaptablePolicy, episodes: RecordedEpisodes, repeats: int 
         repeats: steps that are timed.
     """
     policy = policy.on("cpu", "cpu")
+    return cost_of(lambda: policy.adapt(episodes), repeats)
+
+
+def cost_of(step: Callable[[], object], repeats: int = 20) -> StepCost:
+    """What a step costs on one core, after two that do not count.
+
+    Args:
+        step: takes it.
+        repeats: how often it is timed.
+    """
     times = []
     with torch_threads(1):
         for _ in range(2 + repeats):
             start = time.process_time()
-            policy.adapt(episodes)
+            step()
             times.append(time.process_time() - start)
-        return StepCost(float(np.median(times[2:])), peak_bytes(lambda: policy.adapt(episodes)))
+        return StepCost(float(np.median(times[2:])), peak_bytes(step))
 
 
 def peak_bytes(action: Callable[[], object]) -> int:

@@ -26,6 +26,7 @@ from rlmaml.policies.perceptron import (
     layer_shapes,
     policy_perceptron,
 )
+from rlmaml.policies.reduced import described_reduction
 from rlmaml.policies.sizes import Sizes, check_actions
 from rlmaml.settings.policy import GaussianSettings
 
@@ -89,13 +90,7 @@ class GaussianPolicy(OfObservations):
     def describe(self) -> dict[str, Any]:
         """Layers, scales and context; also the rank of factored matrices, and how much was pruned of which."""
         described = describe_perceptron(self.settings) | {"context": self.settings.context}
-        if self.settings.rank:
-            described["rank"] = self.settings.rank
-        if self.kept:
-            described["entries_left"] = {
-                name: [len(own.entries), math.prod(own.shape)] for name, own in self.kept.items()
-            }
-        return described
+        return described | described_reduction(self.settings.rank, self.kept)
 
     def deterministic(self, params: Params) -> torch.nn.Module:
         """The mean as a module of raw observations."""

@@ -15,6 +15,7 @@ from rlmaml.policies.gru import GruPolicy
 from rlmaml.policies.latent import LatentPolicy
 from rlmaml.policies.module import MakeModule, ModulePolicy, module_maker
 from rlmaml.policies.multimodal import MultimodalPolicy
+from rlmaml.policies.reduced import ReducedPolicy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.settings.checks import without_folders
 from rlmaml.settings.memory_needed import network_bytes
@@ -33,6 +34,8 @@ KINDS: dict[str, MakePolicy] = {
     "multimodal": MultimodalPolicy,
 }
 """Name of a kind -> what makes it; modules of the user's own are added by :func:`register_module`."""
+READ_FACTORS = ("gaussian",)
+"""Kinds that multiply by the factors of a matrix one after the other; others read their product."""
 
 
 def register_module(kind: str, make: MakeModule | None = None) -> None:
@@ -70,4 +73,7 @@ def make_policy(kind: str, settings: Any, sizes: Sizes) -> Policy:
             "rlmaml.policies.kinds.register_module."
         )
     check_memory(network_bytes(settings), f"A policy of kind {name}", "Take a smaller network.")
-    return KINDS[name](settings, sizes)
+    policy = KINDS[name](settings, sizes)
+    if name in READ_FACTORS or not (settings.rank or settings.kept):
+        return policy
+    return ReducedPolicy(policy, settings, sizes)

@@ -6,6 +6,7 @@ whatever moves the parameters, they are exactly 0 in the network. A leading task
 """
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -34,14 +35,14 @@ Weight: TypeAlias = Tensor | Factors
 class Kept(NamedTuple):
     """What is left of a pruned matrix."""
 
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     entries: Int[Tensor, " kept"]
     """Of its entries, counted row by row."""
 
 
 def is_factored(shape: Sequence[int], rank: int) -> bool:
     """Whether two factors of a rank have fewer entries than their product, of this shape."""
-    return bool(rank) and rank * sum(shape) < shape[0] * shape[1]
+    return bool(rank) and len(shape) == 2 and rank * sum(shape) < shape[0] * shape[1]
 
 
 def truncated(matrix: Float[Tensor, "out in"], rank: int) -> Factors:
@@ -59,7 +60,7 @@ def factorised(params: Params, rank: int) -> Params:
     """Theta with every matrix that is smaller so as its nearest product of two factors; see :func:`is_factored`."""
     found: Params = {}
     for name, tensor in params.items():
-        if tensor.dim() == 2 and is_factored(tensor.shape, rank):
+        if is_factored(tensor.shape, rank):
             factors = truncated(tensor, rank)._asdict()
             found |= {f"{name}.{side}": factor for side, factor in factors.items()}
         else:
@@ -72,9 +73,9 @@ def multiplied(params: Params) -> Params:
     found: Params = {}
     for name, tensor in params.items():
         matrix, _, side = name.rpartition(".")
-        if side == LEFT:
+        if matrix and side == LEFT:
             found[matrix] = tensor @ params[f"{matrix}.{RIGHT}"]
-        elif side != RIGHT:
+        elif not matrix or side != RIGHT:
             found[name] = tensor
     return found
 
@@ -86,14 +87,20 @@ def weight_of(params: Params, name: str) -> Weight:
     return Factors(params[f"{name}.{LEFT}"], params[f"{name}.{RIGHT}"])
 
 
+def whole_matrices(params: Params, names: Sequence[str]) -> Params:
+    """Parameters of these names, with every factored matrix as one; those with a task axis for every task."""
+    found = {name: weight_of(params, name) for name in names}
+    return {name: own if isinstance(own, Tensor) else own.left @ own.right for name, own in found.items()}
+
+
 def reading(params: Params, name: str) -> str:
     """Name of the entry whose columns read the inputs: the matrix itself, or its right factor."""
     return name if name in params else f"{name}.{RIGHT}"
 
 
-def matrix_shapes(shapes: Mapping[str, tuple[int, int]], rank: int) -> dict[str, tuple[int, int]]:
+def matrix_shapes(shapes: Mapping[str, tuple[int, ...]], rank: int) -> dict[str, tuple[int, ...]]:
     """Matrices of a policy by name, with factors in the place of those that :func:`factorised` has as such."""
-    found: dict[str, tuple[int, int]] = {}
+    found: dict[str, tuple[int, ...]] = {}
     for name, shape in shapes.items():
         if is_factored(shape, rank):
             found |= {f"{name}.{LEFT}": (shape[0], rank), f"{name}.{RIGHT}": (rank, shape[1])}
@@ -102,7 +109,7 @@ def matrix_shapes(shapes: Mapping[str, tuple[int, int]], rank: int) -> dict[str,
     return found
 
 
-def largest_entries(matrix: Float[Tensor, "out in"], share: float) -> Bool[Tensor, "out in"]:
+def largest_entries(matrix: Float[Tensor, "*shape"], share: float) -> Bool[Tensor, "*shape"]:
     """Which entries are left where a share of them, those nearest to 0, is pruned (arXiv 1506.02626).
 
     It is the share of each matrix, because sizes do not compare between layers: the first reads numbers of any unit,
@@ -116,16 +123,21 @@ def largest_entries(matrix: Float[Tensor, "out in"], share: float) -> Bool[Tenso
 
 def pruned(params: Params, share: float) -> tuple[str, ...]:
     """What is left of every matrix of theta, as the settings of a policy keep it; see :func:`largest_entries`."""
-    return tuple(as_text(name, largest_entries(own, share)) for name, own in params.items() if own.dim() == 2)
+    return tuple(as_text(name, largest_entries(own, share)) for name, own in params.items() if own.dim() >= 2)
 
 
-def as_text(name: str, mask: Bool[Tensor, "out in"]) -> str:
+def as_text(name: str, mask: Bool[Tensor, "*shape"]) -> str:
     """A matrix's name and shape, and which of its entries are left."""
     bits = base64.b64encode(np.packbits(mask.numpy()).tobytes()).decode()
-    return f"{name}:{mask.shape[0]}x{mask.shape[1]}:{bits}"
+    return f"{name}:{size_in_words(mask.shape)}:{bits}"
 
 
-def kept_entries(texts: Sequence[str], shapes: Mapping[str, tuple[int, int]]) -> dict[str, Kept]:
+def size_in_words(shape: Sequence[int]) -> str:
+    """The axes of a matrix."""
+    return "x".join(map(str, shape))
+
+
+def kept_entries(texts: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Kept]:
     """What the settings of a policy say that is left, by name.
 
     Args:
@@ -138,15 +150,16 @@ def kept_entries(texts: Sequence[str], shapes: Mapping[str, tuple[int, int]]) ->
     found = {}
     for text in texts:
         name, size, bits = text.split(":")
-        rows, columns = (int(number) for number in size.split("x"))
+        shape = tuple(int(number) for number in size.split("x"))
         mask = np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8))
-        if shapes.get(name) != (rows, columns) or not 0 <= len(mask) - rows * columns < 8 or not mask.any():
-            listed = ", ".join(f"{own} {shape[0]}x{shape[1]}" for own, shape in shapes.items())
+        number = math.prod(shape)
+        if shapes.get(name) != shape or not 0 <= len(mask) - number < 8 or not mask.any():
+            listed = ", ".join(f"{own} {size_in_words(each)}" for own, each in shapes.items())
             raise UserError(
                 f"--kept says what is left of {name} {size} in {len(mask)} bits; the matrices of this policy are "
                 f"{listed}. Leave it out, or take it from the run.json of a run with the same layers."
             )
-        found[name] = Kept((rows, columns), torch.from_numpy(np.flatnonzero(mask[: rows * columns])))
+        found[name] = Kept(shape, torch.from_numpy(np.flatnonzero(mask[:number])))
     return found
 
 
@@ -159,10 +172,9 @@ def filled(params: Params, kept: Mapping[str, Kept]) -> Params:
 
 def left_of(params: Params, kept: Mapping[str, Kept]) -> Params:
     """Inverse of :func:`filled`: of pruned matrices what is left of them, and nothing else."""
-    return params | {name: params[name].flatten(-2)[..., own.entries] for name, own in kept.items()}
+    return params | {name: params[name].flatten(-len(own.shape))[..., own.entries] for name, own in kept.items()}
 
 
-def _spread(values: Float[Tensor, "*task kept"], kept: Kept) -> Float[Tensor, "*task out in"]:
-    rows, columns = kept.shape
-    zeros = values.new_zeros(*values.shape[:-1], rows * columns)
-    return zeros.index_copy(-1, kept.entries.to(values.device), values).view(*values.shape[:-1], rows, columns)
+def _spread(values: Float[Tensor, "*task kept"], kept: Kept) -> Float[Tensor, "..."]:
+    zeros = values.new_zeros(*values.shape[:-1], math.prod(kept.shape))
+    return zeros.index_copy(-1, kept.entries.to(values.device), values).view(*values.shape[:-1], *kept.shape)

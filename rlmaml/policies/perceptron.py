@@ -169,8 +169,8 @@ def layer_factors(
     params: Params,
     activation: str,
     scales: Sequence[float],
-    observations: Float[Tensor, "task episode time obs"],
-    step_weights: Float[Tensor, "task episode time"],
+    observations: Float[Tensor, "task ... obs"],
+    step_weights: Float[Tensor, "task ..."],
     roots_of: Callable[[Tensor], Tensor],
 ) -> list[LayerFactors]:
     """Kronecker factors of every layer and task; see :mod:`rlmaml.core.kronecker`.
@@ -184,7 +184,7 @@ def layer_factors(
         roots_of: from the network's outputs to roots of the Fisher information of the actions, ``[root, …]``.
     """
     weights = step_weights.flatten(1).unsqueeze(-1)
-    hidden = observations.flatten(1, 2)
+    hidden = observations.flatten(1, -2)
     if scales:
         divisors = hidden.new_ones(hidden.shape[-1])
         divisors[: len(scales)] = hidden.new_tensor(scales)

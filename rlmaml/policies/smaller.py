@@ -1,18 +1,42 @@
 """A trained policy made smaller: pruned, or with factored weight matrices; and the learned rates that go with it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, TypeAlias, TypeVar, cast
 
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
+from rlmaml.core.policy import Policy
 from rlmaml.core.types import Params
 from rlmaml.policies.gaussian import GaussianPolicy
-from rlmaml.policies.matrices import Kept, factorised, filled, is_factored, left_of, multiplied, pruned
-from rlmaml.policies.perceptron import layer_shapes
+from rlmaml.policies.matrices import Kept, factorised, filled, is_factored, left_of, multiplied, pruned, size_in_words
+from rlmaml.policies.reduced import ReducedPolicy
+from rlmaml.policies.sizes import Sizes
+
+Reducible: TypeAlias = GaussianPolicy | ReducedPolicy
+"""A policy that knows what is left of its matrices."""
+ReducibleT = TypeVar("ReducibleT", bound=Reducible)
 
 
-def pruned_policy(policy: GaussianPolicy, params: Params, share: float) -> tuple[GaussianPolicy, Params]:
+def reducible(policy: Policy, settings: Any, sizes: Sizes) -> Reducible:
+    """A policy of any kind as one that may be reduced.
+
+    Args:
+        policy: the policy.
+        settings: of its kind.
+        sizes: of observations and actions.
+
+    Raises:
+        UserError: its kind cannot be.
+    """
+    if isinstance(policy, GaussianPolicy | ReducedPolicy):
+        return policy
+    return ReducedPolicy(policy, settings, sizes)
+
+
+def pruned_policy(policy: ReducibleT, params: Params, share: float) -> tuple[ReducibleT, Params]:
     """The policy without a share of the entries of every weight matrix, and what is left of its theta.
 
     See :func:`rlmaml.policies.matrices.largest_entries`. What was pruned before stays pruned, and counts.
@@ -22,7 +46,7 @@ def pruned_policy(policy: GaussianPolicy, params: Params, share: float) -> tuple
     """
     whole = filled(params, policy.kept)
     texts = pruned(whole, share)
-    smaller = GaussianPolicy(replace(policy.settings, kept=texts), policy.sizes)
+    smaller = _with(policy, kept=texts)
     before, after = numbers_in(params), numbers_in(left := left_of(whole, smaller.kept))
     if after >= before or any(left[name].numel() > params[name].numel() for name in smaller.kept):
         raise UserError(
@@ -31,7 +55,7 @@ def pruned_policy(policy: GaussianPolicy, params: Params, share: float) -> tuple
     return smaller, left
 
 
-def factored_policy(policy: GaussianPolicy, params: Params, rank: int) -> tuple[GaussianPolicy, Params]:
+def factored_policy(policy: ReducibleT, params: Params, rank: int) -> tuple[ReducibleT, Params]:
     """The policy with the nearest products of two factors in place of its weight matrices, and their theta.
 
     Only of matrices that are smaller so; see :func:`rlmaml.policies.matrices.factorised`.
@@ -45,19 +69,26 @@ def factored_policy(policy: GaussianPolicy, params: Params, rank: int) -> tuple[
             "--low-rank factors of a pruned policy would be as many numbers as of a whole one. Factor the run that was "
             "pruned, and prune that."
         )
-    shapes = layer_shapes(policy.widths)
-    most = max((rows * columns - 1) // (rows + columns) for rows, columns in shapes.values())
+    whole = multiplied(params)
+    shapes = {name: tensor.shape for name, tensor in whole.items() if tensor.dim() == 2}
+    most = max(((rows * columns - 1) // (rows + columns) for rows, columns in shapes.values()), default=0)
     most = min(most, settings.rank - 1) if settings.rank else most
     if not 1 <= rank <= most or not any(is_factored(shape, rank) for shape in shapes.values()):
-        listed = ", ".join(f"{rows}x{columns}" for rows, columns in shapes.values())
+        listed = ", ".join(size_in_words(shape) for shape in shapes.values())
         has = f", factored with rank {settings.rank}" * bool(settings.rank)
         legal = f"legal is 1 to {most}" if most else "none can be"
         raise UserError(
             f"--low-rank is {rank}; a product of two factors must be smaller than the matrix. The policy's are "
             f"{listed}{has}: {legal}."
         )
-    smaller = GaussianPolicy(replace(settings, rank=rank), policy.sizes)
-    return smaller, factorised(multiplied(params), rank)
+    return _with(policy, rank=rank), factorised(whole, rank)
+
+
+def _with(policy: ReducibleT, **reduced: Any) -> ReducibleT:
+    settings = replace(policy.settings, **reduced)
+    kind = policy.policy if isinstance(policy, ReducedPolicy) else None
+    smaller = GaussianPolicy(settings, policy.sizes) if kind is None else ReducedPolicy(kind, settings, policy.sizes)
+    return cast(ReducibleT, smaller)
 
 
 def carried_rates(
@@ -96,11 +127,13 @@ def numbers_in(params: Params) -> int:
     return sum(tensor.numel() for tensor in params.values())
 
 
-def change_in_words(policy: GaussianPolicy) -> str:
+def change_in_words(policy: Policy) -> str:
     """What was done to a policy to make it smaller."""
+    if not isinstance(policy, GaussianPolicy | ReducedPolicy):
+        return "whole"
     parts = [f"rank {policy.settings.rank}"] if policy.settings.rank else []
     if policy.kept:
-        whole = sum(own.shape[0] * own.shape[1] for own in policy.kept.values())
+        whole = sum(math.prod(own.shape) for own in policy.kept.values())
         left = sum(len(own.entries) for own in policy.kept.values())
         parts.append(f"{100 * (1 - left / whole):.3g} % pruned")
     return ", ".join(parts) or "whole"

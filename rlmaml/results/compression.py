@@ -1,5 +1,6 @@
 """What making a policy smaller gains and loses: one table of sizes, times and returns before and after adaptation."""
 
+import html
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,20 +13,28 @@ from rlmaml.base.intervals import finite_or_none
 from rlmaml.base.plain_data import DamagedError, is_number, read_json
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.threads import torch_threads
+from rlmaml.core.losses import InnerLoss
+from rlmaml.core.parameters import for_every_task
+from rlmaml.core.policy import Policy
+from rlmaml.core.types import Params
 from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy
-from rlmaml.deploy.cost import step_cost
+from rlmaml.deploy.cost import cost_of, step_cost
 from rlmaml.deploy.eight_bits import InEightBits
 from rlmaml.deploy.export import Actor, export_program, latency, load_onnx, write_int8, write_onnx
 from rlmaml.deploy.robot import normalised_actuation
 from rlmaml.evaluation.evaluate import Evaluation
-from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.smaller import change_in_words, numbers_in
-from rlmaml.results.paired import Floats, cells_of, mean_over_tasks, paired_difference
+from rlmaml.results.page_parts import as_table
+from rlmaml.results.paired import Floats, Mean, cells_of, mean_over_tasks, paired_difference
+from rlmaml.sampling.examples import SupervisedFamily
 from rlmaml.sampling.outcomes import task_returns
 from rlmaml.sampling.rollout import rollout
 from rlmaml.storage.checkpoint import Checkpoint, checkpoint_bytes
+from rlmaml.storage.scores_file import BETTER, RETURN
 from rlmaml.terminal.words import counted, markdown_table
 from rlmaml.training.run import MakeEnv, evaluate_run
+from rlmaml.training.supervised import score_run
+from rlmaml.training.train import MetaLearner
 
 INT8 = "int8"
 COLUMNS = (
@@ -35,12 +44,15 @@ COLUMNS = (
 
 
 class JudgedOn(NamedTuple):
-    """On what policies are judged: their most likely actions, after steps on episodes of their own."""
+    """On what policies are judged: their most likely actions, after steps on episodes of their own, or a score."""
 
     num_tasks: int
     num_episodes: int
+    """0 of supervised tasks, which have none."""
     steps: int
     seed: int
+    score: str = RETURN
+    """What is measured: the return, or a score on the query sets of supervised tasks."""
 
 
 class SmallRow(NamedTuple):
@@ -51,16 +63,16 @@ class SmallRow(NamedTuple):
     """Of theta: what adapts, and what its file holds."""
     kilobytes: float
     """Of the file with theta and all settings."""
-    onnx_kilobytes: float
-    """Of the exported file, without metadata."""
-    microseconds: float
+    onnx_kilobytes: float | None
+    """Of the exported file, without metadata; None of kinds that are not exported."""
+    microseconds: float | None
     """Of one action of that file on one core, median."""
     step_milliseconds: float
     """Of one step of adaptation on one core: processor time, median."""
     step_megabytes: float
     """Most that the tensors of that step take at once."""
     returns: Floats
-    """(task, stage), before adaptation and after every step."""
+    """(task, stage), before adaptation and after every step; scores of supervised tasks."""
 
 
 class SmallFile(NamedTuple):
@@ -74,8 +86,10 @@ class SmallFile(NamedTuple):
 def small_rows(checkpoint: Checkpoint, make_env: MakeEnv, judged: JudgedOn) -> list[SmallRow]:
     """The rows of a policy as it is, and with weights of 8 bits, which are rounded after it has adapted.
 
+    Kinds that remember, and those that are not exported, have one row, without an exported file.
+
     Args:
-        checkpoint: of a run whose policy is of the kind gaussian.
+        checkpoint: of a run.
         make_env: makes the environment of its training.
         judged: on what it is judged.
 
@@ -85,34 +99,69 @@ def small_rows(checkpoint: Checkpoint, make_env: MakeEnv, judged: JudgedOn) -> l
     settings = checkpoint.settings.changed(device="cpu", rollout_device="cpu", threads=1, rollout_threads=1)
     checkpoint = checkpoint._replace(settings=settings)
     policy = as_policy(checkpoint)
-    assert isinstance(policy.network, GaussianPolicy)
-    num_tasks, num_episodes, steps, seed = judged
+    num_tasks, num_episodes, steps, seed, _ = judged
     exact = evaluate_run(
         checkpoint, make_env, num_tasks=num_tasks, num_episodes=num_episodes, steps=steps, seed=seed, actions="mean"
     )
-    returns = exact.returns.double().numpy(), returns_in_eight_bits(policy, exact, make_env, judged)
+    names, returns = [change_in_words(policy.network)], [exact.returns.double().numpy()]
+    files: list[SmallFile | None] = [None]
+    if exports(policy.network, policy.weights):
+        names.append(f"{names[0]}, {INT8}")
+        files = [*exported(policy)]
+        returns.append(returns_in_eight_bits(policy, exact, make_env, judged))
     alone = make_env(num_episodes)
     alone.set_tasks({name: values[:1] for name, values in exact.tasks.items()})
     step = step_cost(policy, policy.record(alone, seed))
-    name = change_in_words(policy.network)
     return [
         SmallRow(
             own,
             numbers_in(policy.weights),
             len(checkpoint_bytes(policy.checkpoint)) / 1000,
-            file.bytes / 1000,
-            1e6 * file.seconds,
+            file.bytes / 1000 if file else None,
+            1e6 * file.seconds if file else None,
             1e3 * step.seconds,
             step.peak_bytes / 1e6,
             reached,
         )
-        for own, file, reached in zip((name, f"{name}, {INT8}"), exported(policy), returns, strict=True)
+        for own, file, reached in zip(names, files, returns, strict=True)
     ]
+
+
+def scored_row(
+    checkpoint: Checkpoint, method: MetaLearner, held_out: SupervisedFamily, judged: JudgedOn, judge: InnerLoss
+) -> SmallRow:
+    """The row of a model of supervised tasks as it is.
+
+    Args:
+        checkpoint: of a run.
+        method: its model and inner rule.
+        held_out: the tasks that it is judged on; one step of adaptation is timed on the first one's support set.
+        judged: on how many, and after how many steps.
+        judge: of ONE task's query set.
+    """
+    asked = {"evaluation_tasks": judged.num_tasks, "evaluation_steps": judged.steps}
+    settings = checkpoint.settings.changed(device="cpu", threads=1, **asked)
+    checkpoint = checkpoint._replace(settings=settings)
+    scores = score_run(method, checkpoint, held_out, judge, judged.seed).scores.double().numpy()
+    support, _ = held_out.sets(held_out.sample_tasks(1, [judged.seed]), [judged.seed])
+    meta = for_every_task(checkpoint.meta, 1)
+    step = cost_of(lambda: method.rule.step(method.policy, meta, method.rule.begin(meta), support, 0))
+    file = exported(as_policy(checkpoint))[0] if exports(method.policy, checkpoint.meta.params) else None
+    return SmallRow(
+        change_in_words(method.policy),
+        numbers_in(checkpoint.meta.params),
+        len(checkpoint_bytes(checkpoint)) / 1000,
+        file.bytes / 1000 if file else None,
+        1e6 * file.seconds if file else None,
+        1e3 * step.seconds,
+        step.peak_bytes / 1e6,
+        scores,
+    )
 
 
 def returns_in_eight_bits(policy: AdaptablePolicy, exact: Evaluation, make_env: MakeEnv, judged: JudgedOn) -> Floats:
     """Of every task and stage of an evaluation by most likely actions: from the same initial states, in 8 bits."""
-    num_tasks, num_episodes, steps, seed = judged
+    num_tasks, num_episodes, steps, seed, _ = judged
     env = make_env(num_tasks * num_episodes)
     env.set_tasks(exact.tasks)
     streams, tasks = RandomStreams(seed, Phase.EVALUATION, tasks=range(num_tasks)), range(num_tasks)
@@ -125,6 +174,16 @@ def returns_in_eight_bits(policy: AdaptablePolicy, exact: Evaluation, make_env: 
     return np.stack([task_returns(own).double().numpy() for own in sampled], 1)
 
 
+def exports(policy: Policy, params: Params) -> bool:
+    """Whether a policy is exported as a function of the observation alone: one that remembers nothing."""
+    try:
+        policy.deterministic(params)
+    except UserError:
+        return False
+    carry = policy.start(params, (1, 1))
+    return isinstance(carry, tuple) and not carry
+
+
 def exported(policy: AdaptablePolicy) -> list[SmallFile]:
     """A policy as ONNX that gives actions, without metadata, and the same with weights of 8 bits."""
     actor = Actor(policy, normalised_actuation(policy.sizes.action))
@@ -135,21 +194,44 @@ def exported(policy: AdaptablePolicy) -> list[SmallFile]:
         return [SmallFile(file.stat().st_size, latency(load_onnx(file), actor)) for file in (exact, small)]
 
 
-def table_cells(rows: Sequence[SmallRow]) -> list[list[str]]:
-    """Cells under :data:`COLUMNS`; losses are in return before and after adaptation, of the first row, task by task."""
-    first, cells = rows[0], []
+def table_cells(rows: Sequence[SmallRow], score: str = RETURN) -> list[list[str]]:
+    """Cells under :data:`COLUMNS`; losses are in return before and after adaptation, of the first row, task by task.
+
+    Args:
+        rows: the first is what the others are compared with.
+        score: what is measured; where lower ones are better, a loss is how much higher they are.
+    """
+    first, cells, digits = rows[0], [], 2 if score == RETURN else 4
+
+    def lost(row: SmallRow) -> Mean:
+        before, after = (own.returns[:, [0, -1]] for own in (row, first))
+        return paired_difference(after, before) if BETTER.get(score) == "lower" else paired_difference(before, after)
+
     for row in rows:
-        ends = [0, -1]
-        returns = cells_of(mean_over_tasks(row.returns[:, ends]))
-        losses = [""] * 2 if row is first else cells_of(paired_difference(row.returns[:, ends], first.returns[:, ends]))
-        sizes = f"{row.numbers}", f"{row.kilobytes:.1f}", f"{row.onnx_kilobytes:.1f}"
-        costs = f"{row.microseconds:.1f}", f"{row.step_milliseconds:.2f}", f"{row.step_megabytes:.2f}"
+        returns = cells_of(mean_over_tasks(row.returns[:, [0, -1]]), digits)
+        losses = [""] * 2 if row is first else cells_of(lost(row), digits)
+        sizes = f"{row.numbers}", f"{row.kilobytes:.1f}", _or_dash(row.onnx_kilobytes)
+        costs = _or_dash(row.microseconds), f"{row.step_milliseconds:.2f}", f"{row.step_megabytes:.2f}"
         cells.append([row.name, *sizes, *costs, *returns, *losses])
     return cells
 
 
+def _or_dash(number: float | None) -> str:
+    return "–" if number is None else f"{number:.1f}"
+
+
 def note(judged: JudgedOn) -> str:
     """What the numbers of the table are."""
+    if judged.score != RETURN:
+        better = f", {BETTER[judged.score]} being better" if judged.score in BETTER else ""
+        return (
+            "numbers: of theta, which adapt. kB: its file, with all settings. ONNX: the exported file, without "
+            "metadata, of kinds that are exported; µs/action: its time on one core, median. ms and MB/step: one step "
+            "of adaptation on a support set on one core, processor time, median, and the most that its tensors take at "
+            f"once. zero-shot and adapted: {judged.score} on {counted(judged.num_tasks, 'held-out task')} before and "
+            f"after {counted(judged.steps, 'step')}{better}; loss: how much worse than the first row's, task by task. "
+            "± is half the 95 % interval over tasks."
+        )
     return (
         "numbers: of theta, which adapt. kB: its file, with all settings. ONNX: the exported file, without metadata; "
         "µs/action: its time on one core, median. ms and MB/step: one step of adaptation on "
@@ -164,7 +246,13 @@ def note(judged: JudgedOn) -> str:
 
 def markdown(rows: Sequence[SmallRow], judged: JudgedOn) -> str:
     """The table and its note."""
-    return "\n".join([*markdown_table(COLUMNS, table_cells(rows)), "", note(judged)])
+    return "\n".join([*markdown_table(COLUMNS, table_cells(rows, judged.score)), "", note(judged)])
+
+
+def small_page(rows: Sequence[SmallRow], judged: JudgedOn) -> str:
+    """The same as a part of an HTML page."""
+    table = as_table(COLUMNS, [(cells[0], cells[1:]) for cells in table_cells(rows, judged.score)])
+    return f"<h3>What it gained and lost by being smaller</h3>{table}<p class=note>{html.escape(note(judged))}</p>"
 
 
 def as_plain_table(rows: Sequence[SmallRow], judged: JudgedOn, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,11 +272,12 @@ def read_table(path: Path) -> tuple[list[SmallRow], JudgedOn]:
     try:
         judged = JudgedOn(**content["judged"])
         rows = [SmallRow(**row)._replace(returns=_array(row["returns"], judged)) for row in content["rows"]]
-        numbers = [value for row in rows for value in row[1:-1]]
+        numbers = [value for row in rows for value in (row[1:3] + row[5:-1])]
+        numbers += [value for row in rows for value in row[3:5] if value is not None]
         if (
             not rows
-            or not all(map(is_number, [*judged, *numbers]))
-            or not all(isinstance(row.name, str) for row in rows)
+            or not all(map(is_number, [*judged[:-1], *numbers]))
+            or not all(isinstance(name, str) for name in (judged.score, *(row.name for row in rows)))
         ):
             raise ValueError("it has no rows of numbers")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -207,11 +296,8 @@ def check_comparable(checkpoints: Sequence[Checkpoint]) -> None:
     """Refuse policies that cannot stand in one table.
 
     Raises:
-        UserError: they are of different families or variants, or one is of another kind than gaussian.
+        UserError: they are of different families or variants.
     """
     families = {(one.settings.run.env_id, one.settings.run.variant) for one in checkpoints}
     if len(families) > 1:
         raise UserError(f"The runs are of different families or variants: {sorted(families)}.")
-    for one in checkpoints:
-        if one.settings.policy != "gaussian":
-            raise UserError(f"A run's policy is of the kind {one.settings.policy}; the table is of the kind gaussian.")

@@ -18,7 +18,7 @@ from rlmaml.evaluation.effects import Effects, adaptation_effects
 from rlmaml.evaluation.evaluate import Evaluation
 from rlmaml.evaluation.video import MakeScene, as_video, film_progress
 from rlmaml.results.compare import Comparison, MethodReturns, colour_of, over_stages, problem
-from rlmaml.results.compression import COLUMNS, JudgedOn, SmallRow, note, read_table, table_cells
+from rlmaml.results.compression import JudgedOn, SmallRow, read_table, small_page
 from rlmaml.results.contenders import IN_RANGE
 from rlmaml.results.page_parts import (
     COLOURS,
@@ -339,9 +339,7 @@ def _tasks(run: ReportedRun) -> str:
 def _sizes(run: ReportedRun) -> str:
     if run.compression is None:
         return ""
-    rows, judged = run.compression
-    table = as_table(COLUMNS, [(cells[0], cells[1:]) for cells in table_cells(rows)])
-    return f"<h3>What it gained and lost by being smaller</h3>{table}<p class=note>{html.escape(note(judged))}</p>"
+    return small_page(*run.compression)
 
 
 def _changes(run: ReportedRun) -> str:

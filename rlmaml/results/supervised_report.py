@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib import rc_context
 
 from rlmaml.evaluation.query_scores import ZERO_SHOT
+from rlmaml.results.compression import read_table, small_page
 from rlmaml.results.page_parts import (
     COLOURS,
     as_picture,
@@ -55,6 +56,8 @@ def supervised_page(runs: Sequence[ScoredRun]) -> str:
         parts += [_differences(runs), _query_losses(runs)]
         for run in runs:
             parts += [f"<h2>{html.escape(run.name)}</h2>", _figure(run), _adaptation(run)]
+            if run.directory.compression.exists():
+                parts.append(small_page(*read_table(run.directory.compression)))
             parts.append(folded_configuration(run.stored.config))
     return PAGE.format(title=html.escape(f"rlmaml: {title}"), body="\n".join(parts))
 

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.evaluation.figures import DrawEpisodes, write_figure
+from rlmaml.policies.sizes import Sizes
 from rlmaml.results.compare import MethodReturns, colour_of, gather, in_words, over_stages
 from rlmaml.results.contenders import (
     IN_RANGE,
@@ -25,6 +26,7 @@ from rlmaml.settings.whole import Settings, differences, from_plain
 from rlmaml.storage.evaluation_file import read_evaluation
 from rlmaml.storage.kept_checkpoints import newest_checkpoint
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
+from rlmaml.storage.scores_file import BETTER, RETURN
 from rlmaml.terminal.words import markdown_table
 from rlmaml.training.begin import sizes_in
 from rlmaml.training.run import EVALUATION_SEED, MakeEnv, configured_evaluation, run_settings
@@ -52,10 +54,21 @@ class Transfer(NamedTuple):
     alone: Mapping[str, MethodReturns]
     """Of methods trained on the target."""
     actions: ActionKind = "sampled"
+    score: str = RETURN
+    """What they reach: returns, or a score of supervised tasks."""
 
     def brought(self, method: str) -> Mean:
-        """What the source brings after each step: paired differences on the target's tasks, means over seeds."""
-        return paired_difference(*(side[method].per_task.mean(0) for side in (self.alone, self.from_source)))
+        """What the source brings after each step: paired differences on the target's tasks, means over seeds.
+
+        Of scores of which lower ones are better, it is how much lower they are.
+        """
+        alone, from_source = (side[method].per_task.mean(0) for side in (self.alone, self.from_source))
+        return paired_difference(*((from_source, alone) if BETTER.get(self.score) == "lower" else (alone, from_source)))
+
+    @property
+    def digits(self) -> int:
+        """Of what they reach, after the point."""
+        return 2 if self.score == RETURN else 4
 
 
 def transfer(
@@ -129,16 +142,34 @@ def check_alike(source: Side, target: Side, make_env: Callable[[Settings], MakeE
     Raises:
         UserError: they are the same, or their observations, actions or task parameters have other sizes.
     """
-    if source.variant == target.variant:
-        raise UserError(f"--source and --target are both {source.variant}; give two variants.")
+    check_two_variants(source.variant, target.variant)
     for method, settings in source.methods.items():
         other = target.methods[method]
         ours, theirs = (sizes_in(make_env(one)(1), one) for one in (settings, other))
-        if ours != theirs:
-            raise UserError(
-                f"A policy of {method} trained on {source.variant} does not fit {target.variant}: {ours} against "
-                f"{theirs}. Give variants that observe and act alike."
-            )
+        check_fit(method, source.variant, target.variant, ours, theirs)
+
+
+def check_two_variants(source: str, target: str) -> None:
+    """Refuse a single variant.
+
+    Raises:
+        UserError: names it.
+    """
+    if source == target:
+        raise UserError(f"--source and --target are both {source}; give two variants.")
+
+
+def check_fit(method: str, source: str, target: str, ours: Sizes, theirs: Sizes) -> None:
+    """Refuse variants between which no policy can go.
+
+    Raises:
+        UserError: names both sizes.
+    """
+    if ours != theirs:
+        raise UserError(
+            f"A policy of {method} trained on {source} does not fit {target}: {ours} against {theirs}. Give variants "
+            "that observe and act alike."
+        )
 
 
 def transferred(contender: Contender, target: Settings, make_env: Callable[[Settings], MakeEnv]) -> dict[str, Any]:
@@ -177,9 +208,12 @@ def transfer_table(outcome: Transfer) -> str:
             f"{method}, trained on {outcome.target} alone": mean_over_tasks(outcome.alone[method].per_task.mean(0)),
             "what the source brings": outcome.brought(method),
         }
-        table += [[name, *cells_of(row)] for name, row in rows.items()]
+        table += [[name, *cells_of(row, outcome.digits)] for name, row in rows.items()]
     lines = markdown_table([f"on {outcome.target}", *(f"after {k}" for k in range(stages))], table)
-    lines.append("\n± is half the 95 % interval over tasks, of means over seeds; differences are task by task.\n")
+    better = f" Of {outcome.score} {BETTER[outcome.score]} ones are better." if outcome.score in BETTER else ""
+    lines.append(
+        f"\n± is half the 95 % interval over tasks, of means over seeds; differences are task by task.{better}\n"
+    )
     return "\n".join([*lines, *[in_a_sentence(outcome, method) for method in outcome.from_source]])
 
 
@@ -189,7 +223,7 @@ def in_a_sentence(outcome: Transfer, method: str) -> str:
     if np.isnan(half) or abs(mean) <= half:
         said = "shows neither a gain nor a loss"
     else:
-        said = f"{'brings' if mean > 0 else 'costs'} {abs(mean):.2f} ± {half:.2f}"
+        said = f"{'brings' if mean > 0 else 'costs'} {abs(mean):.{outcome.digits}f} ± {half:.{outcome.digits}f}"
     return f"{method}: to have trained on {outcome.source} instead of {outcome.target} {said} after the last step."
 
 
@@ -207,9 +241,8 @@ def transfer_figure(outcome: Transfer) -> Figure:
             mean, half = (over_stages(values, stages) for values in (row.mean, np.nan_to_num(row.half)))
             label = f"{method}, trained on {trained_on}"
             axes.errorbar(np.arange(stages), mean, half, fmt=style, color=colour_of(method), capsize=3, label=label)
-    axes.set(
-        title=f"adapted to {outcome.target}", xlabel="inner steps", ylabel=f"mean return, {outcome.actions} actions"
-    )
+    measured = f"mean return, {outcome.actions} actions" if outcome.score == RETURN else f"mean {outcome.score}"
+    axes.set(title=f"adapted to {outcome.target}", xlabel="inner steps", ylabel=measured)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", frameon=False, fontsize=8)
@@ -223,11 +256,13 @@ def plain_transfer(outcome: Transfer, written: Mapping[str, Any]) -> dict[str, A
         return [plain(value) for value in values] if np.ndim(values) else float(values) if np.isfinite(values) else None
 
     sides = {outcome.source: outcome.from_source, f"{outcome.target} alone": outcome.alone}
+    name = WITH_FAILED if outcome.score == RETURN else outcome.score
+    how = {"actions": outcome.actions} if outcome.score == RETURN else {}
     return {
-        "config": {**written, "source": outcome.source, "target": outcome.target, "actions": outcome.actions},
+        "config": {**written, "source": outcome.source, "target": outcome.target, **how},
         "results": {
-            name: {method: {WITH_FAILED: plain(returns.per_task)} for method, returns in side.items()}
-            for name, side in sides.items()
+            trained_on: {method: {name: plain(returns.per_task)} for method, returns in side.items()}
+            for trained_on, side in sides.items()
         },
         "brought": {
             method: {name: plain(values) for name, values in outcome.brought(method)._asdict().items()}

@@ -31,7 +31,7 @@ class SeenStage(NamedTuple):
     data: Any
     """Holds the states."""
     step_weights: Tensor
-    """``[task, episode, time]``, the weight of every step in the mean divergence; 0 on padding."""
+    """``[task, episode, time]`` or ``[task, example]``, the weight of each in the mean divergence; 0 on padding."""
 
 
 def adapted_fisher(

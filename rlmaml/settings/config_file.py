@@ -64,7 +64,7 @@ def read_config(path: Path | None) -> Config:
         settings, family = from_plain(content["settings"]), content.get("family")
         origin = family.get("from") if isinstance(family, Mapping) else None
         return Config(settings, (option("algorithm"), settings.algorithm), origin)
-    return Config(None, tuple(word for name, value in content.items() for word in _words(path, name, value)))
+    return Config(None, tuple(word for name, value in content.items() for word in words_of(path, name, value)))
 
 
 def _parsed(text: str) -> Any:
@@ -87,8 +87,12 @@ def _parsed(text: str) -> Any:
     return yaml.safe_load(text)
 
 
-def _words(path: Path, name: str, value: Any) -> list[str]:
-    """One option as it would be typed."""
+def words_of(path: Path, name: str, value: Any) -> list[str]:
+    """One option of a file as it would be typed.
+
+    Raises:
+        UserError: its value is a mapping, or a list of lists.
+    """
     spelled = option(name.lstrip("-"))
     if spelled == option("config"):
         raise UserError(f"--config: {path} names another file, {value}; put its options into this one.")
@@ -98,7 +102,5 @@ def _words(path: Path, name: str, value: Any) -> list[str]:
         return [spelled if value else spelled.replace("--", "--no-", 1)]
     values = value if isinstance(value, list) else [value]
     if any(isinstance(one, Mapping | list | set) for one in values):
-        raise UserError(
-            f"--config: in {path}, {name} holds further names or lists; options are flat, such as max-kl: 0.02."
-        )
+        raise UserError(f"In {path}, {name} holds further names or lists; options are flat, such as max-kl: 0.02.")
     return [spelled, *(str(one) for one in values)]

@@ -1,7 +1,7 @@
 """Settings of the policy kinds, by the names that ``--policy`` takes."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rlmaml.base.errors import UserError
@@ -14,12 +14,28 @@ from rlmaml.settings.checks import (
 )
 
 Activation = Literal["tanh", "relu"]
-KEPT = r"[\w.]+:\d{1,9}x\d{1,9}:(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+KEPT = r"[\w.]+:\d{1,9}(?:x\d{1,9}){1,4}:(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 """A matrix by its name, its shape, and a bit for each of its entries, in base 64."""
 
 
 @dataclass(frozen=True)
-class PerceptronSettings:
+class ReducedSettings:
+    """What every kind's weight matrices may be reduced to."""
+
+    rank: int = field(default=0, kw_only=True)
+    """Weight matrices are products of two factors, of this many columns and rows, where that is smaller; 0 for none."""
+    kept: tuple[str, ...] = field(default=(), kw_only=True)
+    """What is left of the weight matrices of a pruned policy, as scripts/compress.py writes it; all where none says."""
+
+    def __post_init__(self) -> None:
+        """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
+        require_kinds(self)
+        require_not_negative(self, "rank")
+        require(self, "kept", all(re.fullmatch(KEPT, text) for text in self.kept), "texts as a pruned run has them")
+
+
+@dataclass(frozen=True)
+class PerceptronSettings(ReducedSettings):
     """A multilayer perceptron."""
 
     hidden: tuple[int, ...] = (64, 64)
@@ -31,7 +47,7 @@ class PerceptronSettings:
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
-        require_kinds(self)
+        super().__post_init__()
         require(self, "hidden", all(width > 0 for width in self.hidden), "widths above 0")
         require(self, "observation_scales", all_finite_and_positive(self.observation_scales), "finite numbers above 0")
 
@@ -55,17 +71,11 @@ class GaussianSettings(CategoricalSettings):
 
     initial_std: float = 1.0
     """Initial standard deviation of the policy, in units of the normalised action."""
-    rank: int = 0
-    """Weight matrices are products of two factors, of this many columns and rows, where that is smaller; 0 for none."""
-    kept: tuple[str, ...] = ()
-    """What is left of the weight matrices of a pruned policy, as scripts/compress.py writes it; all where none says."""
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
         require_deviation(self)
-        require_not_negative(self, "rank")
-        require(self, "kept", all(re.fullmatch(KEPT, text) for text in self.kept), "texts as a pruned run has them")
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,7 @@ class LatentSettings(RecurrentSettings):
 
 
 @dataclass(frozen=True)
-class ConvolutionalSettings:
+class ConvolutionalSettings(ReducedSettings):
     """A convolutional network for the logits of an image's class."""
 
     image: tuple[int, int, int] = (1, 28, 28)
@@ -112,13 +122,13 @@ class ConvolutionalSettings:
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
-        require_kinds(self)
+        super().__post_init__()
         require(self, "image", all(number > 0 for number in self.image), "three numbers above 0")
         require_positive(self, "filters")
 
 
 @dataclass(frozen=True)
-class EmbeddedSettings:
+class EmbeddedSettings(ReducedSettings):
     """A perceptron, the decision layers, on learned vectors of categories and flags."""
 
     categories: tuple[int, ...] = (2,)
@@ -136,7 +146,7 @@ class EmbeddedSettings:
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
-        require_kinds(self)
+        super().__post_init__()
         require(self, "categories", all(count > 0 for count in self.categories), "numbers above 0")
         require_positive(self, "embedding")
         require_not_negative(self, "flags context")
@@ -144,7 +154,7 @@ class EmbeddedSettings:
 
 
 @dataclass(frozen=True)
-class MultimodalSettings:
+class MultimodalSettings(ReducedSettings):
     """An encoder for each part of an observation, vectors and images, below a Gaussian perceptron."""
 
     hidden: tuple[int, ...] = (64, 64)
@@ -165,7 +175,7 @@ class MultimodalSettings:
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
-        require_kinds(self)
+        super().__post_init__()
         require(self, "hidden", all(width > 0 for width in self.hidden), "widths above 0")
         require(self, "part_scales", all_finite_and_positive(self.part_scales), "finite numbers above 0")
         require_positive(self, "features filters")
@@ -174,7 +184,7 @@ class MultimodalSettings:
 
 
 @dataclass(frozen=True)
-class ModuleSettings:
+class ModuleSettings(ReducedSettings):
     """A torch module of the user's own, which maps observations to the mean of the actions."""
 
     initial_std: float = 1.0
@@ -182,7 +192,7 @@ class ModuleSettings:
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
-        require_kinds(self)
+        super().__post_init__()
         require_deviation(self)
 
 

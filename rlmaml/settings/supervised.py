@@ -10,6 +10,7 @@ from rlmaml.settings.whole import Settings, configure
 OF_EPISODES = (
     *("num_episodes", "horizon", "observe_task", "evaluation_episodes", "rollout_device", "video_interval"),
     *("discount", "gae_lambda", "time_limit", "advantage_scale", "inner_loss", "initial_std", "adapt_std"),
+    *("entropy_bonus", "curvature_fraction", "jacobian_fraction"),
 )
 """Fields that say something about episodes, or about how policies explore in them."""
 SUPERVISED = tuple(
@@ -38,8 +39,6 @@ def check_source(settings: Settings, *, supervised: bool) -> None:
             f"--algorithm is {settings.algorithm!r}, which learns from episodes; for supervised tasks it must be one "
             f"of {', '.join(SUPERVISED)}."
         )
-    if optimiser == "trust_region":
-        raise UserError("--outer-optimiser is 'trust_region'; it must be adam for supervised tasks.")
     received, free = settings.flat(), configure(settings.algorithm, settings.policy).flat()
     for name in OF_EPISODES:
         if name in free and received[name] != free[name]:

@@ -14,6 +14,8 @@ from rlmaml.terminal.words import counted
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
+RETURN = "return"
+"""What policies are judged by on episodes, in place of a score."""
 BETTER = {"errors": "lower", "mae": "lower", "accuracy": "higher", "ndcg": "higher"}
 """Score -> which ones are better; of others it is not known."""
 

@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.base.torch_modes import ordinary_torch
+from rlmaml.core.losses import is_likelihood
 from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, TaskSums
-from rlmaml.core.types import Meta, Params
+from rlmaml.core.types import Examples, Meta, Params
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes, sizes_of
 from rlmaml.rules.adaptation_rule import training_rule
@@ -39,12 +42,33 @@ def make_method(settings: Settings, env: Any, sums: TaskSums = ALONE) -> MetaLea
 
     Raises:
         UserError: the policy's kind is not known here, or does not fit the environment; or the method learns from
-            episodes, and the family has examples, or the other way round.
+            episodes, and the family has examples, or the other way round; or it needs a distribution that is predicted,
+            and the family's loss is that of none.
     """
     check_source(settings, supervised=isinstance(env, SupervisedFamily))
     policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
     loss = env.loss if isinstance(env, SupervisedFamily) else None
+    if isinstance(env, SupervisedFamily) and settings.flat().get("outer_optimiser") == "trust_region":
+        check_predicts_distribution(env, policy)
     return MetaLearner(policy, training_rule(settings, policy, loss), make_meta_algorithm(settings), sums)
+
+
+def check_predicts_distribution(family: SupervisedFamily, policy: Policy) -> None:
+    """Refuse a family whose loss is no negative log-likelihood of what the model says, looked at on one task.
+
+    Raises:
+        UserError: names the option that asks for one, and the cure.
+    """
+    params = {name: tensor.unsqueeze(0) for name, tensor in policy.init(0).items()}
+    _, query = family.sets(family.sample_tasks(1, [0]), [0])
+    with torch.no_grad():
+        said, _ = policy.unroll(params, query)
+    distribution = type(said.distribution)(*(field[0] for field in said.distribution))
+    if not is_likelihood(family.loss, distribution, Examples(*(field[0] for field in query))):
+        raise UserError(
+            f"--outer-optimiser is 'trust_region', whose natural gradient is that of a distribution; the loss of "
+            f"{family.variant} is no negative log-likelihood of what the model says. Take adam."
+        )
 
 
 @ordinary_torch()

@@ -8,8 +8,7 @@ from rlmaml.base.plain_data import read_file
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.types import Meta
 from rlmaml.deploy.adaptable import as_policy
-from rlmaml.policies.gaussian import GaussianPolicy
-from rlmaml.policies.smaller import carried_rates, factored_policy, pruned_policy
+from rlmaml.policies.smaller import carried_rates, factored_policy, pruned_policy, reducible
 from rlmaml.rules.adaptation_rule import trained_rule
 from rlmaml.settings.checks import check_count
 from rlmaml.settings.policy import CompressionSettings
@@ -38,13 +37,13 @@ def compressed(checkpoint: Checkpoint, change: CompressionSettings, iterations: 
     change.check_given()
     if iterations is not None:
         check_count("iterations", iterations, 0)
-    settings, policy = checkpoint.settings, as_policy(checkpoint).network
-    if not isinstance(policy, GaussianPolicy):
-        raise UserError(
-            f"The policy is of the kind {settings.policy}; only those of the kind gaussian can be pruned or factored."
-        )
+    settings = checkpoint.settings
     if checkpoint.steps_taken:
-        raise UserError("The policy has adapted to a task, and its training cannot go on. Give the run it comes from.")
+        raise UserError(
+            "The policy has adapted to a task, and its training, which fine-tunes the smaller one, cannot go on. Give "
+            "the run it comes from, and let the smaller policy adapt."
+        )
+    policy = reducible(as_policy(checkpoint).network, settings.network, checkpoint.sizes)
     if change.low_rank is not None:
         smaller, params = factored_policy(policy, checkpoint.meta.params, change.low_rank)
     else:

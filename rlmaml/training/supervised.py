@@ -42,6 +42,25 @@ class Trained(NamedTuple):
     """On held-out tasks."""
 
 
+class SupervisedTasks(NamedTuple):
+    """What a model is trained on, and scored on."""
+
+    settings: Settings
+    """Of the run, with what follows from the tasks, such as the size of images."""
+    family: SupervisedFamily
+    """Of the tasks that are trained on."""
+    held_out: SupervisedFamily
+    """Of those that are scored on."""
+    what: str
+    """What the score is, such as ``errors``: its name in the written evaluation."""
+    validation: SupervisedFamily | None = None
+    """Of the tasks by which the best checkpoint is found; None for other tasks of ``family``."""
+    split: Mapping[str, Sequence[str]] | None = None
+    """Part -> its classes, where some are held out; it is written beside the run."""
+    judges: Mapping[str, InnerLoss] = MappingProxyType({})
+    """Of further scores that the written evaluation has, by name."""
+
+
 @ordinary_torch()
 def train_supervised(
     settings: Settings,
@@ -53,6 +72,7 @@ def train_supervised(
     validation: SupervisedFamily | None = None,
     split: Mapping[str, Sequence[str]] | None = None,
     judges: Mapping[str, InnerLoss] = MappingProxyType({}),
+    made_by: Mapping[str, Any] = MappingProxyType({}),
     resume: bool = False,
     overwrite: bool = False,
     stop_after: float | None = None,
@@ -70,6 +90,7 @@ def train_supervised(
             for other tasks of ``family``.
         split: part -> its classes, where some are held out; it is written beside the run.
         judges: of further scores that the written evaluation has, by name.
+        made_by: options by which the tasks are made again, as plain data; they are written beside the run.
         resume: continue the run found there, or begin it if there is none.
         overwrite: delete the run found there, and begin anew.
         stop_after: minutes of training after which no further meta-iteration is begun; None for as long as it takes.
@@ -90,6 +111,7 @@ def train_supervised(
     with ExitStack() as held:
         latest = opened_together(settings, method, family, directory, held, resume=resume, overwrite=overwrite)
         config = run_settings(settings) | {"family": dict(latest.family)} | earlier_commits(directory)
+        config |= {"made_by": dict(made_by)} if made_by else {}
         write_json(directory.settings, config)
         if split is not None:
             write_json(directory.split, split)

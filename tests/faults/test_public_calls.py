@@ -92,6 +92,24 @@ def command_lines(at: Path) -> Iterator[Sequence[object]]:
     yield "train_sinusoid.py", *WAVES, "--run-dir", waves, "--validation-interval", 1
     yield "report.py", waves, waves / "random", "--output", at / "page.html"
     yield "compare.py", waves, waves / "random"
+    natural = ("--outer-optimiser", "trust_region", "--no-pretrained")
+    yield "train_sinusoid.py", *WAVES, *natural, "--run-dir", at / "natural"
+    yield "evaluate.py", waves, "--seed", 1
+    yield "compress.py", waves, "--prune", 0.5, "--iterations", 1, "--tasks", 2, "--steps", 1
+    yield "report.py", at / "waves-pruned-0.5", "--output", at / "smaller.html"
+    other_waves = (
+        "--source",
+        "finn2017",
+        "--target",
+        "li2017",
+        "--tasks",
+        2,
+        "--steps",
+        1,
+        "--algorithms",
+        "maml-trpo",
+    )
+    yield "compare.py", "sinusoid", "--seeds", 0, "--iterations", 1, *other_waves, "--output", at / "other_waves"
     pictures = ("--ways", 2, "--shots", 1, "--queries", 1, "--filters", 2, *WAVES[:4], *WAVES[6:])
     yield "train_few_shot.py", *pictures, "--rotations", "--run-dir", at / "digits"
     folder = ("--images", at / "pictures", "--image", 1, 8, 8, "--split", 2, 0, 2, "--processes", 1)

@@ -6,6 +6,7 @@ import pytest
 
 from rlmaml.storage.run_directory import RunDirectory
 from tests.scripts.test_scripts import TINY, run_script
+from tests.scripts.test_supervised import assert_scores_are_those_of_the_training
 
 SMALL: tuple[object, ...] = ("Navigation2D-v0", "--variant", "dynamics", "--iterations", 2, "--tasks", 2)
 SMALL += ("--hidden", 4, "--train-robots", 4, "--test-robots", 3, "--episode-steps", 5)
@@ -44,6 +45,7 @@ def test_a_model_of_changed_robots_is_trained_resumed_and_judged_in_the_units_of
     assert set(straight) == {"errors", "rows", "observations", "recorded", "config"}
     assert np.shape(straight["observations"]["rows"]["pretrained"]["mean"]) == (11, 2)  # type: ignore[call-overload]
     assert RunDirectory(tmp_path / "straight").figure.exists()
+    assert_scores_are_those_of_the_training(tmp_path / "straight")
     trained("resumed", 1)
     assert trained("resumed", 2)["errors"] == straight["errors"]
     checkpoints = [RunDirectory(tmp_path / name).checkpoint.read_bytes() for name in ("straight", "resumed")]

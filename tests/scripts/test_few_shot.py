@@ -7,6 +7,7 @@ from PIL import Image
 
 from rlmaml.storage.run_directory import RunDirectory
 from tests.scripts.test_scripts import run_script
+from tests.scripts.test_supervised import assert_scores_are_those_of_the_training
 
 
 def test_pictures_of_folders_are_trained_on_and_their_classes_split_beside_the_run(
@@ -31,6 +32,7 @@ def test_pictures_of_folders_are_trained_on_and_their_classes_split_beside_the_r
     split = json.loads(RunDirectory(tmp_path / "run").split.read_text())
     assert sorted(name for part in split.values() for name in part) == list("abcdefg")
     assert [len(part) for part in split.values()] == [3, 2, 2]
+    assert_scores_are_those_of_the_training(tmp_path / "run")
     (tmp_path / "pictures" / "a" / "0.png").write_bytes(b"damaged")
     assert run_script("train_few_shot.py", *words, "--overwrite") == 2
     assert "0.png is damaged" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import pytest
 from rlmaml.deploy.adaptable import load
 from rlmaml.storage.run_directory import RunDirectory
 from tests.scripts.test_scripts import TINY, run_script
+from tests.scripts.test_supervised import assert_scores_are_those_of_the_training
 
 SMALL: tuple[object, ...] = (
     "--tasks",
@@ -64,6 +65,7 @@ def test_who_imitates_a_run_is_judged_in_the_environment_resumed_and_adapted_to_
     assert set(straight) == {
         *("returns", "returns_by_row", "demonstrator", "share_of_gap", "errors", "rows", "config"),
     }
+    assert_scores_are_those_of_the_training(tmp_path / "straight")
     trained("resumed", 1)
     resumed = trained("resumed", 2)
     checkpoints = [RunDirectory(tmp_path / name).checkpoint.read_bytes() for name in ("straight", "resumed")]

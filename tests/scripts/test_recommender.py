@@ -3,9 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from rlmaml.results.compression import read_table
+from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from tests.rlmaml.families.test_rating_files import FILES, write
 from tests.scripts.test_scripts import run_script
+from tests.scripts.test_supervised import assert_scores_are_those_of_the_training
 
 SMALL: tuple[object, ...] = ("--tasks", 3, "--hidden", 4, "--embedding", 2, "--inner-steps", 1, "--stage-weights", 0, 1)
 
@@ -34,10 +37,33 @@ def test_a_recommender_is_trained_resumed_and_judged_in_every_scenario_and_onlin
     }
     split = json.loads(RunDirectory(tmp_path / "straight").split.read_text())
     assert not set(split["train"]) & (set(split["test"]) | set(split["validation"]))
+    assert_scores_are_those_of_the_training(tmp_path / "straight")
+    assert_is_made_smaller_and_gone_on_with(tmp_path / "straight", capsys)
     trained("resumed", 1, "--no-pretrained")
     assert trained("resumed", 2, "--no-pretrained")["online"] == straight["online"]
     checkpoints = [RunDirectory(tmp_path / name).checkpoint.read_bytes() for name in ("straight", "resumed")]
     assert checkpoints[0] == checkpoints[1]
+
+
+def assert_is_made_smaller_and_gone_on_with(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its own training fine-tunes the smaller model on the same users, and goes on with it."""
+    assert run_script("compress.py", run_dir, "--prune", 0.5, "--iterations", 1, "--tasks", 3, "--steps", 1) == 0
+    printed, smaller = capsys.readouterr().out, run_dir.with_name("straight-pruned-0.5")
+    rows, judged = read_table(RunDirectory(smaller).compression)
+    assert ([row.name for row in rows], judged.score) == (["whole", "50 % pruned"], "mae")
+    assert rows[1].numbers < 0.6 * rows[0].numbers
+    assert [row.onnx_kilobytes for row in rows] == [None, None]  # it reads no measurements
+    assert_scores_are_those_of_the_training(smaller)
+    command = next(line for line in printed.splitlines() if line.startswith("Go on training it with: "))
+    script, *words = command.removeprefix("Go on training it with: ").replace("iterations N", "iterations 4").split()
+    assert run_script(script, *words, "--no-pretrained") == 0
+    assert load_checkpoint(RunDirectory(smaller).checkpoint).iteration == 4
+    assert run_script("compress.py", run_dir, "--prune", 0.5, "--episodes", 3) == 2
+    assert "--episodes is 3, but supervised tasks have no episodes" in capsys.readouterr().err
+    assert run_script("report.py", smaller, "--output", smaller / "page.html") == 0
+    page = (smaller / "page.html").read_text()
+    assert "What it gained and lost by being smaller" in page
+    assert "mae on 3 held-out tasks before and after 1 step, lower being better" in page
 
 
 def test_files_that_are_not_ratings_and_numbers_that_cannot_be_end_with_one_sentence(

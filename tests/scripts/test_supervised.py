@@ -1,7 +1,10 @@
 import importlib
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from rlmaml.base.errors import UserError
@@ -65,6 +68,38 @@ def test_trained_runs_are_compared_by_the_scores_that_they_left(
     assert "--episodes is 3, but runs on supervised tasks are read by the scores" in capsys.readouterr().err
 
 
+def test_what_a_training_on_other_waves_brings_is_told_in_errors_and_its_runs_are_scored_like_any(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words: tuple[Any, ...] = (
+        "compare.py",
+        "sinusoid",
+        "--source",
+        "li2017",
+        "--target",
+        "finn2017",
+        "--seeds",
+        0,
+        "--threads",
+        1,
+    )
+    words += ("--iterations", 1, "--tasks", 3, "--steps", 1, "--output", tmp_path)
+    assert run_script(*words, "--algorithms", "maml-trpo") == 0
+    said = capsys.readouterr().out
+    assert "errors on 3 held-out tasks of finn2017:" in said
+    assert "maml-trpo, trained on finn2017 alone" in said
+    assert_scores_are_those_of_the_training(tmp_path / "li2017" / "maml-trpo-seed0")
+    capsys.readouterr()
+    for wrong, error in (
+        ((*words, "--episodes", 3), "--episodes is 3, but supervised tasks have no episodes"),
+        (words[:2], "sinusoid are supervised tasks; give --source VARIANT --target VARIANT"),
+        (("compare.py", "recommender", *words[2:]), "recommender has no variants by name; of supervised tasks"),
+        ((*words, "--algorithms", "rl2"), "--algorithm is 'rl2', which learns from episodes"),
+    ):
+        assert run_script(*wrong) == 2
+        assert error in capsys.readouterr().err
+
+
 def test_trained_runs_are_reported_on_one_page_that_is_not_replaced_unasked(
     waves: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,13 +116,65 @@ def test_trained_runs_are_reported_on_one_page_that_is_not_replaced_unasked(
         assert error in capsys.readouterr().err
 
 
+def scored_anew(run_dir: Path, *words: object) -> dict[str, Any]:
+    """What evaluate.py says of a run."""
+    written = run_dir / "anew.json"
+    assert run_script("evaluate.py", run_dir, *words, "--json", written, "--overwrite") == 0
+    return dict(json.loads(written.read_text()))
+
+
+def assert_scores_are_those_of_the_training(run_dir: Path) -> None:
+    anew, left = scored_anew(run_dir), json.loads(RunDirectory(run_dir).evaluation.read_text())
+    assert {name: anew[name] for name in ("per_task", "held_out")} == {
+        name: left[name] for name in ("per_task", "held_out")
+    }
+
+
+def test_a_run_is_scored_anew_on_the_tasks_of_its_test_and_on_fresh_ones(
+    waves: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for run_dir in (waves, waves / "pretrained"):
+        assert_scores_are_those_of_the_training(run_dir)
+    capsys.readouterr()
+    fresh = scored_anew(waves, "--seed", 3, "--tasks", 40, "--steps", 2)
+    assert "errors on 40 held-out tasks of sinusoid, finn2017, 10-shot, 100 queries, seed 3:" in capsys.readouterr().out
+    assert np.shape(fresh["per_task"]["errors"]) == (40, 3)
+    left = json.loads(RunDirectory(waves).evaluation.read_text())
+    assert fresh["per_task"]["errors"][0] != left["per_task"]["errors"][0]
+    (waves / "renamed").mkdir()
+    shutil.copy(waves / "anew.json", RunDirectory(waves / "renamed").evaluation)
+    assert RunDirectory(waves / "renamed").read_scores().held_out.seed == 3
+    for words, error in (
+        (("--episodes", 3), "--episodes is 3, but supervised tasks have no episodes. Leave it out."),
+        (("--beyond",), "--beyond is True, but supervised tasks have no episodes"),
+    ):
+        assert run_script("evaluate.py", waves, *words) == 2
+        assert error in capsys.readouterr().err
+
+
+def test_tasks_that_cannot_be_made_again_or_are_others_now_are_refused(
+    waves: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDirectory(shutil.copytree(waves, tmp_path / "run"))
+    written = json.loads(run.settings.read_text())
+    assert written["made_by"] == {"waves": "finn2017", "shots": 10, "queries": 20, "variant": "finn2017"}
+    for made_by, error in (
+        (written["made_by"] | {"shots": 4}, "which made again is finn2017, 4-shot, 20 queries: its data"),
+        (["waves"], "is damaged, or no such file at all: made_by"),
+        (None, "does not say how the tasks of sinusoid were made, so that none can be made again. train_sinusoid.py"),
+    ):
+        run.settings.write_text(json.dumps(written | {"made_by": made_by}))
+        assert run_script("evaluate.py", run.path) == 2
+        assert error in capsys.readouterr().err
+
+
 def test_what_needs_an_environment_names_the_training_that_scores_a_run_on_supervised_tasks(
     waves: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for words in (("evaluate.py", waves), ("adapt.py", waves, "--task", "phase=1"), ("render.py", waves)):
+    for words in (("adapt.py", waves, "--task", "phase=1"), ("render.py", waves)):
         assert run_script(*words) == 2
         error = capsys.readouterr().err
-        assert "on supervised tasks, sinusoid, which its training alone can make again: train_sinusoid.py" in error
+        assert "on supervised tasks, sinusoid, which have no episodes: train_sinusoid.py scores it at its end" in error
         assert "its evaluation.json has the scores of every task after every step." in error
 
 

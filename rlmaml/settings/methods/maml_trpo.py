@@ -40,10 +40,11 @@ class MamlTrpoSettings(ObjectiveSettings, TrustRegionSettings):
 
 @dataclass(frozen=True)
 class MamlSettings(MamlTrpoSettings):
-    """That meta-update or, on the query sets of supervised tasks, a step of Adam."""
+    """That meta-update, on episodes or query sets, or, on the query sets of supervised tasks, a step of Adam."""
 
     outer_optimiser: OuterOptimiser = "trust_region"
-    """What the meta-update is: trust_region on episodes, or adam on the loss on the query sets of supervised tasks."""
+    """What the meta-update is: trust_region, a natural-gradient step, on episodes or, where what is predicted is a
+    distribution, on query sets; or adam on the loss on the query sets of supervised tasks."""
     adam_step_size: float = 1e-3
     """Step size of Adam, where that is the outer optimiser."""
     max_gradient_norm: float = 0.0

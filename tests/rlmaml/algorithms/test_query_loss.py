@@ -33,7 +33,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "linear": ("maml-trpo", {"hidden": ()}),
     "held near theta": ("maml-trpo", {"inner_steps": 3, "inner_l2": 0.3, "inner_kl": 0.7}),
 }
-SECOND_ORDER = [name for name, (method, _) in CASES.items() if method != "fomaml"]
+NATURAL: dict[str, Any] = {"outer_optimiser": "trust_region", "cg_iterations": 4}
+CASES |= {
+    "natural gradient": ("maml-trpo", {**NATURAL, "inner_steps": 2, "learn_step_sizes": True}),
+    "natural gradient, stages": ("maml-trpo", {**NATURAL, "inner_steps": 2, "stage_weights": (1.0, 2.0, 3.0)}),
+    "natural gradient, first order": ("fomaml", {**NATURAL, "preconditioner": "none"}),
+}
+BY_ADAM = [name for name, (_, options) in CASES.items() if options.get("outer_optimiser") != "trust_region"]
+SECOND_ORDER = [name for name in BY_ADAM if CASES[name][0] != "fomaml"]
 
 
 class Posed:
@@ -129,8 +136,9 @@ def test_padding_changes_nothing(name: str) -> None:
     assert report == other
 
 
-def test_a_task_without_an_example_leaves_the_update_whole() -> None:
-    posed = Posed("maml-trpo")
+@pytest.mark.parametrize("name", ["maml-trpo", "natural gradient"])
+def test_a_task_without_an_example_leaves_the_update_whole(name: str) -> None:
+    posed = Posed(name)
     rest = [Examples(*(field[[0, 2]] for field in data)) for data in posed.stages]
     expected, _, _ = posed.update(rest)
     for stage in range(len(posed.stages)):
@@ -162,8 +170,9 @@ def test_a_gradient_of_finite_entries_whose_norm_is_none_is_refused() -> None:
         posed.update([*support, changed(query, observations=1e90 * query.observations)])
 
 
-def test_nothing_that_is_given_is_written_to() -> None:
-    posed = Posed("meta-sgd")
+@pytest.mark.parametrize("name", ["meta-sgd", "natural gradient"])
+def test_nothing_that_is_given_is_written_to(name: str) -> None:
+    posed = Posed(name)
     before = [tensor.clone() for tensor in (*named(posed.meta).values(), *posed.state.values())]
     posed.update()
     after = [*named(posed.meta).values(), *posed.state.values()]

@@ -1,26 +1,33 @@
 """The inner losses on an enumerated decision process, where their derivatives are known exactly."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from rlmaml.base.threads import torch_threads
+from rlmaml.core.distributions import Categorical, Gaussian
 from rlmaml.core.losses import (
     POLICY_GRADIENTS,
+    InnerLoss,
     PolicyGradient,
     clipped,
+    cross_entropy,
     dice,
+    is_likelihood,
     likelihood_ratio,
     log_likelihood,
     mean_over_steps,
     policy_gradient,
+    squared_error,
 )
 from rlmaml.core.parameters import flatten, unflatten
-from rlmaml.core.types import Meta, Outputs, Params
+from rlmaml.core.types import Examples, Meta, Outputs, Params
 from rlmaml.rules.gradient_rule import GradientRule, task_losses
 from tests.rlmaml import tabular
+from tests.rlmaml.families.supervised import random_examples
 from tests.rlmaml.makers import assert_same, central_differences, vector
 from tests.rlmaml.tabular import BANDIT, CHAIN, POLICY, Process, curvature_terms, exact_batch, rational_theta
 
@@ -212,3 +219,40 @@ def test_the_clipped_loss_by_hand() -> None:
     advantages = torch.tensor([[2.0, 2.0, -1.0, -1.0, 5.0]])
     valid = torch.tensor([[True, True, True, True, False]])
     assert float(clipped(log_ratio, advantages, valid, 0.3)) == pytest.approx(-(2.6 + 1.0 - 1.1 - 0.7) / 4)
+
+
+def fitted(outputs: Outputs, data: Examples) -> Tensor:
+    """Twice the negative log-likelihood, of a deviation that is fitted, and 1."""
+    return 2.0 * cross_entropy(outputs, data) + 1.0
+
+
+def absolute(outputs: Outputs, data: Examples) -> Any:
+    return (outputs.distribution.mean - data.targets).abs().mean()
+
+
+def of_two_scales(outputs: Outputs, data: Examples) -> Any:
+    """A squared error that counts the first number more than the Gaussian does."""
+    return ((outputs.distribution.mean - data.targets).square() * torch.tensor([3.0, 1.0])).mean()
+
+
+def half_fitted(outputs: Outputs, data: Examples) -> Any:
+    """The deviation is fitted to something else."""
+    return cross_entropy(outputs, data) + outputs.distribution.log_std.square().sum()
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [(squared_error, True), (fitted, True), (absolute, False), (of_two_scales, False), (half_fitted, False)],
+)
+def test_a_loss_is_known_for_the_negative_log_likelihood_of_a_gaussian(loss: InnerLoss, expected: bool) -> None:
+    examples = Examples(*(field[0] for field in random_examples(1)))
+    said = Gaussian(torch.randn(5, 2, generator=torch.Generator().manual_seed(0)), torch.full((5, 2), 0.3))
+    assert is_likelihood(loss, said, examples) == expected
+    assert not is_likelihood(lambda outputs, data: -loss(outputs, data), said, examples)
+
+
+def test_a_loss_is_known_for_the_negative_log_likelihood_of_a_choice() -> None:
+    examples = Examples(*(field[0] for field in random_examples(1)))._replace(targets=torch.tensor([0, 2, 1, 1, 0]))
+    said = Categorical(torch.zeros(5, 3))
+    assert is_likelihood(cross_entropy, said, examples)
+    assert not is_likelihood(lambda outputs, data: cross_entropy(outputs, data).square(), said, examples)

@@ -102,3 +102,51 @@ def test_another_scale_of_ratings_is_taken_where_it_is_said(tmp_path: Path) -> N
     table = read_ratings(write(tmp_path / "mine", files), (0.5, 10.0))
     np.testing.assert_array_equal(table.ratings, [10.0, 0.5])
     assert (table.lowest, table.highest) == (0.5, 10.0)
+
+
+AGES_OF_1M = {
+    "1": "under 18",
+    "18": "18-24",
+    "25": "25-34",
+    "35": "35-44",
+    "45": "45-49",
+    "50": "50-55",
+    "56": "56 and over",
+}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_movielens_1m_is_read_as_its_readme_lays_it_out(tmp_path: Path, end: str) -> None:
+    """Ages are the first years of their groups, occupations numbers, genres parted by |; numbers of films have gaps."""
+    users = [f"{number}::{'MF'[number % 2]}::{age}::{2 * number}::" for number, age in enumerate(AGES_OF_1M, 1)]
+    zips = ["48067", "98107-1450", "02460", "00231", "55405", "T8H1N", "9"]
+    films = [
+        "1::Toy Story (1995)::Animation|Children's|Comedy",
+        "73::Misérables, Les (1995)::Drama|Musical",
+        "260::Star Wars: Episode IV - A New Hope (1977)::Action|Adventure|Fantasy|Sci-Fi",
+        "3952::Contender, The (2000)::Film-Noir",
+    ]
+    given = ["7::3952::1::1046454590", "1::1::5::978824268", "1::260::4::978300760", "2::73::3::978300760"]
+    files = {
+        "users.dat": [own + code for own, code in zip(users, zips, strict=True)],
+        "movies.dat": films,
+        "ratings.dat": given,
+    }
+    folder = write(tmp_path / "ml-1m", {name: end.join(lines) + end for name, lines in files.items()})
+    assert b"\xe9" in (folder / "movies.dat").read_bytes()  # Latin-1
+    table = read_ratings(folder)
+    assert table.users.names == tuple("1234567")
+    assert dict(table.users.categories) == {
+        "age": tuple(AGES_OF_1M.values()),
+        "gender": tuple("FMFMFMF"),
+        "occupation": ("2", "4", "6", "8", "10", "12", "14"),
+        "zip_code": tuple("4900" + "5T9"),
+    }
+    assert table.items.names == ("1", "73", "260", "3952")
+    assert table.items.categories["year"] == ("1995", "1995", "1977", "2000")
+    assert table.items.flags[0] == {"Animation", "Children's", "Comedy"}
+    assert table.items.flags[2] == {"Action", "Adventure", "Fantasy", "Sci-Fi"}
+    # in the order of time, and of the file where that is the same
+    assert [table.users.names[who] for who in table.who] == ["1", "2", "1", "7"]
+    assert [table.items.names[what] for what in table.what] == ["260", "73", "1", "3952"]
+    assert table.ratings.tolist() == [4.0, 3.0, 5.0, 1.0]

@@ -64,6 +64,23 @@ KINDS: dict[str, Kind] = {
         part_scales=(0.5, 4.0),
         activation="relu",
     ),
+    "categorical, low rank": kind("categorical", 4, exportable=False, hidden=(6, 3), rank=2, context=2),
+    "gru, pruned": kind(
+        "gru",
+        exportable=True,
+        hidden=(4,),
+        memory=5,
+        kept=(as_text("layer0.weight", torch.arange(32).view(4, 8) % 3 > 0),),
+    ),
+    "multimodal, pruned": kind(
+        "multimodal",
+        exportable=True,
+        parts=PARTS,
+        hidden=(5,),
+        features=4,
+        filters=3,
+        kept=(as_text("encoder0.conv1.weight", torch.arange(81).view(3, 3, 3, 3) % 2 > 0),),
+    ),
     "module": kind("network.py:OwnNetwork", exportable=True, module=OwnNetwork),
 }
 """Every kind, in the forms that compute differently."""

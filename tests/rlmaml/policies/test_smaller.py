@@ -1,13 +1,26 @@
+from typing import Any
+
 import pytest
 import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.policies.gaussian import GaussianPolicy
+from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.matrices import filled, multiplied
 from rlmaml.policies.perceptron import perceptron
-from rlmaml.policies.smaller import carried_rates, change_in_words, factored_policy, numbers_in, pruned_policy
+from rlmaml.policies.reduced import ReducedPolicy
+from rlmaml.policies.sizes import Sizes
+from rlmaml.policies.smaller import (
+    carried_rates,
+    change_in_words,
+    factored_policy,
+    numbers_in,
+    pruned_policy,
+    reducible,
+)
 from rlmaml.rules.gradient_rule import gradient_rule
 from rlmaml.settings.whole import configure
+from tests.rlmaml.families.supervised import random_examples
 from tests.rlmaml.makers import assert_same, gaussian_policy, random_theta
 
 
@@ -102,3 +115,54 @@ def test_learned_rates_stay_with_the_weights_that_are_left(policy: GaussianPolic
     means = expected if per == "layer" else expected.flatten(1).mean(1).view(2, 1, 1).expand(2, 6, 2)
     assert_same(rates["layer1.weight.left"], means)
     assert rates.keys() == factors.keys()
+
+
+KINDS: dict[str, tuple[Sizes, dict[str, Any]]] = {
+    "categorical": (Sizes(3, 4, discrete=True), {"hidden": (6,)}),
+    "conv4": (Sizes(16, 2, discrete=True), {"image": (1, 4, 4), "filters": 3}),
+    "embedded": (Sizes(3, 1), {"categories": (9, 4), "flags": 1, "hidden": (6,), "embedding": 4}),
+    "gru": (Sizes(3, 2), {"hidden": (6,), "memory": 5}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_any_kind_what_is_pruned_is_0_in_what_it_says_whatever_an_inner_step_does(kind: str) -> None:
+    sizes, options = KINDS[kind]
+    settings = configure("maml-trpo", kind, **options)
+    whole = make_policy(kind, settings.network, sizes)
+    theta = random_theta(whole)
+    smaller, left = pruned_policy(reducible(whole, settings.network, sizes), theta, 0.5)
+    assert isinstance(smaller, ReducedPolicy)
+    assert change_in_words(smaller).endswith("% pruned")
+    read = smaller.whole(left)
+    assert list(read) == list(theta)
+    for tensor in read.values():
+        assert int((tensor == 0).sum()) == (round(0.5 * tensor.numel()) if tensor.dim() >= 2 else 0)
+    again = make_policy(kind, smaller.settings, sizes)
+    assert isinstance(again, ReducedPolicy)
+    assert {n: t.shape for n, t in again.init(0).items()} == {n: t.shape for n, t in left.items()}
+    moved = {name: tensor + 1.0 for name, tensor in left.items()}
+    assert all(torch.equal(smaller.whole(moved)[name] == 0, tensor == 0) for name, tensor in read.items())
+
+
+@pytest.mark.parametrize(("kind", "rank"), [("categorical", 1), ("conv4", 1), ("embedded", 2)])
+def test_of_any_kind_factors_say_what_their_product_says_and_adapt_in_the_place_of_the_head(
+    kind: str, rank: int
+) -> None:
+    sizes, options = KINDS[kind]
+    settings = configure("maml-trpo", kind, **options)
+    whole = make_policy(kind, settings.network, sizes)
+    smaller, factors = factored_policy(reducible(whole, settings.network, sizes), random_theta(whole), rank)
+    examples = random_examples(2, sizes=(sizes.observation, 1))
+    if kind == "embedded":
+        examples = examples._replace(observations=examples.observations.abs().clamp(max=1.0).round())
+    params = {name: tensor.expand(2, *tensor.shape) for name, tensor in factors.items()}
+    product = {name: tensor.expand(2, *tensor.shape) for name, tensor in multiplied(factors).items()}
+    assert numbers_in(factors) < numbers_in(multiplied(factors))
+    said, expected = (
+        policy.unroll(own, examples)[0].distribution for policy, own in ((smaller, params), (whole, product))
+    )
+    assert all(torch.allclose(one, other) for one, other in zip(said, expected, strict=True))
+    heads = {name.removesuffix(".left").removesuffix(".right") for name in smaller.head}
+    assert heads == set(whole.head)
+    assert set(smaller.head) <= set(factors)

@@ -11,15 +11,16 @@ from rlmaml.results.compression import (
     SmallRow,
     as_plain_table,
     check_comparable,
+    exports,
     markdown,
     read_table,
     small_rows,
     table_cells,
 )
-from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import checkpoint_bytes
 from rlmaml_envs import make_tasks_env
 from tests.rlmaml.deploy.trained import PLAIN, checkpoint, trained_policy
+from tests.rlmaml.makers import categorical_policy, gaussian_policy, gru_policy
 
 JUDGED = JudgedOn(num_tasks=2, num_episodes=3, steps=1, seed=4)
 ROWS = [
@@ -67,13 +68,11 @@ def test_a_damaged_table_is_refused_by_its_path(tmp_path: Path, change: dict[str
         read_table(file)
 
 
-def test_policies_of_two_problems_or_of_another_kind_stand_in_no_table() -> None:
+def test_policies_of_two_problems_stand_in_no_table() -> None:
     one = checkpoint()
     check_comparable([one, one])
     with pytest.raises(UserError, match="different families or variants"):
         check_comparable([one, one._replace(settings=PLAIN.changed(variant="dynamics"))])
-    with pytest.raises(UserError, match="of the kind gru; the table is of the kind gaussian"):
-        check_comparable([one._replace(settings=configure(policy="gru"))])
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -84,8 +83,15 @@ def test_a_policy_is_measured_in_32_bits_and_in_8() -> None:
     assert [exact.name, rounded.name] == ["whole", "whole, int8"]
     assert exact.numbers == rounded.numbers == (2 * 8 + 8) + (8 * 2 + 2) + 2
     assert exact.kilobytes == len(checkpoint_bytes(trained_policy(PLAIN).checkpoint)) / 1000
+    assert exact.onnx_kilobytes is not None
     assert exact.onnx_kilobytes > exact.numbers * 4 / 1000
-    assert min(exact.microseconds, rounded.microseconds, exact.step_milliseconds, exact.step_megabytes) > 0
+    costs = (exact.microseconds, rounded.microseconds, exact.step_milliseconds, exact.step_megabytes)
+    assert all(cost is not None and cost > 0 for cost in costs)
     assert exact.returns.shape == rounded.returns.shape == (2, 2)
     assert not np.array_equal(exact.returns, rounded.returns)
     np.testing.assert_allclose(exact.returns, rounded.returns, rtol=0.02)
+
+
+def test_kinds_that_remember_or_say_choices_have_no_exported_file() -> None:
+    for policy, expected in ((gaussian_policy(), True), (gru_policy(), False), (categorical_policy(), False)):
+        assert exports(policy, policy.init(0)) == expected

@@ -11,6 +11,7 @@ from rlmaml.deploy.adaptable import as_policy, load
 from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.matrices import Kept, filled, multiplied
+from rlmaml.policies.sizes import Sizes
 from rlmaml.settings.policy import CompressionSettings
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint
@@ -130,13 +131,17 @@ def test_what_cannot_be_made_smaller_is_refused(source: RunDirectory) -> None:
         compressed(trained, HALF, -1)
 
 
-def test_a_policy_of_another_kind_is_refused_by_its_name(source: RunDirectory) -> None:
-    settings = configure(policy="gru", hidden=(8,), memory=4)
+def test_a_policy_whose_student_learns_from_a_teacher_is_refused_and_another_kind_is_not(source: RunDirectory) -> None:
     trained = load_checkpoint(source.checkpoint)
-    policy = make_policy("gru", settings.network, trained.sizes)
-    other = trained._replace(settings=settings, meta=Meta(policy.init(0), {}))
-    with pytest.raises(UserError, match="of the kind gru; only those of the kind gaussian can be pruned or factored"):
-        compressed(other, HALF)
+    for kind, sizes in (("gru", trained.sizes), ("latent", Sizes(4, 2, extended=True, task=2))):
+        settings = configure("rma" if kind == "latent" else "maml-trpo", kind, hidden=(8,), memory=4)
+        policy = make_policy(kind, settings.network, sizes)
+        other = trained._replace(settings=settings, meta=Meta(policy.init(0), {}), sizes=sizes)
+        if kind == "gru":
+            assert compressed(other, HALF).settings.network.kept
+        else:
+            with pytest.raises(UserError, match="whose student learns from a teacher cannot be pruned or factored"):
+                compressed(other, HALF)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, 2.0])

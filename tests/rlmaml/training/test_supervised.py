@@ -122,14 +122,18 @@ def test_query_examples_never_leak_into_the_inner_steps(unchecked: None) -> None
     assert not torch.equal(meta_vector(one), meta_vector(other))
 
 
-@pytest.mark.parametrize("method", ["meta-sgd", "reptile"])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("meta-sgd", {}), ("reptile", {}), ("maml-trpo", {"outer_optimiser": "trust_region"})],
+    ids=["meta-sgd", "reptile", "natural gradient"],
+)
 def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
-    unchecked: None, tmp_path: Path, method: str
+    unchecked: None, tmp_path: Path, method: str, options: dict[str, Any]
 ) -> None:
     family = Sinusoid(shots=3, queries=4)
 
     def trained(directory: str, iterations: int) -> None:
-        settings = supervised(method, **SMALL, iterations=iterations)
+        settings = supervised(method, **SMALL, **options, iterations=iterations)
         train_supervised(settings, family, family, tmp_path / directory, "errors", resume=True, progress=False)
 
     trained("straight", 4)

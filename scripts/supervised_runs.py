@@ -1,0 +1,166 @@
+"""Runs on supervised tasks, opened again: their tasks are made anew by the options that their trainings left."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import tyro
+
+from common import Machine, OwnCode, chosen_variant
+from defaults import SUPERVISED, as_supervised
+from rlmaml.base.errors import UserError
+from rlmaml.settings.checks import option
+from rlmaml.settings.config_file import words_of
+from supervised import as_told, script_of, supervised_name
+
+if TYPE_CHECKING:
+    from rlmaml.storage.checkpoint import Checkpoint
+    from rlmaml.training.supervised import SupervisedTasks
+    from rlmaml.training.train import MetaLearner
+
+
+VARIANTS: dict[str, str | None] = {"sinusoid": "waves", "few-shot": "data", "dynamics": None}
+"""Supervised family -> the option of its training that names a variant; None where it is one of a robot's family."""
+
+
+class OpenedRun(NamedTuple):
+    """A run on supervised tasks."""
+
+    checkpoint: "Checkpoint"
+    method: "MetaLearner"
+    tasks: "SupervisedTasks"
+    made_by: Mapping[str, Any]
+    """The options by which its tasks were made."""
+    words: tuple[str, ...]
+    """The command of its training, with these options."""
+
+
+def opened_run(run_dir: Path, own: OwnCode, machine: Machine, seed: int | None = None) -> OpenedRun:
+    """A run's checkpoint, with what it is trained and scored on.
+
+    Args:
+        run_dir: the run's directory, or a checkpoint in it.
+        own: code of the user's own that it needs.
+        machine: where it is computed.
+        seed: of the held-out tasks, where episodes are recorded for them; None for that of every evaluation.
+
+    Raises:
+        UserError: the run does not say how its tasks were made, they are others now, or the model has adapted.
+    """
+    from rlmaml.base.plain_data import DamagedError, read_json
+    from rlmaml.storage.kept_checkpoints import policy_checkpoint
+    from rlmaml.storage.run_directory import RunDirectory, policy_file
+    from rlmaml.training.begin import make_method
+
+    own.allow()
+    checkpoint = policy_checkpoint(run_dir)
+    if checkpoint.steps_taken:
+        raise UserError(f"{run_dir} has adapted to a task, and is no longer what was trained. Give the run it is from.")
+    settings = machine.applied(checkpoint.settings)
+    directory, name = RunDirectory(policy_file(run_dir).parent), supervised_name(settings.run.env_id)
+    try:
+        made_by = read_json(directory.settings).get("made_by")
+    except FileNotFoundError:
+        made_by = None
+    if name is None or made_by is None:
+        cure = f" {script_of(name)}.py with the options of its training and --resume says it anew." if name else ""
+        raise UserError(
+            f"{directory.settings} does not say how the tasks of {settings.run.env_id} were made, so that none can be "
+            f"made again.{cure or ' Score it with rlmaml.training.supervised.score_run.'}"
+        )
+    if not isinstance(made_by, Mapping) or not isinstance(made_by.get("variant"), str):
+        raise DamagedError(directory.settings, "made_by is not what a training writes")
+    script = import_module(script_of(name))
+    told = {each: value for each, value in made_by.items() if each != "variant"}
+    words = [word for each, value in told.items() for word in words_of(directory.settings, each, value)]
+    family = (
+        ["--family", own.family] if own.family and "family" in {field.name for field in fields(script.Options)} else []
+    )
+    options = tyro.cli(script.Options, args=[*words, *family])
+    tasks = script.tasks_of(options, settings.changed(variant=made_by["variant"]), seed)
+    check_same_tasks(settings.run.variant, tasks.family.variant, directory.path)
+    settings = settings.changed(variant=tasks.family.variant)
+    checkpoint = checkpoint._replace(settings=settings)
+    tasks = tasks._replace(settings=settings)
+    robot = settings.run.env_id.removeprefix(f"{name}-")
+    named = [] if robot == settings.run.env_id else [robot, "--variant", made_by["variant"]]
+    command = (f"{script_of(name)}.py", *named, *words, *family)
+    return OpenedRun(checkpoint, make_method(settings, tasks.family), tasks, made_by, command)
+
+
+def check_same_tasks(before: str, now: str, path: Path) -> None:
+    """Refuse tasks that are others than those of the training.
+
+    Raises:
+        UserError: names both.
+    """
+    if before != now:
+        raise UserError(
+            f"The run in {path} was trained on {before}, which made again is {now}: its data, or the run that they "
+            "are from, have changed. Restore them."
+        )
+
+
+class PosedVariants(NamedTuple):
+    """Variants of a supervised family, as a comparison makes them."""
+
+    make: Callable[[str, str, int], "SupervisedTasks"]
+    """``make(variant, method, seed)``."""
+    made_by: Callable[[str], Mapping[str, Any]]
+    """The options by which a variant's tasks are made again."""
+
+
+def posed_variants(env_id: str, machine: Machine, run: Mapping[str, Any]) -> PosedVariants:
+    """What the training on a supervised family makes of its variants, by its other options' defaults.
+
+    Args:
+        env_id: of the family, such as sinusoid or dynamics-HalfCheetahChanged-v0.
+        machine: where it is computed.
+        run: further settings of the runs.
+
+    Raises:
+        UserError: the family has no variants that are known by name.
+    """
+    name = supervised_name(env_id)
+    if name not in VARIANTS:
+        raise UserError(f"{env_id} has no variants by name; of supervised tasks {', '.join(VARIANTS)} have.")
+    script, field = import_module(script_of(name)), VARIANTS[name]
+
+    def options(variant: str) -> Any:
+        return tyro.cli(script.Options, args=[option(field), variant] if field else [])
+
+    def own(variant: str) -> str | None:
+        return None if field else chosen_variant(env_id.removeprefix(f"{name}-"), variant, None)
+
+    def make(variant: str, method: str, seed: int) -> "SupervisedTasks":
+        settings = as_supervised(SUPERVISED[name].changed(**run), method).changed(env_id=env_id, seed=seed)
+        settings = machine.applied(settings.changed(variant=own(variant)) if own(variant) else settings)
+        tasks: SupervisedTasks = script.tasks_of(options(variant), settings)
+        return tasks
+
+    def made_by(variant: str) -> dict[str, Any]:
+        return as_told(options(variant)) | {"variant": own(variant) or SUPERVISED[name].run.variant}
+
+    return PosedVariants(make, made_by)
+
+
+def check_unasked(options: Any, *names: str) -> None:
+    """Refuse options of episodes where a run on supervised tasks is scored.
+
+    Args:
+        options: of the script, a dataclass.
+        names: its fields that must be as they are by default.
+
+    Raises:
+        UserError: names the option.
+    """
+    for field in fields(options):
+        received = getattr(options, field.name)
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        if field.name in names and received != default:
+            raise UserError(
+                f"{option(field.name.removeprefix('num_'))} is {received!r}, but supervised tasks have no episodes. "
+                "Leave it out."
+            )
