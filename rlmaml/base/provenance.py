@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -11,7 +12,13 @@ PACKAGES = ("rlmaml", "torch", "gymnasium", "mujoco", "numpy")
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that can move a result."""
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
+@cache
+def _version(package: str) -> str:
+    """Looked up once: what a process has imported stays as it is."""
+    return metadata.version(package)
 
 
 def provenance() -> dict[str, object]:
