@@ -1,7 +1,10 @@
 import contextlib
+import functools
 import io
 import runpy
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,15 @@ SHARED = ("common.py", "defaults.py", "supervised.py", "task_choice.py")
 def _no_signs_of_life() -> None:
     """Tests read what is written to stderr, however slow the machine is."""
     waiting.PATIENCE = 1e6
+
+
+@pytest.fixture(scope="session")
+def operators_read_once() -> Iterator[None]:
+    """ONNX's operators are parsed from their sources once, and not at every export."""
+    library = import_module("torch.onnx._internal.exporter._registration").onnxscript_apis
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "get_torchlib_ops", functools.cache(library.get_torchlib_ops))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "adapt_your_robot.md").read_text()
 
 
+@pytest.mark.usefixtures("operators_read_once")
 def test_the_page_about_your_own_robot_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,7 @@ def trained(tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> Pat
     return tmp_path / "run"
 
 
+@pytest.mark.usefixtures("operators_read_once")
 @pytest.mark.slow
 def test_a_run_is_made_smaller_shown_and_gone_on_with(
     trained: Path,
@@ -71,6 +72,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
     assert "already holds a run" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("operators_read_once")
 @pytest.mark.slow
 def test_a_smaller_policy_goes_wherever_a_policy_goes(
     trained: Path,
