@@ -11,6 +11,7 @@ import pytest
 
 from rlmaml.settings.methods.registry import METHODS
 from rlmaml.terminal import waiting
+from tests.once import filled_once
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SHARED = ("common.py", "defaults.py", "supervised.py", "task_choice.py")
@@ -33,9 +34,14 @@ def operators_read_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def help_texts() -> dict[str, str]:
+def help_texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Script -> what its ``--help`` prints; of a method, too, ``train_nav.py --algorithm NAME``."""
-    texts = {}
+    directory = filled_once(tmp_path_factory, "help", write_help)
+    return {path.stem: path.read_text() for path in sorted(directory.glob("*.txt"))}
+
+
+def write_help(directory: Path) -> None:
+    """Write what each script's ``--help`` prints."""
     commands: list[tuple[Path, list[str]]] = [
         (path, []) for path in sorted(SCRIPTS.glob("*.py")) if path.name not in SHARED
     ]
@@ -46,5 +52,4 @@ def help_texts() -> dict[str, str]:
             patch.syspath_prepend(str(SCRIPTS))
             with pytest.raises(SystemExit):
                 runpy.run_path(str(path), run_name="__main__")
-        texts[" ".join([path.name, *words])] = printed.getvalue()
-    return texts
+        (directory / f"{' '.join([path.name, *words])}.txt").write_text(printed.getvalue())

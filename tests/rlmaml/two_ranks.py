@@ -61,13 +61,10 @@ def start(directory: Path) -> None:
     (directory / "said.json").write_text(json.dumps(said))
 
 
-def read(directory: Path) -> Ranks | None:
-    """What two processes left in a directory; None where none have finished."""
-    said = directory / "said.json"
-    if not said.exists():
-        return None
+def read(directory: Path) -> Ranks:
+    """What two processes left in a directory."""
     found = [torch.load(found_by(rank, directory)) for rank in range(COUNT)]
-    return Ranks(found, directory, json.loads(said.read_text()))
+    return Ranks(found, directory, json.loads((directory / "said.json").read_text()))
 
 
 def found_by(rank: int, directory: Path) -> Path:
