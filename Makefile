@@ -1,5 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
+unexport PYTHONDONTWRITEBYTECODE # tests start many processes, and each would compile everything anew
 
 .PHONY: help setup nav test slow lint types check benchmark results clean
 .DEFAULT_GOAL := help

@@ -1,13 +1,17 @@
 import contextlib
+import functools
 import io
 import runpy
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from rlmaml.settings.methods.registry import METHODS
 from rlmaml.terminal import waiting
+from tests.once import filled_once
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SHARED = ("common.py", "defaults.py", "supervised.py", "supervised_runs.py", "task_choice.py")
@@ -21,9 +25,23 @@ def _no_signs_of_life() -> None:
 
 
 @pytest.fixture(scope="session")
-def help_texts() -> dict[str, str]:
+def operators_read_once() -> Iterator[None]:
+    """ONNX's operators are parsed from their sources once, and not at every export."""
+    library = import_module("torch.onnx._internal.exporter._registration").onnxscript_apis
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "get_torchlib_ops", functools.cache(library.get_torchlib_ops))
+        yield
+
+
+@pytest.fixture(scope="session")
+def help_texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Script -> what its ``--help`` prints; of a method, too, ``train_nav.py --algorithm NAME``."""
-    texts = {}
+    directory = filled_once(tmp_path_factory, "help", write_help)
+    return {path.stem: path.read_text() for path in sorted(directory.glob("*.txt"))}
+
+
+def write_help(directory: Path) -> None:
+    """Write what each script's ``--help`` prints."""
     commands: list[tuple[Path, list[str]]] = [
         (path, []) for path in sorted(SCRIPTS.glob("*.py")) if path.name not in SHARED
     ]
@@ -34,5 +52,4 @@ def help_texts() -> dict[str, str]:
             patch.syspath_prepend(str(SCRIPTS))
             with pytest.raises(SystemExit):
                 runpy.run_path(str(path), run_name="__main__")
-        texts[" ".join([path.name, *words])] = printed.getvalue()
-    return texts
+        (directory / f"{' '.join([path.name, *words])}.txt").write_text(printed.getvalue())

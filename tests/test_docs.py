@@ -42,6 +42,7 @@ def written(folder: Path) -> None:
         (folder / name).write_text(text)
 
 
+@pytest.mark.usefixtures("operators_read_once")
 def test_the_page_about_your_own_robot_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,7 @@ def test_the_policy_is_used_as_the_readme_says(tmp_path: Path, monkeypatch: pyte
     assert names["adapted"].steps_taken == 1
 
 
+@pytest.mark.usefixtures("operators_read_once")
 def test_an_exported_policy_drives_a_gymnasium_environment_as_the_readme_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

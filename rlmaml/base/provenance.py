@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -13,8 +14,14 @@ PACKAGES = ("torch", "gymnasium", "mujoco", "numpy")
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that can move a result; rlmaml itself need not be installed."""
-    of_packages = {name: metadata.version(name) for name in PACKAGES}
+    of_packages = {name: _version(name) for name in PACKAGES}
     return {"python": platform.python_version(), "rlmaml": __version__, **of_packages}
+
+
+@cache
+def _version(package: str) -> str:
+    """Looked up once: what a process has imported stays as it is."""
+    return metadata.version(package)
 
 
 def provenance() -> dict[str, object]:

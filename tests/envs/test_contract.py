@@ -5,7 +5,9 @@ import pytest
 
 from rlmaml_envs import KNOWN_IDS
 from rlmaml_envs.registry import FAMILIES, load_family
-from tests.envs.contract import Ending, EnvironmentContract, PictureContract, RecordingContract
+from tests.envs.contract import Ending, EnvironmentContract, PictureContract, RecordingContract, make
+
+__all__ = ["make"]
 
 WALKER = {"mass": np.ones(7), "inertia": np.ones(7), "damping": np.ones(6), "friction": np.ones(8)}
 HOPPER = {"mass": np.ones(4), "inertia": np.ones(4), "damping": np.ones(3), "friction": np.ones(5)}

@@ -144,6 +144,7 @@ def test_every_robot_and_variant_is_written_down() -> None:
         assert next(iter(load_family(env_id).variants)) == next(iter(RANGES[env_id]))
 
 
+@pytest.mark.usefixtures("untried")
 @pytest.mark.parametrize(("env_id", "variant"), EVERY)
 def test_tasks_have_their_ranges_in_training_and_beyond(env_id: str, variant: str) -> None:
     env, ranges = make_tasks_env(env_id, 1, variant=variant), RANGES[env_id][variant]

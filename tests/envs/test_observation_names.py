@@ -30,6 +30,7 @@ def test_a_field_of_bodies_is_named_body_after_body() -> None:
     assert names == [f"{name} {part}" for name in ("base", "arm", "body 3", "lift") for part in ("mass", "pull")]
 
 
+@pytest.mark.usefixtures("untried")
 @pytest.mark.parametrize(("env_id", "variant"), EVERY)
 def test_every_number_of_our_observations_has_a_name_of_its_own(env_id: str, variant: str) -> None:
     env = make_tasks_env(env_id, 1, variant=variant, observe_task=True)

@@ -15,7 +15,7 @@ from rlmaml.training.run import train
 from rlmaml_envs import make_tasks_env
 
 SETTINGS = configure(
-    iterations=24,
+    iterations=12,
     num_tasks=2,
     num_episodes=2,
     horizon=5,

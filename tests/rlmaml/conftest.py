@@ -1,4 +1,3 @@
-import fcntl
 import os
 from collections.abc import Iterator
 
@@ -10,6 +9,7 @@ import pytest
 from rlmaml.base.threads import torch_threads
 from rlmaml.policies.categorical import CategoricalPolicy
 from rlmaml.policies.gaussian import GaussianPolicy
+from tests.once import filled_once
 from tests.rlmaml import two_ranks
 from tests.rlmaml.makers import categorical_policy, gaussian_policy
 from tests.rlmaml.shapes import shapes_checked
@@ -41,13 +41,4 @@ def categorical() -> CategoricalPolicy:
 @pytest.fixture(scope="session")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> two_ranks.Ranks:
     """What became of two processes, which are started once, whichever worker of pytest needs them first."""
-    base = tmp_path_factory.getbasetemp()
-    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "two_ranks"
-    directory.mkdir(exist_ok=True)
-    with (directory / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if (done := two_ranks.read(directory)) is None:
-            two_ranks.start(directory)
-            done = two_ranks.read(directory)
-    assert done is not None
-    return done
+    return two_ranks.read(filled_once(tmp_path_factory, "two_ranks", two_ranks.start))

@@ -20,6 +20,7 @@ def trained(tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> Pat
     return tmp_path / "run"
 
 
+@pytest.mark.usefixtures("operators_read_once")
 @pytest.mark.slow
 def test_a_run_is_made_smaller_shown_and_gone_on_with(
     trained: Path,
@@ -70,6 +71,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_written(
     assert "already holds a run" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("operators_read_once")
 @pytest.mark.slow
 def test_a_checkpoint_goes_on_from_the_meta_iteration_that_it_holds(trained: Path, run: Run) -> None:
     earlier = trained / "earlier_checkpoints" / "1_before.safetensors"

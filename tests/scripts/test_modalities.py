@@ -61,6 +61,7 @@ def test_all_encoders_adapt_to_recorded_episodes_and_the_file_knows_the_parts(
     assert all((before[name] != after[name]).any() for name in before if name.startswith(("encoder1.", "layer")))
 
 
+@pytest.mark.usefixtures("operators_read_once")
 @pytest.mark.slow
 def test_a_policy_with_encoders_is_exported_and_reported(
     tmp_path: Path, trained: Path, run: Run, monkeypatch: pytest.MonkeyPatch

@@ -58,6 +58,7 @@ def write_family(folder: Path, text: str = FAMILY) -> str:
     return f"{folder}/carts.py:LimitedCarts"
 
 
+@pytest.mark.usefixtures("operators_read_once")
 def test_a_family_from_a_file_in_another_directory_goes_through_every_script(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -394,6 +394,7 @@ def test_two_processes_with_uneven_shares_give_the_run_of_one_bit_for_bit(
     assert load_checkpoint(RunDirectory(tmp_path / "two").checkpoint).iteration == 2
 
 
+@pytest.mark.usefixtures("operators_read_once")
 def test_a_torch_module_of_the_users_own_is_trained_evaluated_adapted_and_exported(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -532,6 +533,7 @@ def test_the_line_of_a_single_episode_has_no_interval(monkeypatch: pytest.Monkey
 SMALL_EVALUATION = ("--tasks", 2, "--episodes", 2, "--steps", 1)
 
 
+@pytest.mark.usefixtures("operators_read_once")
 @pytest.mark.slow
 def test_an_adapted_policy_is_filmed_reported_on_and_exported_under_names_of_its_own(
     tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
@@ -658,6 +660,7 @@ def test_without_opengl_rendering_a_robot_names_the_package(
     assert "libegl1" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("operators_read_once")
 def test_a_policy_is_exported_verified_and_timed(
     tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

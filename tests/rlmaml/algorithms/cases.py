@@ -192,11 +192,11 @@ def make_large_problem(name: str) -> Problem:
     theta = policy.init(0)
     precise = {entry: tensor.double() for entry, tensor in theta.items()}
     stages = [
-        batch_as(random_batch(policy, precise, num_tasks=20, num_episodes=20, horizon=50, seed=k), torch.float32)
+        batch_as(random_batch(policy, precise, num_tasks=8, num_episodes=16, horizon=25, seed=k), torch.float32)
         for k in range(rule.steps + algorithm.reads_last_stage)
     ]
     meta = Meta(theta, rule.rates(theta))
-    ours = learner(policy, rule)._replace(streams=streams_of(range(20)))
+    ours = learner(policy, rule)._replace(streams=streams_of(range(8)))
     return Problem(settings, ours, algorithm, meta, algorithm.init(meta), stages)
 
 

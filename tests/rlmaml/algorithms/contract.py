@@ -19,8 +19,9 @@ from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoi
 from rlmaml.training.guard import check_update, nothing_learned
 from tests.rlmaml.algorithms.cases import CASES, Problem, Updated, make_large_problem, make_problem, tensors_of
 from tests.rlmaml.algorithms.task_threads import one_thread_per_task
-from tests.rlmaml.algorithms.two_ranks import PROBLEMS, as_plain, key
+from tests.rlmaml.algorithms.two_ranks import PROBLEMS, SOLVED, as_plain, key
 from tests.rlmaml.makers import assert_same, padded_batch
+from tests.rlmaml.shapes import shapes_checked
 from tests.rlmaml.two_ranks import Ranks
 
 
@@ -93,8 +94,9 @@ class AlgorithmContract:
     @staticmethod
     def solve(name: str, solved: dict[str, tuple[Problem, Updated]]) -> tuple[Problem, Updated]:
         if name not in solved:
-            problem = make_problem(name)
-            solved[name] = problem, problem.update()
+            with shapes_checked(False):  # the test that asks for checks updates once more
+                problem = make_problem(name)
+                solved[name] = problem, problem.update()
         return solved[name]
 
     def test_an_update_moves_the_meta_parameters_and_reports_finite_numbers(
@@ -142,6 +144,8 @@ class AlgorithmContract:
 
     @pytest.mark.parametrize("sizes", PROBLEMS)
     def test_two_processes_find_what_one_does_bit_for_bit(self, ranks: Ranks, name: str, sizes: str) -> None:
+        if (name, sizes) not in SOLVED:
+            pytest.skip("another case runs the same operations")
         alone = as_plain(make_problem(name, **PROBLEMS[sizes]).update())
         for rank in ranks.found:
             assert_equal(rank[key(name, sizes)], alone)

@@ -14,6 +14,13 @@ PROBLEMS: dict[str, Mapping[str, Any]] = {
     "5 tasks in double precision": {"num_tasks": 5, "dtype": torch.float64},
 }
 """Neither number of tasks divides evenly; at the larger width matrices are multiplied by other code."""
+SOLVED = [
+    (name, problem)
+    for problem in PROBLEMS
+    for name, case in CASES.items()
+    if case.large is not None or problem != "3 tasks in single precision"
+]
+"""Case and problem: what is wide where no other case runs the same operations."""
 
 
 def key(name: str, problem: str) -> str:
@@ -34,11 +41,10 @@ def as_plain(updated: Updated) -> dict[str, Any]:
 def updates(sums: TaskSums) -> dict[str, Any]:
     """Every algorithm's update, on this process's own tasks."""
     results = {}
-    for name in CASES:
-        for problem, sizes in PROBLEMS.items():
-            whole = make_problem(name, **sizes)
-            own = [*sums.own(sizes["num_tasks"], whole.settings.task_blocks)]
-            results[key(name, problem)] = as_plain(whole.of_tasks(own, sums).update())
+    for name, problem in SOLVED:
+        whole = make_problem(name, **PROBLEMS[problem])
+        own = [*sums.own(PROBLEMS[problem]["num_tasks"], whole.settings.task_blocks)]
+        results[key(name, problem)] = as_plain(whole.of_tasks(own, sums).update())
     return results
 
 

@@ -16,6 +16,8 @@ from rlmaml.sampling.rollout import first_seen
 from tests.rlmaml.deploy.trained import PLAIN, checkpoint
 from tests.rlmaml.shapes import shapes_checked
 
+pytestmark = pytest.mark.usefixtures("operators_read_once")
+
 ACTUATION = normalised_actuation(2)
 
 

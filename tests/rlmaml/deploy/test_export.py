@@ -38,6 +38,8 @@ from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml_envs import make_tasks_env
 from tests.rlmaml.deploy.trained import HORIZON, LEARNED, LIVES, navigation, trained_policy
 
+pytestmark = pytest.mark.usefixtures("operators_read_once")
+
 CONTROL_RANGE = np.array([[-0.4, 0.4], [0.0, 2.5]])
 ACTUATION = Actuation(CONTROL_RANGE, names=("wheel", "brake"), units=("N m", "N"))
 """Of a motor, and of one that turns one way alone."""
@@ -150,7 +152,10 @@ def test_the_return_of_a_file_is_that_of_the_policy(policy: AdaptablePolicy) -> 
     assert returns_of(env, controls, WHOLE, HORIZON, 3).mean() == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.fixture(scope="module", params=["fresh", "having lived through episodes"])
+LIVED = "having lived through episodes"
+
+
+@pytest.fixture(scope="module", params=["fresh", LIVED])
 def remembering(request: pytest.FixtureRequest) -> AdaptablePolicy:
     """A policy with a memory, with weights far from their initial values."""
     policy = trained_policy(LIVES)
@@ -160,6 +165,7 @@ def remembering(request: pytest.FixtureRequest) -> AdaptablePolicy:
     return policy if request.param == "fresh" else policy.adapt(policy.record(navigation(), 0))
 
 
+@pytest.mark.parametrize("remembering", [pytest.param("fresh", marks=pytest.mark.slow), LIVED], indirect=True)
 def test_files_of_a_policy_that_remembers_do_what_it_does_through_episodes(
     tmp_path: Path, remembering: AdaptablePolicy
 ) -> None:

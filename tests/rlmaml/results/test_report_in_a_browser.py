@@ -4,6 +4,7 @@ import html
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,12 @@ addEventListener('load', () => {
 """
 
 
-def laid_out(page: str, folder: Path, *flags: str) -> dict[str, Any]:
-    """What a browser measures on the page in windows of all widths."""
+def laid_out(pages: Sequence[str], folder: Path, *flags: str) -> dict[str, Any]:
+    """What a browser measures on each page in windows of all widths."""
     assert BROWSER is not None
     frames = "".join(
         f'<iframe style="width:{width}px;height:900px;border:0" srcdoc="{html.escape(page)}"></iframe>'
+        for page in pages
         for width in WIDTHS
     )
     wrapped = folder / "wrapped.html"
@@ -92,15 +94,11 @@ def test_nothing_overflows_is_cut_or_vanishes_on_a_phone_and_a_screen_in_light_a
     name = "half-cheetah-with-a-name-that-is-much-longer-than-a-phone-is-wide-seed0"
     on_episodes = report_page([a_run(name=name), a_run("finn2017")], PUBLISHED)
     on_examples = supervised_page(reported_runs(tmp_path, name, "other"))
-    for page in (on_episodes, on_examples):
-        check_layout(page, tmp_path, dark=dark)
-
-
-def check_layout(page: str, tmp_path: Path, *, dark: bool) -> None:
-    """Nothing of a page overflows, is cut or vanishes."""
-    found = laid_out(page, tmp_path, *(["--blink-settings=preferredColorScheme=0"] if dark else []))
+    found = laid_out(
+        (on_episodes, on_examples), tmp_path, *(["--blink-settings=preferredColorScheme=0"] if dark else [])
+    )
     assert found["dark"] == dark
-    assert [seen["width"] for seen in found["pages"]] == list(WIDTHS)
+    assert [seen["width"] for seen in found["pages"]] == 2 * list(WIDTHS)
     for seen in found["pages"]:
         assert seen["texts"] > 20
         assert seen["tables"] > 3

@@ -1,6 +1,5 @@
-"""The trainings of two processes: what each of them prints is what became of a training, line by line."""
+"""The trainings of two processes, and what became of each."""
 
-import json
 import resource
 import signal
 import warnings
@@ -71,8 +70,9 @@ def poisoned(rank: int, where: int) -> Callable[[int], Any]:
     return lambda num_envs: DisturbedRewards(make_env(num_envs), poison)
 
 
-def attempt_all(sums: TaskSums, rank: int, runs: Path) -> None:
-    """Train all that a test asks for, in one process of the two."""
+def attempt_all(sums: TaskSums, rank: int, runs: Path) -> list[str]:
+    """Train all that a test asks for, in one process of the two; how each training ended."""
+    ends: list[str] = []
     warnings.simplefilter("ignore")
     vars(rlmaml.training.run)["adaptation_figure"] = lambda *_, **__: Figure(figsize=(1, 1))
     torch.optim.Adam([torch.zeros(1)])  # what it imports looks for a place where files can be written
@@ -82,11 +82,11 @@ def attempt_all(sums: TaskSums, rank: int, runs: Path) -> None:
 
     def attempt(name: str, settings: Settings, make: MakeEnv = make_env, **options: Any) -> None:
         try:
-            evaluation = train(settings, make, runs / name, sums=sums, **options)
+            evaluation = train(settings, make, runs / name, sums=sums, progress=False, **options)
             ended = "no evaluation" if evaluation is None else "evaluation"
         except Exception as error:
             ended = f"{type(error).__name__}: {error}"
-        print(json.dumps(ended), flush=True)  # noqa: T201
+        ends.append(ended)
 
     for name, (settings, make) in RUNS.items():
         attempt(name, settings, make)
@@ -98,3 +98,4 @@ def attempt_all(sums: TaskSums, rank: int, runs: Path) -> None:
     attempt("the first fails", SETTINGS.changed(patience=1), poisoned(rank, 0))
     attempt("too few tasks", SETTINGS.changed(num_tasks=1))
     attempt("an update is lost", SETTINGS, poisoned(rank, 1))
+    return ends
