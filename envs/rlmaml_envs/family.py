@@ -197,8 +197,8 @@ class TaskFamily(ABC):
         """Advance the running copies by one control step. The others must not move.
 
         Args:
-            actions: (num_copies, action), finite and already clipped to [-1, 1].
-            running: (num_copies,), true where the episode is not over.
+            actions: (num_copies, action), finite and already clipped to [-1, 1]; they cannot be written.
+            running: (num_copies,), true where the episode is not over; likewise.
 
         Returns:
             Reward terms and ends of episodes; the caller overrules the entries of copies that are not running.
