@@ -3,6 +3,7 @@ import os
 import pytest
 
 from rlmaml_envs import episodes
+from rlmaml_envs.registry import FAMILIES
 
 os.environ["SDL_VIDEODRIVER"] = "dummy"
 pytest.register_assert_rewrite("tests.envs.contract")
@@ -12,4 +13,4 @@ pytest.register_assert_rewrite("tests.envs.contract")
 def untried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that asks for this makes robots without trying them out, which the contract of environments does."""
     monkeypatch.setattr(episodes, "try_out", lambda *_: None)
-    monkeypatch.setattr(episodes, "FAMILIES", dict(episodes.FAMILIES))
+    monkeypatch.setattr(episodes, "FAMILIES", dict(FAMILIES))
