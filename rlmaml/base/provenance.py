@@ -9,12 +9,17 @@ from pathlib import Path
 
 from rlmaml import __version__
 
-PACKAGES = ("torch", "gymnasium", "mujoco", "numpy")
+PACKAGES = ("gymnasium", "mujoco", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that can move a result; rlmaml itself need not be installed."""
-    of_packages = {name: _version(name) for name in PACKAGES}
+    """Versions of Python and of the packages that can move a result: of torch its build too, such as 2.13.0+cpu.
+
+    rlmaml itself need not be installed.
+    """
+    import torch  # which whoever trains has loaded, and help needs not
+
+    of_packages = {"torch": str(torch.__version__), **{name: _version(name) for name in PACKAGES}}
     return {"python": platform.python_version(), "rlmaml": __version__, **of_packages}
 
 

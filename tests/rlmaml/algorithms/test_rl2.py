@@ -13,6 +13,7 @@ from torch import Tensor
 from rlmaml.algorithms.epochs import minibatches, own_blocks
 from rlmaml.algorithms.ppo import RETURN_SCALE, judged
 from rlmaml.base.errors import UserError
+from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import mean_over_usable
 from rlmaml.core.types import Batch, Outputs
 from rlmaml.sampling.trials import as_trials
@@ -20,11 +21,13 @@ from rlmaml.settings.whole import Settings, configure
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import meta_train
 from tests.rlmaml.algorithms.cases import Problem, make_problem
+from tests.rlmaml.delegation import lent
 from tests.rlmaml.makers import streams_of
 
 NOTHING = torch.zeros(())
 
 
+@lent(Policy, of="policy")
 class Known:
     """A policy whose value is what is written into the first number of the observation."""
 

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from rlmaml.algorithms.meta_algorithm import MetaAlgorithm
 from rlmaml.core import devices
 from rlmaml.core.types import Params
 from rlmaml.deploy import adaptable
@@ -20,11 +21,13 @@ from rlmaml.deploy.adaptable import as_policy
 from rlmaml.evaluation.evaluate import evaluate
 from rlmaml.policies.sizes import sizes_of
 from rlmaml.rules.adaptation_rule import adaptation_rule
+from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling import rollout as sampling
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import IterationReport, Learned, MetaLearner, meta_iteration
+from tests.rlmaml.delegation import lent
 from tests.rlmaml.makers import assert_same, vector
 from tests.rlmaml.scripted import ScriptedEnvironment
 
@@ -91,10 +94,11 @@ def watching(method: MetaLearner, patch: pytest.MonkeyPatch) -> tuple[MetaLearne
     class Spy:
         def __init__(self, of: Any) -> None:
             self.of = of
-            for name in dir(of):
-                if not name.startswith("_") and not hasattr(self, name):
-                    setattr(self, name, getattr(of, name))
 
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.of, name)
+
+    @lent(InnerRule, of="of")
     class SpiedRule(Spy):
         def during(self, iteration: int) -> Any:
             return SpiedRule(self.of.during(iteration))
@@ -104,6 +108,7 @@ def watching(method: MetaLearner, patch: pytest.MonkeyPatch) -> tuple[MetaLearne
             seen.rule.append(precisions((given[:3], after)))
             return after
 
+    @lent(MetaAlgorithm, of="of")
     class SpiedAlgorithm(Spy):
         def update(self, learner: Any, *given: Any) -> Any:
             done = self.of.update(learner, *given)

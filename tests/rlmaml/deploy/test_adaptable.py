@@ -9,6 +9,7 @@ import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
+from rlmaml.core.policy import Policy
 from rlmaml.core.types import Meta, Outputs, Params, Rollout
 from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy, in_copies, load
 from rlmaml.deploy.driver import Driver
@@ -24,6 +25,7 @@ from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
+from tests.rlmaml.delegation import lent
 from tests.rlmaml.deploy.trained import (
     HORIZON,
     LEARNED,
@@ -263,9 +265,12 @@ def test_a_policy_with_a_memory_acts_through_an_actor_alone(
 
 
 def test_a_memory_of_several_parts_is_one_too(policy: AdaptablePolicy) -> None:
+    @lent(Policy, of="one")
     class TwoParts:
+        one = policy.network
+
         def __getattr__(self, name: str) -> Any:
-            return getattr(policy.network, name)
+            return getattr(self.one, name)
 
         def start(self, params: Params, shape: tuple[int, ...]) -> Any:
             return torch.zeros(*shape, 3), torch.zeros(*shape, 3)

@@ -24,6 +24,7 @@ from rlmaml.policies.sizes import Part, Sizes
 from rlmaml.sampling.rollout import first_seen, rollout
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from tests.rlmaml.delegation import lent
 from tests.rlmaml.makers import (
     assert_same,
     batch_as,
@@ -122,6 +123,7 @@ def complete(batch: Batch) -> Batch:
     return batch._replace(valid=torch.ones_like(batch.valid))
 
 
+@lent(Policy, of="policy")
 class Watched:
     """A policy that writes down what it is given to remember at every step."""
 

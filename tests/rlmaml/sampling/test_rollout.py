@@ -14,6 +14,7 @@ from rlmaml.core.policy import Policy
 from rlmaml.core.types import Params, Rollout, Seen
 from rlmaml.sampling.rollout import TaskEnvironment, rollout
 from rlmaml_envs import make_tasks_env
+from tests.rlmaml.delegation import lent
 from tests.rlmaml.makers import (
     assert_same,
     categorical_policy,
@@ -168,6 +169,7 @@ def test_actions_are_sampled_from_the_policy_at_the_observations() -> None:
     torch.testing.assert_close(result.actions, mean, rtol=1e-4, atol=1e-4)
 
 
+@lent(Policy, of="policy")
 class Attentive:
     """A policy that writes down what it sees, and remembers two things: how often it acted, and the first reward."""
 

@@ -8,12 +8,15 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from rlmaml.core.policy import Policy
 from rlmaml.core.types import Memory, Outputs, Params
 from rlmaml.policies.kinds import register_module
+from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.whole import configure
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import IterationReport, meta_iteration
 from rlmaml_envs import make_tasks_env
+from tests.rlmaml.delegation import lent
 
 REPORTED = configure(num_tasks=2, num_episodes=3, horizon=6, hidden=(8,), cg_iterations=3, threads=1)
 
@@ -49,6 +52,7 @@ def own_module(directory: Path) -> str:
     return kind
 
 
+@lent(TaskEnvironment, of="env")
 class Wrapped:
     """An environment with the attributes of another."""
 
@@ -100,6 +104,7 @@ class FailingSimulations(Wrapped):
         return observation, np.where(self.failed, 0.0, reward), terminated | self.failed, truncated, info
 
 
+@lent(Policy, of="policy")
 class DriftingPolicy:
     """A Gaussian policy whose replayed mean is off by ``drift``."""
 
