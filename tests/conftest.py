@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from rlmaml.settings.methods.registry import METHODS
 from rlmaml.terminal import waiting
@@ -16,6 +17,9 @@ from tests.once import filled_once
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 SHARED = ("common.py", "defaults.py", "supervised.py", "supervised_runs.py", "task_choice.py")
 """What the scripts share; the others are commands."""
+
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")  # how fast a machine is decides nothing
 
 
 @pytest.fixture(autouse=True, scope="session")

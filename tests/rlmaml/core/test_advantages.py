@@ -18,7 +18,7 @@ def advantages(rollout: Rollout, bootstrap: bool = False, gae_lambda: float = 0.
     return with_advantages(rollout, discount=0.95, gae_lambda=gae_lambda, bootstrap=bootstrap)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 1000), st.floats(-100, 100), st.floats(0.01, 100))
 def test_normalised_advantages_have_mean_zero_and_deviation_one(seed: int, shift: float, scale: float) -> None:
     shape = (3, 4, 5)

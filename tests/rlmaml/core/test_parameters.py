@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rlmaml.core.parameters import (
@@ -22,7 +22,6 @@ from tests.rlmaml.makers import random_theta
 SHAPES = st.lists(st.lists(st.integers(1, 4), max_size=3).map(tuple), min_size=1, max_size=5)
 
 
-@settings(deadline=None)
 @given(SHAPES)
 def test_unflatten_inverts_flatten(shapes: list[tuple[int, ...]]) -> None:
     params = {f"entry{i}": torch.randn(shape) for i, shape in enumerate(shapes)}

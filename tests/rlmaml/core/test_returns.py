@@ -36,7 +36,7 @@ def test_discounted_sum_of_a_short_episode_ends_before_its_padding() -> None:
     assert discounted_sum(REWARDS, torch.tensor([True, True, False]), 0.5, FINAL).tolist() == [3.0, 4.0, 0.0]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=8), st.integers(1, 8), st.floats(0, 1), st.floats(-10, 10))
 def test_discounted_sum_is_the_double_loop(terms: list[float], length: int, discount: float, final: float) -> None:
     length = min(length, len(terms))

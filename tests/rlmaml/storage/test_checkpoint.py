@@ -136,7 +136,7 @@ def test_a_truncated_checkpoint_is_refused(path: Path, kept: int) -> None:
 CONTENT = checkpoint_bytes(checkpoint())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.integers(0, 8 * len(CONTENT) - 1))
 @example(position=0)
 @example(position=8 * CONTENT.index(b"e-05") + 5)  # the number is the same with a capital E
