@@ -214,7 +214,13 @@ def adapt_in_simulation(
     def collecting(actions: "ActionKind") -> "Collect":
         return lambda current, visit: current.record(env, options.seed + visit, actions=actions, stage=0)
 
-    sampled, judged = collecting("sampled"), collecting(options.actions)
+    first, reason = policy, ""
+    begun = collecting("sampled")(first, 0) if options.record else None
+
+    def sampled(current: "AdaptablePolicy", visit: int) -> "RecordedEpisodes":
+        return begun if begun and current is first and not visit else collecting("sampled")(current, visit)
+
+    judged = sampled if options.actions == "sampled" else collecting(options.actions)
     if searches:
         search = trained_search(options.search, options.run_dir, options.machine)
         steps = search_online(policy, judged, search, seed=options.seed, floor=options.floor)
@@ -228,9 +234,8 @@ def adapt_in_simulation(
             steps = adapt_online(policy, sampled, options.num_steps, recorded=recorded, **how)
         else:
             steps = best_in_steps(policy, sampled, options.num_steps, **how)
-    first, reason = policy, ""
-    if options.record:
-        write_episodes(options.record, sampled(first, 0))
+    if options.record and begun:
+        write_episodes(options.record, begun)
     noun, head = ("attempt", "tries") if searches else ("step", "steps")
     print(f"Task: {task.words}\n\n{head}    return  95 % interval, {options.actions} actions")
     lived = 0

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlmaml.base.errors import UserError
-from rlmaml.core.types import Tasks
+from rlmaml.core.types import Rollout, Tasks
 from rlmaml.deploy.adaptable import ActionKind, as_policy
 from rlmaml.evaluation.effects import Effects, adaptation_effects
 from rlmaml.evaluation.evaluate import Evaluation
@@ -46,6 +46,8 @@ from rlmaml.storage.run_directory import RunDirectory, check_different
 from rlmaml.terminal.words import counted
 from rlmaml.training.run import EVALUATION_SEED, MakeEnv, evaluate_run, run_settings
 
+EPISODES_OF_EFFECTS = 10
+"""Of each task, on which is measured what adaptation changed: means over all tasks hardly vary with more."""
 MARKERS = ("x", "+", "1", "2", "3", "4")
 """Of published returns."""
 
@@ -130,8 +132,8 @@ def reported(
     )
     policy = as_policy(checkpoint).network
     rule = adaptation_rule(settings, policy)
-    stages, before = evaluation.adaptations, evaluation.rollouts[0]
-    effects = adaptation_effects(policy, rule, stages, before) if steps else None
+    few = Rollout(*(field[:, :EPISODES_OF_EFFECTS] for field in evaluation.rollouts[0]))
+    effects = adaptation_effects(policy, rule, evaluation.adaptations, few) if steps else None
     return ReportedRun(
         name=as_label(directory.name),
         settings=settings,

@@ -361,6 +361,45 @@ def test_in_200_runs_of_navigation_no_disaster_is_left_nothing_is_lost_and_gains
     assert sum(losses) <= 0.01 * len(losses)
 
 
+RUNS = 200
+
+
+class GoneOnFrom(Course):
+    """The same, where the disaster's own episodes are what the next step is taken on: theirs, with returns as low."""
+
+    def __call__(self, policy: AdaptablePolicy, visit: int) -> RecordedEpisodes:
+        self.visitors.setdefault(visit, policy)
+        episodes = policy.record(self.few, self.first_visit + visit, stage=0)
+        if policy is not self.visitors.get(self.cursed):
+            return episodes
+        usual = self.best.record(self.few, self.first_visit + visit, stage=0).returns
+        fall = max(0.0, episodes.returns.mean() - usual.mean() + 3 * usual.std(ddof=1)) / HORIZON
+        return episodes._replace(rewards=episodes.rewards - np.float32(fall))
+
+
+@pytest.mark.slow
+def test_in_200_runs_of_plain_steps_on_navigation_no_disaster_is_left_nothing_is_lost_and_gains_are_kept() -> None:
+    gains, kept = [], []
+    for run in range(RUNS):
+        course = GoneOnFrom(run)
+        size = course.draw.choice([0.1, 1.0, 5.0])
+        rates = {name: size * rate for name, rate in course.best.meta.rates.items()}
+        first = course.best = replace(course.best, meta=course.best.meta._replace(rates=rates))
+        with shapes_checked(False):
+            for attempt in best_in_steps(first, course, ATTEMPTS):
+                course.best = attempt.policy
+        assert attempt.policy is not course.visitors[course.cursed], run
+        gains.append(course.gain(attempt.policy, first))
+        offered = {
+            course.gain(course.visitors[visit], first) for visit in range(1, ATTEMPTS + 1) if visit != course.cursed
+        }
+        if max(offered) >= 1:
+            kept.append(gains[-1] >= 1 - MARGIN)
+    assert sum(gain < -MARGIN for gain in gains) <= max(1, RUNS // 200)
+    assert len(kept) >= RUNS // 10
+    assert np.mean(kept) >= 0.95
+
+
 SEARCHING = configure(
     "cavia", context=2, num_tasks=1, num_episodes=6, horizon=HORIZON, hidden=(8,), threads=1, inner_steps=1
 )
