@@ -87,6 +87,7 @@ def open_run(
     if goes_on:
         stored = newest_checkpoint(directory, at_most=told_iterations(directory))
         check_same_run(stored, settings, method, env)
+        check_best(directory, settings, method, env)
         if stored.iteration > run.iterations:
             raise UserError(
                 f"--iterations is {run.iterations}, but the run in {directory.path} has done {stored.iteration} "
@@ -122,31 +123,41 @@ def check_same_run(
     check_same_family(stored.family, env)
 
 
-def best_so_far(
-    directory: RunDirectory, settings: Settings, method: MetaLearner, env: TaskEnvironment | SupervisedFamily
-) -> Checkpoint | None:
+def best_so_far(directory: RunDirectory) -> Checkpoint | None:
     """The checkpoint that was best on validation tasks so far; None where there is none.
 
     Warns:
         It cannot be read: the next one that is validated takes its place.
-
-    Raises:
-        UserError: it is of another run.
     """
     if not directory.best.exists():
         return None
     try:
-        best = load_checkpoint(directory.best)
+        return load_checkpoint(directory.best)
     except UserError as error:
         warnings.warn(f"{error} The best checkpoint is looked for anew, from here on.", stacklevel=2)
         return None
+
+
+def check_best(
+    directory: RunDirectory, settings: Settings, method: MetaLearner, env: TaskEnvironment | SupervisedFamily
+) -> None:
+    """Refuse to go on where the checkpoint that was best on validation tasks is of another run.
+
+    Raises:
+        UserError: names what differs, and the cure.
+    """
+    if not (settings.run.validation_interval and directory.best.exists()):
+        return
+    try:
+        best = load_checkpoint(directory.best)
+    except UserError:  # it is told of where it would be used
+        return
     try:
         check_same_run(best, settings, method, env)
     except UserError as error:
         raise UserError(
             f"{directory.best} is not of the run in {directory.path}: {error} To go on without it, move it elsewhere."
         ) from error
-    return best
 
 
 def check_openable(directory: RunDirectory, *, resume: bool, overwrite: bool) -> bool:

@@ -167,7 +167,7 @@ def train_from(
     drawn: DrawEpisodes | None = draw
     words, best = stage_words(settings, in_training=True), -math.inf
     kept = latest.iteration
-    if run.validation_interval and (kept_best := best_so_far(directory, settings, method, env)):
+    if run.validation_interval and (kept_best := best_so_far(directory)):
         best = validate(kept_best)
 
     def keep() -> None:

@@ -14,7 +14,8 @@ from tests.faults.writers import TRAINING
 from tests.scripts.test_scripts import run_script
 
 ROOT = Path(__file__).parents[2]
-OF_TRAININGS = ("train", "go on", "train on examples")
+TAUGHT = ("examples", "pictures", "demonstrations", "dynamics", "ratings")
+OF_TRAININGS = ("train", "go on", "compare", "compress", *(f"train on {what}" for what in TAUGHT))
 """They leave a run that can be gone on with."""
 OF_SEVERAL_FILES = ("render",)
 """They leave those that were whole before one could not be written."""

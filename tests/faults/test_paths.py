@@ -25,7 +25,8 @@ def all_done_in(disk: Path, run_dir: Path) -> None:
     shutil.copytree(run_dir, disk / "run")
     for what, (script, *words) in commands(disk).items():
         assert run_script(str(script), *words) == 0, what
-    made = {"benchmark.json", "evaluation.json", "examples", "recorded.npz", "run", "trained"}
+    made = {"benchmark.json", "evaluation.json", "loop.json", "recorded.npz", "run", "trained", "compared", "pruned"}
+    made |= {"examples", "pictures", "shown", "robots", "users"}
     assert {path.name for path in disk.iterdir()} == made
     assert RunDirectory(disk / "trained").read_evaluation()
 

@@ -17,6 +17,16 @@ SMALL: tuple[object, ...] = ("--tasks", 1, "--episodes", 2)
 TRAINING: tuple[object, ...] = (*SMALL, "--horizon", 5, "--hidden", 4, "--iterations", 2, "--evaluation-tasks", 1)
 TRAINING += ("--evaluation-episodes", 2, "--evaluation-steps", 1, "--threads", 1, "--rollout-threads", 1)
 SUPERVISED: tuple[object, ...] = ("--tasks", 1, "--hidden", 4, "--iterations", 2, "--evaluation-tasks", 1)
+COMPARED: tuple[object, ...] = (*SMALL, "--iterations", 1, "--steps", 1, "--seeds", 0, "--processes", 1)
+COMPARED += ("--algorithms", "random", "oracle")
+FEW: tuple[object, ...] = ("--tasks", 1, "--hidden", 4)
+PICTURES: tuple[object, ...] = ("--tasks", 1, "--iterations", 2, "--evaluation-tasks", 1, "--ways", 2, "--shots", 1)
+PICTURES += ("--queries", 1, "--filters", 2, "--evaluation-steps", 1)
+SHOWN: tuple[object, ...] = (*SUPERVISED, "--evaluation-steps", 1, "--shots", 1, "--queries", 1, "--test-shots", 1)
+SHOWN += ("--train-tasks", 3, "--test-tasks", 2, "--test-episodes", 2, "--demonstrator-steps", 1)
+ROBOTS: tuple[object, ...] = ("--variant", "dynamics", *SUPERVISED, "--evaluation-steps", 1)
+ROBOTS += ("--train-robots", 3, "--test-robots", 2, "--episode-steps", 5)
+USERS: tuple[object, ...] = (*SUPERVISED, "--evaluation-steps", 1, "--embedding", 2)
 
 
 def commands(disk: Path) -> dict[str, tuple[object, ...]]:
@@ -32,7 +42,14 @@ def commands(disk: Path) -> dict[str, tuple[object, ...]]:
         "export": ("export.py", run),
         "train": ("train_nav.py", *TRAINING, "--run-dir", disk / "trained"),
         "go on": ("train_nav.py", *TRAINING, "--run-dir", run, "--resume"),
+        "compare": ("compare.py", *COMPARED, "--output", disk / "compared"),
+        "compress": ("compress.py", run, "--prune", 0.5, *SMALL, "--steps", 1, "--run-dir", disk / "pruned"),
+        "benchmark on examples": ("benchmark_supervised.py", *FEW, "--repeats", 1, "--json", disk / "loop.json"),
         "train on examples": ("train_sinusoid.py", *SUPERVISED, "--run-dir", disk / "examples"),
+        "train on pictures": ("train_few_shot.py", *PICTURES, "--run-dir", disk / "pictures"),
+        "train on demonstrations": ("train_imitation.py", *SHOWN, "--demonstrator", run, "--run-dir", disk / "shown"),
+        "train on dynamics": ("train_dynamics.py", "Navigation2D-v0", *ROBOTS, "--run-dir", disk / "robots"),
+        "train on ratings": ("train_recommender.py", *USERS, "--run-dir", disk / "users"),
     }
 
 

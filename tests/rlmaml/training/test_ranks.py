@@ -67,4 +67,9 @@ def test_more_processes_than_tasks_are_refused(ranks: Ranks) -> None:
     for last in (ranks.said[0][9], ranks.said[1][9]):
         assert last.startswith("UserError: There are 2 processes, but 1 tasks (--tasks)")
     assert not (ranks.runs / "too few tasks").exists()
-    assert len(ranks.said[0]) == len(ranks.said[1]) == 11
+    assert len(ranks.said[0]) == len(ranks.said[1]) == 12
+
+
+def test_where_the_best_checkpoint_is_of_another_run_both_end(ranks: Ranks) -> None:
+    assert "best.safetensors is not of the run in" in ranks.said[0][11]
+    assert ranks.said[1][11].startswith("RankError: The process that leads this run could not open it")
