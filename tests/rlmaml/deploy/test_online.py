@@ -386,8 +386,14 @@ class Plant:
         return episodes._replace(rewards=np.full_like(episodes.rewards, self.worth(policy)))
 
 
-@pytest.mark.parametrize("kind", SEARCHES)
-@pytest.mark.parametrize("average", [1, 2])
+@pytest.mark.parametrize(
+    ("average", "kind"),
+    [
+        pytest.param(average, kind, marks=pytest.mark.slow if number % 2 == average % 2 else ())
+        for average in (1, 2)
+        for number, kind in enumerate(SEARCHES)
+    ],
+)
 def test_a_search_spends_its_budget_and_goes_on_with_the_best_it_measured(kind: str, average: int) -> None:
     plant, policy = Plant(average), trained_policy(SEARCHING)
     *attempts, last = search_online(policy, plant, search(kind, 20, average), seed=3)
