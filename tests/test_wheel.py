@@ -62,7 +62,7 @@ def python(tmp_path: Path, wheel: Path) -> Python:
     venv.create(clean)
     interpreter = clean / "bin" / "python"
     installed = Path(sysconfig.get_path("purelib", vars={"base": str(clean)}))
-    pip("install", wheel, "--no-deps", "--target", installed)
+    shutil.unpack_archive(wheel, installed, "zip")  # a wheel is its installation, where nothing is compiled
     (installed / "needed.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     project = tmp_path / "project"
     (project / "envs").mkdir(parents=True)

@@ -2,7 +2,6 @@ import os
 
 import pytest
 
-from rlmaml_envs import episodes
 from rlmaml_envs.registry import FAMILIES
 
 os.environ["SDL_VIDEODRIVER"] = "dummy"
@@ -12,5 +11,5 @@ pytest.register_assert_rewrite("tests.envs.contract")
 @pytest.fixture
 def untried(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that asks for this makes robots without trying them out, which the contract of environments does."""
-    monkeypatch.setattr(episodes, "try_out", lambda *_: None)
-    monkeypatch.setattr(episodes, "FAMILIES", dict(FAMILIES))
+    monkeypatch.setattr("rlmaml_envs.episodes.try_out", lambda *_: None)
+    monkeypatch.setattr("rlmaml_envs.episodes.FAMILIES", dict(FAMILIES))

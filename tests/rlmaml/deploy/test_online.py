@@ -22,7 +22,6 @@ from rlmaml.deploy.online import (
     search_online,
 )
 from rlmaml.rules.search_rule import ContextRange, Search
-from rlmaml.rules.searches import SEARCHES
 from rlmaml.sampling.recorded import FailedEpisodesError, RecordedEpisodes
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import configure
@@ -425,7 +424,16 @@ class Plant:
         return episodes._replace(rewards=np.full_like(episodes.rewards, self.worth(policy)))
 
 
-@pytest.mark.parametrize(("kind", "average"), [*((kind, 2) for kind in SEARCHES), ("cmaes", 1), ("hill-climbing", 1)])
+@pytest.mark.parametrize(
+    ("kind", "average"),
+    [
+        ("cmaes", 1),
+        ("hill-climbing", 2),
+        ("gradient", 2),
+        pytest.param("cmaes", 2, marks=pytest.mark.slow),
+        pytest.param("hill-climbing", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_a_search_spends_its_budget_and_goes_on_with_the_best_it_measured(kind: str, average: int) -> None:
     plant, policy = Plant(average), trained_policy(SEARCHING)
     *attempts, last = search_online(policy, plant, search(kind, 20, average), seed=3)

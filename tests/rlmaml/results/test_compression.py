@@ -76,6 +76,7 @@ def test_policies_of_two_problems_stand_in_no_table() -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
+@pytest.mark.usefixtures("operators_read_once")
 def test_a_policy_is_measured_in_32_bits_and_in_8() -> None:
     trained = checkpoint(PLAIN)
     horizon = PLAIN.run.horizon or 0

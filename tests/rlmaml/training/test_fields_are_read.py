@@ -33,6 +33,7 @@ TINY: dict[str, Any] = {
     "evaluation_tasks": 1,
     "evaluation_episodes": 2,
     "evaluation_steps": 1,
+    "figure_interval": 0,
     "threads": 1,
     "rollout_threads": 1,
 }
