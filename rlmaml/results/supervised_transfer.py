@@ -12,7 +12,7 @@ import numpy as np
 from rlmaml.base.errors import UserError
 from rlmaml.evaluation.figures import write_figure
 from rlmaml.results.compare import MethodReturns
-from rlmaml.results.transfer import Transfer, check_fit, check_two_variants, plain_transfer, transfer_figure
+from rlmaml.results.transfer import Transfer, check_same_sizes, check_two_variants, plain_transfer, transfer_figure
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
 from rlmaml.training.run import EVALUATION_SEED, run_settings
 from rlmaml.training.supervised import SupervisedTasks, score_run, train_supervised
@@ -59,7 +59,7 @@ def supervised_transfer(
     }
     for method in methods:
         ours, theirs = (posed[variant, method, seeds[0]].family.sizes for variant in (source, target))
-        check_fit(method, source, target, ours, theirs)
+        check_same_sizes(method, source, target, ours, theirs)
         names = [posed[variant, method, seeds[0]].settings.network for variant in (source, target)]
         if names[0] != names[1]:
             raise UserError(f"The models of {source} and {target} are different ones: {names[0]} and {names[1]}.")

@@ -146,7 +146,7 @@ def check_alike(source: Side, target: Side, make_env: Callable[[Settings], MakeE
     for method, settings in source.methods.items():
         other = target.methods[method]
         ours, theirs = (sizes_in(make_env(one)(1), one) for one in (settings, other))
-        check_fit(method, source.variant, target.variant, ours, theirs)
+        check_same_sizes(method, source.variant, target.variant, ours, theirs)
 
 
 def check_two_variants(source: str, target: str) -> None:
@@ -159,7 +159,7 @@ def check_two_variants(source: str, target: str) -> None:
         raise UserError(f"--source and --target are both {source}; give two variants.")
 
 
-def check_fit(method: str, source: str, target: str, ours: Sizes, theirs: Sizes) -> None:
+def check_same_sizes(method: str, source: str, target: str, ours: Sizes, theirs: Sizes) -> None:
     """Refuse variants between which no policy can go.
 
     Raises:
