@@ -80,7 +80,12 @@ def test_a_video_shows_no_more_than_25_frames_per_second_in_real_time() -> None:
 
 def test_a_film_of_the_progress_names_family_task_and_meta_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
     titles: list[str] = []
-    monkeypatch.setattr(video, "side_by_side", lambda films, captions, title: [titles.append(title)])  # type: ignore[func-returns-value]
+
+    def told(films: object, captions: object, title: str) -> list[np.ndarray]:  # type: ignore[type-arg]
+        titles.append(title)
+        return [np.zeros((2, 2, 3), np.uint8)]
+
+    monkeypatch.setattr(video, "side_by_side", told)
     film_progress(trained_policy(), navigation(), drawn_navigation(), {"goal": np.array([0.3, -0.2])}, 0)
     assert titles == [f"Navigation2D-v0: goal = (0.3, -0.2) m; meta-iteration {trained_policy().iteration}"]
 
