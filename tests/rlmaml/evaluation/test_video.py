@@ -81,7 +81,7 @@ def test_a_video_shows_no_more_than_25_frames_per_second_in_real_time() -> None:
 def test_a_film_of_the_progress_names_family_task_and_meta_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
     titles: list[str] = []
 
-    def told(films: object, captions: object, title: str) -> list[np.ndarray]:  # type: ignore[type-arg]
+    def told(films: object, captions: object, title: str) -> list[np.ndarray]:
         titles.append(title)
         return [np.zeros((2, 2, 3), np.uint8)]
 
