@@ -217,5 +217,5 @@ def test_advantages_that_are_not_finite_are_refused(value: float) -> None:
     advantages = stages.batches[1].advantages.clone()
     advantages[0, 0, 0] = value
     stages.batches[1] = stages.batches[1]._replace(advantages=advantages)
-    with pytest.raises(NonFiniteError, match="The loss or its gradient became NaN or infinite"):
+    with pytest.raises(NonFiniteError, match="The loss or its gradient's norm became NaN or infinite"):
         stages.step()

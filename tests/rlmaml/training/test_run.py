@@ -830,7 +830,7 @@ def test_a_run_with_a_context_is_searched_within_a_range_that_is_measured_once_a
     limits = trained_context_range(checkpoint, make_env, directory)
     assert float((limits.high["context"] - limits.low["context"]).min()) > 0
     again = trained_context_range(checkpoint, forbidden, directory)
-    assert all(torch.equal(one["context"], other["context"]) for one, other in zip(limits, again, strict=True))
+    assert all(torch.equal(one["context"], other["context"]) for one, other in zip(limits[:2], again[:2], strict=True))
     search = Search(SearchSettings("cmaes", 6, 2), limits)
     found = configured_evaluation(checkpoint, make_env, 10_000, search=search)
     assert found.returns.shape == (SETTINGS.run.evaluation_tasks, 3 + 1)
