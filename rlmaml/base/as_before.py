@@ -1,6 +1,7 @@
 """Settings of the whole process, which belongs to somebody else: they are as before when the last block has ended."""
 
 import logging
+import multiprocessing
 import os
 import random
 import sys
@@ -8,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 Value = TypeVar("Value")
 
@@ -60,13 +61,28 @@ held_filters = Held(lambda: list(warnings.filters), _put_filters)
 """Filters of warnings."""
 
 
-def _process() -> tuple[dict[str, str], list[str], list[logging.Handler], Any]:
-    return dict(os.environ), list(sys.path), list(logging.root.handlers), random.getstate()
+class _Process(NamedTuple):
+    environment: dict[str, str]
+    places: list[str]
+    handlers: list[logging.Handler]
+    numbers: Any
+    start_method: str | None
 
 
-def _put_process(found: tuple[dict[str, str], list[str], list[logging.Handler], Any]) -> None:
-    environment, sys.path[:], logging.root.handlers[:], numbers = found
+def _process() -> _Process:
+    return _Process(
+        dict(os.environ),
+        list(sys.path),
+        list(logging.root.handlers),
+        random.getstate(),
+        multiprocessing.get_start_method(allow_none=True),
+    )
+
+
+def _put_process(found: _Process) -> None:
+    environment, sys.path[:], logging.root.handlers[:], numbers, start_method = found
     random.setstate(numbers)
+    multiprocessing.set_start_method(start_method, force=True)  # None: as if nobody had asked for it
     for name in {*os.environ, *environment}:
         if name not in environment:
             del os.environ[name]
@@ -75,5 +91,5 @@ def _put_process(found: tuple[dict[str, str], list[str], list[logging.Handler], 
 
 
 held_process = Held(_process, _put_process)
-"""The environment, places of modules, handlers of logs and Python's random numbers. torch and ONNX add to them when
-they first export, scikit-learn when it is imported."""
+"""The environment, places of modules, handlers of logs, Python's random numbers and how processes are started. torch
+and ONNX change them when they first export, scikit-learn when it is imported."""

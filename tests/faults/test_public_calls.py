@@ -41,6 +41,9 @@ TESTS = ("tests/envs", *(f"tests/rlmaml/{room}" for room in ("policies", "rules"
 MAY_CHANGE = {
     "rlmaml.base.user_code.named_object": ["places"],  # the user's own code finds what lies beside it, also later
     "rlmaml.policies.module.module_maker": ["places"],
+    "rlmaml.base.memory.keep_freed_memory": ["freed memory"],  # which is what it is for; scripts alone call it
+    "rlmaml.settings.command_line.parse": ["Python's random numbers"],  # which whoever checks types in tests draws
+    "rlmaml.results.supervised_transfer.supervised_transfer": ["Python's random numbers"],
 }
 """What is said to change something, and what."""
 EXEMPT = {
@@ -57,6 +60,9 @@ EXEMPT = {
     "rlmaml.results.contenders.on_one_thread",
     # data sheets hold these themselves, or each is looked at within whoever calls it
     "rlmaml.base.files.is_left_over",
+    "rlmaml.policies.reduced.ReducedPolicy.fisher_blocks",
+    "rlmaml.results.contenders.is_searched",
+    "rlmaml_envs.mark_colours.as_fractions",
     "rlmaml.base.files.unwritable",
     "rlmaml.core.baseline.bootstrapped_values",
     "rlmaml.core.baseline.value_level",
@@ -177,7 +183,8 @@ def command_lines(at: Path) -> Iterator[Sequence[object]]:
     yield "compress.py", run, "--prune", 0.5, "--iterations", 1, *SMALL, "--steps", 1
     yield "summarise.py", run
     yield "evaluate.py", run, *SMALL, "--steps", 1, "--json", at / "evaluation.json"
-    yield "evaluate.py", cavia, *SMALL, "--search", "cmaes", "--search-episodes", 2
+    for searched in (cavia, at / "rma"):
+        yield "evaluate.py", searched, *SMALL, "--search", "cmaes", "--search-episodes", 2
     yield "benchmark.py", "HalfCheetahVel-v0", *SMALL, "--horizon", 5, "--repeats", 1, "--evaluation"
     yield "benchmark.py", "Navigation2D-v0", *SMALL, "--repeats", 1, "--beside", "fomaml"
     yield "benchmark_supervised.py", "--tasks", 2, "--hidden", 4, "--repeats", 1

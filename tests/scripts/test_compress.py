@@ -97,13 +97,13 @@ def test_a_smaller_policy_goes_wherever_a_policy_goes(
     combined = ("--prune", 0.25, "--run-dir", both, "--beside", trained)
     assert run("compress.py", trained.with_name("run-rank-1"), *combined, "--iterations", 1, *FEW) == 0
     names = [row.name for row in read_table(RunDirectory(both).compression)[0]]
-    assert names[::2] == ["whole", "rank 1", "rank 1, 25 % pruned"]
+    assert names[::2] == ["whole", "rank 1", "rank 1, 20 % pruned"]
     sizes = ("--tasks", 2, "--episodes", 2, "--steps", 1, "--threads", 1)
     assert run("evaluate.py", both, *sizes) == 0
     assert run("report.py", both, *sizes) == 0
     page = RunDirectory(both).report.read_text()
     assert "What it gained and lost by being smaller" in page
-    assert "rank 1, 25 % pruned, int8" in page
+    assert "rank 1, 20 % pruned, int8" in page
     capsys.readouterr()
     assert run("compare.py", trained, both, *sizes) == 0
     assert "| --kept | () |" in capsys.readouterr().out

@@ -1,4 +1,5 @@
 import logging
+import multiprocessing
 import os
 import random
 import sys
@@ -68,15 +69,18 @@ def test_what_is_added_in_two_threads_is_gone_afterwards(monkeypatch: pytest.Mon
 
     def found() -> list[object]:
         process = [dict(os.environ), list(sys.path), list(logging.root.handlers), random.getstate()]
-        return [list(warnings.filters), *process]
+        return [list(warnings.filters), *process, multiprocessing.get_start_method(allow_none=True)]
 
     def add() -> None:
         os.environ["ADDED"] = os.environ["CHANGED"] = str(random.random())
         sys.path.append("nowhere")
+        multiprocessing.set_start_method(None, force=True)
+        multiprocessing.set_start_method("spawn")
         logging.root.addHandler(logging.NullHandler())
         warnings.filterwarnings("ignore", message="nothing")
 
     before = found()
+    assert before[-1] != "spawn"
     overlapping(held_filters, lambda: warnings.filterwarnings("ignore", message="nothing"))
     assert found() == before
     with held_filters():
