@@ -231,7 +231,7 @@ METHODS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
         "rl2": {"reward_scale": 2.0, "iterations": 300, "cosine_iterations": 300},
     },
     ("HalfCheetahDir-v0", "rothfuss2019"): {
-        "rl2": {"reward_scale": 4.0, "iterations": 300, "cosine_iterations": 300},
+        "rl2": {"reward_scale": 4.0, "outer_step_size": 2e-3, "iterations": 300, "cosine_iterations": 300},
     },
     ("HalfCheetahDir-v0", "finn2017"): {
         "promp": {"outer_step_size": 3e-3},
