@@ -164,7 +164,8 @@ def main() -> None:
         inner = "Living through them" if policy.adapts_by_memory else "An inner step"
         kind = inner if options.trust_region is None else "A trust-region step"
         change = policy.divergence(adapted, episodes)
-        returns = {"before": {"sampled": float(episodes.returns.mean())}}
+        mean = float(episodes.returns.mean())
+        returns = {"before": {"sampled": mean} if math.isfinite(mean) else {}}
         adapted = replace(adapted, adaptation={**adapted.adaptation, "returns": returns})
         adapted.save(target)
         print(f"Recorded episodes: {len(episodes.ends)}, mean return {episodes.returns.mean():.2f}, sampled actions.")
@@ -305,10 +306,12 @@ def measured(
     words = []
     for kind in kinds:
         before, after = (collecting(kind)(one, visit) for one in (first, left))
-        returns["before"][kind], returns["after"][kind] = (float(one.returns.mean()) for one in (before, after))
+        means = {"before": float(before.returns.mean()), "after": float(after.returns.mean())}
+        for when, reached in means.items():
+            returns[when] |= {kind: reached} if math.isfinite(reached) else {}
         words.append(
             f"Return with {kind} actions, on {counted(len(before.ends), 'fresh episode')}: "
-            f"{returns['before'][kind]:.2f} before, {returns['after'][kind]:.2f} after."
+            f"{means['before']:.2f} before, {means['after']:.2f} after."
         )
     if left is not first:
         change = first.divergence(left, collecting("sampled")(first, visit))

@@ -76,15 +76,15 @@ def main() -> None:
     """Parse, make smaller, fine-tune, measure."""
     options = tyro.cli(Options, description=__doc__)
 
-    from rlmaml.storage.run_directory import beside
+    from rlmaml.storage.run_directory import run_of
 
-    if beside(options.run_dir).is_of_examples():
+    if run_of(options.run_dir).is_of_examples():
         compress_examples(options)
         return
 
     from rlmaml.results.compression import JudgedOn, as_plain_table, check_comparable, markdown, small_rows
     from rlmaml.storage.kept_checkpoints import newest_checkpoint, policy_checkpoint
-    from rlmaml.storage.run_directory import RunDirectory, check_different, run_of, write_json
+    from rlmaml.storage.run_directory import RunDirectory, check_different, write_json
     from rlmaml.training.compressed import begin_compressed, compressed
     from rlmaml.training.opening import check_openable
     from rlmaml.training.run import run_settings, train
@@ -131,8 +131,8 @@ def compress_examples(options: Options) -> None:
     check_unasked(options, "num_episodes")
 
     from rlmaml.results.compression import JudgedOn, as_plain_table, check_comparable, markdown, scored_row
-    from rlmaml.storage.kept_checkpoints import newest_checkpoint
-    from rlmaml.storage.run_directory import RunDirectory, check_different, write_json
+    from rlmaml.storage.kept_checkpoints import newest_checkpoint, policy_checkpoint
+    from rlmaml.storage.run_directory import RunDirectory, check_different, run_of, write_json
     from rlmaml.training.begin import make_method
     from rlmaml.training.compressed import begin_compressed, compressed
     from rlmaml.training.opening import check_openable
@@ -142,13 +142,13 @@ def compress_examples(options: Options) -> None:
     check_different([*options.beside, options.run_dir, options.target])
     target = RunDirectory(options.target)
     run = opened_run(options.run_dir, options.own, options.machine, options.seed)
-    stored = [*(newest_checkpoint(RunDirectory(path)) for path in options.beside), run.checkpoint]
+    stored = [*(policy_checkpoint(path) for path in options.beside), run.checkpoint]
     check_comparable(stored)
     if check_openable(target, resume=options.resume, overwrite=options.overwrite):
         smaller = newest_checkpoint(target)
     else:
         smaller = compressed(run.checkpoint, options.change, options.iterations)
-        begin_compressed(smaller, RunDirectory(options.run_dir), target, overwrite=options.overwrite)
+        begin_compressed(smaller, run_of(options.run_dir), target, overwrite=options.overwrite)
     settings, tasks = options.machine.applied(smaller.settings), run.tasks
     print(f"{target.path}: fine-tuned for {counted(settings.run.iterations - smaller.iteration, 'meta-iteration')}.")
     trained = train_supervised(

@@ -103,9 +103,9 @@ def main() -> None:
     check_writable(options.json)
     check_new(options.json, overwrite=options.overwrite)
 
-    from rlmaml.storage.run_directory import beside
+    from rlmaml.storage.run_directory import run_of
 
-    if beside(options.run_dir).is_of_examples():
+    if run_of(options.run_dir).is_of_examples():
         evaluate_examples(options)
         return
 

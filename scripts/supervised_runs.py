@@ -51,7 +51,7 @@ def opened_run(run_dir: Path, own: OwnCode, machine: Machine, seed: int | None =
     """
     from rlmaml.base.plain_data import DamagedError, read_json
     from rlmaml.storage.kept_checkpoints import policy_checkpoint
-    from rlmaml.storage.run_directory import RunDirectory, policy_file
+    from rlmaml.storage.run_directory import run_of
     from rlmaml.training.begin import make_method
 
     own.allow()
@@ -59,7 +59,7 @@ def opened_run(run_dir: Path, own: OwnCode, machine: Machine, seed: int | None =
     if checkpoint.steps_taken:
         raise UserError(f"{run_dir} has adapted to a task, and is no longer what was trained. Give the run it is from.")
     settings = machine.applied(checkpoint.settings)
-    directory, name = RunDirectory(policy_file(run_dir).parent), supervised_name(settings.run.env_id)
+    directory, name = run_of(run_dir), supervised_name(settings.run.env_id)
     try:
         made_by = read_json(directory.settings).get("made_by")
     except FileNotFoundError:
@@ -147,7 +147,7 @@ def posed_variants(env_id: str, machine: Machine, run: Mapping[str, Any]) -> Pos
 
 
 def check_unasked(options: Any, *names: str) -> None:
-    """Refuse options of episodes where a run on supervised tasks is scored.
+    """Refuse options that supervised tasks have no use for.
 
     Args:
         options: of the script, a dataclass.
@@ -161,6 +161,6 @@ def check_unasked(options: Any, *names: str) -> None:
         default = field.default_factory() if callable(field.default_factory) else field.default
         if field.name in names and received != default:
             raise UserError(
-                f"{option(field.name.removeprefix('num_'))} is {received!r}, but supervised tasks have no episodes. "
-                "Leave it out."
+                f"{option(field.name.removeprefix('num_'))} is {received!r}, which is not for supervised tasks. Leave "
+                "it out."
             )

@@ -79,7 +79,7 @@ def as_json(value: object, *, indent: int | None = None, sort_keys: bool = False
     except ValueError:
         if (where := _no_json(value)) is None:
             raise
-        raise NonFiniteError(" ".join(where) or "A number", "JSON has no such number, and nothing is written") from None
+        raise NonFiniteError(".".join(where) or "A number", "JSON has no such number, and nothing is written") from None
 
 
 def _no_json(value: object) -> list[str] | None:

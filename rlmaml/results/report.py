@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from rlmaml.base.errors import UserError
 from rlmaml.core.types import Rollout, Tasks
@@ -133,7 +135,11 @@ def reported(
     policy = as_policy(checkpoint).network
     rule = adaptation_rule(settings, policy)
     few = Rollout(*(field[:, :EPISODES_OF_EFFECTS] for field in evaluation.rollouts[0]))
-    effects = adaptation_effects(policy, rule, evaluation.adaptations, few) if steps else None
+    stages = [
+        stage._replace(memory=pytree.tree_map_only(Tensor, lambda kept: kept[:, :EPISODES_OF_EFFECTS], stage.memory))
+        for stage in evaluation.adaptations
+    ]
+    effects = adaptation_effects(policy, rule, stages, few) if steps else None
     return ReportedRun(
         name=as_label(directory.name),
         settings=settings,

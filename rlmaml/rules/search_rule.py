@@ -1,8 +1,6 @@
 """A search in the context of a policy, by the returns of whole episodes and, where asked for, by their gradient."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +24,7 @@ class ContextRange(NamedTuple):
 
     low: Params
     high: Params
-    bounds: Mapping[str, Tensor] = MappingProxyType({})
+    bounds: Params = {}  # noqa: RUF012 (never written)
     """Weights that a search sets, the same for every attempt, by name: what they bound stays as it was in training."""
 
 
@@ -220,6 +218,8 @@ def search_rule(search: Search, policy: Policy) -> SearchRule:
     settings, limits = search
     if set(limits.low) != set(policy.context):
         raise UserError(f"The range is one of {', '.join(limits.low)}; this policy has {', '.join(policy.context)}.")
+    if set(limits.bounds) != set(getattr(policy, "bounds", ())):
+        raise UserError(f"The range bounds {', '.join(limits.bounds) or 'nothing'}; measure it anew: delete its file.")
     if all(bool((limits.high[name] <= limits.low[name]).all()) for name in limits.low):
         raise UserError(
             "--search has nothing to try: no context was ever other than 0 in the training, which adapts without it."

@@ -46,7 +46,7 @@ def positional_words(arguments: Sequence[str], options: type[Any]) -> list[str]:
     kinds = {"-h": bool, "--help": bool, **dict(_kinds(options))}
     words, values = [], 0.0
     for word in arguments:
-        if word.startswith("-"):
+        if word.startswith("--") or word == "-h":
             name, equals, _ = word.replace("_", "-").replace("--no-", "--", 1).partition("=")
             kind = kinds.get(name)
             values = 0 if equals or kind is bool else math.inf if get_origin(kind) is tuple else 1

@@ -14,8 +14,9 @@ from rlmaml.settings.whole import Settings
 
 NUMBER = 4
 """Bytes of a number."""
-OF_A_STEP = 12
-"""Numbers that a rollout keeps of every step besides its network: observation, action, mean, deviation, reward, ..."""
+OF_A_STEP = 17
+"""Numbers that a rollout keeps of every step besides its network: observation, action, mean, deviation, reward, where
+the robot was, ..."""
 OF_A_COPY = 256
 """Bytes of an environment's copy: its state, task, generator and flags."""
 

@@ -42,6 +42,10 @@ MAY_CHANGE = {
     "rlmaml.base.user_code.named_object": ["places"],  # the user's own code finds what lies beside it, also later
     "rlmaml.policies.module.module_maker": ["places"],
     "rlmaml.base.memory.keep_freed_memory": ["freed memory"],  # which is what it is for; scripts alone call it
+    "rlmaml.base.files.replacing": ["processes"],  # within an export, whose end puts it back
+    "rlmaml.terminal.command.run_command": ["Python's random numbers", "warnings"],  # the process is a script's
+    "rlmaml.terminal.streams.make_streams_last": ["hooks"],
+    "rlmaml.terminal.waiting.signs_of_life": ["Python's random numbers"],
     "rlmaml.settings.command_line.parse": ["Python's random numbers"],  # which whoever checks types in tests draws
     "rlmaml.results.supervised_transfer.supervised_transfer": ["Python's random numbers"],
 }

@@ -47,7 +47,8 @@ def test_a_recommender_is_trained_resumed_and_judged_in_every_scenario_and_onlin
 
 def assert_is_made_smaller_and_gone_on_with(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its own training fine-tunes the smaller model on the same users, and goes on with it."""
-    assert run_script("compress.py", run_dir, "--prune", 0.5, "--iterations", 1, "--tasks", 3, "--steps", 1) == 0
+    stored = RunDirectory(run_dir).checkpoint
+    assert run_script("compress.py", stored, "--prune", 0.5, "--iterations", 1, "--tasks", 3, "--steps", 1) == 0
     printed, smaller = capsys.readouterr().out, run_dir.with_name("straight-pruned-0.5")
     rows, judged = read_table(RunDirectory(smaller).compression)
     assert ([row.name for row in rows], judged.score) == (["whole", "50 % pruned"], "mae")
@@ -59,7 +60,7 @@ def assert_is_made_smaller_and_gone_on_with(run_dir: Path, capsys: pytest.Captur
     assert run_script(script, *words, "--no-pretrained") == 0
     assert load_checkpoint(RunDirectory(smaller).checkpoint).iteration == 4
     assert run_script("compress.py", run_dir, "--prune", 0.5, "--episodes", 3) == 2
-    assert "--episodes is 3, but supervised tasks have no episodes" in capsys.readouterr().err
+    assert "--episodes is 3, which is not for supervised tasks" in capsys.readouterr().err
     assert run_script("report.py", smaller, "--output", smaller / "page.html") == 0
     page = (smaller / "page.html").read_text()
     assert "What it gained and lost by being smaller" in page

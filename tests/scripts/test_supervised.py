@@ -91,7 +91,7 @@ def test_what_a_training_on_other_waves_brings_is_told_in_errors_and_its_runs_ar
     assert_scores_are_those_of_the_training(tmp_path / "li2017" / "maml-trpo-seed0")
     capsys.readouterr()
     for wrong, error in (
-        ((*words, "--episodes", 3), "--episodes is 3, but supervised tasks have no episodes"),
+        ((*words, "--episodes", 3), "--episodes is 3, which is not for supervised tasks"),
         (words[:2], "sinusoid are supervised tasks; give --source VARIANT --target VARIANT"),
         (("compare.py", "recommender", *words[2:]), "recommender has no variants by name; of supervised tasks"),
         ((*words, "--algorithms", "rl2"), "--algorithm is 'rl2', which learns from episodes"),
@@ -145,8 +145,8 @@ def test_a_run_is_scored_anew_on_the_tasks_of_its_test_and_on_fresh_ones(
     shutil.copy(waves / "anew.json", RunDirectory(waves / "renamed").evaluation)
     assert RunDirectory(waves / "renamed").read_scores().held_out.seed == 3
     for words, error in (
-        (("--episodes", 3), "--episodes is 3, but supervised tasks have no episodes. Leave it out."),
-        (("--beyond",), "--beyond is True, but supervised tasks have no episodes"),
+        (("--episodes", 3), "--episodes is 3, which is not for supervised tasks. Leave it out."),
+        (("--beyond",), "--beyond is True, which is not for supervised tasks"),
     ):
         assert run_script("evaluate.py", waves, *words) == 2
         assert error in capsys.readouterr().err

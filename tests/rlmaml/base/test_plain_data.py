@@ -54,7 +54,7 @@ def test_any_bytes_are_an_object_or_a_value_error(content: bytes) -> None:
 def test_a_number_that_json_does_not_have_is_refused_with_where_it_is(wrong: float) -> None:
     plain = {"a": [1, 2.5, None, True], "b": {"µ": ("text", 1e300)}}
     assert parse_object(as_json(plain, indent=2)) == json.loads(json.dumps(plain))
-    with pytest.raises(NonFiniteError, match=r"^returns mean 1 became NaN or infinite: JSON has no such number"):
+    with pytest.raises(NonFiniteError, match=r"^returns.mean.1 became NaN or infinite: JSON has no such number"):
         as_json({"a": 1.0, "returns": {"mean": (0.0, wrong)}})
     with pytest.raises(NonFiniteError, match=r"^A number became"):
         as_json(wrong)

@@ -15,6 +15,7 @@ from rlmaml.results.compare import Comparison
 from rlmaml.results.contenders import IN_RANGE
 from rlmaml.results.page_parts import as_label, page_axes, place_legend
 from rlmaml.results.report import (
+    EPISODES_OF_EFFECTS,
     EvaluationSizes,
     ReportedRun,
     _curves,
@@ -295,6 +296,13 @@ def test_a_run_is_shown_with_what_its_directory_holds_and_an_evaluation_of_its_o
 def test_as_many_episodes_as_ended_the_training_where_none_are_asked_for(tmp_path: Path) -> None:
     directory = finished_run(tmp_path, SETTINGS.changed(evaluation_episodes=5))
     assert show(directory, [], None).evaluation.rollouts[0].returns.shape == (4, 5)
+
+
+def test_of_a_memory_too_the_change_is_measured_on_the_first_episodes(tmp_path: Path) -> None:
+    settings = configure("rl2", num_tasks=1, num_episodes=1, horizon=9, hidden=(4,), memory=3, minibatches=1, threads=1)
+    effects = show(finished_run(tmp_path, settings), [], EPISODES_OF_EFFECTS + 2).effects
+    assert effects is not None
+    assert bool((effects.kl > 0).all())
 
 
 def test_an_oracle_is_shown_without_adaptation(tmp_path: Path) -> None:

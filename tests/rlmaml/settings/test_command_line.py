@@ -132,5 +132,6 @@ def test_words_that_are_neither_options_nor_their_values_are_positional_wherever
         ("--task a=1 b=2 run", []),
         ("--task a=1 b=2 --overwrite run", ["run"]),
         ("-h run", ["run"]),
+        ("--seed -3 run", ["run"]),
     ):
         assert positional_words(words.split(), Outer) == found, words
