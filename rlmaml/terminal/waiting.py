@@ -58,7 +58,7 @@ class Waiting:
         if silent < self._patience or now - self._signed < self._patience:
             return
         self._signed, self._signing = now, threading.get_ident()
-        bars = [bar for bar in progress_bars() if not bar.disable]
+        bars = [bar for bar in progress_bars() if not getattr(bar, "disable", True)]
         remark = f"nothing new for {silent:.0f} s" if silent >= LONG * self._patience else ""
         for bar in () if self._lasting else bars:
             with suppress(OSError, ValueError):  # one whose stream is closed

@@ -75,7 +75,7 @@ def test_a_file_that_goes_to_another_directory_leaves_the_caller_where_it_was(tm
     (tmp_path / "folder").mkdir()
     text = "import os\nos.chdir(os.path.dirname(__file__))\nSEEN = os.listdir()\n"
     (tmp_path / "folder" / "robot.py").write_text(text)
-    assert named_object("--family", "folder/robot.py:SEEN").value == ["robot.py"]
+    assert "robot.py" in named_object("--family", "folder/robot.py:SEEN").value  # beside what Python may compile
     assert Path.cwd() == tmp_path
 
 
