@@ -5,13 +5,15 @@ padded, and ``valid`` says which steps count.
 """
 
 import math
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy.typing as npt
 import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
+DataT = TypeVar("DataT")
 Params: TypeAlias = dict[str, Tensor]
 """A policy's weights by name: theta has no task axis, task parameters have a leading one in every entry."""
 
@@ -176,4 +178,10 @@ def first_episodes(batch: Batch, share: float) -> Batch:
     """The first episodes of every task: a share of them in [0, 1], rounded up to whole ones."""
     total = batch.valid.shape[1]
     count = math.ceil(round(share * total, 9))  # 0.55 × 20 is a little more than 11 in floating point
-    return batch if count >= total else Batch(*(field[:, :count] for field in batch))
+    return batch if count >= total else at_most(batch, count)
+
+
+def at_most(data: DataT, episodes: int) -> DataT:
+    """The first of every task's episodes, so many of them, in every tensor ``[task, episode, ...]`` of some data."""
+    cut: DataT = pytree.tree_map_only(Tensor, lambda field: field[:, :episodes], data)
+    return cut

@@ -10,11 +10,9 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from rlmaml.base.errors import UserError
-from rlmaml.core.types import Rollout, Tasks
+from rlmaml.core.types import Tasks, at_most
 from rlmaml.deploy.adaptable import ActionKind, as_policy
 from rlmaml.evaluation.effects import Effects, adaptation_effects
 from rlmaml.evaluation.evaluate import Evaluation
@@ -134,11 +132,8 @@ def reported(
     )
     policy = as_policy(checkpoint).network
     rule = adaptation_rule(settings, policy)
-    few = Rollout(*(field[:, :EPISODES_OF_EFFECTS] for field in evaluation.rollouts[0]))
-    stages = [
-        stage._replace(memory=pytree.tree_map_only(Tensor, lambda kept: kept[:, :EPISODES_OF_EFFECTS], stage.memory))
-        for stage in evaluation.adaptations
-    ]
+    few = at_most(evaluation.rollouts[0], EPISODES_OF_EFFECTS)
+    stages = [stage._replace(memory=at_most(stage.memory, EPISODES_OF_EFFECTS)) for stage in evaluation.adaptations]
     effects = adaptation_effects(policy, rule, stages, few) if steps else None
     return ReportedRun(
         name=as_label(directory.name),

@@ -12,7 +12,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.losses import InnerLoss, log_likelihood, policy_gradient
 from rlmaml.core.policy import Policy
-from rlmaml.core.types import Adaptation, Meta, Params
+from rlmaml.core.types import Adaptation, Meta, Params, at_most
 from rlmaml.rules.gradient_rule import losses_of
 from rlmaml.rules.inner_rule import StepJacobian
 from rlmaml.rules.searches import SEARCHES, Measured, Propose, measured, next_point
@@ -151,10 +151,9 @@ class SearchRule:
 
     def _slope(self, policy: Policy, adaptation: Adaptation, data: Any) -> Float[Tensor, "task entry"]:
         """Minus the gradient of every task's loss with respect to its candidate; 0 without a loss."""
-        _, half = self._box()
         if self.loss is None:
             return torch.zeros_like(adaptation.state.candidate)
-        own = type(data)(*(values[:, : self.average] for values in data))
+        (_, half), own = self._box(), at_most(data, self.average)
         points = {name: tensor.detach() for name, tensor in adaptation.params.items()}
         contexts = {name: points[name].requires_grad_() for name in self.reset}
         with torch.enable_grad():
