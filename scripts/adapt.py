@@ -35,7 +35,7 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import KL_SCALE, check_trust_region
 from rlmaml.terminal.command import lasting_imports, run_command
 from rlmaml.terminal.words import counted
-from task_choice import TaskChoice, help_with_tasks, make_task_environment
+from task_choice import TaskChoice, help_with_tasks, make_task_environment, task_values
 
 if TYPE_CHECKING:
     from rlmaml.deploy.adaptable import ActionKind, AdaptablePolicy
@@ -209,7 +209,7 @@ def adapt_in_simulation(
     settings = options.machine.applied(policy.settings)
     searches = options.search.search is not None
     num_episodes = options.search.search_average if searches else options.num_episodes
-    known = {} if options.variant else policy.adaptation.get("task_values", {})
+    known = task_values(policy, options.variant)
     env, task = make_task_environment(settings, num_episodes, options.choice, options.seed, adapted_to=known)
 
     def collecting(actions: "ActionKind") -> "Collect":

@@ -52,8 +52,8 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
-from supervised import check_left, supervised_name
-from supervised_runs import check_unasked, posed_variants
+from supervised import check_left, check_unasked, supervised_name
+from supervised_runs import posed_variants
 
 if TYPE_CHECKING:
     from rlmaml.storage.run_directory import ComparisonDirectory

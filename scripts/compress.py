@@ -10,17 +10,24 @@ kept in the new run, and report.py shows it. Of a run on supervised tasks it has
 8 bits. To combine both: factor a run, and prune that one --beside the first.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from common import Machine, OwnCode, check_least, environment_maker, episode_drawing
 from rlmaml.settings.policy import CompressionSettings
+from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
-from supervised_runs import check_unasked, opened_run
+from supervised import check_unasked
+from supervised_runs import opened_run
+
+if TYPE_CHECKING:
+    from rlmaml.results.compression import JudgedOn, SmallRow
+    from rlmaml.storage.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -82,33 +89,22 @@ def main() -> None:
         compress_examples(options)
         return
 
-    from rlmaml.results.compression import JudgedOn, as_plain_table, check_comparable, markdown, small_rows
+    from rlmaml.results.compression import JudgedOn, small_rows
     from rlmaml.storage.kept_checkpoints import newest_checkpoint, policy_checkpoint
-    from rlmaml.storage.run_directory import RunDirectory, check_different, write_json
-    from rlmaml.training.compressed import begin_compressed, compressed
-    from rlmaml.training.opening import check_openable
-    from rlmaml.training.run import run_settings, train
+    from rlmaml.storage.run_directory import RunDirectory, check_different
+    from rlmaml.training.run import train
 
     options.own.allow()
     check_different([*options.beside, options.run_dir, options.target])
-    source, target = run_of(options.run_dir), RunDirectory(options.target)
     stored = [policy_checkpoint(path) for path in (*options.beside, options.run_dir)]
     for one in stored:
         options.own.check(one)
-    check_comparable(stored)
-    goes_on = check_openable(target, resume=options.resume, overwrite=options.overwrite)
-    if goes_on:
-        smaller = newest_checkpoint(target)
-    else:
-        smaller = compressed(stored[-1], options.change, options.iterations)
-        begin_compressed(smaller, source, target, overwrite=options.overwrite)
-    settings = options.machine.applied(smaller.settings)
+    settings = options.machine.applied(begun(options, stored).settings)
     run = settings.run
-    print(f"{target.path}: fine-tuned for {counted(run.iterations - smaller.iteration, 'meta-iteration')}.")
     train(
         settings,
         environment_maker(settings),
-        target.path,
+        options.target,
         resume=True,
         draw=episode_drawing(run.env_id, run.variant),
         make_scene=lambda: environment_maker(settings, "rgb_array")(1),
@@ -118,57 +114,74 @@ def main() -> None:
     judged = JudgedOn(options.num_tasks, options.num_episodes, steps, options.seed)
     rows = [
         row
-        for one in (*stored, newest_checkpoint(target))
+        for one in (*stored, newest_checkpoint(RunDirectory(options.target)))
         for row in small_rows(one, environment_maker(one.settings.changed(rollout_threads=1)), judged)
     ]
+    show(options, rows, judged, settings)
+
+
+def begun(options: Options, stored: "Sequence[Checkpoint]") -> "Checkpoint":
+    """The smaller policy of the new run, which is begun, or gone on with, and how long it is fine-tuned.
+
+    Args:
+        options: of the script.
+        stored: what the table compares; the last one is made smaller.
+    """
+    from rlmaml.results.compression import check_comparable
+    from rlmaml.storage.kept_checkpoints import newest_checkpoint
+    from rlmaml.storage.run_directory import RunDirectory, run_of
+    from rlmaml.training.compressed import begin_compressed, compressed
+    from rlmaml.training.opening import check_openable
+
+    check_comparable(stored)
+    target = RunDirectory(options.target)
+    if check_openable(target, resume=options.resume, overwrite=options.overwrite):
+        smaller = newest_checkpoint(target)
+    else:
+        smaller = compressed(stored[-1], options.change, options.iterations)
+        begin_compressed(smaller, run_of(options.run_dir), target, overwrite=options.overwrite)
+    left = smaller.settings.run.iterations - smaller.iteration
+    print(f"{target.path}: fine-tuned for {counted(left, 'meta-iteration')}.")
+    return smaller
+
+
+def show(
+    options: Options, rows: "Sequence[SmallRow]", judged: "JudgedOn", settings: Settings, words: Sequence[str] = ()
+) -> None:
+    """Keep the table in the new run and print it, with what goes on training that, after some words of a command."""
+    from rlmaml.results.compression import as_plain_table, markdown
+    from rlmaml.storage.run_directory import RunDirectory, write_json
+    from rlmaml.training.run import run_settings
+
+    target = RunDirectory(options.target)
     write_json(target.compression, as_plain_table(rows, judged, run_settings(settings)))
     print(f"\n{markdown(rows, judged)}\n\nRun: {target.path}")
-    print(f"Go on training it with: --config {target.settings} --run-dir {target.path} --resume --iterations N")
+    command = [*words, "--config", str(target.settings), "--run-dir", str(target.path), "--resume --iterations N"]
+    print(f"Go on training it with: {' '.join(command)}")
 
 
 def compress_examples(options: Options) -> None:
     """The same for a run on supervised tasks, which are made again by the options that it keeps."""
     check_unasked(options, "num_episodes")
 
-    from rlmaml.results.compression import JudgedOn, as_plain_table, check_comparable, markdown, scored_row
-    from rlmaml.storage.kept_checkpoints import newest_checkpoint, policy_checkpoint
-    from rlmaml.storage.run_directory import RunDirectory, check_different, run_of, write_json
+    from rlmaml.results.compression import JudgedOn, scored_row
+    from rlmaml.storage.kept_checkpoints import policy_checkpoint
+    from rlmaml.storage.run_directory import check_different
     from rlmaml.training.begin import make_method
-    from rlmaml.training.compressed import begin_compressed, compressed
-    from rlmaml.training.opening import check_openable
-    from rlmaml.training.run import run_settings
     from rlmaml.training.supervised import train_supervised
 
     check_different([*options.beside, options.run_dir, options.target])
-    target = RunDirectory(options.target)
     run = opened_run(options.run_dir, options.own, options.machine, options.seed)
     stored = [*(policy_checkpoint(path) for path in options.beside), run.checkpoint]
-    check_comparable(stored)
-    if check_openable(target, resume=options.resume, overwrite=options.overwrite):
-        smaller = newest_checkpoint(target)
-    else:
-        smaller = compressed(run.checkpoint, options.change, options.iterations)
-        begin_compressed(smaller, run_of(options.run_dir), target, overwrite=options.overwrite)
-    settings, tasks = options.machine.applied(smaller.settings), run.tasks
-    print(f"{target.path}: fine-tuned for {counted(settings.run.iterations - smaller.iteration, 'meta-iteration')}.")
-    trained = train_supervised(
-        *(settings, tasks.family, tasks.held_out, target.path, tasks.what),
-        validation=tasks.validation,
-        split=tasks.split,
-        judges=tasks.judges,
-        made_by=run.made_by,
-        resume=True,
-    )
+    settings, tasks = options.machine.applied(begun(options, stored).settings), run.tasks
+    trained = train_supervised(tasks._replace(settings=settings), options.target, made_by=run.made_by, resume=True)
     steps = max(1, settings.inner.inner_steps) if options.steps is None else options.steps
     judged = JudgedOn(options.num_tasks, 0, steps, options.seed, tasks.what)
     rows = [
         scored_row(one, make_method(one.settings, tasks.family), tasks.held_out, judged, tasks.held_out.score)
         for one in (*stored, trained.checkpoint)
     ]
-    write_json(target.compression, as_plain_table(rows, judged, run_settings(settings)))
-    print(f"\n{markdown(rows, judged)}\n\nRun: {target.path}")
-    words = " ".join(run.words)
-    print(f"Go on training it with: {words} --config {target.settings} --run-dir {target.path} --resume --iterations N")
+    show(options, rows, judged, settings, run.words)
 
 
 if __name__ == "__main__":

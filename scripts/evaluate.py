@@ -28,7 +28,8 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import check_trust_region
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
-from supervised_runs import check_unasked, opened_run
+from supervised import check_unasked
+from supervised_runs import opened_run
 from task_choice import chosen_in_all, help_with_tasks
 
 

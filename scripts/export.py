@@ -21,7 +21,7 @@ from common import OwnCode, in_variant
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, unwritable
 from rlmaml.terminal.command import lasting_imports, run_command
-from task_choice import TaskChoice, help_with_tasks, make_task_environment
+from task_choice import TaskChoice, help_with_tasks, make_task_environment, task_values
 
 if TYPE_CHECKING:
     from rlmaml.storage.run_directory import RunDirectory
@@ -88,7 +88,7 @@ def main() -> None:
         options.own.allow()
         policy = load(options.run_dir)
         options.own.check(policy)
-        known = {} if options.variant else policy.adaptation.get("task_values", {})
+        known = task_values(policy, options.variant)
         if options.int8 and policy.steps_taken and not (options.choice.task or known):
             raise UserError(
                 f"{options.run_dir} has adapted to a task, on which --int8 is to be measured. Name it: "

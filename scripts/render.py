@@ -26,7 +26,7 @@ from rlmaml.base.files import check_new, check_writable, replacing
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
-from task_choice import TaskChoice, help_with_tasks, make_task_environment
+from task_choice import TaskChoice, help_with_tasks, make_task_environment, task_values
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def main() -> None:
     policy = load(options.run_dir).on(options.machine.device, options.machine.rollout_device)
     options.own.check(policy)
     settings = options.machine.applied(in_variant(policy.settings, options.variant))
-    known = {} if options.variant else policy.adaptation.get("task_values", {})
+    known = task_values(policy, options.variant)
     chosen = partial(make_task_environment, settings, choice=options.choice, seed=options.seed, adapted_to=known)
     scene, task = chosen(1, render_mode="rgb_array")
     check_acts_in(policy, scene)

@@ -144,19 +144,38 @@ def _plain(value: Any) -> Any:
 def check_left(options: Any, *names: str) -> None:
     """Refuse options that say how a run is to be evaluated, where the scores that its training left are read.
 
+    Raises:
+        UserError: see :func:`check_as_by_default`.
+    """
+    why = "but runs on supervised tasks are read by the scores that their trainings left"
+    check_as_by_default(options, names, why)
+
+
+def check_unasked(options: Any, *names: str) -> None:
+    """Refuse options that supervised tasks have no use for.
+
+    Raises:
+        UserError: see :func:`check_as_by_default`.
+    """
+    check_as_by_default(options, names, "which is not for supervised tasks")
+
+
+def check_as_by_default(options: Any, names: Sequence[str], why: str) -> None:
+    """Refuse options that are given, for a reason.
+
     Args:
         options: of the script, a dataclass.
         names: its fields that must be as they are by default.
+        why: the reason.
 
     Raises:
         UserError: names the option.
     """
     for field in fields(options):
-        if field.name in names and getattr(options, field.name) != field.default:
-            raise UserError(
-                f"{option(field.name.removeprefix('num_'))} is {getattr(options, field.name)!r}, but runs on "
-                "supervised tasks are read by the scores that their trainings left. Leave it out."
-            )
+        received = getattr(options, field.name)
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        if field.name in names and received != default:
+            raise UserError(f"{option(field.name.removeprefix('num_'))} is {received!r}, {why}. Leave it out.")
 
 
 def directory_of(settings: Settings, options: SupervisedOptions) -> Path:
@@ -218,10 +237,8 @@ def train_supervised_command(
     def trained_in(directory: Path, own: Settings) -> "Trained":
         left = options.stop_after and max(options.stop_after - (time.monotonic() - began) / 60, 1e-3)
         return train_supervised(
-            *(own, tasks.family, held_out, directory, what),
-            validation=tasks.validation,
-            split=tasks.split,
-            judges=tasks.judges,
+            tasks._replace(settings=own),
+            directory,
             made_by=as_told(options) | {"variant": settings.run.variant},
             resume=options.resume,
             overwrite=options.overwrite,

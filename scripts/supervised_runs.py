@@ -144,23 +144,3 @@ def posed_variants(env_id: str, machine: Machine, run: Mapping[str, Any]) -> Pos
         return as_told(options(variant)) | {"variant": own(variant) or SUPERVISED[name].run.variant}
 
     return PosedVariants(make, made_by)
-
-
-def check_unasked(options: Any, *names: str) -> None:
-    """Refuse options that supervised tasks have no use for.
-
-    Args:
-        options: of the script, a dataclass.
-        names: its fields that must be as they are by default.
-
-    Raises:
-        UserError: names the option.
-    """
-    for field in fields(options):
-        received = getattr(options, field.name)
-        default = field.default_factory() if callable(field.default_factory) else field.default
-        if field.name in names and received != default:
-            raise UserError(
-                f"{option(field.name.removeprefix('num_'))} is {received!r}, which is not for supervised tasks. Leave "
-                "it out."
-            )

@@ -15,6 +15,7 @@ from rlmaml.settings.whole import Settings
 
 if TYPE_CHECKING:
     from rlmaml.core.types import Tasks
+    from rlmaml.deploy.adaptable import AdaptablePolicy
     from rlmaml_envs import TaskVectorEnv
     from rlmaml_envs.task_words import Rest
 
@@ -40,6 +41,11 @@ class ChosenTask(NamedTuple):
     """Its parameters with units."""
     values: dict[str, Any]
     """They as plain numbers, by name."""
+
+
+def task_values(policy: "AdaptablePolicy", variant: str | None) -> Mapping[str, Any]:
+    """The parameters of the task that a policy has adapted to, by name; empty where it is unknown, or of a variant."""
+    return {} if variant else policy.adaptation.get("task_values", {})
 
 
 def make_task_environment(

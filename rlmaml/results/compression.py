@@ -18,7 +18,7 @@ from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Params
 from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy
-from rlmaml.deploy.cost import cost_of, step_cost
+from rlmaml.deploy.cost import StepCost, cost_of, step_cost
 from rlmaml.deploy.eight_bits import InEightBits
 from rlmaml.deploy.export import Actor, export_program, latency, load_onnx, write_int8, write_onnx
 from rlmaml.deploy.robot import normalised_actuation
@@ -113,18 +113,23 @@ def small_rows(checkpoint: Checkpoint, make_env: MakeEnv, judged: JudgedOn) -> l
     alone.set_tasks({name: values[:1] for name, values in exact.tasks.items()})
     step = step_cost(policy, policy.record(alone, seed))
     return [
-        SmallRow(
-            own,
-            numbers_in(policy.weights),
-            len(checkpoint_bytes(policy.checkpoint)) / 1000,
-            file.bytes / 1000 if file else None,
-            1e6 * file.seconds if file else None,
-            1e3 * step.seconds,
-            step.peak_bytes / 1e6,
-            reached,
-        )
+        small_row(own, policy.checkpoint, file, step, reached)
         for own, file, reached in zip(names, files, returns, strict=True)
     ]
+
+
+def small_row(name: str, checkpoint: Checkpoint, file: SmallFile | None, step: StepCost, reached: Floats) -> SmallRow:
+    """One row, in the units of the table."""
+    return SmallRow(
+        name,
+        numbers_in(checkpoint.meta.params),
+        len(checkpoint_bytes(checkpoint)) / 1000,
+        file.bytes / 1000 if file else None,
+        1e6 * file.seconds if file else None,
+        1e3 * step.seconds,
+        step.peak_bytes / 1e6,
+        reached,
+    )
 
 
 def scored_row(
@@ -147,16 +152,7 @@ def scored_row(
     meta = for_every_task(checkpoint.meta, 1)
     step = cost_of(lambda: method.rule.step(method.policy, meta, method.rule.begin(meta), support, 0))
     file = exported(as_policy(checkpoint))[0] if exports(method.policy, checkpoint.meta.params) else None
-    return SmallRow(
-        change_in_words(method.policy),
-        numbers_in(checkpoint.meta.params),
-        len(checkpoint_bytes(checkpoint)) / 1000,
-        file.bytes / 1000 if file else None,
-        1e6 * file.seconds if file else None,
-        1e3 * step.seconds,
-        step.peak_bytes / 1e6,
-        scores,
-    )
+    return small_row(change_in_words(method.policy), checkpoint, file, step, scores)
 
 
 def returns_in_eight_bits(policy: AdaptablePolicy, exact: Evaluation, make_env: MakeEnv, judged: JudgedOn) -> Floats:

@@ -66,15 +66,7 @@ def supervised_transfer(
     found: dict[tuple[str, str, int], Any] = {}
     for done, ((variant, method, seed), tasks) in enumerate(posed.items(), start=1):
         run = ComparisonDirectory(directory.path / variant).run(method, seed)
-        trained = train_supervised(
-            *(tasks.settings, tasks.family, tasks.held_out, run.path, tasks.what),
-            validation=tasks.validation,
-            split=tasks.split,
-            judges=tasks.judges,
-            made_by=made_by(variant),
-            resume=True,
-            progress=False,
-        )
+        trained = train_supervised(tasks, run.path, made_by=made_by(variant), resume=True, progress=False)
         there = posed[target, method, seed].held_out
         scores = score_run(trained.method, trained.checkpoint, there, there.score, EVALUATION_SEED)
         found[variant, method, seed] = scores.scores.double().numpy()

@@ -54,7 +54,8 @@ class SupervisedTasks(NamedTuple):
     what: str
     """What the score is, such as ``errors``: its name in the written evaluation."""
     validation: SupervisedFamily | None = None
-    """Of the tasks by which the best checkpoint is found; None for other tasks of ``family``."""
+    """Of the tasks by which the best checkpoint is found, where ``validation_interval`` asks for it; None for other
+    tasks of ``family``."""
     split: Mapping[str, Sequence[str]] | None = None
     """Part -> its classes, where some are held out; it is written beside the run."""
     judges: Mapping[str, InnerLoss] = MappingProxyType({})
@@ -63,15 +64,9 @@ class SupervisedTasks(NamedTuple):
 
 @ordinary_torch()
 def train_supervised(
-    settings: Settings,
-    family: SupervisedFamily,
-    held_out: SupervisedFamily,
+    tasks: SupervisedTasks,
     run_dir: Path,
-    what: str,
     *,
-    validation: SupervisedFamily | None = None,
-    split: Mapping[str, Sequence[str]] | None = None,
-    judges: Mapping[str, InnerLoss] = MappingProxyType({}),
     made_by: Mapping[str, Any] = MappingProxyType({}),
     resume: bool = False,
     overwrite: bool = False,
@@ -81,15 +76,8 @@ def train_supervised(
     """Meta-train in ``run_dir``, and score on held-out tasks at the end.
 
     Args:
-        settings: of the run; its variant is the family's.
-        family: of the tasks that are trained on.
-        held_out: of those that are scored on.
+        tasks: what is trained on and scored on, with the settings, whose variant is the family's.
         run_dir: where everything is kept; made if it does not exist.
-        what: what the score is, such as ``errors``: its name in the written evaluation.
-        validation: of the tasks by which the best checkpoint is found, where ``validation_interval`` asks for it; None
-            for other tasks of ``family``.
-        split: part -> its classes, where some are held out; it is written beside the run.
-        judges: of further scores that the written evaluation has, by name.
         made_by: options by which the tasks are made again, as plain data; they are written beside the run.
         resume: continue the run found there, or begin it if there is none.
         overwrite: delete the run found there, and begin anew.
@@ -99,7 +87,8 @@ def train_supervised(
     Raises:
         UserError: as :func:`rlmaml.training.run.train`; or the method learns from episodes.
     """
-    settings = settings.changed(variant=family.variant)
+    family, held_out, what = tasks.family, tasks.held_out, tasks.what
+    settings = tasks.settings.changed(variant=family.variant)
     run, directory = settings.run, RunDirectory(run_dir)
     check_minutes(stop_after)
     check_devices(run)
@@ -113,20 +102,20 @@ def train_supervised(
         config = run_settings(settings) | {"family": dict(latest.family)} | earlier_commits(directory)
         config |= {"made_by": dict(made_by)} if made_by else {}
         write_json(directory.settings, config)
-        if split is not None:
-            write_json(directory.split, split)
+        if tasks.split is not None:
+            write_json(directory.split, tasks.split)
 
         def validate(checkpoint: Checkpoint) -> float:
-            return -validation_loss(method, checkpoint, validation or family)
+            return -validation_loss(method, checkpoint, tasks.validation or family)
 
         with (
             stopping(stop_after) as asked,
             Recorder(directory, latest.iteration, run.iterations, config, progress=progress) as recorder,
         ):
             latest = train_from(latest, family, method, directory, recorder, None, validate, None, asked)
-        scores = score_run_by(method, latest, held_out, {what: held_out.score, **judges}, EVALUATION_SEED)
-        tasks = HeldOut(run.env_id, held_out.variant, EVALUATION_SEED)
-        write_json(directory.evaluation, scores_as_json(scores, tasks, config))
+        scores = score_run_by(method, latest, held_out, {what: held_out.score, **tasks.judges}, EVALUATION_SEED)
+        judged_on = HeldOut(run.env_id, held_out.variant, EVALUATION_SEED)
+        write_json(directory.evaluation, scores_as_json(scores, judged_on, config))
         write_outcome(directory, settings, scores[what].summary(), what)
     return Trained(method, latest, config, scores[what])
 

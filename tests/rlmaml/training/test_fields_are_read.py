@@ -19,7 +19,7 @@ from rlmaml.settings.whole import Settings, configure, owner_classes
 from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.run import evaluate_run, train
-from rlmaml.training.supervised import train_supervised
+from rlmaml.training.supervised import SupervisedTasks, train_supervised
 from tests.rlmaml.families.supervised import supervised
 from tests.rlmaml.training.stand_ins import Corridor, own_module
 
@@ -121,16 +121,20 @@ def test_every_field_is_read_by_somebody_who_is_no_settings_class(tmp_path: Path
         settings = settings.changed(**{name: value for name, value in small.items() if settings.has(name)})
         go_through(settings, make_env, tmp_path / f"{algorithm}-{Path(policy).name}")
     small_sets = supervised("maml-trpo", iterations=1, num_tasks=2, evaluation_tasks=2)
-    train_supervised(small_sets, Sinusoid(), Sinusoid(), tmp_path / "supervised", "errors", progress=False)
+    train_supervised(
+        SupervisedTasks(small_sets, Sinusoid(), Sinusoid(), "errors"), tmp_path / "supervised", progress=False
+    )
     pictures = {name: torch.arange(96, dtype=torch.uint8).view(6, 16) for name in "ab"}
     few_shot = FewShot("made", pictures, ways=2, shots=2, queries=2)
     small_sets = configure("maml-trpo", "conv4", outer_optimiser="adam", iterations=1, image=(1, 4, 4), filters=2)
     small_sets = small_sets.changed(num_tasks=2, evaluation_tasks=2, evaluation_steps=1, threads=1)
-    train_supervised(small_sets, few_shot, few_shot, tmp_path / "few_shot", "accuracy", progress=False)
+    train_supervised(SupervisedTasks(small_sets, few_shot, few_shot, "accuracy"), tmp_path / "few_shot", progress=False)
     users = divided_ratings(made_ratings(30, 40), Division())
     network = {"categories": users.vocabulary.counts, "flags": len(users.vocabulary.flags), "hidden": (3,)}
     small_sets = supervised("maml-trpo", iterations=1, num_tasks=2, evaluation_tasks=2, policy="embedded", **network)
-    train_supervised(small_sets, users.train, users.validation, tmp_path / "recommender", "mae", progress=False)
+    train_supervised(
+        SupervisedTasks(small_sets, users.train, users.validation, "mae"), tmp_path / "recommender", progress=False
+    )
     unread = [f"{kind.__name__}.{name}" for kind, fields in read.items() for name, by in fields.items() if not by]
     assert not unread, f"nobody reads {unread}"
     ignored = [name for name in ENVIRONMENT if "common" not in read[RunSettings][name]]

@@ -24,7 +24,7 @@ from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.storage.run_lock import sole_writer
 from rlmaml.training.begin import begin, make_method
-from rlmaml.training.supervised import train_supervised, validation_loss
+from rlmaml.training.supervised import SupervisedTasks, train_supervised, validation_loss
 from rlmaml.training.train import Learned, guarded_iteration, meta_train
 from tests.rlmaml.families.supervised import METHODS, Lines, halved, supervised
 from tests.rlmaml.makers import gaussian_policy
@@ -71,7 +71,7 @@ def test_reinforcement_learning_and_supervised_tasks_share_one_rule() -> None:
 def test_every_method_trains_on_supervised_tasks_and_is_scored(unchecked: None, tmp_path: Path, method: str) -> None:
     options = SMALL | METHODS.get(method, {}) | ({} if method == "random" else {"iterations": 2})
     settings, family = supervised(method, **options), Sinusoid(shots=3, queries=4)
-    trained = train_supervised(settings, family, family, tmp_path / "run", "errors", progress=False)
+    trained = train_supervised(SupervisedTasks(settings, family, family, "errors"), tmp_path / "run", progress=False)
     assert trained.scores.scores.shape == (4, 3)
     assert trained.scores.scores.isfinite().all()
     fresh = begin(settings, trained.method).meta
@@ -99,7 +99,9 @@ def test_a_meta_update_is_lost_where_an_inner_step_on_a_support_set_explodes(unc
 def test_further_judges_score_the_same_adaptation(unchecked: None, tmp_path: Path) -> None:
     settings, family = supervised("maml-trpo", **SMALL, iterations=1), Sinusoid(shots=3, queries=4)
     judges = {"half": halved}
-    train_supervised(settings, family, family, tmp_path / "run", "errors", judges=judges, progress=False)
+    train_supervised(
+        SupervisedTasks(settings, family, family, "errors", judges=judges), tmp_path / "run", progress=False
+    )
     stored = RunDirectory(tmp_path / "run").read_scores()
     assert list(stored.per_task) == ["errors", "half"]
     np.testing.assert_allclose(2.0 * stored.per_task["half"], stored.per_task["errors"], rtol=1e-6)
@@ -134,7 +136,9 @@ def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
 
     def trained(directory: str, iterations: int) -> None:
         settings = supervised(method, **SMALL, **options, iterations=iterations)
-        train_supervised(settings, family, family, tmp_path / directory, "errors", resume=True, progress=False)
+        train_supervised(
+            SupervisedTasks(settings, family, family, "errors"), tmp_path / directory, resume=True, progress=False
+        )
 
     trained("straight", 4)
     trained("resumed", 2)
@@ -152,7 +156,9 @@ def test_a_run_that_is_asked_to_end_keeps_its_iteration_and_goes_on_to_the_same_
     settings, family = supervised("maml-trpo", **SMALL, iterations=3), Sinusoid(shots=3, queries=4)
 
     def trained(directory: str, **options: Any) -> bytes:
-        train_supervised(settings, family, family, tmp_path / directory, "errors", progress=False, **options)
+        train_supervised(
+            SupervisedTasks(settings, family, family, "errors"), tmp_path / directory, progress=False, **options
+        )
         return RunDirectory(tmp_path / directory).checkpoint.read_bytes()
 
     with pytest.raises(StoppedRunError, match="--stop-after 1e-09 after 1 meta-iterations") as stopped:
@@ -165,7 +171,7 @@ def test_a_run_that_is_asked_to_end_keeps_its_iteration_and_goes_on_to_the_same_
 def test_one_process_trains_in_a_directory_at_a_time(unchecked: None, tmp_path: Path) -> None:
     settings, family = supervised("maml-trpo", **SMALL, iterations=1), Sinusoid(shots=3, queries=4)
     with sole_writer(RunDirectory(tmp_path)), pytest.raises(UserError, match="Another process is training in"):
-        train_supervised(settings, family, family, tmp_path, "errors", progress=False)
+        train_supervised(SupervisedTasks(settings, family, family, "errors"), tmp_path, progress=False)
 
 
 def test_the_best_checkpoint_on_validation_tasks_is_that_of_the_least_loss(unchecked: None, tmp_path: Path) -> None:
@@ -180,23 +186,27 @@ def test_the_best_checkpoint_on_validation_tasks_is_that_of_the_least_loss(unche
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rlmaml.training.supervised, "validation_loss", remembered)
-        train_supervised(settings, family, family, tmp_path, "errors", validation=other, progress=False)
+        train_supervised(
+            SupervisedTasks(settings, family, family, "errors", validation=other), tmp_path, progress=False
+        )
     assert len(set(reached)) == 3
     assert load_checkpoint(RunDirectory(tmp_path).best).iteration == 1 + reached.index(min(reached))
 
 
 def test_a_run_goes_on_with_its_own_family_alone(unchecked: None, tmp_path: Path) -> None:
     settings = supervised("maml-trpo", **SMALL, iterations=1)
-    train_supervised(settings, Sinusoid(shots=3), Sinusoid(), tmp_path, "errors", progress=False)
+    train_supervised(SupervisedTasks(settings, Sinusoid(shots=3), Sinusoid(), "errors"), tmp_path, progress=False)
     with pytest.raises(UserError, match="--variant was 'finn2017, 3-shot, 10 queries' and is now 'finn2017, 4-shot"):
-        train_supervised(settings, Sinusoid(shots=4), Sinusoid(), tmp_path, "errors", resume=True, progress=False)
+        train_supervised(
+            SupervisedTasks(settings, Sinusoid(shots=4), Sinusoid(), "errors"), tmp_path, resume=True, progress=False
+        )
     with pytest.raises(UserError, match="--overwrite"):
-        train_supervised(settings, Sinusoid(shots=3), Sinusoid(), tmp_path, "errors", progress=False)
+        train_supervised(SupervisedTasks(settings, Sinusoid(shots=3), Sinusoid(), "errors"), tmp_path, progress=False)
 
 
 def test_a_method_of_episodes_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--algorithm is 'promp'"):
-        train_supervised(configure("promp"), Sinusoid(), Sinusoid(), tmp_path / "run", "errors")
+        train_supervised(SupervisedTasks(configure("promp"), Sinusoid(), Sinusoid(), "errors"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -207,6 +217,6 @@ def test_the_family_of_the_contributors_page_is_trained_on(unchecked: None, tmp_
     exec(code, names)
     family = names["Lines"]()
     trained = train_supervised(
-        supervised("fomaml", **SMALL, iterations=2), family, family, tmp_path, "errors", progress=False
+        SupervisedTasks(supervised("fomaml", **SMALL, iterations=2), family, family, "errors"), tmp_path, progress=False
     )
     assert trained.scores.scores.isfinite().all()
