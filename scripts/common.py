@@ -219,12 +219,11 @@ def resolved(settings: Settings) -> Settings:
         UserError: the family or its variant is unknown.
     """
     from rlmaml_envs import horizon_of
-    from rlmaml_envs.family import select_variant
-    from rlmaml_envs.registry import load_family
+    from rlmaml_envs.registry import constants_of
 
     run = settings.run
     try:
-        select_variant(run.env_id, load_family(run.env_id).variants, run.variant)
+        constants_of(run.env_id, run.variant)
         return settings.changed(horizon=run.horizon or horizon_of(run.env_id, run.variant))
     except (ImportError, ValueError) as error:
         raise UserError(str(error)) from error

@@ -12,9 +12,10 @@ rma there is the teacher, too. Where a family has the variant unchanged, the tab
 change is recovered.
 
 With --source VARIANT --target VARIANT methods are trained on either variant of a family, with as many episodes, and
-adapted to the target's tasks: what the source brings, or costs, task by task. Of supervised tasks there are errors in
-place of returns: compare.py sinusoid --source finn2017 --target li2017, few-shot with --data of train_few_shot.py, or
-dynamics-ID with variants of the robots ID.
+adapted to the target's tasks: what the source brings, or costs, task by task. VARIANT-beyond is a variant's tasks
+outside of its training range, where it has such: --source finn2017 --target finn2017-beyond. Of supervised tasks there
+are errors in place of returns: compare.py sinusoid --source finn2017 --target li2017, few-shot with --data of
+train_few_shot.py, or dynamics-ID with variants of the robots ID.
 
 compare.py RUN_DIR RUN_DIR ... compares runs of your own, checkpoints or adapted policies on the same held-out tasks:
 returns, differences task by task, and the settings in which they differ; RUN_DIR RUN_DIR --help lists its options.
@@ -73,9 +74,10 @@ class Options:
     """Train on any change of the robot but this kind, which then is beyond the training range: short for --variant
     any_but_KIND."""
     source: str | None = None
-    """Variant to train on, whose policies are adapted to tasks of --target."""
+    """Variant, or VARIANT-beyond, to train on, whose policies are adapted to tasks of --target."""
     target: str | None = None
-    """Variant that policies trained on --source are adapted to, beside policies trained on it alone."""
+    """Variant, or VARIANT-beyond, that policies trained on --source are adapted to, beside policies trained on it
+    alone."""
     algorithms: tuple[str, ...] = PAPERS
     """Names that --algorithm takes. Further ones may join a comparison that is there."""
     seeds: tuple[int, ...] = (0, 1, 2)

@@ -246,9 +246,15 @@ A comparison gives every method as many environment steps, whatever meta-iterati
 
 
 def tuned(env_id: str, variant: str, method: str = DEFAULT_METHOD) -> Settings:
-    """The settings of a family's variant for a method: tuned ones, where there are such, or those of every robot."""
-    family = TUNED.get((env_id, variant), LOCOMOTION).changed(env_id=env_id, variant=variant)
-    changes = METHODS.get((env_id, variant), {}).get(method, {})
+    """The settings of a family's variant for a method: tuned ones, where there are such, or those of every robot.
+
+    Tasks beyond a variant's training range have those of the variant.
+    """
+    from rlmaml_envs.family import BEYOND
+
+    known = variant if (env_id, variant) in TUNED else variant.removesuffix(BEYOND)
+    family = TUNED.get((env_id, known), LOCOMOTION).changed(env_id=env_id, variant=variant)
+    changes = METHODS.get((env_id, known), {}).get(method, {})
     return as_method(family, method).changed(**changes)
 
 

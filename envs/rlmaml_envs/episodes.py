@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rlmaml_envs.family import Bools, Copies, FamilyMaker, Floats, Outcome, finite_box
+from rlmaml_envs.family import BEYOND, Bools, Copies, FamilyMaker, Floats, Outcome, finite_box, named_range
 from rlmaml_envs.own_code import Blamed, ResultError, check_observation, check_outcome, result_of_family
 from rlmaml_envs.parts import check_parts
 from rlmaml_envs.reading import read_only
@@ -58,7 +58,7 @@ def tried_out(family_id: str, make_family: FamilyMaker, *counts: Any, **options:
         As it does.
     """
     episodes = Episodes(family_id, make_family, *counts, **options)
-    own = {name: value for name, value in options.items() if name != "observe_task"}
+    own = episodes.made_with
     key, entry = repr(sorted(own.items())), FAMILIES.get(family_id)
     if entry is None or key not in entry.tried:
         with Blamed(family_id, "its first steps", refusals=(ValueError,)):
@@ -77,13 +77,16 @@ class Episodes:
         num_copies: how many worlds.
         max_episode_steps: steps after which a copy that did not terminate is truncated; None for never.
         observe_task: whether observations end in the task's parameters, as for the oracle policies of the papers.
-        family_options: passed to the family, e.g. ``variant``.
+        family_options: passed to the family, e.g. ``variant``; of the tasks beyond a variant's training range, such as
+            ``"finn2017-beyond"``, the variant.
 
     Attributes:
         observation_space: one copy's observation.
+        task_space: of the tasks that are drawn by default.
 
     Raises:
-        ValueError: unknown variant, or a count that is not a positive integer.
+        ValueError: unknown variant, or one without tasks beyond its training range; or a count that is not a positive
+            integer.
     """
 
     def __init__(
@@ -100,13 +103,19 @@ class Episodes:
         if max_episode_steps is not None:
             _require_positive(f"{family_id}: max_episode_steps", max_episode_steps)
         self.family_id = family_id
+        variant, self._beyond = named_range(make_family.variants, family_options.get("variant"))
+        self._options = family_options | ({"variant": variant} if variant else {})
         with Blamed(family_id, "being made", refusals=(ImportError, TypeError, ValueError)):
-            self.family = make_family(num_copies, **family_options)
+            self.family = make_family(num_copies, **self._options)
+        if self._beyond and self.family.wide_task_space == self.family.task_space:
+            raise ValueError(
+                f"{family_id}: every legal task of {variant} is in its training range; there is no {variant}{BEYOND}."
+            )
+        self.task_space = self.family.wide_task_space if self._beyond else self.family.task_space
         try:
             check_parts(self.family.dict_space, self.family.observation_space)
         except ValueError as error:
             raise ValueError(f"{family_id}: {error}") from error
-        self._options = family_options
         self.num_copies = num_copies
         self._horizon = np.inf if max_episode_steps is None else max_episode_steps
         self._assigned: Task | None = None
@@ -144,6 +153,11 @@ class Episodes:
         vars(self).update(state)
         self.family = load_family(self.family_id)(self.num_copies, **self._options)
         self.family.restore(state["family"])
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """The options of the family."""
+        return dict(self._options)
 
     @property
     def observation_entries(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -186,12 +200,15 @@ class Episodes:
             beyond: draw legal tasks outside of the training range instead of those of training.
         """
         with Blamed(self.family_id, "its function sample_task"):
-            drawn = [self._beyond(one) if beyond else self.family.sample_task(one) for one in generators]
+            drawn = [
+                self._drawn_beyond(one) if beyond or self._beyond else self.family.sample_task(one)
+                for one in generators
+            ]
             with result_of_family():
                 tasks = stack_tasks(drawn)
                 return validate_tasks(tasks, self.family.wide_task_space, self.family.task_units, self.family_id)
 
-    def _beyond(self, generator: np.random.Generator) -> Task:
+    def _drawn_beyond(self, generator: np.random.Generator) -> Task:
         for _ in range(MOST_DRAWS):
             task = self.family.sample_task(generator, wide=True)
             if not self.family.task_space.contains(task):

@@ -22,6 +22,9 @@ Bools = npt.NDArray[np.bool_]
 Copies = npt.NDArray[np.intp]
 VariantT = TypeVar("VariantT")
 
+BEYOND = "-beyond"
+"""Ends the name of a variant's tasks beyond its training range, which are a distribution of tasks as well."""
+
 
 class Outcome(NamedTuple):
     """What one control step led to; every array is new and has a leading copy axis."""
@@ -276,6 +279,18 @@ def select_variant(family: str, variants: Mapping[str, VariantT], variant: str |
     if variant not in variants:
         raise ValueError(f'{family} has no variant "{variant}". Choose one of: {", ".join(variants)}.')
     return variants[variant]
+
+
+def named_range(variants: Mapping[str, Any], variant: str | None) -> tuple[str | None, bool]:
+    """The variant that a name is of, and whether it names the tasks beyond its training range: ``"finn2017-beyond"``.
+
+    Args:
+        variants: those of the family, whose own names come first.
+        variant: the name; None for the first variant.
+    """
+    if variant is None or variant in variants or not variant.endswith(BEYOND):
+        return variant, False
+    return variant.removesuffix(BEYOND), True
 
 
 def finite_box(size: int) -> spaces.Box:

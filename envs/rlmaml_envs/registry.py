@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from rlmaml_envs.family import FamilyMaker, PathDrawing, select_variant
+from rlmaml_envs.family import FamilyMaker, PathDrawing, named_range, select_variant
 from rlmaml_envs.published import Published
 
 
@@ -109,6 +109,16 @@ def data_sheet(env_id: str) -> str | None:
     return import_module(entry.family.split(":")[0]).__doc__ if isinstance(entry.family, str) else entry.text
 
 
+def constants_of(env_id: str, variant: str | None = None) -> Any:
+    """The constants of a variant, the first one's for None; those of its tasks beyond the training range are the same.
+
+    Raises:
+        ValueError: the id or the variant is unknown.
+    """
+    variants = load_family(env_id).variants
+    return select_variant(env_id, variants, named_range(variants, variant)[0])
+
+
 def horizon_of(env_id: str, variant: str | None = None) -> int:
     """Control steps until an episode of a variant, the first by default, is truncated.
 
@@ -116,7 +126,7 @@ def horizon_of(env_id: str, variant: str | None = None) -> int:
         ValueError: the id or the variant is unknown, or the variant states no horizon.
     """
     entry = find_entry(env_id)
-    chosen = select_variant(env_id, load_family(env_id).variants, variant)
+    chosen = constants_of(env_id, variant)
     horizon: int | None = getattr(chosen, "horizon", None) if entry.horizon is None else entry.horizon
     if horizon is None:
         raise ValueError(
@@ -138,9 +148,10 @@ def published_returns(env_id: str, variant: str | None, horizon: int) -> Mapping
     Raises:
         ValueError: the id or the variant is unknown.
     """
-    chosen = select_variant(env_id, load_family(env_id).variants, variant)
+    chosen = constants_of(env_id, variant)
     published: Mapping[str, Published] = getattr(chosen, "published", {})
-    return published if getattr(chosen, "horizon", None) == horizon else {}
+    beyond = named_range(load_family(env_id).variants, variant)[1]
+    return published if getattr(chosen, "horizon", None) == horizon and not beyond else {}
 
 
 def path_drawing(env_id: str, variant: str | None = None) -> PathDrawing | None:
@@ -149,6 +160,5 @@ def path_drawing(env_id: str, variant: str | None = None) -> PathDrawing | None:
     Raises:
         ValueError: the id or the variant is unknown.
     """
-    family = load_family(env_id)
-    own: PathDrawing | None = getattr(select_variant(env_id, family.variants, variant), "draw_episodes", None)
-    return own or family.draw_episodes
+    own: PathDrawing | None = getattr(constants_of(env_id, variant), "draw_episodes", None)
+    return own or load_family(env_id).draw_episodes

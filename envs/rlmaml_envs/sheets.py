@@ -10,13 +10,14 @@ from rlmaml_envs.family import TaskFamily
 from rlmaml_envs.parts import part_shapes
 
 
-def family_sheet(env_id: str, variant: str, world: TaskFamily) -> dict[str, Any]:
+def family_sheet(env_id: str, variant: str, world: TaskFamily, drawn: spaces.Dict | None = None) -> dict[str, Any]:
     """The data sheet of one variant, of JSON's types alone.
 
     Args:
         env_id: the family's id.
         variant: its name.
         world: worlds of this variant.
+        drawn: the tasks that are drawn of it; None for those of its training range.
 
     Returns:
         ``family``, ``variant``; ``observation`` and ``action``: their sizes, and the parts of an observation where it
@@ -43,7 +44,9 @@ def family_sheet(env_id: str, variant: str, world: TaskFamily) -> dict[str, Any]
         },
         "control_function": None if function is None else described_function(function, num_actions),
         "reward_terms": list(world.reward_terms),
-        "tasks": {name: _parameter(space, world.task_units[name]) for name, space in world.task_space.items()},
+        "tasks": {
+            name: _parameter(space, world.task_units[name]) for name, space in (drawn or world.task_space).items()
+        },
         "tasks_beyond": {
             name: _parameter(space, world.task_units[name]) for name, space in world.wide_task_space.items()
         },

@@ -29,7 +29,8 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
         family: environment id, e.g. ``"Navigation2D-v0"``.
         max_episode_steps: control steps until an episode is truncated by this environment itself; None for never.
         render_mode: None, ``"rgb_array"`` or ``"human"`` (a window that follows every reset and step).
-        family_options: options of the family, e.g. ``variant="finn2017"``, and ``observe_task`` for observations
+        family_options: options of the family, e.g. ``variant="finn2017"``, or ``"finn2017-beyond"`` for its tasks
+            outside of the training range, where it has such; and ``observe_task`` for observations
             that end in the task's parameters, scaled: what an oracle sees.
 
     Raises:
@@ -56,7 +57,7 @@ class TaskEnv(gymnasium.Env[npt.NDArray[Any], npt.NDArray[Any]]):
         self.observation_space = self._episodes.observation_space
         self.dict_space = world.dict_space
         self.action_space = world.action_space
-        self.task_space = world.task_space
+        self.task_space = self._episodes.task_space
         self.wide_task_space = world.wide_task_space
         self.task_units = dict(world.task_units)
 

@@ -45,7 +45,8 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         max_episode_steps: control steps until an episode is truncated; None takes the variant's horizon.
         render_mode: None or ``"rgb_array"``.
         autoreset_mode: one of Gymnasium's ``AutoresetMode``, or its name; or ``"rest"``.
-        family_options: options of the family, e.g. ``variant="finn2017"``, and ``observe_task`` for observations
+        family_options: options of the family, e.g. ``variant="finn2017"``, or ``"finn2017-beyond"`` for its tasks
+            outside of the training range, where it has such; and ``observe_task`` for observations
             that end in the task's parameters, scaled: what an oracle sees.
 
     Attributes:
@@ -104,7 +105,7 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.observation_parts = part_shapes(world.dict_space) if world.dict_space else {}
         self.observation_space = batch_space(self._episodes.observation_space, num_envs)
         self.action_space = batch_space(world.action_space, num_envs)
-        self.task_space = world.task_space
+        self.task_space = self._episodes.task_space
         self.wide_task_space = world.wide_task_space
         self.task_units = dict(world.task_units)
         self.task_labels, self.task_elements = dict(world.task_labels), dict(world.task_elements)
@@ -112,7 +113,7 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
         self.has_physics = world.physics is not None
         self.origin = origin_of(family)
         variant = family_options.get("variant") or next(iter(load_family(family).variants))
-        self.sheet = family_sheet(family, variant, world)
+        self.sheet = family_sheet(family, variant, world, self.task_space)
 
     @property
     def worlds(self) -> TaskFamily:
@@ -139,8 +140,7 @@ class TaskVectorEnv(VectorEnv[Floats, Floats, Any]):
             generators = [np.random.default_rng(seed) for seed in seeds]
         else:
             raise ValueError(f"sample_tasks needs one seed per task, {num_tasks} here; got {len(seeds)}.")
-        family = self._episodes.family
-        if beyond and family.wide_task_space == family.task_space:
+        if beyond and self.wide_task_space == self.task_space:
             raise ValueError(f"{self._episodes.family_id}: every legal task is in the training range already.")
         return self._episodes.draw(generators, beyond=beyond)
 

@@ -156,7 +156,7 @@ def check_two_variants(source: str, target: str) -> None:
         UserError: names it.
     """
     if source == target:
-        raise UserError(f"--source and --target are both {source}; give two variants.")
+        raise UserError(f"--source and --target are both {source}; give two variants, or two ranges of one.")
 
 
 def check_same_sizes(method: str, source: str, target: str, ours: Sizes, theirs: Sizes) -> None:

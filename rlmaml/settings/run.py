@@ -16,7 +16,7 @@ class RunSettings:
     env_id: str = "Navigation2D-v0"
     """Task family, a registered environment id."""
     variant: str = "finn2017"
-    """Which of the family's published definitions to use."""
+    """Which of the family's published definitions to use; NAME-beyond for its tasks beyond the training range."""
     seed: int = 0
     """Seed of all random streams; the same seed gives the same run, with any number of threads and processes."""
     iterations: int = free(100, counts=True)

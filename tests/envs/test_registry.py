@@ -9,7 +9,15 @@ import gymnasium
 import pytest
 from gymnasium.vector import SyncVectorEnv
 
-from rlmaml_envs import KNOWN_IDS, TaskVectorEnv, horizon_of, make_tasks_env, path_drawing, register_family
+from rlmaml_envs import (
+    KNOWN_IDS,
+    TaskVectorEnv,
+    horizon_of,
+    make_tasks_env,
+    path_drawing,
+    published_returns,
+    register_family,
+)
 from rlmaml_envs.half_cheetah import VELOCITY
 from rlmaml_envs.locomotion import Locomotion, LocomotionFamily
 from rlmaml_envs.registry import FAMILIES, Entry, data_sheet, load_family
@@ -92,6 +100,15 @@ def test_a_family_without_any_horizon_is_refused_and_leaves_no_trace() -> None:
     assert not {"Silent-v0", "no version: here"} & (set(FAMILIES) | set(gymnasium.registry))
     with pytest.raises(ValueError, match="Navigation2D-v0 has no variant"):
         horizon_of("Navigation2D-v0", "none")
+
+
+def test_tasks_beyond_the_training_range_have_all_of_their_variant_but_what_was_published() -> None:
+    for env_id in ("Navigation2D-v0", "HalfCheetahVel-v0"):
+        horizon = horizon_of(env_id, "finn2017")
+        assert horizon_of(env_id, "finn2017-beyond") == horizon
+        assert path_drawing(env_id, "finn2017-beyond") == path_drawing(env_id, "finn2017")
+        assert published_returns(env_id, "finn2017", horizon)
+        assert not published_returns(env_id, "finn2017-beyond", horizon)
 
 
 @pytest.mark.parametrize("env_id", KNOWN_IDS)

@@ -10,6 +10,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from rlmaml_envs import make_tasks_env
+from rlmaml_envs.family import named_range
+from rlmaml_envs.registry import load_family
 from rlmaml_envs.vector import TaskVectorEnv
 
 ID = "Navigation2D-v0"
@@ -26,6 +28,8 @@ GOALS = {"goal": np.array([[0.3, 0.0], [0.0, -0.4]])}
         ({"max_episode_steps": 0}, "max_episode_steps must be a positive integer; got 0"),
         ({"render_mode": "human"}, 'render_mode must be None or "rgb_array"'),
         ({"variant": "finn"}, "Choose one of: finn2017, rothfuss2019, dynamics"),
+        ({"variant": "finn-beyond"}, 'no variant "finn". Choose one of: finn2017'),
+        ({"variant": "rothfuss2019-beyond"}, "every legal task of rothfuss2019 is in its training range; there is no"),
     ],
 )
 def test_unsuitable_construction_is_refused(options: dict[str, Any], message: str) -> None:
@@ -165,6 +169,32 @@ def test_without_a_limit_of_its_own_an_episode_is_as_long_as_its_variant_says() 
     env.reset(options={"tasks": {"goal": np.array([[0.5, 0.5]])}})
     truncated = [bool(env.step(np.zeros((1, 2)))[3][0]) for _ in range(101)]
     assert truncated == [False] * 99 + [True] * 2
+
+
+@pytest.mark.parametrize("env_id", [ID, "RoverGoal-v0"])
+def test_the_tasks_beyond_a_variants_training_range_are_a_variant_too(env_id: str) -> None:
+    variant = next(iter(load_family(env_id).variants))
+    inside, beyond = (make_tasks_env(env_id, 4, variant=name) for name in (variant, f"{variant}-beyond"))
+    drawn, expected = beyond.sample_tasks(4, range(4)), inside.sample_tasks(4, range(4), beyond=True)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(drawn[name], values)
+    assert beyond.task_space == beyond.wide_task_space == inside.wide_task_space != inside.task_space
+    assert beyond.sheet["tasks"] == inside.sheet["tasks_beyond"]
+    assert beyond.horizon == inside.horizon
+    beyond.reset(seed=1)
+    own = beyond.reset(seed=1)[1]["task"]
+    assert not any(inside.task_space.contains({name: np.asarray(own[name][copy]) for name in own}) for copy in range(4))
+    again = copy.deepcopy(beyond).reset(seed=1)[1]["task"]
+    for name, values in own.items():
+        np.testing.assert_array_equal(again[name], values)
+    with pytest.raises(ValueError, match="every legal task is in the training range already"):
+        beyond.sample_tasks(1, beyond=True)
+
+
+def test_a_variant_that_is_named_so_is_itself() -> None:
+    assert named_range({"far-beyond": None}, "far-beyond") == ("far-beyond", False)
+    assert named_range({"far": None}, "far-beyond") == ("far", True)
+    assert named_range({"far": None}, None) == (None, False)
 
 
 def test_sampling_without_seeds_continues_the_environments_own_stream() -> None:

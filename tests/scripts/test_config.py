@@ -1,11 +1,12 @@
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rlmaml.settings.whole import Settings, from_plain
-from tests.scripts.test_scripts import TINY, run_script
+from tests.scripts.test_scripts import SCRIPTS, TINY, run_script
 
 
 def settings_of(run_dir: Path) -> Settings:
@@ -100,3 +101,15 @@ def test_every_training_on_examples_takes_a_file_and_none_of_another_kind(
     assert run_script(f"train_{kind}.py", "--config", tmp_path / "run.json", *run_dir) == 2
     said = capsys.readouterr().err
     assert f"--config is of a run on Navigation2D-v0; this command trains on {kind.replace('_', '-')}." in said
+
+
+def test_tasks_beyond_a_training_range_have_the_tuned_settings_of_their_variant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    defaults = import_module("defaults")
+    for method in ("maml-trpo", "promp"):
+        known, beyond = (defaults.tuned("Navigation2D-v0", f"finn2017{end}", method) for end in ("", "-beyond"))
+        assert beyond == known.changed(variant="finn2017-beyond")
+        assert beyond.run.iterations == 100
+    assert defaults.tuned("RoverGoal-v0", "mine-beyond").flat()["hidden"] == (100, 100)

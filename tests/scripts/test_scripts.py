@@ -275,6 +275,8 @@ def test_methods_are_timed_beside_each_other(tmp_path: Path, run: Run, capsys: p
         ("compare.py --source dynamics", "--source and --target go together"),
         ("compare.py --source dynamics --target finn2017 --variant dynamics", "leave --variant, --hold-out, --lived"),
         ("compare.py --source dynamics --target nowhere", "nowhere"),
+        ("compare.py --source rothfuss2019 --target rothfuss2019", "two variants, or two ranges of one"),
+        ("compare.py --source rothfuss2019 --target rothfuss2019-beyond", "there is no rothfuss2019-beyond"),
         ("compare.py typo run", "There is no checkpoint at typo"),
         ("compare.py --seed 3 typo other", "There is no checkpoint at typo"),
         ("compare.py --tasks 2 lived.safetensors", "Give two or more runs or policies"),

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from rlmaml.settings.whole import Settings, as_method
 from rlmaml.storage.kept_checkpoints import newest_checkpoint
 from rlmaml.storage.run_directory import ComparisonDirectory
 from rlmaml.training.run import EVALUATION_SEED, MakeEnv, configured_evaluation
-from rlmaml_envs import make_tasks_env
+from rlmaml_envs import TaskVectorEnv, make_tasks_env
 from tests.rlmaml.results.test_compare import HORIZON, SETTINGS
 from tests.rlmaml.training.conftest import plain_figures
 
@@ -89,6 +90,39 @@ def test_what_was_trained_on_the_source_adapts_to_the_targets_tasks_and_is_kept(
     monkeypatch.setattr("rlmaml.results.transfer.configured_evaluation", None)
     again = transfer(source, target, budget, (0,), make_env, directory, tell=told.append)
     np.testing.assert_array_equal(again.from_source["reptile"].per_task, outcome.from_source["reptile"].per_task)
+
+
+@pytest.mark.usefixtures("plain_figures")
+def test_a_range_of_a_variant_is_trained_on_and_adapted_to_as_a_variant_is(tmp_path: Path) -> None:
+    lived: dict[str, list[np.ndarray]] = {}
+
+    def make_watched(settings: Settings) -> MakeEnv:
+        def make(num_envs: int) -> TaskVectorEnv:
+            env = make_tasks_env(settings.run.env_id, num_envs, HORIZON, variant=settings.run.variant)
+            lived.setdefault(settings.run.variant, []).append(env.reset(seed=0)[1]["task"]["goal"])
+            set_tasks = env.set_tasks
+
+            def watched(tasks: Any) -> None:
+                lived[settings.run.variant].append(tasks["goal"])
+                set_tasks(tasks)
+
+            env.set_tasks = watched  # type: ignore[method-assign]
+            return env
+
+        return make
+
+    sides = [side("finn2017"), side("finn2017-beyond")]
+    source, target = (
+        one._replace(methods={"maml-trpo": one.methods["maml-trpo"].changed(iterations=1)}) for one in sides
+    )
+    directory = ComparisonDirectory(tmp_path)
+    outcome = transfer(source, target, target.methods["maml-trpo"], (0,), make_watched, directory, tell=str)
+    inside, beyond = (np.abs(np.concatenate(lived[one.variant])).max(1) <= 0.5 for one in sides)
+    assert len(inside) > 10 < len(beyond)
+    assert inside.all()
+    assert not beyond.any()
+    assert (outcome.source, outcome.target) == ("finn2017", "finn2017-beyond")
+    assert (outcome.from_source["maml-trpo"].mean != outcome.alone["maml-trpo"].mean).all()
 
 
 def test_variants_between_which_no_policy_can_go_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
