@@ -285,24 +285,24 @@ class Episodes:
     def _taken(self, outcome: Outcome) -> tuple[Floats, Bools, npt.NDArray[np.str_] | None]:
         """The reward terms of a step as a new array (term, copy), in double precision, and the rest of its outcome.
 
-        Shapes and types were tried out when the environment was made. Code of a user's may give others later, once all
-        have fallen for example, and one number for all copies would be stretched unseen: what does not fit is looked
-        at as it was then.
+        Names, shapes and types were tried out when the environment was made. Code of a user's may give others later,
+        once all have fallen for example, and one number for all copies would be stretched unseen. These arrays take
+        nothing else than what was tried out; what does not go there is looked at as it was then.
 
         Raises:
             ResultError: names the part that is not what the family's interface says.
         """
-        names, copies = self.family.reward_terms, (self.num_copies,)
+        names = self.family.reward_terms
+        rows, ended = np.empty((1 + len(names), self.num_copies)), np.empty(self.num_copies, np.bool_)
         try:
             terms, terminated, instability = outcome
-            numbers = np.array([terms[name] for name in names], np.float64)
-            fits = numbers.shape[1:] == copies == terminated.shape and terminated.dtype == np.bool_
-        except (AttributeError, KeyError, TypeError, ValueError):
-            fits = False
-        if not fits:
-            terms, terminated, instability = check_outcome(outcome, names, self.num_copies)
-            numbers = np.array([terms[name] for name in names], np.float64)
-        return numbers, np.asarray(terminated), instability
+            numbers: dict[str, Any] = {**dict.fromkeys(names), **terms}
+            np.stack([terminated, *numbers.values()], out=rows)
+            np.copyto(ended, terminated, casting="no")
+        except (TypeError, ValueError):
+            check_outcome(outcome, names, self.num_copies)
+            raise
+        return rows[1:], ended, instability
 
     def _with_unusable(
         self, causes: Mapping[int, str], running: Bools, instability: npt.NDArray[np.str_] | None
@@ -355,16 +355,16 @@ class Episodes:
         Raises:
             FamilyError: they are not what the family's interface says.
         """
+        observation = np.empty(self._seen.shape)
+        told = [task_features(self._tasks, self.family.wide_task_space)] if self._observe_task else []
         with self._blamed("observe"):
-            observation = self.family.observe()
-            fits = isinstance(observation, np.ndarray) and observation.dtype == np.float64
-            if not fits or observation.shape != self._observed:
-                observation = check_observation(observation, self._observed)
-            whole = _usable(observation)
-        if self._observe_task:
-            told = task_features(self._tasks, self.family.wide_task_space)
-            observation = np.concatenate([observation, told], axis=1)
-        return observation, whole
+            seen = self.family.observe()
+            try:
+                np.concatenate([seen, *told], axis=1, out=observation)
+            except (TypeError, ValueError):
+                check_observation(seen, self._observed)
+                raise
+        return observation, _usable(observation)
 
     def _give(self, copies: Copies, tasks: Task) -> None:
         for name, array in tasks.items():

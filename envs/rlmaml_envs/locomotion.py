@@ -255,10 +255,12 @@ class Locomotion(TaskFamily):
         for what in ("changes", "commands", "readings"):
             check_names(what, getattr(variant, what), variant.task_parameters)
         check_names("wide_task_parameters", variant.wide_task_parameters, variant.task_parameters)
+        known = model is not None
         model = compiled(self._body.build) if model is None else model
         self._control_range = control_ranges(model, self._body.control_range)
         self.physics = Physics(model, num_copies, self._body.simulation, threads, self._control_range)
-        check_body(self._body, self.physics)
+        if not known:
+            check_body(self._body, self.physics)
         self.frames_per_second = max(1, round(1 / self.physics.duration))
         self.observation_space = finite_box(self._body.observe(self.physics).shape[1])
         self.dict_space = deepcopy(self._body.dict_space)

@@ -21,8 +21,8 @@ from rlmaml_envs.reading import of_a_write, read_only
 from rlmaml_envs.task_effects import MANY_DRAWS, MANY_STEPS, unseen_parts, unvaried_parts
 from rlmaml_envs.tasks import Task, stack_tasks
 
-NUM_COPIES = 6
-"""Copies that a family is tried out on."""
+NUM_COPIES, CROWD = 6, 32
+"""Copies that a family is tried out on, and those among which numbers of tasks are looked for that change nothing."""
 FEW_STEPS, FAR_STEPS = 5, 1
 """Control steps in which copies are compared: from where episodes start, and from scattered states."""
 MORE_STEPS = 50
@@ -30,7 +30,7 @@ MORE_STEPS = 50
 SCATTERED = 1000, 1010
 """Seeds of the states in which copies are compared besides: those that episodes start from are much alike."""
 ALONE = range(4)
-"""Individuals that are put among copies of themselves in scattered states."""
+"""Individuals that are put by themselves in scattered states; among copies of themselves where worlds are no fewer."""
 STARTS = 3
 """Further resets of all copies whose observations must be finite."""
 TURNS = [1, 3, 4], [0, 2, 5]
@@ -81,10 +81,12 @@ def try_out(owner: str, family: TaskFamily) -> None:
         check_alike(first, lived(family, tasks, [2, 0, 6, 7, 1, 6], steps), {2: 0, 0: 1, 1: 4})
         check_alike(first, lived(family, tasks, everybody, steps), {copy: copy for copy in everybody})
         check_starts(family)
+        single = family.few(1)
         for seed in SCATTERED:
             together = scattered(family, tasks, everybody, seed)
             for one in ALONE if together else ():
-                check_alike(together, scattered(family, tasks, [one] * NUM_COPIES, seed), {one: one})
+                alone = scattered(single or family, tasks, [one] * (1 if single else NUM_COPIES), seed)
+                check_alike(together, alone, {one: 0})
         if family.built() != built:
             raise ValueError(
                 "a function wrote into the model, physics.model, from which every change starts and which no copy is "
@@ -101,7 +103,8 @@ def try_out(owner: str, family: TaskFamily) -> None:
             "though its range has more values: nothing of it is learned. Draw it, or give it a range of one value.",
             stacklevel=2,
         )
-    unseen = [in_words(family, *part) for part in unseen_parts(family, tasks, NUM_COPIES)]
+    crowd = family.few(CROWD)
+    unseen = [in_words(family, *part) for part in unseen_parts(crowd or family, tasks, CROWD if crowd else NUM_COPIES)]
     if unseen:
         warnings.warn(
             f"{owner}: the task parameter {' and '.join(unseen)} was not seen to change anything: not the "
@@ -143,7 +146,7 @@ def check_starts(family: TaskFamily) -> None:
     for seed in range(STARTS):
         generators = [np.random.default_rng([seed, copy]) for copy in range(NUM_COPIES)]
         family.reset(np.arange(NUM_COPIES), dict(enumerate(generators)))
-        observed(family)
+        observed(family, NUM_COPIES)
 
 
 ITS_OWN = (
@@ -205,7 +208,7 @@ def begin(family: TaskFamily, start: Start, tasks: Sequence[Task], individuals: 
     """Give copies the tasks and states of individuals, in two turns where these are different ones."""
     generators = {copy: np.random.default_rng(seed + individual) for copy, individual in enumerate(individuals)}
     given = [tasks[individual] for individual in individuals]
-    turns = TURNS if len(set(individuals)) > 1 else [list(range(NUM_COPIES))]
+    turns = TURNS if len(set(individuals)) > 1 else [list(range(len(individuals)))]
     for copies in turns:
         family.set_tasks(np.array(copies), stack_tasks([given[copy] for copy in copies]))
         start(np.array(copies), {copy: generators[copy] for copy in copies})
@@ -223,39 +226,42 @@ def stepped(family: TaskFamily, individuals: Sequence[int], steps: int, *, finit
     Raises:
         ValueError: something has the wrong shape or type, or is not finite; or half of the simulations failed.
     """
-    running, nothing = np.ones(NUM_COPIES, np.bool_), np.zeros(NUM_COPIES, np.bool_)
+    count = len(individuals)
+    running, nothing = np.ones(count, np.bool_), np.zeros(count, np.bool_)
     if finite:
-        family.check_paths(np.zeros((NUM_COPIES, *family.action_space.shape)))
-    history = [Seen(observed(family, finite=finite), {}, nothing, running, read_out(family))]
-    failed = np.zeros(NUM_COPIES, np.bool_)
+        family.check_paths(np.zeros((count, *family.action_space.shape)))
+    history = [Seen(observed(family, count, finite=finite), {}, nothing, running, read_out(family, count))]
+    failed = np.zeros(count, np.bool_)
     streams = [np.random.default_rng(100 + individual) for individual in individuals]
     for _ in range(steps):
         actions = np.stack([stream.uniform(-1, 1, family.action_space.shape) for stream in streams])
         if finite:
             family.check_paths(actions)
-        outcome = check_outcome(family.step(read_only(actions), read_only(running)), family.reward_terms, NUM_COPIES)
+        outcome = check_outcome(family.step(read_only(actions), read_only(running)), family.reward_terms, count)
         terms, terminated, instability = outcome
         sound = running if instability is None else running & (instability == "")
         failed |= running & ~sound
-        if finite and len(history) <= FEW_STEPS and 2 * failed.sum() >= NUM_COPIES:
+        if finite and len(history) <= FEW_STEPS and 2 * failed.sum() >= count:
             assert instability is not None
             raise ValueError(
-                f"{failed.sum()} of {NUM_COPIES} simulations had become unstable in control step {len(history)} of "
+                f"{failed.sum()} of {count} simulations had become unstable in control step {len(history)} of "
                 f"random actions: {instability[~sound & running][0]}. Reduce the timestep, or the gains and ranges of "
                 "the actuators, in the MJCF file; where such speeds are meant, say so by Simulation(fastest=...)."
             )
         for name, term in terms.items() if finite else ():
-            check_numbers(f'The reward term "{name}"', term, (NUM_COPIES,), "(copy,)", rows=sound)
+            check_numbers(f'The reward term "{name}"', term, (count,), "(copy,)", rows=sound)
             if name.endswith("_cost") and (term[sound] > 0).any():
                 raise ValueError(
                     f'The reward term "{name}" is {term[sound].max():.3g}; a cost is never positive. Turn its sign, or '
                     'name it "..._reward".'
                 )
-        seen = observed(family, finite=finite)
+        seen = observed(family, count, finite=finite)
         if np.shares_memory(seen, history[-1].observation):
             raise ValueError("observe gave the same array twice; give a new one, which later steps leave alone.")
         history.append(
-            Seen(seen, {name: np.array(term) for name, term in terms.items()}, terminated, sound, read_out(family))
+            Seen(
+                seen, {name: np.array(term) for name, term in terms.items()}, terminated, sound, read_out(family, count)
+            )
         )
         running = sound & ~terminated
         if not running.any():
@@ -263,27 +269,27 @@ def stepped(family: TaskFamily, individuals: Sequence[int], steps: int, *, finit
     return history
 
 
-def read_out(family: TaskFamily) -> dict[str, npt.NDArray[Any]]:
-    """What a family reads of the state besides, as new arrays.
+def read_out(family: TaskFamily, count: int) -> dict[str, npt.NDArray[Any]]:
+    """What a family of some copies reads of the state besides, as new arrays.
 
     Raises:
         ResultError: there is not a row for each copy.
     """
     found = {name: np.array(values) for name, values in family.readouts().items()}
     for what, values in found.items():
-        if values.shape[:1] != (NUM_COPIES,):
-            raise ResultError(f"{what} must have a row for each of {NUM_COPIES} copies; got shape {values.shape}.")
+        if values.shape[:1] != (count,):
+            raise ResultError(f"{what} must have a row for each of {count} copies; got shape {values.shape}.")
     return found
 
 
-def observed(family: TaskFamily, *, finite: bool = True) -> npt.NDArray[Any]:
-    """The observations, of the shape that the family's space says.
+def observed(family: TaskFamily, count: int, *, finite: bool = True) -> npt.NDArray[Any]:
+    """The observations of some copies, of the shape that the family's space says.
 
     Raises:
         ValueError: they have another shape or type, or are not finite.
     """
     observation = family.observe()
-    shape = (NUM_COPIES, *family.observation_space.shape)
+    shape = (count, *family.observation_space.shape)
     if finite:
         check_numbers("The observation", observation, shape, "(copy, observation)")
     return check_observation(observation, shape)

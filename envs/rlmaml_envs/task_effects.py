@@ -17,8 +17,8 @@ from rlmaml_envs.family import TaskFamily
 from rlmaml_envs.reading import read_only
 from rlmaml_envs.tasks import Permutations, Task, stack_tasks, varies
 
-MANY_STEPS = 20
-"""Control steps in which a number may show itself."""
+SOON, MANY_STEPS = 3, 20
+"""Control steps in which most numbers show themselves, and in which one may."""
 FROM_THE_ENDS = 0.05, 0.95
 """How far between its bounds a number is put, besides values that were drawn."""
 MOST_VALUES, MOST_NUMBERS = 60, 30
@@ -47,32 +47,38 @@ def unseen_parts(family: TaskFamily, tasks: Sequence[Task], num_copies: int) -> 
     """
     parts = [part for part in parts_of(family.wide_task_space) if len(values_of(family, tasks, part)) > 1]
     whole = dict.fromkeys(Part(part.parameter, None) for part in parts)
-    dead = not_seen(family, tasks, num_copies, list(whole))
-    single = [part for part in parts if part not in whole and Part(part.parameter, None) not in dead]
-    return wholes(parts, not_seen(family, tasks, num_copies, single)) + dead
-
-
-def not_seen(family: TaskFamily, tasks: Sequence[Task], num_copies: int, parts: Sequence[Part]) -> list[Part]:
-    """Those of the parts that change nothing, whichever of their values a task has; arguments as above."""
-    missing = dict.fromkeys(parts)
+    dead = list(whole)
     for base in tasks[:NUM_TASKS]:
-        values = {part: values_of(family, [base, *tasks], part)[1:] for part in missing}
-        changed = [
-            (part, {**base, part.parameter: value})
-            for row in zip_longest(*values.values())
-            for part, value in zip(values, row, strict=True)
-            if value is not None
-        ]
-        while changed:
-            few, changed = changed[: num_copies - 1], changed[num_copies - 1 :]
-            given = [base, *(task for _, task in few)]
-            seen = seen_to_differ(family, given + [base] * (num_copies - len(given)))
-            for (part, _), differs in zip(few, seen[1:], strict=False):
-                if differs:
-                    missing.pop(part, None)
-            changed = [(part, task) for part, task in changed if part in missing]
-        if not missing:
-            break
+        dead = not_seen(family, [base, *tasks], num_copies, dead, MANY_STEPS)
+    single = [part for part in parts if part not in whole and Part(part.parameter, None) not in dead]
+    single = not_seen(family, tasks, num_copies, single, SOON)
+    for base in tasks[:NUM_TASKS] if single else ():
+        together = [_exchanged(base, other, single) for other in tasks]
+        if seen_to_differ(family, [base, *together[: num_copies - 1]], num_copies, MANY_STEPS).any():
+            single = not_seen(family, [base, *tasks], num_copies, single, MANY_STEPS)
+    return wholes(parts, single) + dead
+
+
+def not_seen(
+    family: TaskFamily, tasks: Sequence[Task], num_copies: int, parts: Sequence[Part], steps: int
+) -> list[Part]:
+    """Those of the parts that change nothing of the first task within some steps; other arguments as above."""
+    missing = dict.fromkeys(parts)
+    values = {part: values_of(family, tasks, part)[1:] for part in missing}
+    changed = [
+        (part, {**tasks[0], part.parameter: value})
+        for row in zip_longest(*values.values())
+        for part, value in zip(values, row, strict=True)
+        if value is not None
+    ]
+    while changed:
+        few, changed = changed[: num_copies - 1], changed[num_copies - 1 :]
+        for (part, _), differs in zip(
+            few, seen_to_differ(family, [tasks[0], *(task for _, task in few)], num_copies, steps), strict=True
+        ):
+            if differs:
+                missing.pop(part, None)
+        changed = [(part, task) for part, task in changed if part in missing]
     return list(missing)
 
 
@@ -142,28 +148,43 @@ def values_of(family: TaskFamily, tasks: Sequence[Task], part: Part) -> list[npt
     return found
 
 
-def seen_to_differ(family: TaskFamily, tasks: Sequence[Task]) -> npt.NDArray[np.bool_]:
-    """Which copies come to differ from the first one, that starts alike and has the same actions, (copy,)."""
-    copies = np.arange(len(tasks))
-    family.set_tasks(copies, stack_tasks(tasks))
-    family.reset(copies, {copy: np.random.default_rng(0) for copy in range(len(tasks))})
-    different = differing({**family.changed_fields(), "observation": family.observe()}, len(tasks))
+def seen_to_differ(family: TaskFamily, tasks: Sequence[Task], num_copies: int, steps: int) -> npt.NDArray[np.bool_]:
+    """Which tasks after the first one lead elsewhere, from the same start and by the same actions, (tasks - 1,).
+
+    Args:
+        family: ``num_copies`` worlds; those for which there is no task stand still, as do those that differ already.
+        tasks: at most as many.
+        num_copies: how many worlds there are.
+        steps: control steps after which no more is looked for.
+    """
+    copies, asked = np.arange(num_copies), np.arange(num_copies) < len(tasks)
+    family.set_tasks(copies, stack_tasks([*tasks, *[tasks[0]] * (num_copies - len(tasks))]))
+    family.reset(copies, {copy: np.random.default_rng(0) for copy in range(num_copies)})
+    different = differing({**family.changed_fields(), "observation": family.observe()}, num_copies)
     action = np.random.default_rng(100).uniform(-1, 1, family.action_space.shape)
-    running = np.ones(len(tasks), np.bool_)
-    wanted = np.array([any(not np.array_equal(task[name], tasks[0][name]) for name in task) for task in tasks])
-    for _ in range(MANY_STEPS):
-        if different[wanted].all() or not running[0]:
+    running = asked & ~different
+    for _ in range(steps):
+        if not running[0] or running.sum() == 1:
             break
-        terms, terminated, instability = family.step(read_only([action] * len(tasks)), read_only(running))
-        different |= differing({**terms, "end": terminated, "observation": family.observe()}, len(tasks))
-        running = running & ~terminated & (True if instability is None else instability == "")
-    return different
+        terms, terminated, instability = family.step(read_only([action] * num_copies), read_only(running))
+        now = differing({**terms, "end": terminated, "observation": family.observe()}, num_copies)
+        different |= running & now
+        running = running & ~different & ~terminated & (True if instability is None else instability == "")
+    return different[1 : len(tasks)]
 
 
 def differing(values: Mapping[str, npt.NDArray[Any]], num_copies: int) -> npt.NDArray[np.bool_]:
     """Which copies have another row than the first one in any array, (copy,)."""
     rows = [np.asarray(array).reshape(num_copies, -1) for array in values.values()]
     return np.asarray(np.any([(array != array[0]).any(axis=1) for array in rows], axis=0))
+
+
+def _exchanged(base: Task, other: Task, parts: Sequence[Part]) -> Task:
+    """A task with all of the parts, numbers of arrays, as in another one."""
+    changed = {name: np.array(values) for name, values in base.items()}
+    for name, place in parts:
+        changed[name][place] = other[name][place]
+    return changed
 
 
 def _with(values: npt.NDArray[Any], place: tuple[int, ...], number: Any) -> npt.NDArray[Any]:

@@ -205,6 +205,8 @@ class Changing(Careless):
         (lambda o: o._replace(terminated=np.zeros(2)), "The end of episodes must be truth values .* dtype float64"),
         (lambda o: o._replace(terminated=None), "The end of episodes must be truth values"),
         (lambda o: o.terms, "it must give an Outcome"),
+        (lambda o: o._replace(terms=o.terms | {"fall_cost": -o.terms["alive_reward"]}), "step gave the reward terms"),
+        (lambda o: o._replace(terms={"alive_reward": o.terms["alive_reward"]}), "step gave the reward terms"),
     ],
 )
 def test_what_comes_to_have_another_shape_or_type_while_episodes_go_on_is_one_error(late: Any, words: str) -> None:
@@ -212,6 +214,29 @@ def test_what_comes_to_have_another_shape_or_type_while_episodes_go_on_is_one_er
     episodes = Episodes("Later-v0", made, 2)
     episodes.reset(np.arange(2), {copy: np.random.default_rng(copy) for copy in range(2)})
     with pytest.raises(FamilyError, match=f"Later-v0 failed in its function step, at step 0 .*{words}"):
+        episodes.step(np.zeros((2, 1)))
+
+
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize(
+    ("late", "words"),
+    [
+        (lambda seen: seen[:, 0], r"got shape \(2,\)"),
+        (lambda seen: seen[:1], r"got shape \(1, 1\)"),
+        (lambda seen: np.hstack([seen, seen]), r"got shape \(2, 2\)"),
+        (lambda seen: seen.astype(complex), "got dtype complex128"),
+        (lambda seen: None, "got dtype object"),
+    ],
+)
+def test_observations_that_come_to_have_another_shape_or_type_are_one_error(
+    monkeypatch: pytest.MonkeyPatch, late: Any, words: str, told: bool
+) -> None:
+    episodes = Episodes("Later-v0", type("Later", (Careless,), {}), 2, observe_task=told)
+    episodes.reset(np.arange(2), {copy: np.random.default_rng(copy) for copy in range(2)})
+    monkeypatch.setattr(type(episodes.family), "observe", lambda self: late(np.zeros((2, 1))))
+    with pytest.raises(
+        FamilyError, match=f"Later-v0 failed in its function observe, at step 1 .*The observation must be .*{words}"
+    ):
         episodes.step(np.zeros((2, 1)))
 
 

@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from rlmaml_envs.bodies import scalar_box
 from rlmaml_envs.changes import shifted
-from rlmaml_envs.rehearsal import NUM_COPIES, try_out
+from rlmaml_envs.rehearsal import CROWD, NUM_COPIES, try_out
 from rlmaml_envs.task_effects import Part, parts_of, unseen_parts, unvaried_parts
 from rlmaml_envs.tasks import Permutations, sample_uniform_task
 from tests.envs.robots import family, speed_error_cost
@@ -59,16 +59,28 @@ def test_a_number_that_matters_in_some_tasks_alone_is_seen() -> None:
     assert told(parameters, lambda m, t: np.where(t["kind"] == 1, t["goal"], 3.0)) == []
 
 
-@pytest.mark.parametrize(("seen", "most"), [(slice(0, 0), 150), (slice(0, 30), 20)])
-def test_a_parameter_of_many_numbers_is_looked_at_as_a_whole_first(seen: slice, most: int) -> None:
-    """Number by number and task by task, a vector of 30 that nothing reads would take 720 control steps."""
+@pytest.mark.parametrize(("seen", "most"), [(0, 60), (15, 70), (30, 3)])
+def test_a_parameter_of_many_numbers_is_looked_at_as_a_whole_and_the_rest_of_it_together(seen: int, most: int) -> None:
+    """Number by number and task by task, a vector of 30 that nothing reads would take 720 control steps of 6 copies."""
     parameters = {"load": spaces.Box(0.0, 2.0, (30,), np.float64)}
-    term = {"own_reward": lambda m, t: m.actions[:, 0] + t["load"][:, seen].sum(axis=1)}
-    made = family(task_parameters=parameters, task_units={"load": ""}, changes={}, reward_terms=term)(NUM_COPIES)
+    term = {"own_reward": lambda m, t: m.actions[:, 0] + t["load"][:, :seen].sum(axis=1)}
+    made = family(task_parameters=parameters, task_units={"load": ""}, changes={}, reward_terms=term)(CROWD)
     tasks = [made.sample_task(np.random.default_rng(seed)) for seed in range(8)]
     with mock.patch.object(type(made), "step", autospec=True, side_effect=type(made).step) as step:
-        assert unseen_parts(made, tasks, NUM_COPIES) == [Part("load", None)] * (seen.stop == 0)
+        dead = unseen_parts(made, tasks, CROWD)
+    assert dead == ([Part("load", (number,)) for number in range(seen, 30)] if seen else [Part("load", None)])
     assert step.call_count <= most
+
+
+def test_a_number_of_many_that_matters_late_and_in_some_tasks_alone_is_seen() -> None:
+    """The others of its vector show themselves at once, and that one where the robot has gone somewhere."""
+    parameters = {"kind": spaces.Discrete(2), "load": spaces.Box(0.0, 2.0, (3,), np.float64)}
+
+    def term(motion: Any, task: Any) -> Any:
+        gone = (np.abs(motion.position[:, 0]) > 0.05) & (task["kind"] == 1)
+        return task["load"][:, :2].sum(axis=1) + np.where(gone, task["load"][:, 2], 0.0)
+
+    assert told(parameters, term) == []
 
 
 def test_what_is_observed_alone_counts_and_what_comes_late_too() -> None:
