@@ -213,7 +213,7 @@ def adapt_in_simulation(
     env, task = make_task_environment(settings, num_episodes, options.choice, options.seed, adapted_to=known)
 
     def collecting(actions: "ActionKind") -> "Collect":
-        return lambda current, visit: current.record(env, options.seed + visit, actions=actions, stage=0)
+        return lambda current, visit: current.record(env, options.seed, visit=visit, actions=actions, stage=0)
 
     first, reason = policy, ""
     begun = collecting("sampled")(first, 0) if options.record else None

@@ -100,7 +100,7 @@ def main() -> None:
     robots, _ = chosen(options.num_episodes)
     with ProgressBar(total=options.steps + 2 * scene.horizon, desc="adapting", unit="step") as bar:
         for attempt in adapt_in_steps(
-            policy, lambda current, visit: current.record(robots, options.seed + visit), options.steps
+            policy, lambda current, visit: current.record(robots, options.seed, visit=visit), options.steps
         ):
             adapted = attempt.policy
             bar.update(adapted.steps_taken > policy.steps_taken)

@@ -16,6 +16,7 @@ class Phase(IntEnum):
 
     TRAINING = 0
     EVALUATION = 1
+    FILM = 2
 
 
 class Stream(IntEnum):

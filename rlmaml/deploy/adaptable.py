@@ -212,13 +212,20 @@ class AdaptablePolicy:
 
     @ordinary_torch()
     def record(
-        self, env: TaskEnvironment, seed: int, *, actions: ActionKind = "sampled", stage: int | None = None
+        self,
+        env: TaskEnvironment,
+        seed: int,
+        *,
+        visit: int = 0,
+        actions: ActionKind = "sampled",
+        stage: int | None = None,
     ) -> RecordedEpisodes:
         """One episode in every copy of an environment whose copies share one task.
 
         Args:
             env: the environment.
-            seed: of initial states and actions.
+            seed: of initial states and actions, the same one for all visits: no visits of two seeds share an episode.
+            visit: how many of this seed there were before; each has episodes of its own.
             actions: sampled, as the policy adapts, or the mean, the most likely ones.
             stage: also of these; by default the steps that the policy has taken, as in an evaluation. With the same
                 one, policies begin in the same states, with the same noise on their actions.
@@ -229,7 +236,7 @@ class AdaptablePolicy:
             UserError: the family has changed since the training, or has other observations or actions.
         """
         check_acts_in(self, env)
-        streams = RandomStreams(seed, Phase.EVALUATION)
+        streams = RandomStreams(seed, Phase.EVALUATION, visit)
         device = self.settings.run.rollout_device
         weights = move(self.weights, device)
         with torch_threads(1):

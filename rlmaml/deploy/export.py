@@ -36,6 +36,7 @@ from rlmaml.base.as_before import Held, held_filters, held_process
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import replacing
 from rlmaml.base.plain_data import as_json
+from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.deploy.adaptable import AdaptablePolicy
 from rlmaml.deploy.driver import Driver
 from rlmaml.deploy.robot import Actuation, Robot, described_interface
@@ -302,7 +303,7 @@ def returns_of(
     """
     if actuation.function is not None:
         raise UserError("The return of files whose controls are a function of the actions cannot be measured.")
-    observation, _ = env.reset(seed=[seed + copy for copy in range(env.num_envs)])
+    observation, _ = env.reset(seed=RandomStreams(seed, Phase.EVALUATION).initial_state_seeds(0, [0], env.num_envs))
     returns, reward = np.zeros(env.num_envs), np.zeros(env.num_envs)
     for _ in range(horizon):
         controls = drive(np.asarray(observation, np.float32), reward.astype(np.float32))

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import replacing, write_atomically
+from rlmaml.base.random_streams import Phase, RandomStreams, Stream
 from rlmaml.deploy.adaptable import ActionKind, AdaptablePolicy
 from rlmaml.deploy.driver import Driver
 from rlmaml.sampling.rollout import TaskEnvironment, task_words
@@ -67,14 +68,15 @@ def film(
     Args:
         env: an environment with one copy, made to be drawn, whose task is set.
         policy: who acts.
-        seed: seed of the initial state; the same one gives the same start to another policy.
+        seed: of the initial state and the noise; the same one gives the same start to another policy.
         stride: see :func:`frame_stride`.
         advance: called after every step.
         actions: the most likely ones, or sampled ones, with the same noise for another policy.
     """
-    observation, _ = env.reset(seed=[seed])
+    streams = RandomStreams(seed, Phase.FILM)
+    observation, _ = env.reset(seed=streams.initial_state_seeds(0, [0], 1))
     shots, earned, reward = [Shot(env.render()[0], 0.0)], 0.0, np.zeros(1)
-    actor = Driver(policy, noise=np.random.default_rng(seed) if actions == "sampled" else None)
+    actor = Driver(policy, noise=streams.generator(Stream.ACTIONS) if actions == "sampled" else None)
     for step in range(1, env.horizon + 1):
         observation, reward, terminated, truncated, _ = env.step(actor.act(observation, reward))
         earned += float(reward[0])

@@ -506,10 +506,10 @@ def test_an_adaptation_that_is_interrupted_keeps_the_best_policy_with_its_task_a
     left, record = tmp_path / "left.safetensors", AdaptablePolicy.record
     adapt = ("adapt.py", trained, "--task", "goal=0.3,-0.2", "--episodes-per-step", 2, "--steps", 3, "--output", left)
 
-    def interrupted(self: AdaptablePolicy, env: object, seed: int, **more: object) -> object:
-        if seed == 2:
+    def interrupted(self: AdaptablePolicy, env: object, seed: int, *, visit: int, **more: object) -> object:
+        if visit == 2:
             raise KeyboardInterrupt
-        return record(self, env, seed, **more)  # type: ignore[arg-type]
+        return record(self, env, seed, visit=visit, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(AdaptablePolicy, "record", interrupted)
     assert run(*adapt) == 130

@@ -1,4 +1,7 @@
+import ast
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +19,7 @@ def test_every_seed_phase_iteration_stream_step_and_task_draws_its_own_numbers()
             range(3), Phase, range(3), Stream, range(3), range(3)
         )
     ]
-    assert len(set(draws)) == len(draws) == 3 * 2 * 3 * 8 * 3 * 3
+    assert len(set(draws)) == len(draws) == 3 * 3 * 3 * 8 * 3 * 3
 
 
 def test_the_same_key_draws_the_same_numbers() -> None:
@@ -63,6 +66,43 @@ def test_all_tasks_and_copies_of_a_run_get_different_seeds() -> None:
 def test_training_and_evaluation_share_no_task() -> None:
     training = {seed for i in range(20) for seed in RandomStreams(0, Phase.TRAINING, i).task_seeds(20)}
     assert training.isdisjoint(RandomStreams(0, Phase.EVALUATION).task_seeds(40))
+
+
+ROOT = Path(__file__).parents[3]
+ADDED_TO = {
+    "envs/rlmaml_envs/rehearsal.py",  # constants of its own
+    "rlmaml/policies/gru.py",  # a parameter seed, which is drawn: no run's has the one of another's as its neighbour
+    "rlmaml/policies/latent.py",
+    "scripts/train_dynamics.py",  # what tasks that runs have left are made again from; each draws streams of its own
+    "scripts/train_imitation.py",
+}
+"""Files that add to a seed."""
+
+
+def added_to_a_seed(code: str) -> bool:
+    """Whether something is added to what is called a seed: the sum is that of a neighbour, which shares its numbers."""
+    sums = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add))
+    terms = (ast.unparse(term) for node in sums for term in (node.left, node.right))
+    given = (
+        word.value
+        for call in ast.walk(ast.parse(code))
+        if isinstance(call, ast.Call)
+        for word in call.keywords
+        if word.arg == "seed"
+    )
+    return any(term.lower().endswith("seed") for term in terms) or any(isinstance(one, ast.BinOp) for one in given)
+
+
+def test_nothing_is_added_to_a_seed_so_that_neighbours_share_no_numbers() -> None:
+    assert added_to_a_seed("record(env, options.seed + visit)")
+    assert added_to_a_seed("record(env, seed=100 + visit)")
+    assert not added_to_a_seed("record(env, seed, visit=visit + 1)")
+    files = [path for room in ("rlmaml", "envs", "scripts") for path in (ROOT / room).rglob("*.py")]
+    adding = {str(path.relative_to(ROOT)) for path in files if added_to_a_seed(path.read_text())}
+    assert adding == ADDED_TO
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+            assert not added_to_a_seed(block), page
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**40])

@@ -451,6 +451,13 @@ def test_policies_begin_the_same_stage_in_the_same_states_with_the_same_noise(po
     np.testing.assert_allclose(greedy.actions, policy.act(greedy.observations), atol=1e-6)
 
 
+def test_no_visit_of_any_seed_has_an_episode_of_another_one(policy: AdaptablePolicy) -> None:
+    env = navigation()
+    told = [policy.record(env, seed, visit=visit).actions for seed in range(3) for visit in range(3)]
+    firsts = {tuple(action) for actions in told for action in actions[::HORIZON].tolist()}
+    assert len(firsts) == 3 * 3 * env.num_envs
+
+
 def test_what_is_known_of_an_adaptation_is_stored_and_further_steps_count_on(
     tmp_path: Path, policy: AdaptablePolicy
 ) -> None:
