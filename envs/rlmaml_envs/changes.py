@@ -75,10 +75,13 @@ def payload(body: str) -> ApplyChange:
 def ground_friction(physics: Physics, copies: Copies, factors: Floats) -> None:
     """All sliding friction coefficients times a factor: with it, those of every contact with the ground.
 
-    The contact of a ``<pair>`` of geoms has coefficients of its own, two for sliding.
+    The contact of a ``<pair>`` of geoms has coefficients of its own, two for sliding, and so has what bends.
     """
     friction = physics.field("geom_friction")
     friction[copies, :, 0] = physics.model.geom_friction[:, 0] * factors[:, None]
+    if physics.model.nflex:
+        of_flexes = physics.field("flex_friction")
+        of_flexes[copies, :, 0] = physics.model.flex_friction[:, 0] * factors[:, None]
     if physics.model.npair:
         of_pairs = physics.field("pair_friction")
         of_pairs[copies, :, :2] = physics.model.pair_friction[:, :2] * factors[:, None, None]
@@ -119,7 +122,7 @@ def scaled(field: str, kind: str, names: Sequence[str], columns: slice = slice(N
     def change(physics: Physics, copies: Copies, factors: Floats) -> None:
         listed = places(physics.model, field, kind, names, columns)
         built = getattr(physics.model, field)
-        check_effect(physics.model, field, names)
+        physics.remarks |= dict.fromkeys(check_effect(physics.model, field, names))
         if built.dtype.kind != "f":
             raise ValueError(f'"{field}" holds no measures that could be scaled, but {built.dtype}; use placed.')
         _check_shape(f'The factors of "{field}"', factors, [(len(names),), *[()] * (len(names) == 1)])
@@ -139,7 +142,7 @@ def placed(field: str, kind: str, names: Sequence[str], columns: slice = slice(N
 
     def change(physics: Physics, copies: Copies, values: Floats) -> None:
         listed = places(physics.model, field, kind, names, columns)
-        check_effect(physics.model, field, names)
+        physics.remarks |= dict.fromkeys(check_effect(physics.model, field, names))
         if getattr(physics.model, field).dtype == np.int32 and not field.endswith(COUNTED):
             raise ValueError(f'"{field}" says how the model is built and cannot differ between tasks.')
         legal = [

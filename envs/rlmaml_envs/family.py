@@ -215,6 +215,10 @@ class TaskFamily(ABC):
         """What tasks have changed in the models of the copies, (num_copies, ...) by name; empty for none."""
         return {}
 
+    def remarks(self) -> Sequence[str]:
+        """What is to be said, once the family was tried out, of what tasks change; by default nothing."""
+        return ()
+
     def built(self) -> bytes:
         """What all copies begin from, which nobody may change; by default nothing that could be."""
         return b""

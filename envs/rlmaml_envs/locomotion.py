@@ -326,6 +326,10 @@ class Locomotion(TaskFamily):
         """The model fields that tasks change, by name, without those that only pictures show."""
         return {name: values for name, values in self.physics.fields.items() if not is_looks(name)}
 
+    def remarks(self) -> Sequence[str]:
+        """What there is to say of changes of contacts."""
+        return tuple(self.physics.remarks)
+
     def built(self) -> bytes:
         """The model."""
         return stored(self.physics.model)

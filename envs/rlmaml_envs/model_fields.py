@@ -19,6 +19,7 @@ _KINDS = {
     "cam": "camera",
     "dof": "joint",
     "eq": "equality",
+    "flex": "flex",
     "geom": "geom",
     "jnt": "joint",
     "light": "light",
@@ -37,6 +38,7 @@ _COUNTS = {
     "body": "body_mass",
     "camera": "cam_fovy",
     "equality": "eq_type",
+    "flex": "flex_dim",
     "geom": "geom_type",
     "joint": "jnt_type",
     "light": "light_type",
@@ -54,6 +56,19 @@ DERIVED = (frozenset(mujoco.MjModel._setconst_outputs) - _GIVEN_TOO) | {"dof_len
 
 BUILT = frozenset(("body_simple", "cam_sensorsize"))
 """Fields that the compiler alone reads: whether a body is simple, and from what a field of view follows."""
+
+OF_FLEX = frozenset(
+    f"flex_{word}"
+    for word in (
+        *("bending", "conaffinity", "condim", "contype", "damping", "edgedamping", "edgestiffness", "friction", "gap"),
+        *("margin", "priority", "radius", "rgba", "solimp", "solmix", "solref", "stiffness"),
+    )
+)
+"""Fields of a flex that are numbers of it as a whole, or of all of its elements at once. The others are of vertices,
+edges and elements, or say how it is built."""
+
+_STARTS = {"flex_stiffness": "flex_stiffnessadr", "flex_bending": "flex_bendingadr"}
+"""Field of elements or edges -> where the numbers of each flex begin in it; -1 for one that has none."""
 
 _LOOKS = re.compile(r"light_.*|mat_.*|.*_(rgba|group|user|matid)|tendon_width|sensor_noise|cam_ipd")
 """Fields that pictures and people read, and no simulation: MuJoCo adds no noise to sensors."""
@@ -95,6 +110,11 @@ def check_measure(field: str) -> None:
     """
     if field in DERIVED:
         raise ValueError(f'"{field}" is computed by MuJoCo from other fields; change those from which it follows.')
+    if field.startswith("flex_") and field not in OF_FLEX:
+        raise ValueError(
+            f'"{field}" holds numbers of vertices, edges or elements, or says how a flex is built, and cannot differ '
+            f"between tasks. Of a flex these can: {', '.join(sorted(OF_FLEX))}; and body_mass of its vertices' bodies."
+        )
     if field in BUILT:
         raise ValueError(f'"{field}" says how the model is built and cannot differ between tasks.')
 
@@ -112,7 +132,14 @@ def objects(model: mujoco.MjModel, field: str) -> tuple[str, npt.NDArray[np.intp
     if field.startswith("qpos"):
         lengths = [_COORDINATES[int(kind_of)] for kind_of in model.jnt_type]
         return kind, np.repeat(np.arange(model.njnt), lengths)
+    if field in _STARTS:
+        return kind, np.repeat(np.arange(model.nflex), _lengths_of_flexes(model, field))
     return kind, np.arange(len(getattr(model, field)))
+
+
+def name_of(model: mujoco.MjModel, kind: str, index: int) -> str:
+    """The name of an object in the MJCF file, "" without one."""
+    return mujoco.mj_id2name(model, _type_of(kind), index) or ""
 
 
 def indices(model: mujoco.MjModel, kind: str, names: Sequence[str]) -> npt.NDArray[np.intp]:
@@ -128,14 +155,13 @@ def indices(model: mujoco.MjModel, kind: str, names: Sequence[str]) -> npt.NDArr
     """
     if kind not in _COUNTS:
         raise ValueError(f'There is no kind "{kind}" of named objects. Choose one of: {", ".join(_COUNTS)}.')
-    found, view = [], getattr(model, kind)
+    found = []
     for name in names:
-        try:
-            found.append(view(name).id)
-        except KeyError as error:
-            all_names = [view(index).name for index in range(len(getattr(model, _COUNTS[kind])))]
+        found.append(mujoco.mj_name2id(model, _type_of(kind), name))
+        if found[-1] < 0:
+            all_names = [name_of(model, kind, index) for index in range(len(getattr(model, _COUNTS[kind])))]
             own = ", ".join(filter(None, all_names)) or "none with a name"
-            raise ValueError(f'The model has no {kind} "{name}". It has: {own}.') from error
+            raise ValueError(f'The model has no {kind} "{name}". It has: {own}.')
         if found[-1] in found[:-1]:
             raise ValueError(f'The {kind} "{name}" is listed twice; list it once.')
     return np.array(found, np.intp)
@@ -168,6 +194,8 @@ def places(
         is_dof = field.startswith("dof_")
         first = (model.jnt_dofadr if is_dof else model.jnt_qposadr)[listed]
         count = np.array([(_DOFS if is_dof else _COORDINATES)[kind_of] for kind_of in types], np.intp)
+    if field in _STARTS:
+        first, count = getattr(model, _STARTS[field])[listed], _lengths_of_flexes(model, field)[listed]
     values = getattr(model, field)
     width = int(np.prod(values.shape[1:], dtype=int))
     numbers: list[Any] = [
@@ -180,3 +208,17 @@ def places(
             "many, and at least one."
         )
     return np.array(numbers, np.intp)
+
+
+def _type_of(kind: str) -> int:
+    """MuJoCo's number for a kind of objects."""
+    return int(getattr(mujoco.mjtObj, f"mjOBJ_{kind.upper()}"))
+
+
+def _lengths_of_flexes(model: mujoco.MjModel, field: str) -> npt.NDArray[np.intp]:
+    """How many numbers of its elements or edges each flex has in a field, (nflex,)."""
+    starts = getattr(model, _STARTS[field]).astype(np.intp)
+    has = np.flatnonzero(starts >= 0)
+    lengths = np.zeros(len(starts), np.intp)
+    lengths[has] = np.diff(starts[has], append=len(getattr(model, field)))
+    return lengths

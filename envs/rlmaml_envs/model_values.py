@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlmaml_envs.family import Copies
-from rlmaml_envs.model_fields import objects
+from rlmaml_envs.model_fields import indices, name_of, objects
 from rlmaml_envs.simulator import mujoco
 
 DIRECTIONS = ("body_quat", "body_iquat", "geom_quat", "site_quat", "cam_quat", "jnt_axis", "light_dir")
@@ -25,8 +25,8 @@ POSITIVE = ("body_mass", "body_inertia")
 """Fields that are larger than 0 in bodies that move."""
 
 NOT_NEGATIVE = (
-    "geom_size", "geom_friction", "pair_friction", "dof_armature", "dof_frictionloss", "tendon_armature",
-    "tendon_frictionloss", "actuator_armature",
+    "geom_size", "geom_friction", "pair_friction", "flex_friction", "flex_radius", "dof_armature",
+    "dof_frictionloss", "tendon_armature", "tendon_frictionloss", "actuator_armature",
 )  # fmt: skip
 
 GATES = {
@@ -43,9 +43,19 @@ GATES = {
 """Field -> the one that says whether MuJoCo looks at it."""
 
 OF_CONTACTS = tuple(
-    f"geom_{word}" for word in ("friction", "solref", "solimp", "solmix", "margin", "gap", "condim", "priority")
+    f"{kind}_{word}"
+    for kind in ("geom", "flex")
+    for word in ("friction", "solref", "solimp", "solmix", "margin", "gap", "condim", "priority")
 )
-"""Fields of geoms that are read where two touch."""
+"""Fields of geoms, and of what bends, that are read where two touch."""
+
+PAIRED = {
+    **{word: f"pair_{word}" for word in ("friction", "solref", "solimp", "margin", "gap")},
+    "condim": "pair_dim",
+    "solmix": "pair_solref and pair_solimp",
+    "priority": "pair_friction and the others",
+}
+"""What of a geom -> what of a ``<pair>`` is read in its place."""
 
 Fields = Mapping[str, npt.NDArray[Any]]
 
@@ -79,27 +89,65 @@ def see_to(model: mujoco.MjModel, fields: Fields, copies: Copies) -> None:
         for illegal, why in _faults(model, name, written, fields, copies):
             if (changed & illegal).any():
                 kind, owners = objects(model, name)
-                owner = getattr(model, kind)(owners[np.argwhere(changed & illegal)[0][1]])
-                raise ValueError(f'"{name}" of the {kind} "{owner.name or owner.id}" {why}')
+                owner = int(owners[np.argwhere(changed & illegal)[0][1]])
+                raise ValueError(f'"{name}" of the {kind} "{name_of(model, kind, owner) or owner}" {why}')
         if name in DIRECTIONS:
             values[copies] = _of_length_one(written)
 
 
-def check_effect(model: mujoco.MjModel, field: str, names: Sequence[str]) -> None:
-    """Refuse to write a number of a contact into geoms that have none.
+def check_effect(model: mujoco.MjModel, field: str, names: Sequence[str]) -> list[str]:
+    """Refuse to write a number of contacts into what has none that would read it.
+
+    A contact of a ``<pair>`` reads the pair's numbers and never those of its geoms, not even where the file gives none.
+
+    Returns:
+        What is to be said of geoms that have contacts of both kinds, so that the number matters in some alone.
 
     Raises:
-        ValueError: names the geom, which pictures alone show, or whose contacts have numbers of their own.
+        ValueError: names the geom or flex, and the pair, or why it touches nothing.
     """
-    for name in names if field in OF_CONTACTS else ():
-        geom = model.geom(name)
-        if not (geom.contype[0] or geom.conaffinity[0]):
-            pairs = [model.pair(index) for index in range(model.npair)]
-            own = [pair.name or str(pair.id) for pair in pairs if geom.id in (pair.geom1[0], pair.geom2[0])]
-            cure = f'write "pair_..." of the pair {", ".join(own)}' if own else "name the geom that collides"
-            raise ValueError(
-                f'"{field}" of the geom "{name}" has no effect, because its contype and conaffinity are 0: {cure}.'
+    if field not in OF_CONTACTS:
+        return []
+    kind, _, word = field.partition("_")
+    listed, remarks = indices(model, kind, names), []
+    masks = getattr(model, f"{kind}_contype")[listed] | getattr(model, f"{kind}_conaffinity")[listed]
+    touched = may_touch(model, listed) if kind == "geom" else (masks | model.flex_selfcollide[listed]) != 0
+    for name, index, mask, touches in zip(names, listed.tolist(), masks, touched, strict=True):
+        sides = zip(model.pair_geom1.tolist(), model.pair_geom2.tolist(), strict=True)
+        own = [number for number, side in enumerate(sides) if kind == "geom" and index in side]
+        pairs = ", ".join(name_of(model, "pair", number) or str(number) for number in own)
+        if touches and own:
+            remarks.append(
+                f'"{field}" of the geom "{name}" has no effect on its contacts of the pair {pairs}, which have numbers '
+                f"of their own; change {PAIRED[word]} with it where these are meant."
             )
+        elif not touches:
+            why = "nothing is left that it may touch" if mask else "its contype and conaffinity are 0"
+            cure = f"write {PAIRED[word]} of the pair {pairs}" if own else f"name the {kind} that collides"
+            raise ValueError(f'"{field}" of the {kind} "{name}" has no effect, because {why}: {cure}.')
+    return remarks
+
+
+def may_touch(model: mujoco.MjModel, geoms: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    """Which geoms may have a contact whose numbers follow from themselves, (geoms,).
+
+    The other one is of another body, neither its parent nor one that is welded to it, fits by ``contype`` and
+    ``conaffinity``, and is in no ``<pair>`` or ``<exclude>`` with it.
+    """
+    bodies, types, affinities = model.geom_bodyid, model.geom_contype, model.geom_conaffinity
+    fits = (types[geoms][:, None] & affinities) | (affinities[geoms][:, None] & types)
+    welded = model.body_weldid[bodies]
+    above = model.body_weldid[model.body_parentid[welded]]
+    fits = (fits != 0) & (welded[geoms][:, None] != welded)
+    if not model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_FILTERPARENT.value:
+        mine, others = welded[geoms][:, None], welded[None]
+        fits &= (mine == 0) | (others == 0) | ((mine != above) & (others != above[geoms][:, None]))
+    for first, second in zip(model.pair_geom1.tolist(), model.pair_geom2.tolist(), strict=True):
+        fits[geoms == first, second], fits[geoms == second, first] = False, False
+    first, second = np.minimum(bodies[geoms][:, None], bodies), np.maximum(bodies[geoms][:, None], bodies)
+    fits &= ~np.isin((first << 16) + second, model.exclude_signature)
+    by_flex = types[geoms][:, None] & model.flex_conaffinity | affinities[geoms][:, None] & model.flex_contype
+    return np.asarray(fits.any(axis=1) | (by_flex != 0).any(axis=1))
 
 
 def plain(model: mujoco.MjModel, message: str) -> str:
@@ -126,7 +174,7 @@ def _faults(
         yield np.asarray((rows < 0).any(axis=2)), "must not be negative."
     if name in DIRECTIONS:
         yield np.linalg.norm(rows, axis=2) < SHORTEST, "is no direction: its length is 0."
-    if name == "geom_condim":
+    if name in ("geom_condim", "flex_condim", "pair_dim"):
         yield ~np.isin(rows[..., 0], (1, 3, 4, 6)), "must be 1, 3, 4 or 6."
     if name in GATES:
         gate = fields[GATES[name]][copies] if GATES[name] in fields else getattr(model, GATES[name])
@@ -139,6 +187,8 @@ def _faults(
         yield ~built, "has no effect, because it was built without: give one in the MJCF file as well."
     if name == "geom_size":
         yield np.isin(model.geom_type, SHAPED), "has no effect: the size of a mesh or height field is in its data."
+    if name == "flex_edgestiffness":
+        yield model.flex_dim != 1, "is that of a cable alone; of what has a surface, write flex_stiffness."
     if name in ("body_pos", "body_quat"):
         free = np.isin(np.arange(model.nbody), model.jnt_bodyid[kinds == FREE])
         yield free, "has no effect, because of its free joint: initial_state says where it starts."

@@ -94,6 +94,7 @@ class Physics:
         outputs: field name -> live array (num_copies, ...), likewise.
         fields: model field -> live array (num_copies, ...), of those that were asked for, likewise.
         duration: seconds per control step.
+        remarks: what is to be said of changes that tasks made, in order and once each.
         sealed: whether model fields are given to be read alone, as to everybody but the changes of a task.
     """
 
@@ -120,6 +121,7 @@ class Physics:
         self.outputs: dict[str, Floats] = {name: self._batch.bind(name) for name in simulation.outputs}
         self.fields: dict[str, npt.NDArray[Any]] = {}
         self._fields: dict[str, npt.NDArray[Any]] = {}
+        self.remarks: dict[str, None] = {}
         self._controls = self._batch.bind("ctrl")
         self._before = self._batch.state.copy()
 

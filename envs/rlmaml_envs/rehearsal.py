@@ -65,7 +65,8 @@ def try_out(owner: str, family: TaskFamily) -> None:
             copy's own; or a cost is positive.
 
     Warns:
-        A number of the tasks changes nothing, or is never drawn but as one value.
+        A number of the tasks changes nothing, or is never drawn but as one value; or it is one of contacts and does not
+            matter in some of them.
     """
     try:
         check_terms(family.reward_terms)
@@ -94,6 +95,8 @@ def try_out(owner: str, family: TaskFamily) -> None:
             )
     except ValueError as error:
         raise ValueError(f"{owner}: {of_a_write(error) or error}") from error
+    for remark in family.remarks():
+        warnings.warn(f"{owner}: {remark}", stacklevel=2)
     generator = np.random.default_rng(0)
     constant = unvaried_parts(family.task_space, lambda: family.sample_task(generator))
     if constant:

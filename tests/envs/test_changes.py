@@ -1,3 +1,4 @@
+import warnings
 from typing import Any
 
 import mujoco
@@ -21,9 +22,11 @@ from rlmaml_envs.changes import (
     scaled,
     shifted,
 )
+from rlmaml_envs.episodes import tried_out
 from rlmaml_envs.locomotion import LocomotionFamily
 from rlmaml_envs.model_fields import indices
 from rlmaml_envs.physics import Physics, Simulation
+from tests.envs import robots
 
 COPIES = np.arange(3)
 
@@ -238,11 +241,94 @@ def test_ground_friction_reaches_the_contact_of_a_pair_of_geoms() -> None:
 
 @pytest.mark.parametrize("make", [scaled, placed])
 @pytest.mark.parametrize(
-    ("name", "cure"), [("box", r'write "pair_..." of the pair sole'), ("skin", "name the geom that collides")]
+    ("name", "words"),
+    [
+        ("box", "its contype and conaffinity are 0: write pair_friction of the pair sole"),
+        ("floor", "nothing is left that it may touch: write pair_friction of the pair sole"),
+        ("skin", "its contype and conaffinity are 0: name the geom that collides"),
+    ],
 )
-def test_a_number_of_contacts_of_a_geom_that_never_touches_is_refused(make: Any, name: str, cure: str) -> None:
+def test_a_number_of_contacts_that_none_reads_is_refused(make: Any, name: str, words: str) -> None:
     physics = Physics(mujoco.MjModel.from_xml_string(BY_PAIR), 2, Simulation(substeps=1), threads=1)
-    with pytest.raises(ValueError, match=f'"geom_friction" of the geom "{name}" has no effect, .* are 0: {cure}'):
+    with pytest.raises(ValueError, match=f'"geom_friction" of the geom "{name}" has no effect, because {words}'):
         make("geom_friction", "geom", [name], slice(0, 1))(physics, np.arange(2), np.ones((2, 1)))
     scaled("pair_friction", "pair", ["sole"], slice(0, 2))(physics, np.arange(2), np.full((2, 1), 0.5))
     assert physics.field("pair_friction")[1, 0, :2].tolist() == [0.4, 0.35]
+
+
+SLEDGES = """<mujoco><worldbody><geom name="ground" type="plane" size="9 9 1"/>
+<body pos="0 0 .1"><joint name="slide" type="slide" axis="1 0 0"/><geom name="front" size=".1"/></body>
+<body pos="-1 0 .1"><joint name="follow" type="slide" axis="1 0 0"/><geom name="back" size=".1"/></body></worldbody>
+<contact><pair name="bumper" geom1="front" geom2="back"/></contact>
+<actuator><motor joint="slide" ctrlrange="-1 1"/><motor joint="follow" ctrlrange="-1 1"/></actuator></mujoco>"""
+
+
+def test_a_number_that_some_contacts_of_a_geom_do_not_read_is_said_once() -> None:
+    made = robots.family(robots.body(SLEDGES), changes={"load": scaled("geom_friction", "geom", ["front"])})
+    words = '"geom_friction" of the geom "front" has no effect on its contacts of the pair bumper.*change pair_friction'
+    with pytest.warns(UserWarning, match=words) as said:
+        episodes = tried_out("Sledges-v0", made, 2)
+    assert len(said) == 1
+    episodes.assign({"speed": [0.1], "load": [[2.0]]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        episodes.reset(np.arange(2), {copy: np.random.default_rng(copy) for copy in range(2)})
+    assert episodes.family.changed_fields()["geom_friction"][:, 1, 0].tolist() == [2.0, 2.0]
+
+
+APART = """<mujoco><worldbody><geom name="floor" type="plane" size="9 9 .1" contype="0"/>
+<body name="one" pos="0 0 .1"><freejoint/><geom name="cube" size=".1 .1 .1" type="box" conaffinity="0"/></body>
+<body name="two" pos="1 0 .1"><freejoint/><geom name="ball" size=".1" conaffinity="0"/></body></worldbody>
+<contact>{}</contact></mujoco>"""
+
+
+@pytest.mark.parametrize(
+    ("contact", "word"),
+    [("", ""), ('<exclude body1="two" body2="world"/>', "ball"), ('<exclude body1="one" body2="two"/>', "")],
+)
+def test_a_geom_that_an_exclude_leaves_nothing_to_touch_is_refused(contact: str, word: str) -> None:
+    """Cube and ball touch the floor, and not each other."""
+    physics = Physics(mujoco.MjModel.from_xml_string(APART.format(contact)), 2, Simulation(substeps=1), threads=1)
+    for name in ("floor", "cube", "ball"):
+        change = scaled("geom_friction", "geom", [name])
+        if name == word:
+            with pytest.raises(ValueError, match=f'"{name}" has no effect, because nothing is left that it may touch'):
+                change(physics, np.arange(2), np.ones((2, 1)))
+        else:
+            change(physics, np.arange(2), np.full((2, 1), 0.5))
+
+
+PAIRED = """<mujoco><worldbody><geom name="floor" type="plane" size="9 9 .1" friction=".3"/>
+<body name="one" pos="0 0 .1"><freejoint/><geom name="cube" size=".1 .1 .1" type="box" friction=".6"/></body>
+<body name="two" pos="1 0 .1"><freejoint/><geom name="other" size=".1 .1 .1" type="box"/></body>
+<body name="three" pos="2 0 .1"><freejoint/>
+<geom name="last" size=".1 .1 .1" type="box" contype="0" conaffinity="0"/></body>
+<flexcomp name="rope" type="grid" count="4 1 1" spacing=".1 .1 .1" pos="3 0 .01" dim="1" mass=".5" radius=".01">
+<edge stiffness="10" damping=".1"/></flexcomp></worldbody><contact>
+<pair name="given" geom1="floor" geom2="other" friction=".5 .4 .005 .0001 .0002"/>
+<pair name="plain" geom1="floor" geom2="last"/>
+<exclude body1="one" body2="two"/></contact></mujoco>"""
+
+
+def test_ground_friction_is_that_of_a_model_compiled_anew_with_pairs_excludes_and_what_bends() -> None:
+    built, spec = mujoco.MjModel.from_xml_string(PAIRED), mujoco.MjSpec.from_string(PAIRED)
+    physics = Physics(built, 2, Simulation(substeps=1), threads=1)
+    ground_friction(physics, np.array([1]), np.array([0.5]))
+    physics.settle(np.arange(2))
+    for thing, count in [(one, 1) for one in (*spec.geoms, *spec.flexes)] + [(one, 2) for one in spec.pairs]:
+        thing.friction = thing.friction * np.where(np.arange(len(thing.friction)) < count, 0.5, 1.0)
+    anew = spec.compile()
+    for field in ("geom_friction", "pair_friction", "flex_friction"):
+        np.testing.assert_allclose(getattr(physics.model_of(1), field), getattr(anew, field))
+        np.testing.assert_array_equal(getattr(physics.model_of(0), field), getattr(built, field))
+    speeds = np.zeros((2, built.nv))
+    speeds[:, ::6], speeds[:, 18:] = 1.0, np.tile([1.0, 0.0, 0.0], 4)
+    physics.reset(np.arange(2), np.stack([built.qpos0] * 2), speeds)
+    data = mujoco.MjData(anew)
+    data.qvel[:] = speeds[1]
+    for _ in range(60):
+        assert physics.step(np.zeros((2, 0)), np.ones(2, np.bool_)) is None
+    mujoco.mj_step(anew, data, 60)
+    np.testing.assert_allclose(physics.qpos[1], data.qpos, rtol=1e-9, atol=1e-12)
+    slid = physics.qpos - built.qpos0
+    assert (slid[1, [0, 7, 14, 21]] > 1.005 * slid[0, [0, 7, 14, 21]]).all()  # three boxes and the rope

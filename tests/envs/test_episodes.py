@@ -231,7 +231,8 @@ def test_what_comes_to_have_another_shape_or_type_while_episodes_go_on_is_one_er
 def test_observations_that_come_to_have_another_shape_or_type_are_one_error(
     monkeypatch: pytest.MonkeyPatch, late: Any, words: str, told: bool
 ) -> None:
-    episodes = Episodes("Later-v0", type("Later", (Careless,), {}), 2, observe_task=told)
+    made: Any = type("Later", (Careless,), {})
+    episodes = Episodes("Later-v0", made, 2, observe_task=told)
     episodes.reset(np.arange(2), {copy: np.random.default_rng(copy) for copy in range(2)})
     monkeypatch.setattr(type(episodes.family), "observe", lambda self: late(np.zeros((2, 1))))
     with pytest.raises(

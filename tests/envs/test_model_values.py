@@ -9,7 +9,8 @@ import pytest
 from mujoco.batch import MODEL_FIELDS
 
 from rlmaml_envs.changes import COUNTED, placed, scaled
-from rlmaml_envs.model_fields import BUILT, DERIVED, places
+from rlmaml_envs.model_fields import BUILT, DERIVED, OF_FLEX, places
+from rlmaml_envs.model_values import may_touch
 from rlmaml_envs.physics import Physics, Simulation
 from tests.envs.test_model_fields import LAST, VIEWED, fields
 
@@ -78,7 +79,7 @@ END = {**LAST, "body": "two"}
 NOT_WRITTEN = {
     r"(actuator|body|cam|dof|eq|geom|jnt|light|mat|pair|sensor|site|tendon)_[A-Za-z0-9]+": "whole numbers: types, "
     "groups and which object belongs to which",
-    r"flex(edge)?_[a-z0-9]+": "numbers of a flex, most of which are of vertices and elements, that have no names",
+    r"flex(edge)?_[A-Za-z0-9]+": "vertices, edges and elements of a flex, that have no names, and how it is built",
     r"[BDM]_[a-z]+|map(D2M|M2D|M2M)|name_[a-z]+adr|names_map": "the layout of the model",
     r"(numeric|text|tuple|key|plugin)_[a-z]+|plugin": "numbers and texts of a file that no simulation reads",
     r"exclude_signature|wrap_[a-z]+": "which bodies never touch, and by what a tendon goes: parts without names",
@@ -235,13 +236,145 @@ def test_a_field_of_the_compiler_and_the_time_step_are_refused() -> None:
 
 def test_every_field_that_mujoco_keeps_per_copy_is_compared_or_refused_for_a_reason() -> None:
     assert len(measures()) >= 137
+    assert set(OF_ONE_FLEX) | {field for fields in YOUNG.values() for field in fields} == OF_FLEX
     assert {field for field, _, _ in fields()} - set(measures()) <= DERIVED | BUILT
     built = Physics(mujoco.MjModel.from_xml_string(WHOLE), 1, Simulation(substeps=1), threads=1)
-    for field in sorted(set(MODEL_FIELDS) - set(measures()) - DERIVED - BUILT):
+    words = r"says how (the model|a flex) is built|is no field of MuJoCo's model with a row"
+    for field in sorted(set(MODEL_FIELDS) - set(measures()) - OF_FLEX - DERIVED - BUILT):
         assert len([why for pattern, why in NOT_WRITTEN.items() if re.fullmatch(pattern, field)]) == 1, field
-        kind = KINDS.get(field.split("_")[0], "body")
-        with pytest.raises(ValueError, match=r"says how the model is built|is no field of MuJoCo's model with a row"):
-            placed(field, kind, [END[kind]])(built, np.array([0]), np.zeros(1))
+        kind = {**KINDS, "flex": "flex"}.get(field.split("_")[0], "body")
+        with pytest.raises(ValueError, match=words):
+            placed(field, kind, [END.get(kind, "cloth")])(built, np.array([0]), np.zeros(1))
+
+
+BENDS = """<mujoco><worldbody><geom name="floor" type="plane" size="5 5 .1" friction=".1"/>
+<flexcomp name="cloth" type="grid" count="3 3 1" spacing=".1 .1 .1" pos="0 0 .02" dim="2" mass=".5" radius=".01">
+<edge equality="false" damping=".5"/><contact friction=".7 .01 .001"/>
+<elasticity young="1e3" poisson=".1" thickness="1e-2" elastic2d="both"/></flexcomp>
+<flexcomp name="rope" type="grid" count="4 1 1" spacing=".1 .1 .1" pos="1 0 .02" dim="1" mass=".5" radius=".01">
+<edge stiffness="10" damping=".1"/></flexcomp>
+<flexcomp name="soft" type="grid" count="2 2 2" spacing=".1 .1 .1" pos="3 0 .12" dim="3" mass=".5" radius=".01">
+<edge damping=".1"/><elasticity young="1e3" poisson=".1"/></flexcomp></worldbody></mujoco>"""
+FLEXES = ("cloth", "rope", "soft")
+OF_ONE_FLEX: dict[str, Any] = {
+    "flex_condim": 4, "flex_conaffinity": 0, "flex_contype": 0, "flex_damping": 0.001, "flex_edgedamping": 0.7,
+    "flex_edgestiffness": 20.0, "flex_friction": [0.3, 0.02, 0.002], "flex_gap": 0.02, "flex_margin": 0.03,
+    "flex_priority": 2, "flex_radius": 0.02, "flex_rgba": [0.2, 0.3, 0.4, 1.0], "flex_solmix": 3.0,
+    "flex_solimp": [0.8, 0.9, 0.01, 0.4, 1.5], "flex_solref": [0.05, 0.8],
+}  # fmt: skip
+YOUNG = {"cloth": ("flex_stiffness", "flex_bending"), "soft": ("flex_stiffness",)}
+"""What follows from the modulus of elasticity, and in proportion to it."""
+
+
+def moves_like(physics: Physics, anew: mujoco.MjModel, steps: int = 20) -> tuple[bool, bool]:
+    """Whether the second copy goes on as a model compiled anew does, and whether that is not as the first one does."""
+    speeds = np.random.default_rng(0).normal(size=physics.model.nv) * 0.3
+    physics.reset(np.arange(2), np.stack([physics.model.qpos0] * 2), np.stack([speeds] * 2))
+    data = mujoco.MjData(anew)
+    data.qpos[:], data.qvel[:] = anew.qpos0, speeds
+    for _ in range(steps):
+        assert physics.step(np.zeros((2, 0)), np.ones(2, np.bool_)) is None
+    mujoco.mj_step(anew, data, steps)
+    return np.allclose(physics.qpos[1], data.qpos, rtol=1e-9), not np.allclose(physics.qpos[0], data.qpos, rtol=1e-4)
+
+
+@pytest.mark.parametrize("field", sorted(OF_ONE_FLEX))
+def test_a_number_of_what_bends_is_that_of_a_model_compiled_anew(field: str) -> None:
+    built, spec = mujoco.MjModel.from_xml_string(BENDS), mujoco.MjSpec.from_string(BENDS)
+    physics = Physics(built, 2, Simulation(substeps=1), threads=1)
+    names = ["rope"] if field == "flex_edgestiffness" else ["soft", "cloth"]
+    placed(field, "flex", names)(physics, np.array([1]), np.array([[OF_ONE_FLEX[field]] * len(names)]))
+    physics.settle(np.arange(2))
+    for name in names:
+        setattr(spec.flexes[FLEXES.index(name)], field[5:], OF_ONE_FLEX[field])
+    anew = spec.compile()
+    mine, theirs, untouched = every_field(physics.model_of(1)), every_field(anew), every_field(built)
+    assert not np.array_equal(theirs[field], untouched[field])
+    assert not [one for one, values in theirs.items() if not np.allclose(mine[one], values, rtol=1e-6, atol=1e-12)]
+    other = every_field(physics.model_of(0))
+    assert not [one for one, values in untouched.items() if not np.array_equal(other[one], values)]
+    alike, moved = moves_like(physics, anew)
+    assert alike
+    assert moved or field not in ("flex_edgedamping", "flex_edgestiffness", "flex_margin", "flex_radius")
+
+
+@pytest.mark.parametrize("name", sorted(YOUNG))
+def test_what_bends_is_as_stiff_as_a_model_compiled_with_another_modulus(name: str) -> None:
+    physics = Physics(mujoco.MjModel.from_xml_string(BENDS), 2, Simulation(substeps=1), threads=1)
+    for field in YOUNG[name]:
+        scaled(field, "flex", [name])(physics, np.array([1]), np.array([[3.0]]))
+    physics.settle(np.arange(2))
+    spec = mujoco.MjSpec.from_string(BENDS)
+    spec.flexes[FLEXES.index(name)].young = 3e3
+    anew = spec.compile()
+    mine, theirs = every_field(physics.model_of(1)), every_field(anew)
+    assert not [one for one, values in theirs.items() if not np.allclose(mine[one], values, rtol=1e-9, atol=1e-12)]
+    assert moves_like(physics, anew) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "words"),
+    [
+        ("flex_bending", "rope", "the numbers to be changed are as many as {'rope': 0}"),
+        ("flex_friction", "flag", 'The model has no flex "flag". It has: cloth, rope, soft'),
+        ("flex_edgestiffness", "soft", 'of the flex "soft" is that of a cable alone'),
+        ("flex_vert", "rope", "holds numbers of vertices, .*Of a flex these can: flex_bending, .*body_mass"),
+    ],
+)
+def test_what_is_no_number_of_a_flex_is_refused(field: str, name: str, words: str) -> None:
+    physics = Physics(mujoco.MjModel.from_xml_string(BENDS), 1, Simulation(substeps=1), threads=1)
+
+    def change() -> None:
+        (placed if "edge" in field else scaled)(field, "flex", [name])(physics, np.array([0]), np.full((1, 1), 9.0))
+        physics.settle(np.arange(1))
+
+    with pytest.raises(ValueError, match=words):
+        change()
+
+
+def test_a_flex_that_touches_nothing_has_no_friction_that_could_differ() -> None:
+    ghost = BENDS.replace("<contact friction", '<contact contype="0" conaffinity="0" selfcollide="none" friction')
+    physics = Physics(mujoco.MjModel.from_xml_string(ghost), 1, Simulation(substeps=1), threads=1)
+    with pytest.raises(ValueError, match=r'of the flex "cloth" has no effect.* are 0: name the flex that collides'):
+        scaled("flex_friction", "flex", ["cloth"])(physics, np.array([0]), np.ones((1, 1)))
+
+
+def stacked(generator: np.random.Generator) -> str:
+    """Bodies all of whose geoms are at one place, with random masks, joints, pairs and excludes."""
+
+    def geom(name: str) -> str:
+        masks = 'contype="{}" conaffinity="{}"'.format(*generator.integers(0, 3, 2))
+        return f'<geom name="{name}" size="{generator.uniform(0.3, 0.5):.2f}" {masks}/>'
+
+    bodies, depth = "", 0
+    for number in range(1, 5):
+        if generator.random() < 0.5:
+            bodies, depth = bodies + "</body>" * depth, 0
+        joint = '<joint axis="0 1 0"/>' * (generator.random() < 0.75)
+        inertial = '<inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/>'
+        bodies, depth = bodies + f'<body name="b{number}">{joint}{geom(f"g{number}")}{inertial}', depth + 1
+    one, other = sorted(generator.choice(5, 2, replace=False).tolist())
+    exclude = f'<exclude body1="{f"b{one}" if one else "world"}" body2="b{other}"/>'
+    pair = '<pair geom1="g0" geom2="g1" friction="3 3 3 3 3"/>'
+    flag = '<flag filterparent="disable"/>' * (generator.random() < 0.3)
+    return (
+        f'<mujoco><option gravity="0 0 0">{flag}</option><worldbody>{geom("g0")}{geom("more")}{bodies}'
+        f"{'</body>' * depth}</worldbody><contact>{exclude}{pair * (generator.random() < 0.4)}</contact></mujoco>"
+    )
+
+
+def test_what_may_touch_is_what_mujoco_lets_touch() -> None:
+    generator, seen = np.random.default_rng(0), []
+    for _ in range(60):
+        model = mujoco.MjModel.from_xml_string(stacked(generator))
+        data = mujoco.MjData(model)
+        mujoco.mj_forward(model, data)
+        touched = np.zeros(model.ngeom, np.bool_)
+        for contact in data.contact[: data.ncon]:
+            touched[contact.geom] |= contact.friction[0] != 3
+        np.testing.assert_array_equal(may_touch(model, np.arange(model.ngeom)), touched)
+        seen += touched.tolist()
+    assert 0.2 < np.mean(seen) < 0.8
 
 
 def test_nothing_is_printed_or_kept_of_a_change_that_mujoco_warns_of(
