@@ -31,6 +31,7 @@ from common import (
 )
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
+from rlmaml.settings.command_line import options_of
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import KL_SCALE, check_trust_region
 from rlmaml.terminal.command import lasting_imports, run_command
@@ -135,7 +136,7 @@ class Options:
 
 def main() -> None:
     """Parse, adapt, write, print the returns."""
-    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:], Options))
+    options = options_of(Options, help_with_tasks(__doc__, sys.argv[1:], Options))
     for path in (options.output, options.record):
         check_writable(path)
 

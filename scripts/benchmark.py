@@ -23,6 +23,7 @@ from common import (
 )
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
+from rlmaml.settings.command_line import options_of
 from rlmaml.settings.inner import InnerLoss
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, find_method
 from rlmaml.settings.whole import Settings, configure
@@ -90,7 +91,7 @@ class Options:
 
 def main() -> None:
     """Parse, time, print."""
-    options = tyro.cli(Options, description=__doc__)
+    options = options_of(Options, __doc__)
     check_writable(options.json)
     check_new(options.json, overwrite=options.overwrite)
     own = (

@@ -13,6 +13,7 @@ import tyro
 from common import check_least
 from defaults import SUPERVISED
 from rlmaml.base.files import check_new, check_writable
+from rlmaml.settings.command_line import options_of
 from rlmaml.terminal.command import run_command
 
 
@@ -42,7 +43,7 @@ class Options:
 
 def main() -> None:
     """Parse, time, print."""
-    options = tyro.cli(Options, description=__doc__)
+    options = options_of(Options, __doc__)
     check_least(("--repeats", options.repeats, 1))
     check_writable(options.json)
     check_new(options.json, overwrite=options.overwrite)

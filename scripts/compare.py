@@ -47,7 +47,7 @@ from common import (
 from defaults import tuned
 from rlmaml.base.cores import num_cores
 from rlmaml.base.errors import UserError
-from rlmaml.settings.command_line import positional_words
+from rlmaml.settings.command_line import options_of, positional_words
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, PAPERS, find_method
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings
@@ -244,9 +244,9 @@ def names_runs(arguments: Sequence[str]) -> bool:
 def main() -> None:
     """Parse, compare, print."""
     if names_runs(sys.argv[1:]):
-        compare_runs(tyro.cli(RunsOptions, description=__doc__))
+        compare_runs(options_of(RunsOptions, __doc__))
         return
-    options = tyro.cli(Options, description=__doc__)
+    options = options_of(Options, __doc__)
     if options.env_id and supervised_name(options.env_id):
         compare_supervised(options, options.env_id)
         return

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from common import Machine, OwnCode, check_least, environment_maker, episode_drawing
+from rlmaml.settings.command_line import options_of
 from rlmaml.settings.policy import CompressionSettings
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
@@ -81,7 +82,7 @@ class Options:
 
 def main() -> None:
     """Parse, make smaller, fine-tune, measure."""
-    options = tyro.cli(Options, description=__doc__)
+    options = options_of(Options, __doc__)
 
     from rlmaml.storage.run_directory import run_of
 

@@ -24,6 +24,7 @@ from common import (
 )
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
+from rlmaml.settings.command_line import options_of
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import check_trust_region
 from rlmaml.terminal.command import run_command
@@ -100,7 +101,7 @@ class Options:
 
 def main() -> None:
     """Parse, evaluate, print the table."""
-    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:], Options))
+    options = options_of(Options, help_with_tasks(__doc__, sys.argv[1:], Options))
     check_writable(options.json)
     check_new(options.json, overwrite=options.overwrite)
 

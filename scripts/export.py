@@ -20,6 +20,7 @@ import tyro
 from common import OwnCode, in_variant
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, unwritable
+from rlmaml.settings.command_line import options_of
 from rlmaml.terminal.command import lasting_imports, run_command
 from task_choice import TaskChoice, help_with_tasks, make_task_environment, task_values
 
@@ -63,7 +64,7 @@ class Options:
 
 def main() -> None:
     """Parse, export, verify, time."""
-    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:], Options))
+    options = options_of(Options, help_with_tasks(__doc__, sys.argv[1:], Options))
 
     from rlmaml.storage.run_directory import beside, is_of_run, write_json
 

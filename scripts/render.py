@@ -23,6 +23,7 @@ from common import (
 )
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, replacing
+from rlmaml.settings.command_line import options_of
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
@@ -64,7 +65,7 @@ class Options:
 
 def main() -> None:
     """Parse, adapt, film, write."""
-    options = tyro.cli(Options, description=help_with_tasks(__doc__, sys.argv[1:], Options))
+    options = options_of(Options, help_with_tasks(__doc__, sys.argv[1:], Options))
 
     from rlmaml.storage.run_directory import beside
     from rlmaml_envs import path_drawing

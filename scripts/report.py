@@ -16,6 +16,7 @@ import tyro
 from common import Machine, OwnCode, check_least, environment_maker, published
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, write_atomically
+from rlmaml.settings.command_line import options_of
 from rlmaml.settings.inner import MemorySettings
 from rlmaml.terminal.command import lasting_imports, run_command
 from supervised import check_left
@@ -58,7 +59,7 @@ class Options:
 
 def main() -> None:
     """Parse, evaluate each run, write the page."""
-    options = tyro.cli(Options, description=__doc__)
+    options = options_of(Options, __doc__)
 
     from rlmaml.storage.run_directory import beside
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from common import Machine, OwnCode, check_least, environment_maker
+from rlmaml.settings.command_line import options_of
 from rlmaml.terminal.command import run_command
 
 
@@ -32,7 +33,7 @@ class Options:
 
 def main() -> None:
     """Parse, compare, print the table."""
-    options = tyro.cli(Options, description=__doc__)
+    options = options_of(Options, __doc__)
 
     from rlmaml.results.solvers import SOLVERS, compare_solvers, solver_table
     from rlmaml.storage.kept_checkpoints import policy_checkpoint

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from rlmaml.base.errors import UserError
+from rlmaml.settings.command_line import options_of
 from rlmaml.terminal.command import run_command
 
 
@@ -20,7 +21,7 @@ class Options:
 
 def main() -> None:
     """Parse, summarise, print."""
-    options = tyro.cli(Options, description=__doc__)
+    options = options_of(Options, __doc__)
     if not options.run_dirs:
         raise UserError("Give one or more directories of finished runs.")
 

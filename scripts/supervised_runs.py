@@ -6,12 +6,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import tyro
-
 from common import Machine, OwnCode, chosen_variant
 from defaults import SUPERVISED, as_supervised
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import option
+from rlmaml.settings.command_line import options_of
 from rlmaml.settings.config_file import words_of
 from supervised import as_told, script_of, supervised_name
 
@@ -78,7 +77,10 @@ def opened_run(run_dir: Path, own: OwnCode, machine: Machine, seed: int | None =
     family = (
         ["--family", own.family] if own.family and "family" in {field.name for field in fields(script.Options)} else []
     )
-    options = tyro.cli(script.Options, args=[*words, *family])
+    try:
+        options = options_of(script.Options, arguments=[*words, *family])
+    except UserError as error:
+        raise DamagedError(directory.settings, f"made_by says {error}".rstrip(".")) from error
     tasks = script.tasks_of(options, settings.changed(variant=made_by["variant"]), seed)
     check_same_tasks(settings.run.variant, tasks.family.variant, directory.path)
     settings = settings.changed(variant=tasks.family.variant)
@@ -129,7 +131,7 @@ def posed_variants(env_id: str, machine: Machine, run: Mapping[str, Any]) -> Pos
     script, field = import_module(script_of(name)), VARIANTS[name]
 
     def options(variant: str) -> Any:
-        return tyro.cli(script.Options, args=[option(field), variant] if field else [])
+        return options_of(script.Options, arguments=[option(field), variant] if field else [])
 
     def own(variant: str) -> str | None:
         return None if field else chosen_variant(env_id.removeprefix(f"{name}-"), variant, None)

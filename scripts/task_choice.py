@@ -10,7 +10,7 @@ import numpy as np
 
 from common import OwnCode, environment_maker, in_variant
 from rlmaml.base.errors import UserError
-from rlmaml.settings.command_line import chosen, positional_words
+from rlmaml.settings.command_line import HELP, chosen, positional_words
 from rlmaml.settings.whole import Settings
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from rlmaml.deploy.adaptable import AdaptablePolicy
     from rlmaml_envs import TaskVectorEnv
     from rlmaml_envs.task_words import Rest
-
-HELP = ("-h", "--help")
 
 
 @dataclass(frozen=True)

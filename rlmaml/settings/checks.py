@@ -56,7 +56,7 @@ def require_kinds(settings: Any) -> None:
     """
     owner: Any = type(settings)
     for name, kind in _kinds(owner).items():
-        require(settings, name, _is_kind(getattr(settings, name), kind), _in_words(kind))
+        require(settings, name, _is_kind(getattr(settings, name), kind), kind_in_words(kind))
 
 
 @cache
@@ -81,14 +81,15 @@ def _is_kind(value: object, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
-def _in_words(kind: Any) -> str:
+def kind_in_words(kind: Any) -> str:
+    """What values of a kind are, to follow "it must be"."""
     choices = get_args(kind)
     if get_origin(kind) is Literal:
         return f"one of {', '.join(choices)}"
     if get_origin(kind) is tuple:
-        return f"a tuple, each entry of which is {_in_words(choices[0])}"
+        return f"a tuple, each entry of which is {kind_in_words(choices[0])}"
     if choices:
-        return " or ".join(_in_words(choice) for choice in choices)
+        return " or ".join(kind_in_words(choice) for choice in choices)
     return {float: "a finite number", int: "a whole number", bool: "True or False", str: "text"}.get(kind, "None")
 
 

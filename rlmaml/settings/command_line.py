@@ -1,20 +1,34 @@
-"""The flat command line over settings with owners: ``--algorithm`` and ``--policy`` say whose options there are."""
+"""The flat command line over settings with owners: ``--algorithm`` and ``--policy`` say whose options there are.
+
+What is wrong with a command line is said in one sentence, whoever finds it.
+"""
 
 import argparse
 import dataclasses
+import io
 import math
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
+from copy import copy
+from itertools import takewhile
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
 
 import tyro
 
 from rlmaml.base.errors import UserError
-from rlmaml.settings.checks import SPELLING, option
+from rlmaml.settings.checks import SPELLING, kind_in_words, option
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, METHODS, find_method
 from rlmaml.settings.whole import Settings, as_method, owner_classes
+from rlmaml.terminal.words import did_you_mean
 
 ScriptT = TypeVar("ScriptT")
+
+POSITIONAL = get_args(tyro.conf.Positional[str])[1]
+"""What marks a field that is no option."""
+HELP = ("-h", "--help")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +57,7 @@ def positional_words(arguments: Sequence[str], options: type[Any]) -> list[str]:
         arguments: the command line.
         options: a script's, a dataclass; those of dataclasses in it count, too.
     """
-    kinds = {"-h": bool, "--help": bool, **dict(_kinds(options))}
+    kinds = dict.fromkeys(HELP, bool) | {known.name: known.kind for known in _known(options)}
     words, values = [], 0.0
     for word in arguments:
         if word.startswith("--") or word == "-h":
@@ -57,14 +71,43 @@ def positional_words(arguments: Sequence[str], options: type[Any]) -> list[str]:
     return words
 
 
-def _kinds(options: type[Any]) -> Iterator[tuple[str, Any]]:
-    """Option -> the type of its value."""
+class Known(NamedTuple):
+    """An option, or a word without one."""
+
+    name: str
+    """As it is typed."""
+    kind: Any
+    """The type of its value."""
+    positional: bool
+
+
+def _known(options: type[Any]) -> Iterator[Known]:
+    """What a dataclass of options, with those in it, lets be typed."""
     for field in dataclasses.fields(options):
-        kind: Any = get_args(field.type)[0] if get_origin(field.type) is Annotated else field.type
+        kind, *told = get_args(field.type) if get_origin(field.type) is Annotated else (field.type,)
         if dataclasses.is_dataclass(kind):
-            yield from _kinds(kind)  # type: ignore[arg-type]
+            yield from _known(kind)  # type: ignore[arg-type]
         else:
-            yield option(field.name), kind
+            named = [one.name for one in told if isinstance(one, type(tyro.conf.arg())) and one.name]
+            yield Known(option(*named or [field.name]), kind, POSITIONAL in told)
+
+
+def options_of(kind: type[ScriptT], description: str | None = None, arguments: Sequence[str] | None = None) -> ScriptT:
+    """A script's options, as they are typed.
+
+    Args:
+        kind: a dataclass, with a sentence per field.
+        description: the script's help text.
+        arguments: the command line; None for the process's own.
+
+    Raises:
+        UserError: an option or a value is none; it names what is legal, and what was meant, perhaps.
+    """
+    typed = sys.argv[1:] if arguments is None else list(arguments)
+    kinds = {known.name: known.kind for known in _known(kind) if not known.positional}
+    refuse_unknown(typed, list(kinds), Path(sys.argv[0]).name)
+    with told_in_a_sentence(kinds):
+        return tyro.cli(kind, description=description, args=typed)
 
 
 def parse(
@@ -108,7 +151,8 @@ def parse(
         ],
         frozen=True,
     )
-    parsed: Any = tyro.cli(whole, description=description, args=list(arguments))
+    with told_in_a_sentence({one.name: one.kind for kind in kinds for one in _known(kind)}):
+        parsed: Any = tyro.cli(whole, description=description, args=list(arguments))
     settings = Settings(
         parsed.choice.algorithm,
         parsed.choice.policy,
@@ -120,7 +164,7 @@ def parse(
 def spelled(kind: type[Any]) -> type[Any]:
     """A dataclass whose fields are known to the command line by the names of their options."""
     fields = [
-        (field.name, Annotated[field.type, tyro.conf.arg(**told)], field)
+        (field.name, Annotated[field.type, tyro.conf.arg(**told)], copy(field))
         for field in dataclasses.fields(kind)
         if (told := _told(field.name))
     ]
@@ -139,21 +183,102 @@ def check_known(arguments: Sequence[str], choice: Choice, kinds: Sequence[type[A
     Raises:
         UserError: names the first one, and those there are.
     """
-    known = [option(field.name) for kind in kinds for field in dataclasses.fields(kind)]
-    legal = {*known, *(name.replace("--", "--no-", 1) for name in known), "--help"}
+
+    def others(name: str) -> str:
+        having = [
+            method for method in METHODS if any(name == option(field.name) for field in _fields(method, choice.policy))
+        ]
+        return f" It is one of {', '.join(having)}." if having else ""
+
+    known = [one.name for kind in kinds for one in _known(kind)]
+    refuse_unknown(arguments, known, f"{choice.algorithm} with a {choice.policy} policy", others, cure)
+
+
+def refuse_unknown(
+    arguments: Sequence[str],
+    known: Sequence[str],
+    owner: str,
+    others: Callable[[str], str] = lambda _: "",
+    cure: str = "",
+) -> None:
+    """Refuse options that are none.
+
+    Args:
+        arguments: the command line.
+        known: options that there are.
+        owner: whose these are.
+        others: says of an option who else has it, "" for nobody.
+        cure: what else may be done about it.
+
+    Raises:
+        UserError: names the first one, and what was meant, perhaps, or else all that there are.
+    """
+    legal = {*known, *(name.replace("--", "--no-", 1) for name in known), *HELP}
     for word in _spelled(arguments):
         name = word.split("=")[0]
         if name.startswith("--") and name not in legal:
-            others = [
-                method
-                for method in METHODS
-                if any(name == option(field.name) for field in _fields(method, choice.policy))
-            ]
-            whose = f" It is one of {', '.join(others)}." if others else ""
-            raise UserError(
-                f"{name} is no option of {choice.algorithm} with a {choice.policy} policy.{whose} There are: "
-                f"{', '.join(known)}.{cure}"
-            )
+            whose = others(name)
+            meant = "" if whose else did_you_mean(name, known)
+            listed = meant or f" There are: {', '.join(known)}."
+            raise UserError(f"{name} is no option of {owner}.{whose}{listed}{cure}")
+
+
+@contextmanager
+def told_in_a_sentence(kinds: Mapping[str, Any]) -> Iterator[None]:
+    """Say what tyro refuses in this block as everything else is said: in one sentence, without a box.
+
+    Args:
+        kinds: option -> the type of its value.
+
+    Raises:
+        UserError: it refused something.
+    """
+    said, refused = io.StringIO(), False
+    try:
+        with redirect_stderr(said):
+            yield
+    except SystemExit as ended:
+        if refused := bool(ended.code):  # and not a help text, which ends it, too
+            raise UserError(_sentence(_unboxed(said.getvalue()), kinds)) from None
+        raise
+    finally:
+        if said.getvalue() and not refused:
+            sys.stderr.write(said.getvalue())
+
+
+def _unboxed(text: str) -> str:
+    """The words in a box below its title, up to the next line through it."""
+    _, *lines = re.sub(r"\x1b\[[\d;]*m", "", text).splitlines()
+    words = [line.strip(" │╭╮╰╯") for line in lines]
+    if words and _is_rule(words[0]):
+        words.pop(0)
+    return " ".join(word for word in takewhile(lambda one: not _is_rule(one), words) if word)
+
+
+def _is_rule(words: str) -> bool:
+    return re.fullmatch("[─-]{5,}", words) is not None
+
+
+def _sentence(words: str, kinds: Mapping[str, Any]) -> str:
+    """What tyro says of a value, an option without one, or a word, as we say it."""
+    if found := re.fullmatch(r"invalid choice '(.*)' for argument '(--\S+)'\. Expected one of \((.*?),?\)\.", words):
+        value, name, listed = found.groups()
+        choices = [choice for choice in re.findall(r"'(.*?)'", listed) if choice != "None"]
+        return f"{name} is {value!r}; it must be one of {', '.join(choices)}.{did_you_mean(value, choices)}"
+    if found := re.fullmatch(r"Error parsing (--[a-z-]+)\S*: .*: ('.*'|\[.*\])", words):
+        name, value = found[1], found[2].strip("[]'").replace("', '", " ")
+        kind = kinds.get(name)
+        each = get_origin(kind) is tuple
+        legal = kind_in_words(get_args(kind)[0] if each else kind)
+        return f"{name} is {value!r}; {'each' if each else 'it'} must be {legal}."
+    if found := re.match(r"Missing value for argument '-*(\S+)'", words):
+        name = option(found[1]) if option(found[1]) in kinds else found[1].upper().replace("-", "_")
+        return f"{name} is without a value; --help says what it takes."
+    if found := re.match(r"Missing from \S+: (\S+) (.*?) ?\(required\)", words):
+        return f"{found[1]} is missing. {found[2]}"
+    if found := re.fullmatch(r"Unrecognized options: (.*)", words):
+        return f"{found[1]} is neither an option nor the value of one; --help lists what there is."
+    return words
 
 
 def _fields(method: str, policy: str) -> list[dataclasses.Field[Any]]:

@@ -12,6 +12,7 @@ from rlmaml.settings.checks import (
     require_not_negative,
     require_positive,
 )
+from rlmaml.terminal.words import did_you_mean
 
 Activation = Literal["tanh", "relu"]
 KEPT = r"[\w.]+:\d{1,9}(?:x\d{1,9}){1,4}:(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
@@ -253,4 +254,5 @@ def policy_settings(kind: str) -> type[Any]:
         return ModuleSettings
     raise UserError(
         f"--policy is {kind!r}; it must be one of {', '.join(POLICIES)}, or FILE.py:NAME of a torch module of your own."
+        f"{did_you_mean(kind, POLICIES)}"
     )

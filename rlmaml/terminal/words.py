@@ -1,11 +1,18 @@
 """Words of messages, and how they stand in tables."""
 
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 
 def counted(number: int, noun: str) -> str:
     """A number of things: ``counted(1, "episode")`` is "1 episode", ``counted(2, "episode")`` "2 episodes"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question, to follow a message, that names the known words which somebody may have mistyped; "" for none."""
+    near = get_close_matches(word, list(known), n=2, cutoff=0.75)
+    return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], alignment: str = "---:") -> list[str]:

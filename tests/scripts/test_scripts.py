@@ -249,6 +249,11 @@ def test_methods_are_timed_beside_each_other(tmp_path: Path, run: Run, capsys: p
     ("command", "message"),
     [
         ("train_nav.py --episodes 0", "--episodes is 0; it must be a number above 0."),
+        ("train_nav.py --iterations many", "--iterations is 'many'; it must be a whole number."),
+        ("train_nav.py --iteratoins 3", "Did you mean --iterations or --cg-iterations?"),
+        ("train_sinusoid.py --waves li217", "it must be one of finn2017, li2017. Did you mean li2017?"),
+        ("compare.py --tsks 3", "--tsks is no option of compare.py. Did you mean --tasks?"),
+        ("adapt.py", "RUN_DIR is missing."),
         ("train_nav.py --env-id Nowhere-v0", "Known ids: Navigation2D-v0"),
         ("train_nav.py --variant nobody2050", "Choose one of: finn2017, rothfuss2019, dynamics"),
         ("train_nav.py --device gpu", "--device is 'gpu'; it must be cpu, cuda or cuda:N"),

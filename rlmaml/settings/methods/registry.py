@@ -14,6 +14,7 @@ from rlmaml.settings.methods.promp import MAML_PPO, PROMP
 from rlmaml.settings.methods.reptile import REPTILE
 from rlmaml.settings.methods.rl2 import RL2
 from rlmaml.settings.methods.rma import RMA
+from rlmaml.terminal.words import did_you_mean
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -38,5 +39,7 @@ def find_method(name: str) -> Method:
         UserError: there is none; the message lists those there are.
     """
     if name not in METHODS:
-        raise UserError(f"--algorithm is {name!r}; it must be one of {', '.join(METHODS)}.")
+        raise UserError(
+            f"--algorithm is {name!r}; it must be one of {', '.join(METHODS)}.{did_you_mean(name, METHODS)}"
+        )
     return METHODS[name]

@@ -1,15 +1,17 @@
 import re
-from dataclasses import dataclass
-from typing import Annotated
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
 import tyro
 
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import option
-from rlmaml.settings.command_line import parse, positional_words
+from rlmaml.settings.command_line import told_in_a_sentence, options_of, parse, positional_words
 from rlmaml.settings.methods.registry import METHODS
-from rlmaml.settings.whole import Settings, configure
+from rlmaml.settings.whole import Settings, configure, owner_classes
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,15 @@ def test_options_stay_flat_and_reach_their_owners() -> None:
     assert script == Script("there")
     expected = defaults(None).changed(num_tasks=7, max_kl=0.5, hidden=(3, 4), seed=5)
     assert settings == expected
+
+
+def test_a_command_line_leaves_the_settings_classes_as_they_are() -> None:
+    def types() -> list[object]:
+        return [field.type for kind in owner_classes("maml-trpo", "gaussian").values() for field in fields(kind)]
+
+    before = types()
+    parsed()
+    assert types() == before
 
 
 def test_defaults_are_those_of_the_variant_and_of_the_method_that_are_asked_for() -> None:
@@ -135,3 +146,84 @@ def test_words_that_are_neither_options_nor_their_values_are_positional_wherever
         ("--seed -3 run", ["run"]),
     ):
         assert positional_words(words.split(), Outer) == found, words
+
+
+@dataclass(frozen=True)
+class Typed:
+    """Options of every kind."""
+
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
+    """Where the run is."""
+    num_episodes: Annotated[int, tyro.conf.arg(name="episodes-per-step")] = 20
+    """How many."""
+    rate: float | None = None
+    """How fast."""
+    sizes: tuple[int, ...] = ()
+    """How large."""
+    actions: Literal["sampled", "mean"] = "mean"
+    """Which."""
+
+
+@pytest.mark.parametrize("colours", [False, True])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("run --episodes-per-stpe 3", "--episodes-per-stpe is no option of tool.py. Did you mean --episodes-per-step?"),
+        (
+            "run --episodes 3",
+            "--episodes is no option of tool.py. There are: --episodes-per-step, --rate, --sizes, --ac",
+        ),
+        ("run --episodes-per-step many", "--episodes-per-step is 'many'; it must be a whole number."),
+        ("run --episodes-per-step", "--episodes-per-step is without a value; --help says what it takes."),
+        ("run --rate fast", "--rate is 'fast'; it must be a finite number or None."),
+        ("run --sizes 1 two", "--sizes is '1 two'; each must be a whole number."),
+        ("run --actions men", "--actions is 'men'; it must be one of sampled, mean. Did you mean mean?"),
+        ("run --actions none", "--actions is 'none'; it must be one of sampled, mean."),
+        ("run other", "other is neither an option nor the value of one; --help lists what there is."),
+        ("--rate 3", "RUN_DIR is missing. Where the run is."),
+    ],
+)
+def test_what_is_wrong_with_a_command_line_is_said_in_one_sentence_without_a_box(
+    words: str, said: str, colours: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["scripts/tool.py"])
+    monkeypatch.setitem(tyro._experimental_options, "ansi_codes", colours)
+    with pytest.raises(UserError) as caught:
+        options_of(Typed, arguments=words.split())
+    assert str(caught.value).startswith(said)
+    assert str(caught.value) == said or said.endswith("--ac")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_options_of_a_training_are_refused_in_the_same_words() -> None:
+    for words, said in (
+        ("--iteratoins 3", "--iteratoins is no option of maml-trpo with a gaussian policy. Did you mean --iterations"),
+        ("--iterations many", "--iterations is 'many'; it must be a whole number."),
+        ("--hidden 8 wide", "--hidden is '8 wide'; each must be a whole number."),
+        ("--inner-loss dize", "--inner-loss is 'dize'; it must be one of log_likelihood, likelihood_ratio, dice. Did"),
+        ("--algorithm maml-trop", "--algorithm is 'maml-trop'; it must be one of maml-trpo, fomaml"),
+        ("--policy gausian", "--policy is 'gausian'; it must be one of gaussian, "),
+    ):
+        with pytest.raises(UserError) as caught:
+            parsed(*words.split())
+        assert str(caught.value).startswith(said), words
+    for name, meant in (("--algorithm", "maml-trpo"), ("--policy", "gaussian")):
+        with pytest.raises(UserError, match=rf"Did you mean {meant}\?"):
+            parsed(name, meant[:-2])
+
+
+def refused() -> None:
+    """What a later version of tyro may say."""
+    with told_in_a_sentence({}):
+        sys.stderr.write("╭─ A box ─╮\n│ Two of one kind, │\n│ which is one too many. │\n│ ─────── │\n│ --help │\n")
+        raise SystemExit(2)
+
+
+def test_a_refusal_in_words_that_are_not_known_here_is_told_as_it_is_and_what_is_said_besides_stays(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(UserError, match=r"^Two of one kind, which is one too many\.$"):
+        refused()
+    with told_in_a_sentence({}):
+        sys.stderr.write("by the way")
+    assert capsys.readouterr().err == "by the way"

@@ -1,8 +1,15 @@
-from rlmaml.terminal.words import counted, in_short, markdown_table
+from rlmaml.terminal.words import counted, did_you_mean, in_short, markdown_table
 
 
 def test_one_thing_is_singular_and_all_else_plural() -> None:
     assert [counted(number, "seed") for number in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]
+
+
+def test_what_may_have_been_meant_is_asked_where_something_is_near_alone() -> None:
+    known = ["--tasks", "--task", "--iterations"]
+    assert did_you_mean("--taks", known) == " Did you mean --tasks or --task?"
+    assert did_you_mean("--iteration", known) == " Did you mean --iterations?"
+    assert did_you_mean("--hidden", known) == did_you_mean("--task", []) == ""
 
 
 def test_a_long_value_is_cut_and_says_so() -> None:
