@@ -99,7 +99,7 @@ def _found_in(folder: Path) -> Iterator[None]:
     before, where = list(sys.path), os.getcwd()
     others = [entry for entry in before if not _is_installed(Path(entry)) and entry != str(folder)]
     inside = [*(entry for entry in before if _is_installed(Path(entry))), str(folder), *others]
-    aside = {name: module for name, module in list(sys.modules.items()) if _is_hidden_by(folder, name, module)}
+    aside = {name: module for name, module in sys.modules.copy().items() if _is_hidden_by(folder, name, module)}
     for name in aside:
         del sys.modules[name]
     sys.path[:] = inside

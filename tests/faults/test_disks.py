@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 TAUGHT = ("examples", "pictures", "demonstrations", "dynamics", "ratings")
 OF_TRAININGS = ("train", "go on", "compare", "compress", *(f"train on {what}" for what in TAUGHT))
 """They leave a run that can be gone on with."""
-OF_SEVERAL_FILES = ("render",)
-"""They leave those that were whole before one could not be written."""
+OF_SEVERAL_FILES = ("adapt", "record", "render")
+"""They leave what was whole before a file could not be written, or not be written once more with what was measured."""
 DISKS = {
     "read-only": "cp -r {run} {disk}/run; mount --bind {disk} {disk}; mount -o remount,bind,ro {disk}",
     "with a limit of 0 bytes for files": "cp -r {run} {disk}/run; ulimit -f 0",
@@ -66,7 +66,7 @@ def test_on_a_bad_disk_every_script_ends_with_one_sentence_and_no_partial_file(
 
 def fault_in(what: str, found: dict[str, Any], *, fits: bool) -> bool:
     """Whether a script ended in another way than by doing it all, where that ``fits``, or by saying why not."""
-    partial = any(".partial" in name for name in found["differing"])
+    partial = bool(found["broken"]) or any(".partial" in name for name in found["differing"])
     if found["code"] == 0:
         return partial or not fits
     sentence = found["code"] == 2 and "error: " in found["said"] and "Traceback" not in found["said"]

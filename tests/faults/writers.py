@@ -1,16 +1,23 @@
 """Every script that writes, one after another in this process, on a disk of which the caller has made a bad one.
 
 ``python -m tests.faults.writers DIRECTORY`` works on the run ``DIRECTORY/run`` and prints, as JSON, what became of each
-script: its exit code, what it said, and which files are new, changed or gone.
+script: its exit code, what it said, which files are new, changed or gone, and which of these are not whole.
 """
 
 import contextlib
 import io
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
+from PIL import Image
+
+from rlmaml.base.plain_data import read_json
+from rlmaml.deploy.adaptable import load
+from rlmaml.sampling.recorded import read_episodes
 from tests.scripts.test_scripts import run_script
 
 SMALL: tuple[object, ...] = ("--tasks", 1, "--episodes", 2)
@@ -58,6 +65,40 @@ def contents(disk: Path) -> dict[str, bytes]:
     return {str(path.relative_to(disk)): path.read_bytes() for path in disk.rglob("*") if path.is_file()}
 
 
+def drawn(path: Path) -> None:
+    """Decode a picture."""
+    with Image.open(path) as picture:
+        picture.load()
+
+
+def laid_out(path: Path) -> None:
+    """Look for the end of a page."""
+    if not path.read_text().rstrip().endswith("</html>"):
+        raise ValueError(path)
+
+
+WHOLE: dict[str, Callable[[Path], object]] = {
+    ".safetensors": load,
+    ".json": read_json,
+    ".npz": read_episodes,
+    ".png": drawn,
+    ".gif": drawn,
+    ".html": laid_out,
+    ".onnx": onnx.load,
+}
+"""Suffix -> what fails where a file is not whole."""
+
+
+def broken(path: Path) -> bool:
+    """Whether a file that a script left is not whole."""
+    try:
+        if read := WHOLE.get(path.suffix):
+            read(path)
+    except Exception:
+        return True
+    return False
+
+
 def main() -> None:
     """Run the scripts."""
     disk, outcomes = Path(sys.argv[1]), dict[str, Any]()
@@ -70,7 +111,8 @@ def main() -> None:
                 code = repr(error)
         after = contents(disk)
         differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-        outcomes[what] = {"code": code, "said": said.getvalue(), "differing": differing}
+        left = sorted(name for name in after.keys() & set(differing) if broken(disk / name))
+        outcomes[what] = {"code": code, "said": said.getvalue(), "differing": differing, "broken": left}
     print(json.dumps(outcomes))  # noqa: T201
 
 

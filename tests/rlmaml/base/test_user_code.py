@@ -1,3 +1,4 @@
+import gc
 import importlib
 import sys
 from collections.abc import Iterator
@@ -87,6 +88,31 @@ def test_a_module_is_imported_also_from_the_working_directory_which_hides_nothin
     assert (found.value, found.place) == (5, "my_package.robot:NUMBER")
     with pytest.raises(UserError, match="json has no NUMBER at its top level"):
         named_object("--family", "json:NUMBER")
+
+
+class Importing:
+    """What imports a module when it is thrown away."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        sys.modules[f"of_{id(self)}"] = sys
+
+
+def test_what_python_throws_away_meanwhile_may_import_modules(tmp_path: Path) -> None:
+    (tmp_path / "robot.py").write_text("NUMBER = 1\n")
+    before = gc.get_threshold()
+    try:
+        for soon in (*range(20, 400, 20), *range(400, 3000, 200)):  # which of these is in the midst is not known
+            gc.disable()
+            Importing()
+            gc.set_threshold(soon)
+            gc.enable()
+            assert named_object("--family", "robot.py:NUMBER").value == 1
+    finally:
+        gc.set_threshold(*before)
+        gc.enable()
 
 
 @pytest.mark.parametrize(
