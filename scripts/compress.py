@@ -22,7 +22,7 @@ from rlmaml.settings.policy import CompressionSettings
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
-from supervised import check_unasked
+from supervised import as_told, check_unasked
 from supervised_runs import opened_run
 
 if TYPE_CHECKING:
@@ -173,7 +173,8 @@ def compress_examples(options: Options) -> None:
     run = opened_run(options.run_dir, options.own, options.machine, options.seed)
     stored = [*(policy_checkpoint(path) for path in options.beside), run.checkpoint]
     settings, tasks = options.machine.applied(begun(options, stored).settings), run.tasks
-    train_supervised(tasks._replace(settings=settings), options.target, made_by=run.made_by, resume=True)
+    made_by = as_told(run.options, options.target, run.robot)
+    train_supervised(tasks._replace(settings=settings), options.target, made_by=made_by, resume=True)
     steps = max(1, settings.inner.inner_steps) if options.steps is None else options.steps
     judged = JudgedOn(options.num_tasks, 0, steps, options.seed, tasks.what)
     rows = [

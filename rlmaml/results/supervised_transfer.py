@@ -5,6 +5,7 @@ tasks as what was trained there does.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def supervised_transfer(
     seeds: Sequence[int],
     directory: ComparisonDirectory,
     *,
-    made_by: Callable[[str], Mapping[str, Any]],
+    made_by: Callable[[str, Path], Mapping[str, Any]],
     tell: Callable[[str], object] = print,
 ) -> Transfer:
     """Train on both variants, adapt all to the target's held-out tasks, and write results and figure.
@@ -45,7 +46,7 @@ def supervised_transfer(
         methods: names that ``--algorithm`` takes.
         seeds: of the trainings.
         directory: of the results; each variant's runs are in a directory of its name.
-        made_by: the options by which the tasks of a variant are made again, which its runs keep.
+        made_by: the options by which the tasks of a variant are made again, as a run in a directory keeps them.
         tell: what is done with a line about what is going on.
 
     Raises:
@@ -68,7 +69,7 @@ def supervised_transfer(
     found: dict[tuple[str, str, int], Any] = {}
     for done, ((variant, method, seed), tasks) in enumerate(posed.items(), start=1):
         run = ComparisonDirectory(directory.path / variant).run(method, seed)
-        trained = train_supervised(tasks, run.path, made_by=made_by(variant), resume=True, progress=False)
+        trained = train_supervised(tasks, run.path, made_by=made_by(variant, run.path), resume=True, progress=False)
         found[variant, method, seed] = scored_on(posed[target, method, seed], trained).scores.double().numpy()
         tell(f"run {done} of {len(posed)}: {method}, seed {seed}, trained on {variant}")
     from_source, alone = (

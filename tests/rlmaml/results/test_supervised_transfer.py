@@ -46,7 +46,7 @@ def test_what_was_trained_on_the_source_adapts_to_the_targets_held_out_tasks_and
         told: list[str] = []
         outcome = supervised_transfer(
             *(source, target, make, ("maml-trpo", "pretrained"), (0, 1), directory),
-            made_by=lambda _: {},
+            made_by=lambda *_: {},
             tell=told.append,
         )
         assert told[-1] == f"run 8 of 8: pretrained, seed 1, trained on {target}"
@@ -86,5 +86,5 @@ def test_variants_between_which_no_model_can_go_are_refused_before_anything_is_t
     directory = ComparisonDirectory(tmp_path / "none")
     for source, message in (("li2017", "both li2017"), ("lines", "trained on lines does not fit li2017: Sizes")):
         with pytest.raises(UserError, match=message):
-            supervised_transfer(source, "li2017", make, ("maml-trpo",), (0,), directory, made_by=lambda _: {})
+            supervised_transfer(source, "li2017", make, ("maml-trpo",), (0,), directory, made_by=lambda *_: {})
     assert not directory.path.exists()
