@@ -6,8 +6,8 @@ factors adapt. The new run goes on from the same meta-iteration with the same se
 resumed, evaluated, adapted, exported and made still smaller like any other. The table has the whole policy and the
 smaller one, each also with weights of 8 bits, as export.py --int8 rounds them, after adaptation: size, time of an
 action, time and memory of one step of adaptation on one core, and the loss in return before and after adaptation. It is
-kept in the new run, and report.py shows it. Of a run on supervised tasks it has scores in place of returns, and none in
-8 bits. To combine both: factor a run, and prune that one --beside the first.
+kept in the new run, and report.py shows it. Of a run on supervised tasks it has scores in place of returns. To combine
+both: factor a run, and prune that one --beside the first.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from rlmaml.settings.policy import CompressionSettings
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
-from supervised import check_unasked
+from supervised import as_told, check_unasked
 from supervised_runs import opened_run
 
 if TYPE_CHECKING:
@@ -165,22 +165,23 @@ def compress_examples(options: Options) -> None:
     """The same for a run on supervised tasks, which are made again by the options that it keeps."""
     check_unasked(options, "num_episodes")
 
-    from rlmaml.results.compression import JudgedOn, scored_row
-    from rlmaml.storage.kept_checkpoints import policy_checkpoint
-    from rlmaml.storage.run_directory import check_different
-    from rlmaml.training.begin import make_method
+    from rlmaml.results.compression import JudgedOn, scored_rows
+    from rlmaml.storage.kept_checkpoints import newest_checkpoint, policy_checkpoint
+    from rlmaml.storage.run_directory import RunDirectory, check_different
     from rlmaml.training.supervised import train_supervised
 
     check_different([*options.beside, options.run_dir, options.target])
     run = opened_run(options.run_dir, options.own, options.machine, options.seed)
     stored = [*(policy_checkpoint(path) for path in options.beside), run.checkpoint]
     settings, tasks = options.machine.applied(begun(options, stored).settings), run.tasks
-    trained = train_supervised(tasks._replace(settings=settings), options.target, made_by=run.made_by, resume=True)
+    made_by = as_told(run.options, options.target, run.robot)
+    train_supervised(tasks._replace(settings=settings), options.target, made_by=made_by, resume=True)
     steps = max(1, settings.inner.inner_steps) if options.steps is None else options.steps
     judged = JudgedOn(options.num_tasks, 0, steps, options.seed, tasks.what)
     rows = [
-        scored_row(one, make_method(one.settings, tasks.family), tasks.held_out, judged, tasks.held_out.score)
-        for one in (*stored, trained.checkpoint)
+        row
+        for one in (*stored, newest_checkpoint(RunDirectory(options.target)))
+        for row in scored_rows(one, tasks, judged)
     ]
     show(options, rows, judged, settings, run.words)
 

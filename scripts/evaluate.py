@@ -175,14 +175,15 @@ def evaluate_examples(options: Options) -> None:
     from rlmaml.storage.run_directory import write_json
     from rlmaml.storage.scores_file import HeldOut
     from rlmaml.training.run import run_settings
-    from rlmaml.training.supervised import score_run_by
+    from rlmaml.training.supervised import as_scored, score_run_by
 
     run = opened_run(options.run_dir, options.own, options.machine, options.seed)
     asked = {"evaluation_tasks": options.tasks, "evaluation_steps": options.steps}
     given = {name: value for name, value in asked.items() if value is not None}
     checkpoint = run.checkpoint._replace(settings=run.checkpoint.settings.changed(**given))
     judges = {run.tasks.what: run.tasks.held_out.score, **run.tasks.judges}
-    scores = score_run_by(run.method, checkpoint, run.tasks.held_out, judges, options.seed)
+    method, checkpoint = as_scored(run.method, checkpoint, run.tasks)
+    scores = score_run_by(method, checkpoint, run.tasks.held_out, judges, options.seed)
     held_out = HeldOut(checkpoint.settings.run.env_id, run.tasks.held_out.variant, options.seed)
     if options.json:
         config = run_settings(checkpoint.settings) | {"iterations_done": checkpoint.iteration}

@@ -1,5 +1,6 @@
 """What the trainings on supervised tasks share: their options, their rows beside each other, and their files."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -125,20 +126,34 @@ def script_of(name: str) -> str:
     return f"train_{name.replace('-', '_')}"
 
 
-def as_told(options: SupervisedOptions) -> dict[str, Any]:
+def as_told(options: SupervisedOptions, run_dir: Path, robot: str | None) -> dict[str, Any]:
     """The options of a training that say what its tasks are, as plain data, from which they are made again.
 
-    Code of the user's own is not among them: it is run where it is named, and nowhere else.
+    Relative paths are kept relative to the run, so that both may be moved together. Code of the user's own is not
+    among them: it is run where it is named, and nowhere else.
+
+    Args:
+        options: of the training.
+        run_dir: of the run that keeps them.
+        robot: the variant of the robots of which the tasks are made, where they are.
     """
     shared = {"family", *(field.name for field in fields(SupervisedOptions))}
     given = {field.name: getattr(options, field.name) for field in fields(options) if field.name not in shared}
-    return {name: _plain(value) for name, value in given.items() if value not in (None, ())}
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [plain(one) for one in value]
+        if isinstance(value, Path):
+            return str(value) if value.is_absolute() else os.path.relpath(value, run_dir)
+        return value
+
+    told = {name: plain(value) for name, value in given.items() if value not in (None, ())}
+    return told | ({"variant": robot} if robot else {})
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(one) for one in value]
-    return str(value.absolute()) if isinstance(value, Path) else value
+def robot_variant(settings: Settings) -> str | None:
+    """The variant of the robots that supervised tasks are made of, before it names the tasks; None without robots."""
+    return settings.run.variant if supervised_name(settings.run.env_id) != settings.run.env_id else None
 
 
 def check_left(options: Any, *names: str) -> None:
@@ -239,7 +254,7 @@ def train_supervised_command(
         return train_supervised(
             tasks._replace(settings=own),
             directory,
-            made_by=as_told(options) | {"variant": settings.run.variant},
+            made_by=as_told(options, directory, robot_variant(settings)),
             resume=options.resume,
             overwrite=options.overwrite,
             stop_after=left,

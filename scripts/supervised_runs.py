@@ -1,7 +1,8 @@
 """Runs on supervised tasks, opened again: their tasks are made anew by the options that their trainings left."""
 
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,7 +13,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import option
 from rlmaml.settings.command_line import options_of
 from rlmaml.settings.config_file import words_of
-from supervised import as_told, script_of, supervised_name
+from supervised import OptionsT, SupervisedOptions, as_told, script_of, supervised_name
 
 if TYPE_CHECKING:
     from rlmaml.storage.checkpoint import Checkpoint
@@ -30,8 +31,10 @@ class OpenedRun(NamedTuple):
     checkpoint: "Checkpoint"
     method: "MetaLearner"
     tasks: "SupervisedTasks"
-    made_by: Mapping[str, Any]
-    """The options by which its tasks were made."""
+    options: SupervisedOptions
+    """Those by which its tasks were made."""
+    robot: str | None
+    """The variant of the robots of which they are made, if they are."""
     words: tuple[str, ...]
     """The command of its training, with these options."""
 
@@ -46,7 +49,8 @@ def opened_run(run_dir: Path, own: OwnCode, machine: Machine, seed: int | None =
         seed: of the held-out tasks, where episodes are recorded for them; None for that of every evaluation.
 
     Raises:
-        UserError: the run does not say how its tasks were made, they are others now, or the model has adapted.
+        UserError: the run does not say how its tasks were made, what they are made of is not there, they are others
+            now, or the model has adapted.
     """
     from rlmaml.base.plain_data import DamagedError, read_json
     from rlmaml.storage.kept_checkpoints import policy_checkpoint
@@ -69,9 +73,10 @@ def opened_run(run_dir: Path, own: OwnCode, machine: Machine, seed: int | None =
             f"{directory.settings} does not say how the tasks of {settings.run.env_id} were made, so that none can be "
             f"made again.{cure or ' Score it with rlmaml.training.supervised.score_run.'}"
         )
-    if not isinstance(made_by, Mapping) or not isinstance(made_by.get("variant"), str):
+    of_robots = settings.run.env_id != name
+    if not isinstance(made_by, Mapping) or (of_robots and not isinstance(made_by.get("variant"), str)):
         raise DamagedError(directory.settings, "made_by is not what a training writes")
-    script = import_module(script_of(name))
+    script, robot = import_module(script_of(name)), made_by["variant"] if of_robots else None
     told = {each: value for each, value in made_by.items() if each != "variant"}
     words = [word for each, value in told.items() for word in words_of(directory.settings, each, value)]
     family = (
@@ -81,15 +86,43 @@ def opened_run(run_dir: Path, own: OwnCode, machine: Machine, seed: int | None =
         options = options_of(script.Options, arguments=[*words, *family])
     except UserError as error:
         raise DamagedError(directory.settings, f"made_by says {error}".rstrip(".")) from error
-    tasks = script.tasks_of(options, settings.changed(variant=made_by["variant"]), seed)
+    options = from_run(options, directory.path)
+    try:
+        tasks = script.tasks_of(options, settings.changed(variant=robot) if robot else settings, seed)
+    except UserError as error:
+        if missing := missing_paths(options):
+            raise UserError(
+                f"{error} The tasks of the run in {directory.path} are made of {', '.join(missing)}: put it back, or "
+                f"say where it is now by {script_of(name)}.py with the options of the training and --resume."
+            ) from error
+        raise
     check_same_tasks(settings.run.variant, tasks.family.variant, directory.path)
     settings = settings.changed(variant=tasks.family.variant)
     checkpoint = checkpoint._replace(settings=settings)
     tasks = tasks._replace(settings=settings)
-    robot = settings.run.env_id.removeprefix(f"{name}-")
-    named = [] if robot == settings.run.env_id else [robot, "--variant", made_by["variant"]]
+    named = [settings.run.env_id.removeprefix(f"{name}-"), "--variant", robot] if robot else []
+    here = as_told(options, Path(), None)
+    words = [word for each, value in here.items() for word in words_of(directory.settings, each, value)]
     command = (f"{script_of(name)}.py", *named, *words, *family)
-    return OpenedRun(checkpoint, make_method(settings, tasks.family), tasks, made_by, command)
+    return OpenedRun(checkpoint, make_method(settings, tasks.family), tasks, options, robot, command)
+
+
+def from_run(options: OptionsT, run_dir: Path) -> OptionsT:
+    """Options of a run whose relative paths are relative to it."""
+
+    def found(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(found(one) for one in value)
+        return Path(os.path.normpath(run_dir / value)) if isinstance(value, Path) else value
+
+    return replace(options, **{field.name: found(getattr(options, field.name)) for field in fields(options)})
+
+
+def missing_paths(options: SupervisedOptions) -> list[str]:
+    """Options that name what is not there, with what they name."""
+    given = {option(field.name): getattr(options, field.name) for field in fields(options)}
+    each = [(name, one) for name, value in given.items() for one in (value if isinstance(value, tuple) else (value,))]
+    return [f"{name} {one}" for name, one in each if isinstance(one, Path) and not one.exists()]
 
 
 def check_same_tasks(before: str, now: str, path: Path) -> None:
@@ -110,8 +143,8 @@ class PosedVariants(NamedTuple):
 
     make: Callable[[str, str, int], "SupervisedTasks"]
     """``make(variant, method, seed)``."""
-    made_by: Callable[[str], Mapping[str, Any]]
-    """The options by which a variant's tasks are made again."""
+    made_by: Callable[[str, Path], Mapping[str, Any]]
+    """The options by which a variant's tasks are made again, as a run in a directory keeps them."""
 
 
 def posed_variants(env_id: str, machine: Machine, run: Mapping[str, Any]) -> PosedVariants:
@@ -142,7 +175,7 @@ def posed_variants(env_id: str, machine: Machine, run: Mapping[str, Any]) -> Pos
         tasks: SupervisedTasks = script.tasks_of(options(variant), settings)
         return tasks
 
-    def made_by(variant: str) -> dict[str, Any]:
-        return as_told(options(variant)) | {"variant": own(variant) or SUPERVISED[name].run.variant}
+    def made_by(variant: str, run_dir: Path) -> dict[str, Any]:
+        return as_told(options(variant), run_dir, own(variant))
 
     return PosedVariants(make, made_by)

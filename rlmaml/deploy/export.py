@@ -73,7 +73,7 @@ class Actor(torch.nn.Module):
         self.network = policy.network.deterministic(policy.weights)
         self.observation_size = policy.observed
         self.state_size = int(getattr(self.network, "state_size", 0))
-        self.function, self.output = actuation.function, actuation.output
+        self.function, self.output, self.clipped = actuation.function, actuation.output, actuation.clipped
         if self.function is None:
             self.middle, self.half_width = (
                 torch.nn.Parameter(torch.tensor(numbers, dtype=torch.float32))
@@ -98,8 +98,8 @@ class Actor(torch.nn.Module):
         return named
 
     def _controls(self, actions: Tensor) -> Tensor:
-        clipped = actions.clamp(-1.0, 1.0)
-        return self.middle + self.half_width * clipped if self.function is None else self.function(torch, clipped)
+        taken = actions.clamp(-1.0, 1.0) if self.clipped else actions
+        return self.middle + self.half_width * taken if self.function is None else self.function(torch, taken)
 
 
 def check_takes_tensors(function: Callable[[Any, Any], Any], num_actions: int) -> None:

@@ -17,7 +17,9 @@ class Actuation(NamedTuple):
     names: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     output: str = "control"
-    """What the numbers are: the robot's controls, or actions that an environment makes controls of."""
+    """What the numbers are: the robot's controls, actions that an environment makes controls of, or predictions."""
+    clipped: bool = True
+    """Whether actions are clipped to [-1, 1] first; predictions are not."""
 
     @property
     def middle(self) -> npt.NDArray[np.float64]:
@@ -68,6 +70,11 @@ def normalised_actuation(num_actions: int) -> Actuation:
     whole = np.tile((-1.0, 1.0), (num_actions, 1))
     names = tuple(map(str, range(num_actions)))
     return Actuation(whole, names=names, units=("",) * num_actions, output="action")
+
+
+def as_predicted(num_targets: int) -> Actuation:
+    """The predictions of a model of supervised tasks, as they are."""
+    return normalised_actuation(num_targets)._replace(output="prediction", clipped=False)
 
 
 def described_interface(robot: Robot, num_observed: int, num_actions: int) -> dict[str, Any]:

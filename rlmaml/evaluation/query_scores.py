@@ -1,7 +1,7 @@
 """How well a model adapts to supervised tasks never seen: scores on their query sets after every step."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -14,7 +14,7 @@ from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.devices import move
 from rlmaml.core.losses import InnerLoss
 from rlmaml.core.policy import Policy
-from rlmaml.core.types import Meta, Params
+from rlmaml.core.types import Memory, Meta, Outputs, Params
 from rlmaml.evaluation.evaluate import adapted_in_stages
 from rlmaml.evaluation.table import shown_steps
 from rlmaml.rules.gradient_rule import losses_of
@@ -25,6 +25,14 @@ from rlmaml.storage.scores_file import HeldOut
 
 ZERO_SHOT = "zero-shot"
 """What column 0 of a table is named: nothing of the task was seen."""
+
+
+@runtime_checkable
+class Says(Protocol):
+    """What says something of examples."""
+
+    def unroll(self, params: Params, batch: Any) -> tuple[Outputs, Memory | None]:
+        """As :meth:`rlmaml.core.policy.Policy.unroll`, of whole episodes or examples."""
 
 
 class QueryScores(NamedTuple):
@@ -69,6 +77,7 @@ def judged_queries(
     num_tasks: int,
     steps: int,
     seed: int,
+    said: Says | None = None,
 ) -> Float[Tensor, "task stage *part"]:
     """Adapt theta to ``num_tasks`` tasks drawn for evaluation alone, with no meta-update, and judge it after each step.
 
@@ -85,7 +94,9 @@ def judged_queries(
         num_tasks: number of tasks.
         steps: number of steps; it may be other than the trained one.
         seed: seed of the evaluation; its streams are never used in training.
+        said: who says by the adapted parameters what is judged; None for the model.
     """
+    judged_model = said or policy
     run = settings.run
     listed = family.every_task() if isinstance(family, ListedFamily) else None
     if listed is not None:
@@ -105,7 +116,7 @@ def judged_queries(
 
         def judged(params: Params, k: int, query: Any = query) -> Float[Tensor, "task *part"]:  # noqa: ARG001
             with torch.no_grad():
-                return losses_of(policy.unroll(params, query)[0], query, judge).cpu()
+                return losses_of(judged_model.unroll(params, query)[0], query, judge).cpu()
 
         with torch_threads(run.threads):
             stages = adapted_in_stages(

@@ -28,7 +28,6 @@ from rlmaml.results.contenders import (
     Reports,
     checked_contenders,
     evaluated,
-    fine_tuning,
     searched_methods,
 )
 from rlmaml.results.summary import failed_in_words
@@ -37,6 +36,7 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, differences, from_plain
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
 from rlmaml.terminal.words import counted, markdown_table
+from rlmaml.training.fine_tuning import fine_tuning
 from rlmaml.training.run import MakeEnv, run_settings
 
 COLOURS = {"maml-trpo": "#d1495b", "pretrained": "#00798c", "random": "#9aa4b2", "oracle": "#2e8b57"}

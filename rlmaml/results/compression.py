@@ -13,7 +13,6 @@ from rlmaml.base.intervals import finite_or_none
 from rlmaml.base.plain_data import DamagedError, is_number, read_json
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.threads import torch_threads
-from rlmaml.core.losses import InnerLoss
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Params
@@ -21,20 +20,19 @@ from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy
 from rlmaml.deploy.cost import StepCost, cost_of, step_cost
 from rlmaml.deploy.eight_bits import InEightBits
 from rlmaml.deploy.export import Actor, export_program, latency, load_onnx, write_int8, write_onnx
-from rlmaml.deploy.robot import normalised_actuation
+from rlmaml.deploy.robot import Actuation, as_predicted, normalised_actuation
 from rlmaml.evaluation.evaluate import Evaluation
 from rlmaml.policies.smaller import change_in_words, numbers_in
 from rlmaml.results.page_parts import as_table
 from rlmaml.results.paired import Floats, Mean, cells_of, mean_over_tasks, paired_difference
-from rlmaml.sampling.examples import SupervisedFamily
 from rlmaml.sampling.outcomes import task_returns
 from rlmaml.sampling.rollout import rollout
 from rlmaml.storage.checkpoint import Checkpoint, checkpoint_bytes
 from rlmaml.storage.scores_file import BETTER, RETURN
 from rlmaml.terminal.words import counted, markdown_table
+from rlmaml.training.begin import make_method
 from rlmaml.training.run import MakeEnv, evaluate_run
-from rlmaml.training.supervised import score_run
-from rlmaml.training.train import MetaLearner
+from rlmaml.training.supervised import SupervisedTasks, as_scored, score_run
 
 INT8 = "int8"
 COLUMNS = (
@@ -107,7 +105,7 @@ def small_rows(checkpoint: Checkpoint, make_env: MakeEnv, judged: JudgedOn) -> l
     files: list[SmallFile | None] = [None]
     if exports(policy.network, policy.weights):
         names.append(f"{names[0]}, {INT8}")
-        files = [*exported(policy)]
+        files = [*exported(policy, normalised_actuation(policy.sizes.action))]
         returns.append(returns_in_eight_bits(policy, exact, make_env, judged))
     alone = make_env(num_episodes)
     alone.set_tasks({name: values[:1] for name, values in exact.tasks.items()})
@@ -132,27 +130,38 @@ def small_row(name: str, checkpoint: Checkpoint, file: SmallFile | None, step: S
     )
 
 
-def scored_row(
-    checkpoint: Checkpoint, method: MetaLearner, held_out: SupervisedFamily, judged: JudgedOn, judge: InnerLoss
-) -> SmallRow:
-    """The row of a model of supervised tasks as it is.
+def scored_rows(checkpoint: Checkpoint, tasks: SupervisedTasks, judged: JudgedOn) -> list[SmallRow]:
+    """The rows of a model of supervised tasks, as those of a policy: as it is, and rounded after it has adapted.
 
     Args:
         checkpoint: of a run.
-        method: its model and inner rule.
-        held_out: the tasks that it is judged on; one step of adaptation is timed on the first one's support set.
+        tasks: what it is judged on; one step of adaptation is timed on the first one's support set.
         judged: on how many, and after how many steps.
-        judge: of ONE task's query set.
+
+    Raises:
+        UserError: the packages for ONNX are not installed.
     """
     asked = {"evaluation_tasks": judged.num_tasks, "evaluation_steps": judged.steps}
-    settings = checkpoint.settings.changed(device="cpu", threads=1, **asked)
-    checkpoint = checkpoint._replace(settings=settings)
-    scores = score_run(method, checkpoint, held_out, judge, judged.seed).scores.double().numpy()
+    settings, held_out = checkpoint.settings.changed(device="cpu", threads=1, **asked), tasks.held_out
+    configured = checkpoint._replace(settings=settings)
+    method, checkpoint = as_scored(make_method(settings, tasks.family), configured, tasks)
+    model = as_policy(checkpoint)
+
+    def scores(said: InEightBits | None = None) -> Floats:
+        found = score_run(method, checkpoint, held_out, held_out.score, judged.seed, said=said)
+        return found.scores.double().numpy()
+
+    names, reached = [change_in_words(method.policy)], [scores()]
+    files: list[SmallFile | None] = [None]
+    if exports(method.policy, checkpoint.meta.params):
+        given = as_predicted(model.sizes.action)
+        files, names = [*exported(model, given)], [*names, f"{names[0]}, {INT8}"]
+        with tempfile.TemporaryDirectory() as folder:
+            reached.append(scores(InEightBits(model, Path(folder), given)))
     support, _ = held_out.sets(held_out.sample_tasks(1, [judged.seed]), [judged.seed])
     meta = for_every_task(checkpoint.meta, 1)
     step = cost_of(lambda: method.rule.step(method.policy, meta, method.rule.begin(meta), support, 0))
-    file = exported(as_policy(checkpoint))[0] if exports(method.policy, checkpoint.meta.params) else None
-    return small_row(change_in_words(method.policy), checkpoint, file, step, scores)
+    return [small_row(name, checkpoint, file, step, own) for name, file, own in zip(names, files, reached, strict=True)]
 
 
 def returns_in_eight_bits(policy: AdaptablePolicy, exact: Evaluation, make_env: MakeEnv, judged: JudgedOn) -> Floats:
@@ -180,9 +189,9 @@ def exports(policy: Policy, params: Params) -> bool:
     return isinstance(carry, tuple) and not carry
 
 
-def exported(policy: AdaptablePolicy) -> list[SmallFile]:
-    """A policy as ONNX that gives actions, without metadata, and the same with weights of 8 bits."""
-    actor = Actor(policy, normalised_actuation(policy.sizes.action))
+def exported(policy: AdaptablePolicy, actuation: Actuation) -> list[SmallFile]:
+    """A policy as ONNX that gives this, without metadata, and the same with weights of 8 bits."""
+    actor = Actor(policy, actuation)
     with tempfile.TemporaryDirectory() as folder, torch_threads(1):
         exact, small = (Path(folder) / f"{kind}.onnx" for kind in ("exact", INT8))
         write_onnx(export_program(actor), exact, actor, {})
@@ -224,9 +233,9 @@ def note(judged: JudgedOn) -> str:
             "numbers: of theta, which adapt. kB: its file, with all settings. ONNX: the exported file, without "
             "metadata, of kinds that are exported; µs/action: its time on one core, median. ms and MB/step: one step "
             "of adaptation on a support set on one core, processor time, median, and the most that its tensors take at "
-            f"once. zero-shot and adapted: {judged.score} on {counted(judged.num_tasks, 'held-out task')} before and "
-            f"after {counted(judged.steps, 'step')}{better}; loss: how much worse than the first row's, task by task. "
-            "± is half the 95 % interval over tasks."
+            f"once; {INT8} adapts in full and is rounded afterwards. zero-shot and adapted: {judged.score} on "
+            f"{counted(judged.num_tasks, 'held-out task')} before and after {counted(judged.steps, 'step')}{better}; "
+            "loss: how much worse than the first row's, task by task. ± is half the 95 % interval over tasks."
         )
     return (
         "numbers: of theta, which adapt. kB: its file, with all settings. ONNX: the exported file, without metadata; "

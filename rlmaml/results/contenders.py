@@ -15,12 +15,12 @@ from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.policy import LatentSettings
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, check_resumable, differences, from_plain
-from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.storage.evaluation_file import read_evaluation
 from rlmaml.storage.kept_checkpoints import newest_checkpoint
 from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, write_json
 from rlmaml.terminal.processes import in_processes
 from rlmaml.terminal.words import counted
+from rlmaml.training.fine_tuning import fine_tuned, fine_tuning
 from rlmaml.training.run import (
     EVALUATION_SEED,
     MakeEnv,
@@ -31,8 +31,6 @@ from rlmaml.training.run import (
     validation_return,
 )
 
-FINE_TUNING = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
-"""Factors on the configured inner step sizes that are tried for policies that were not meta-trained for these."""
 IN_RANGE, BEYOND_RANGE = "in the training range", "beyond the training range"
 
 WITH_FAILED = "per_task_with_failed"
@@ -263,12 +261,6 @@ def evaluated_places(
     }
 
 
-def fine_tuning(settings: Settings) -> list[float] | None:
-    """Factors on the step sizes that are tried; None for a policy that was meta-trained for them, or takes no step."""
-    takes_steps = settings.has("inner_step_sizes") and settings.inner.inner_steps == 0 < settings.run.evaluation_steps
-    return list(FINE_TUNING) if takes_steps else None
-
-
 def report_file(
     settings: Settings,
     directory: RunDirectory,
@@ -346,7 +338,7 @@ def evaluated_run(
             )
             trained = trained._replace(settings=settings.changed(inner_step_sizes=chosen.inner.inner_step_sizes))
         elif tuning:
-            trained = fine_tuned(trained, make_env)
+            trained = fine_tuned(trained, partial(validation_return, make_env=make_env))
         within = Search(search, trained_context_range(trained, make_env, directory)) if search else None
         evaluation = configured_evaluation(
             trained, make_env, EVALUATION_SEED, beyond=beyond, search=within, actions=actions
@@ -359,18 +351,3 @@ def evaluated_run(
 def as_plain_search(search: SearchSettings | None) -> dict[str, Any] | None:
     """How a search is written beside a result; None for none."""
     return None if search is None else dataclasses.asdict(search)
-
-
-def fine_tuned(trained: Checkpoint, make_env: MakeEnv) -> Checkpoint:
-    """The policy with the inner step sizes with which it ends highest on validation tasks.
-
-    A policy that was not meta-trained has no reason to be improved by steps of the configured size: it explores
-    little in the end, and steps that suit MAML would destroy it. Fairness asks for the best of ``FINE_TUNING``.
-    """
-    settings = trained.settings
-    sizes = settings.inner.inner_step_sizes
-    candidates = [
-        trained._replace(settings=settings.changed(inner_step_sizes=tuple(factor * size for size in sizes)))
-        for factor in FINE_TUNING
-    ]
-    return max(candidates, key=lambda one: validation_return(one, make_env))

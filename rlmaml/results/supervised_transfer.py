@@ -5,17 +5,20 @@ tasks as what was trained there does.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rlmaml.base.errors import UserError
 from rlmaml.evaluation.figures import write_figure
+from rlmaml.evaluation.query_scores import QueryScores
 from rlmaml.results.compare import MethodReturns
 from rlmaml.results.transfer import Transfer, check_same_sizes, check_two_variants, plain_transfer, transfer_figure
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
+from rlmaml.training.begin import make_method
 from rlmaml.training.run import EVALUATION_SEED, run_settings
-from rlmaml.training.supervised import SupervisedTasks, score_run, train_supervised
+from rlmaml.training.supervised import SupervisedTasks, Trained, as_scored, score_run, train_supervised
 
 MakeTasks = Callable[[str, str, int], SupervisedTasks]
 """``make(variant, method, seed)``."""
@@ -29,7 +32,7 @@ def supervised_transfer(
     seeds: Sequence[int],
     directory: ComparisonDirectory,
     *,
-    made_by: Callable[[str], Mapping[str, Any]],
+    made_by: Callable[[str, Path], Mapping[str, Any]],
     tell: Callable[[str], object] = print,
 ) -> Transfer:
     """Train on both variants, adapt all to the target's held-out tasks, and write results and figure.
@@ -43,7 +46,7 @@ def supervised_transfer(
         methods: names that ``--algorithm`` takes.
         seeds: of the trainings.
         directory: of the results; each variant's runs are in a directory of its name.
-        made_by: the options by which the tasks of a variant are made again, which its runs keep.
+        made_by: the options by which the tasks of a variant are made again, as a run in a directory keeps them.
         tell: what is done with a line about what is going on.
 
     Raises:
@@ -66,10 +69,8 @@ def supervised_transfer(
     found: dict[tuple[str, str, int], Any] = {}
     for done, ((variant, method, seed), tasks) in enumerate(posed.items(), start=1):
         run = ComparisonDirectory(directory.path / variant).run(method, seed)
-        trained = train_supervised(tasks, run.path, made_by=made_by(variant), resume=True, progress=False)
-        there = posed[target, method, seed].held_out
-        scores = score_run(trained.method, trained.checkpoint, there, there.score, EVALUATION_SEED)
-        found[variant, method, seed] = scores.scores.double().numpy()
+        trained = train_supervised(tasks, run.path, made_by=made_by(variant, run.path), resume=True, progress=False)
+        found[variant, method, seed] = scored_on(posed[target, method, seed], trained).scores.double().numpy()
         tell(f"run {done} of {len(posed)}: {method}, seed {seed}, trained on {variant}")
     from_source, alone = (
         {method: MethodReturns(np.stack([found[variant, method, seed] for seed in seeds])) for method in methods}
@@ -80,3 +81,13 @@ def supervised_transfer(
     write_figure(directory.transfer_figure, transfer_figure(outcome))
     write_json(directory.transfer, plain_transfer(outcome, run_settings(first.settings) | {"seeds": list(seeds)}))
     return outcome
+
+
+def scored_on(tasks: SupervisedTasks, trained: Trained) -> QueryScores:
+    """Scores of a training on other tasks than its own.
+
+    Steps go down the loss of these and, where it was not meta-trained for any, have sizes that suit these.
+    """
+    there, method = tasks.held_out, make_method(trained.checkpoint.settings, tasks.family)
+    method, checkpoint = as_scored(method, trained.checkpoint, tasks)
+    return score_run(method, checkpoint, there, there.score, EVALUATION_SEED)

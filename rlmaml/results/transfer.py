@@ -1,6 +1,7 @@
 """What a training on one variant of a family brings on another: beside a training there alone, with the same data."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +19,6 @@ from rlmaml.results.contenders import (
     Contender,
     checked_contenders,
     evaluated,
-    fine_tuned,
-    fine_tuning,
 )
 from rlmaml.results.paired import Mean, cells_of, mean_over_tasks, paired_difference
 from rlmaml.settings.whole import Settings, differences, from_plain
@@ -29,7 +28,8 @@ from rlmaml.storage.run_directory import ComparisonDirectory, write_json
 from rlmaml.storage.scores_file import BETTER, RETURN
 from rlmaml.terminal.words import markdown_table
 from rlmaml.training.begin import sizes_in
-from rlmaml.training.run import EVALUATION_SEED, MakeEnv, configured_evaluation, run_settings
+from rlmaml.training.fine_tuning import fine_tuned, fine_tuning
+from rlmaml.training.run import EVALUATION_SEED, MakeEnv, configured_evaluation, run_settings, validation_return
 
 
 class Side(NamedTuple):
@@ -192,7 +192,7 @@ def transferred(contender: Contender, target: Settings, make_env: Callable[[Sett
             return report
     policy = trained._replace(settings=there)
     if tuning:
-        policy = fine_tuned(policy, make_env(there))
+        policy = fine_tuned(policy, partial(validation_return, make_env=make_env(there)))
     evaluation = configured_evaluation(policy, make_env(there), EVALUATION_SEED, actions=contender.actions)
     write_json(path, evaluation.as_json(run_settings(policy.settings) | how))
     return read_evaluation(path)

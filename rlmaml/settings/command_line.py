@@ -88,7 +88,7 @@ def _known(options: type[Any]) -> Iterator[Known]:
         if dataclasses.is_dataclass(kind):
             yield from _known(kind)  # type: ignore[arg-type]
         else:
-            named = [one.name for one in told if isinstance(one, type(tyro.conf.arg())) and one.name]
+            named = [name for one in told if isinstance(name := getattr(one, "name", None), str) and name]
             yield Known(option(*named or [field.name]), kind, POSITIONAL in told)
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -17,22 +18,26 @@ from rlmaml.base.threads import warn_of_fork, warn_of_idle_threads
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.losses import InnerLoss
 from rlmaml.core.types import Examples, Outputs
-from rlmaml.evaluation.query_scores import QueryScores, judged_queries, scores_as_json
+from rlmaml.evaluation.query_scores import QueryScores, Says, judged_queries, scores_as_json
 from rlmaml.sampling.examples import SupervisedFamily
 from rlmaml.settings.memory_needed import check_examples_fit
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.storage.run_directory import RunDirectory, write_json
-from rlmaml.storage.scores_file import HeldOut
+from rlmaml.storage.scores_file import BETTER, HeldOut
 from rlmaml.training.begin import make_method
+from rlmaml.training.fine_tuning import fine_tuned, fine_tuning
 from rlmaml.training.opening import earlier_commits, opened_together
 from rlmaml.training.record import Recorder, write_outcome
 from rlmaml.training.run import EVALUATION_SEED, VALIDATION_SEED, check_devices, run_settings, train_from
 from rlmaml.training.train import MetaLearner
 
+TUNING_TASKS = 100
+"""Validation tasks, at most, by which step sizes are chosen: the candidates are far from each other."""
+
 
 class Trained(NamedTuple):
-    """A finished training."""
+    """A finished training, as it was scored."""
 
     method: MetaLearner
     checkpoint: Checkpoint
@@ -54,8 +59,8 @@ class SupervisedTasks(NamedTuple):
     what: str
     """What the score is, such as ``errors``: its name in the written evaluation."""
     validation: SupervisedFamily | None = None
-    """Of the tasks by which the best checkpoint is found, where ``validation_interval`` asks for it; None for other
-    tasks of ``family``."""
+    """Of the tasks by which the best checkpoint is found, where ``validation_interval`` asks for it, and the step sizes
+    of what was not meta-trained; None for other tasks of ``family``."""
     split: Mapping[str, Sequence[str]] | None = None
     """Part -> its classes, where some are held out; it is written beside the run."""
     judges: Mapping[str, InnerLoss] = MappingProxyType({})
@@ -74,6 +79,8 @@ def train_supervised(
     progress: bool = True,
 ) -> Trained:
     """Meta-train in ``run_dir``, and score on held-out tasks at the end.
+
+    What was not meta-trained is scored by :func:`as_scored`'s steps.
 
     Args:
         tasks: what is trained on and scored on, with the settings, whose variant is the family's.
@@ -113,11 +120,31 @@ def train_supervised(
             Recorder(directory, latest.iteration, run.iterations, config, progress=progress) as recorder,
         ):
             latest = train_from(latest, family, method, directory, recorder, None, validate, None, asked)
+        method, latest = as_scored(method, latest, tasks)
+        if tried := fine_tuning(settings):
+            config |= {"settings": latest.settings.as_plain(), "fine_tuning": tried}
         scores = score_run_by(method, latest, held_out, {what: held_out.score, **tasks.judges}, EVALUATION_SEED)
         judged_on = HeldOut(run.env_id, held_out.variant, EVALUATION_SEED)
         write_json(directory.evaluation, scores_as_json(scores, judged_on, config))
         write_outcome(directory, settings, scores[what].summary(), what)
     return Trained(method, latest, config, scores[what])
+
+
+def as_scored(method: MetaLearner, latest: Checkpoint, tasks: SupervisedTasks) -> tuple[MetaLearner, Checkpoint]:
+    """A run as it is scored: what was not meta-trained takes steps of the sizes that are best on validation tasks.
+
+    Args:
+        method: of the run.
+        latest: what it has learned; its settings say how many steps it takes.
+        tasks: whose settings have the configured sizes.
+    """
+    if fine_tuning(latest.settings) is None:
+        return method, latest
+    configured = latest._replace(
+        settings=latest.settings.changed(inner_step_sizes=tasks.settings.inner.inner_step_sizes)
+    )
+    tuned = fine_tuned(configured, partial(validation_score, tasks=tasks))
+    return make_method(tuned.settings, tasks.family), tuned
 
 
 def check_tasks_fit(settings: Settings, family: SupervisedFamily, num_tasks: int, what: str) -> None:
@@ -148,14 +175,29 @@ def score_run_by(
 
 
 def score_run(
-    method: MetaLearner, latest: Checkpoint, held_out: SupervisedFamily, judge: InnerLoss, seed: int
+    method: MetaLearner,
+    latest: Checkpoint,
+    held_out: SupervisedFamily,
+    judge: InnerLoss,
+    seed: int,
+    *,
+    said: Says | None = None,
 ) -> QueryScores:
-    """What a checkpoint reaches on as many held-out tasks, after as many steps, as its settings say."""
-    return QueryScores(judge_run(method, latest, held_out, judge, seed))
+    """What a checkpoint reaches on as many held-out tasks, after as many steps, as its settings say.
+
+    Another than its own model may say what is judged, by the parameters that this one has adapted.
+    """
+    return QueryScores(judge_run(method, latest, held_out, judge, seed, said=said))
 
 
 def judge_run(
-    method: MetaLearner, latest: Checkpoint, held_out: SupervisedFamily, judge: InnerLoss, seed: int
+    method: MetaLearner,
+    latest: Checkpoint,
+    held_out: SupervisedFamily,
+    judge: InnerLoss,
+    seed: int,
+    *,
+    said: Says | None = None,
 ) -> Float[Tensor, "task stage *part"]:
     """The same by a judge of several numbers."""
     run = latest.settings.run
@@ -165,14 +207,35 @@ def judge_run(
         num_tasks=run.evaluation_tasks,
         steps=run.evaluation_steps,
         seed=seed,
+        said=said,
     )
 
 
 def validation_loss(method: MetaLearner, checkpoint: Checkpoint, family: SupervisedFamily) -> float:
     """Mean query loss on the validation tasks after the trained steps; of steps that diverge, infinity."""
     trained = checkpoint._replace(settings=checkpoint.settings.changed(evaluation_steps=method.rule.steps))
+    return last_on_validation(method, trained, family, family.loss, worst=math.inf)
+
+
+def validation_score(checkpoint: Checkpoint, tasks: SupervisedTasks) -> float:
+    """Mean score on validation tasks after the last step, negative where lower ones are better: more is better.
+
+    Of a score of which that is not known it is the loss. It is on no more than ``TUNING_TASKS``.
+    """
+    family, settings = tasks.validation or tasks.family, checkpoint.settings
+    few = settings.changed(evaluation_tasks=min(settings.run.evaluation_tasks, TUNING_TASKS))
+    judge = family.score if tasks.what in BETTER else family.loss
+    sign = 1 if BETTER.get(tasks.what) == "higher" else -1
+    method = make_method(few, tasks.family)
+    return sign * last_on_validation(method, checkpoint._replace(settings=few), family, judge, worst=-sign * math.inf)
+
+
+def last_on_validation(
+    method: MetaLearner, checkpoint: Checkpoint, family: SupervisedFamily, judge: InnerLoss, worst: float
+) -> float:
+    """Mean of what a judge says of validation tasks after the last step; of steps that diverge, the worst there is."""
     try:
-        final = score_run(method, trained, family, family.loss, VALIDATION_SEED).scores[:, -1].mean()
+        final = score_run(method, checkpoint, family, judge, VALIDATION_SEED).scores[:, -1].mean()
     except NonFiniteError:
-        return math.inf
-    return float(final) if final.isfinite() else math.inf
+        return worst
+    return float(final) if final.isfinite() else worst

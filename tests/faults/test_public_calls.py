@@ -288,7 +288,7 @@ def by_scripts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Watch, set[str
     for number in range(4):
         recorded(at / "demonstrations" / f"{number}.npz")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rlmaml.results.contenders.FINE_TUNING", (1.0, 0.1))
+        patch.setattr("rlmaml.training.fine_tuning.FINE_TUNING", (1.0, 0.1))
         patch.syspath_prepend(str(SCRIPTS))
         for variant in ("finn2017", "dynamics"):
             own = small.changed(variant=variant)

@@ -11,17 +11,18 @@ from tests.scripts.test_supervised import assert_scores_are_those_of_the_trainin
 
 
 def test_pictures_of_folders_are_trained_on_and_their_classes_split_beside_the_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     generator = np.random.default_rng(0)
     for name in "abcdefg":
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for index in range(6):
             picture = Image.fromarray(generator.integers(0, 255, (9, 9), dtype=np.uint8))
             picture.save(tmp_path / "pictures" / name / f"{index}.png")
-    words: list[object] = ["--images", tmp_path / "pictures", "--image", 1, 8, 8, "--split", 3, 2, 2, "--processes", 1]
+    words: list[object] = ["--images", "pictures", "--image", 1, 8, 8, "--split", 3, 2, 2, "--processes", 1]
     words += ["--ways", 2, "--shots", 2, "--queries", 3, "--filters", 2, "--iterations", 2, "--tasks", 2]
-    words += ["--evaluation-tasks", 3, "--run-dir", tmp_path / "run", "--json", tmp_path / "accuracy.json"]
+    words += ["--evaluation-tasks", 3, "--run-dir", Path("runs", "run"), "--json", tmp_path / "accuracy.json"]
     assert run_script("train_few_shot.py", *words) == 0
     table = capsys.readouterr().out
     rows = ("zero-shot", "pretrained", "random", "maml-trpo, transductive", "maml-trpo, validation")
@@ -29,10 +30,21 @@ def test_pictures_of_folders_are_trained_on_and_their_classes_split_beside_the_r
     written = json.loads((tmp_path / "accuracy.json").read_text())
     assert len(written["accuracy"]["mean"]) == 11
     assert written["rows"]["maml-trpo, transductive"]["mean"] != written["accuracy"]["mean"]
-    split = json.loads(RunDirectory(tmp_path / "run").split.read_text())
+    split = json.loads(RunDirectory(tmp_path / "runs" / "run").split.read_text())
     assert sorted(name for part in split.values() for name in part) == list("abcdefg")
     assert [len(part) for part in split.values()] == [3, 2, 2]
-    assert_scores_are_those_of_the_training(tmp_path / "run")
-    (tmp_path / "pictures" / "a" / "0.png").write_bytes(b"damaged")
+    assert_scores_are_those_of_the_training(tmp_path / "runs" / "run")
+    (tmp_path / "moved").mkdir()
+    for name in ("runs", "pictures"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    assert str(tmp_path) not in json.dumps(json.loads((tmp_path / "moved/runs/run/run.json").read_text())["made_by"])
+    for run_dir in (tmp_path / "moved" / "runs" / "run", Path("moved", "runs", "run", "random")):
+        assert_scores_are_those_of_the_training(run_dir)
+    monkeypatch.chdir(tmp_path / "moved")
+    (tmp_path / "moved" / "pictures" / "a" / "0.png").write_bytes(b"damaged")
     assert run_script("train_few_shot.py", *words, "--overwrite") == 2
     assert "0.png is damaged" in capsys.readouterr().err
+    (tmp_path / "moved" / "pictures").rename(tmp_path / "elsewhere")
+    assert run_script("evaluate.py", Path("runs", "run")) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "are made of --images pictures: put it back, or say where it is now by train_few_shot.py" in error

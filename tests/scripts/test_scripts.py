@@ -711,7 +711,7 @@ def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = configure(num_tasks=2, num_episodes=3, horizon=5, hidden=(8,), inner_steps=2, learn_step_sizes=True)
-    monkeypatch.setattr("rlmaml.results.contenders.FINE_TUNING", (1.0, 0.1))
+    monkeypatch.setattr("rlmaml.training.fine_tuning.FINE_TUNING", (1.0, 0.1))
     monkeypatch.syspath_prepend(str(SCRIPTS))
     monkeypatch.setitem(import_module("defaults").TUNED, ("Navigation2D-v0", "finn2017"), small)
     compare = ["compare.py", "--iterations", 1, "--seeds", 0, "--tasks", 2, "--episodes", 2, "--output", tmp_path]

@@ -157,7 +157,7 @@ def test_tasks_that_cannot_be_made_again_or_are_others_now_are_refused(
 ) -> None:
     run = RunDirectory(shutil.copytree(waves, tmp_path / "run"))
     written = json.loads(run.settings.read_text())
-    assert written["made_by"] == {"waves": "finn2017", "shots": 10, "queries": 20, "variant": "finn2017"}
+    assert written["made_by"] == {"waves": "finn2017", "shots": 10, "queries": 20}
     for made_by, error in (
         (written["made_by"] | {"shots": 4}, "which made again is finn2017, 4-shot, 20 queries: its data"),
         (["waves"], "is damaged, or no such file at all: made_by"),

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from rlmaml.core.types import Meta, Params
+from rlmaml.core.types import Examples, Meta, Params
 from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy
 from rlmaml.deploy.eight_bits import InEightBits, patterned, write_with_numbers
 from rlmaml.deploy.export import Actor, export_program, largest_difference, load_onnx, write_int8, write_onnx
-from rlmaml.deploy.robot import normalised_actuation
+from rlmaml.deploy.robot import as_predicted, normalised_actuation
 from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.smaller import factored_policy, pruned_policy
 from rlmaml.sampling.rollout import first_seen
@@ -68,7 +68,7 @@ def test_what_is_pruned_is_exactly_zero_in_the_files_of_32_and_of_8_bits(exporte
 def test_a_file_with_the_numbers_of_another_policy_is_that_policys(tmp_path: Path) -> None:
     pattern, file, small = tmp_path / "pattern.onnx", tmp_path / "other.onnx", small_policy(seed=5)
     fresh = as_policy(checkpoint(small.settings))  # whose biases are 0, as are the middles of the actuators' ranges
-    write_onnx(export_program(actor := patterned(small)), pattern, actor, {})
+    write_onnx(export_program(actor := patterned(small, ACTUATION)), pattern, actor, {})
     for policy in (small, fresh):
         write_with_numbers(pattern, file, Actor(policy, ACTUATION))
         assert largest_difference(load_onnx(file), policy, ACTUATION) < 1e-5
@@ -90,3 +90,17 @@ def test_every_task_acts_by_its_own_weights_rounded_to_eight_bits(tmp_path: Path
     assert 0 < float(differences.max()) < 0.05
     assert (said.most_likely[0] - said.most_likely[1]).abs().max() > 0.1
     assert np.isfinite(said.most_likely.numpy()).all()
+
+
+def test_what_a_model_predicts_is_not_clipped_as_actions_are(tmp_path: Path) -> None:
+    policy, thetas = small_policy(), [small_policy(seed).weights for seed in (0, 1)]
+    per_task = {name: 20.0 * torch.stack([theta[name] for theta in thetas]) for name in thetas[0]}
+    observations = torch.linspace(-0.5, 0.5, 12).view(2, 3, 2)
+    examples = Examples(observations, observations, torch.ones(2, 3, dtype=torch.bool), observations[:, :0])
+    said, _ = InEightBits(policy, tmp_path, as_predicted(2)).unroll(per_task, examples)
+    exact, _ = policy.network.unroll(per_task, examples)
+    assert exact.distribution.mean.abs().max() > 2.0
+    assert (
+        0 < (said.distribution.mean - exact.distribution.mean).abs().max() < 0.1 * exact.distribution.mean.abs().max()
+    )
+    assert torch.equal(said.distribution.log_std, exact.distribution.log_std)

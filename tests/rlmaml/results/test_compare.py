@@ -312,7 +312,7 @@ class Trainings:
 def test_a_comparison_that_was_interrupted_goes_on_and_a_finished_one_is_used_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rlmaml.results.contenders.FINE_TUNING", (1.0, 0.1))
+    monkeypatch.setattr("rlmaml.training.fine_tuning.FINE_TUNING", (1.0, 0.1))
     settings = SETTINGS.changed(iterations=1, inner_steps=1, stage_weights=(), evaluation_tasks=2, evaluation_steps=1)
     settings = settings.changed(evaluation_episodes=2, num_episodes=4)
     directory, told = ComparisonDirectory(tmp_path / "comparison"), list[str]()

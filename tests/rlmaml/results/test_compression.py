@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from rlmaml.base.errors import UserError
+from rlmaml.families.sinusoid import Sinusoid
 from rlmaml.results.compression import (
     COLUMNS,
     JudgedOn,
@@ -14,12 +15,15 @@ from rlmaml.results.compression import (
     exports,
     markdown,
     read_table,
+    scored_rows,
     small_rows,
     table_cells,
 )
 from rlmaml.storage.checkpoint import checkpoint_bytes
+from rlmaml.training.supervised import SupervisedTasks, score_run, train_supervised
 from rlmaml_envs import make_tasks_env
 from tests.rlmaml.deploy.trained import PLAIN, checkpoint, trained_policy
+from tests.rlmaml.families.supervised import supervised
 from tests.rlmaml.makers import categorical_policy, gaussian_policy, gru_policy
 
 JUDGED = JudgedOn(num_tasks=2, num_episodes=3, steps=1, seed=4)
@@ -91,6 +95,29 @@ def test_a_policy_is_measured_in_32_bits_and_in_8() -> None:
     assert exact.returns.shape == rounded.returns.shape == (2, 2)
     assert not np.array_equal(exact.returns, rounded.returns)
     np.testing.assert_allclose(exact.returns, rounded.returns, rtol=0.02)
+
+
+@pytest.mark.usefixtures("unchecked", "operators_read_once")
+def test_a_model_of_supervised_tasks_is_measured_in_32_bits_and_in_8_rounded_after_it_has_adapted(
+    tmp_path: Path,
+) -> None:
+    family = Sinusoid(shots=5, queries=20)
+    settings = supervised("maml-trpo", num_tasks=3, iterations=2, evaluation_tasks=3, hidden=(8,))
+    tasks = SupervisedTasks(settings, family, family, "errors")
+    trained = train_supervised(tasks, tmp_path, progress=False)
+    judged = JudgedOn(3, 0, 2, 7, "errors")
+    exact, rounded = scored_rows(trained.checkpoint, tasks, judged)
+    assert [exact.name, rounded.name] == ["whole", "whole, int8"]
+    own = score_run(
+        trained.method,
+        trained.checkpoint._replace(settings=settings.changed(evaluation_tasks=3, evaluation_steps=2)),
+        *(family, family.score, 7),
+    )
+    np.testing.assert_array_equal(exact.returns, own.scores.double())
+    assert rounded.returns.shape == (3, 3)
+    assert (rounded.returns != exact.returns).all()
+    np.testing.assert_allclose(exact.returns, rounded.returns, rtol=0.1)
+    assert None not in (exact.onnx_kilobytes, rounded.onnx_kilobytes, rounded.microseconds)
 
 
 def test_kinds_that_remember_or_say_choices_have_no_exported_file() -> None:

@@ -9,7 +9,6 @@ from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.evaluation.figures import draw_rewards
 from rlmaml.results.contenders import (
     BEYOND_RANGE,
-    FINE_TUNING,
     IN_RANGE,
     Contender,
     asked_of,
@@ -24,6 +23,7 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, as_method
 from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.training.fine_tuning import FINE_TUNING
 from rlmaml.training.run import EVALUATION_SEED, VALIDATION_SEED, MakeEnv, evaluate_run
 from tests.rlmaml.results.test_compare import HORIZON, SETTINGS, forbidden, make_env
 from tests.rlmaml.training.conftest import plain_figures
@@ -163,7 +163,7 @@ def test_a_policy_that_was_not_meta_trained_takes_the_steps_that_validation_task
     beyond = evaluated_run(settings, make_env, run, draw_rewards, beyond=True)
     assert sizes_of(beyond) == sizes
     assert evaluated_run(settings, make_env, run, draw_rewards, beyond=False) == report
-    monkeypatch.setattr("rlmaml.results.contenders.FINE_TUNING", (0.5,))
+    monkeypatch.setattr("rlmaml.training.fine_tuning.FINE_TUNING", (0.5,))
     anew = evaluated_run(settings, make_env, run, draw_rewards, beyond=False)
     assert sizes_of(anew) == [0.5 * size]
 
@@ -171,7 +171,7 @@ def test_a_policy_that_was_not_meta_trained_takes_the_steps_that_validation_task
 def test_steps_that_diverge_on_validation_tasks_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = of_method(SETTINGS, "random", 0)
     (size,) = SETTINGS.inner.inner_step_sizes
-    monkeypatch.setattr("rlmaml.results.contenders.FINE_TUNING", (1e38, 0.5))
+    monkeypatch.setattr("rlmaml.training.fine_tuning.FINE_TUNING", (1e38, 0.5))
     report = evaluated_run(settings, make_env, RunDirectory(tmp_path), draw_rewards, beyond=False)
     assert sizes_of(report) == [0.5 * size]
     options: dict[str, Any] = {"num_tasks": 3, "num_episodes": 2, "steps": 2, "seed": VALIDATION_SEED}

@@ -4,14 +4,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from rlmaml.base.errors import UserError
+from rlmaml.core.types import Examples, Outputs
 from rlmaml.families.sinusoid import Sinusoid
 from rlmaml.results.compare import MethodReturns
-from rlmaml.results.supervised_transfer import supervised_transfer
+from rlmaml.results.supervised_transfer import scored_on, supervised_transfer
 from rlmaml.results.transfer import Transfer, in_a_sentence, transfer_table
 from rlmaml.storage.run_directory import ComparisonDirectory
-from rlmaml.training.supervised import SupervisedTasks
+from rlmaml.training.supervised import SupervisedTasks, train_supervised
 from tests.rlmaml.families.supervised import Lines, supervised
 from tests.rlmaml.training.conftest import plain_figures
 
@@ -43,7 +46,7 @@ def test_what_was_trained_on_the_source_adapts_to_the_targets_held_out_tasks_and
         told: list[str] = []
         outcome = supervised_transfer(
             *(source, target, make, ("maml-trpo", "pretrained"), (0, 1), directory),
-            made_by=lambda _: {},
+            made_by=lambda *_: {},
             tell=told.append,
         )
         assert told[-1] == f"run 8 of 8: pretrained, seed 1, trained on {target}"
@@ -62,9 +65,26 @@ def test_what_was_trained_on_the_source_adapts_to_the_targets_held_out_tasks_and
     assert stored["results"]["finn2017 alone"]["pretrained"]["errors"] == back.alone["pretrained"].per_task.tolist()
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("method", ["maml-trpo", "pretrained"])
+def test_steps_on_the_targets_tasks_go_down_its_loss_by_sizes_that_suit_it(tmp_path: Path, method: str) -> None:
+    class Steep(Sinusoid):
+        def loss(self, outputs: Outputs, data: Examples) -> Tensor:
+            return 100.0 * super().loss(outputs, data)
+
+    source, steep = make("finn2017", method, 0), Steep(shots=3, queries=4)
+    trained = train_supervised(source, tmp_path, progress=False)
+    target = source._replace(family=steep, held_out=steep)
+    found, own = scored_on(target, trained).scores, trained.scores.scores
+    if method == "maml-trpo":  # it was meta-trained for its sizes
+        assert (found - own).abs().max() > 1.0
+    else:
+        torch.testing.assert_close(found, own)  # steps that are a hundredth as long, on a hundred times the loss
+
+
 def test_variants_between_which_no_model_can_go_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
     directory = ComparisonDirectory(tmp_path / "none")
     for source, message in (("li2017", "both li2017"), ("lines", "trained on lines does not fit li2017: Sizes")):
         with pytest.raises(UserError, match=message):
-            supervised_transfer(source, "li2017", make, ("maml-trpo",), (0,), directory, made_by=lambda _: {})
+            supervised_transfer(source, "li2017", make, ("maml-trpo",), (0,), directory, made_by=lambda *_: {})
     assert not directory.path.exists()

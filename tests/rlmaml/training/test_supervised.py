@@ -7,25 +7,28 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import rlmaml.training.supervised
 from rlmaml.base.errors import UserError
 from rlmaml.base.stopping import StoppedRunError
 from rlmaml.core.losses import squared_error
 from rlmaml.core.parameters import meta_vector
-from rlmaml.core.types import Examples
+from rlmaml.core.types import Examples, Outputs
 from rlmaml.families.sinusoid import Sinusoid
 from rlmaml.policies.sizes import Sizes
 from rlmaml.rules.adaptation_rule import trained_rule
 from rlmaml.rules.gradient_rule import GradientRule, gradient_rule
 from rlmaml.sampling.examples import Sets
 from rlmaml.settings.whole import Settings, configure
-from rlmaml.storage.checkpoint import load_checkpoint
+from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.storage.run_lock import sole_writer
 from rlmaml.training.begin import begin, make_method
-from rlmaml.training.supervised import SupervisedTasks, train_supervised, validation_loss
-from rlmaml.training.train import Learned, guarded_iteration, meta_train
+from rlmaml.training.fine_tuning import FINE_TUNING
+from rlmaml.training.run import EVALUATION_SEED, VALIDATION_SEED
+from rlmaml.training.supervised import SupervisedTasks, score_run, train_supervised, validation_loss
+from rlmaml.training.train import Learned, MetaLearner, guarded_iteration, meta_train
 from tests.rlmaml.families.supervised import METHODS, Lines, halved, supervised
 from tests.rlmaml.makers import gaussian_policy
 
@@ -191,6 +194,51 @@ def test_the_best_checkpoint_on_validation_tasks_is_that_of_the_least_loss(unche
         )
     assert len(set(reached)) == 3
     assert load_checkpoint(RunDirectory(tmp_path).best).iteration == 1 + reached.index(min(reached))
+
+
+@pytest.mark.parametrize(("method", "what"), [("pretrained", "errors"), ("random", "accuracy"), ("random", "own")])
+def test_what_was_not_meta_trained_takes_the_steps_that_validation_tasks_prefer(
+    unchecked: None, tmp_path: Path, method: str, what: str
+) -> None:
+    class Scored(Sinusoid):
+        def score(self, outputs: Outputs, data: Examples) -> Tensor:
+            return {"errors": 1.0, "accuracy": -1.0, "own": -3.0}[what] * super().score(outputs, data)
+
+    settings = supervised(method, **SMALL, iterations=0 if method == "random" else 2, inner_step_sizes=(0.1,))
+    family, other = Scored(shots=3, queries=4), Scored("li2017", 3, 4)
+    tasks = SupervisedTasks(settings, family, family, what, validation=other)
+    trained = train_supervised(tasks, tmp_path, progress=False)
+
+    def sized(factor: float) -> tuple[MetaLearner, Checkpoint]:
+        own = settings.changed(inner_step_sizes=(factor * 0.1,), variant=family.variant)
+        return make_method(own, family), load_checkpoint(RunDirectory(tmp_path).checkpoint)._replace(settings=own)
+
+    ends = {
+        factor: float(score_run(*sized(factor), other, squared_error, VALIDATION_SEED).scores[:, -1].mean())
+        for factor in FINE_TUNING
+    }
+    best = min(ends, key=lambda factor: ends[factor])
+    assert 0.003 < best < 30.0  # neither end of those that are tried
+    assert trained.checkpoint.settings.inner.inner_step_sizes == (best * 0.1,)
+    stored = RunDirectory(tmp_path).read_scores()
+    expected = score_run(*sized(best), family, family.score, EVALUATION_SEED).scores
+    np.testing.assert_array_equal(stored.per_task[what], expected.double())
+    assert stored.settings.inner.inner_step_sizes == (best * 0.1,)
+    assert stored.config["fine_tuning"] == list(FINE_TUNING)
+    assert load_checkpoint(RunDirectory(tmp_path).checkpoint).settings == settings.changed(variant=family.variant)
+    again = train_supervised(tasks, tmp_path, progress=False, resume=True)
+    assert torch.equal(again.scores.scores, trained.scores.scores)
+
+
+def test_steps_of_supervised_tasks_that_diverge_are_not_taken(unchecked: None, tmp_path: Path) -> None:
+    family = Sinusoid(shots=3, queries=4)
+    settings = supervised("random", **SMALL, iterations=0, inner_step_sizes=(1e20,))
+    tasks = SupervisedTasks(settings, family, family, "errors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rlmaml.training.fine_tuning.FINE_TUNING", (1e18, 1e-22))
+        trained = train_supervised(tasks, tmp_path, progress=False)
+    assert trained.checkpoint.settings.inner.inner_step_sizes == (pytest.approx(0.01),)
+    assert trained.scores.scores.isfinite().all()
 
 
 def test_a_run_goes_on_with_its_own_family_alone(unchecked: None, tmp_path: Path) -> None:
