@@ -9,7 +9,7 @@ import tyro
 
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import option
-from rlmaml.settings.command_line import told_in_a_sentence, options_of, parse, positional_words
+from rlmaml.settings.command_line import options_of, parse, positional_words, told_in_a_sentence
 from rlmaml.settings.methods.registry import METHODS
 from rlmaml.settings.whole import Settings, configure, owner_classes
 
