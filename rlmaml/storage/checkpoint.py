@@ -62,7 +62,7 @@ class Checkpoint(NamedTuple):
     """What theta adapted to since, and what came of it."""
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically: an earlier one stays intact until the new one is complete.
 
     Raises:
