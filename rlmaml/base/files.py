@@ -14,7 +14,7 @@ KEPT_OF_NAME = 40
 """Letters of a file's name in that of its temporary one, which is legal wherever the file's own is."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path | str, content: bytes) -> None:
     """Replace ``path`` by ``content`` in one step that outlasts a loss of power, or leave it as it was.
 
     What is written before that step has a name that nobody can know, and is made anew: it never follows a link. A link
@@ -23,6 +23,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         UserError: the directory is not writable or the disk is full.
     """
+    path = Path(path)
     temporary = path.parent / f".{path.name[:KEPT_OF_NAME]}.{secrets.token_hex(8)}.partial"
     with _put_in_place(temporary, path), os.fdopen(_made(temporary), "wb") as file:
         file.write(content)
@@ -31,7 +32,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path | str) -> Iterator[Path]:
     """An empty file beside ``path``, of the same suffix, which replaces ``path`` in one step when the block ends.
 
     It is for those who write files themselves. It is made anew, under a name that nobody can know: no
@@ -40,6 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the directory is not writable or the disk is full.
     """
+    path = Path(path)
     temporary = path.with_name(f".{path.stem[:KEPT_OF_NAME]}.{secrets.token_hex(8)}.partial{path.suffix}")
     with _put_in_place(temporary, path):
         os.close(_made(temporary))

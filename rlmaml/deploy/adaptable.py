@@ -266,7 +266,7 @@ class AdaptablePolicy:
             adaptation=self.adaptation,
         )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the policy to a file that :func:`load` reads.
 
         Raises:

@@ -155,14 +155,16 @@ def export_program(actor: Actor) -> torch.export.ExportedProgram:
 
 
 @_apart()
-def write_program(program: torch.export.ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
+def write_program(program: torch.export.ExportedProgram, path: Path | str, metadata: Mapping[str, str]) -> None:
     """Write the program with its metadata, which ``torch.export.load(path, extra_files={name: ""})`` reads by name."""
     with replacing(path) as target:
         torch.export.save(program, target, extra_files=dict(metadata))
 
 
 @_apart()
-def write_onnx(program: torch.export.ExportedProgram, path: Path, actor: Actor, metadata: Mapping[str, str]) -> None:
+def write_onnx(
+    program: torch.export.ExportedProgram, path: Path | str, actor: Actor, metadata: Mapping[str, str]
+) -> None:
     """Write the program as one ONNX file with the input ``observation`` and the output ``control``, or ``action``.
 
     Where it remembers, ``reward`` and ``state`` are inputs, and ``next_state`` is an output, too.
@@ -192,7 +194,7 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path, actor: Actor, 
 
 
 @_apart()
-def write_int8(source: Path, target: Path) -> None:
+def write_int8(source: Path | str, target: Path | str) -> None:
     """Write an ONNX file again with its weights rounded to 8 bits.
 
     Raises:
@@ -204,7 +206,7 @@ def write_int8(source: Path, target: Path) -> None:
 
 
 @_apart()
-def load_onnx(path: Path) -> Controls:
+def load_onnx(path: Path | str) -> Controls:
     """An ONNX file as a function, on one thread.
 
     Raises:
@@ -223,7 +225,7 @@ def load_onnx(path: Path) -> Controls:
     return controls
 
 
-def load_program(path: Path) -> Controls:
+def load_program(path: Path | str) -> Controls:
     """A ``torch.export`` program as a function; it is called as the top of this file says."""
     program = torch.export.load(path)
     graph, numbers = program.graph_module, (*program.parameters(), *program.tensor_constants.values())

@@ -109,7 +109,7 @@ def shown_episodes(rollout: Rollout, task: int, num_episodes: int) -> list[Episo
     return episodes
 
 
-def write_figure(path: Path, figure: Figure) -> None:
+def write_figure(path: Path | str, figure: Figure) -> None:
     """Write a figure as a PNG, whole or not at all.
 
     Raises:

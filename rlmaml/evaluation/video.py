@@ -200,14 +200,14 @@ def as_gif(frames: Sequence[Frame], frames_per_second: float | int) -> bytes:
     return content.getvalue()
 
 
-def write_video(path: Path, frames: Sequence[Frame], frames_per_second: float | int) -> None:
+def write_video(path: Path | str, frames: Sequence[Frame], frames_per_second: float | int) -> None:
     """Write frames as ``.mp4`` or ``.gif``, in one step: a film that is there stays until the new one is complete.
 
     Raises:
         UserError: another suffix, or the file cannot be written.
     """
     check_video_path(path)
-    if path.suffix == ".gif":
+    if Path(path).suffix == ".gif":
         write_atomically(path, as_gif(frames, frames_per_second))
         return
     from moviepy import ImageSequenceClip
@@ -217,7 +217,8 @@ def write_video(path: Path, frames: Sequence[Frame], frames_per_second: float | 
         clip.write_videofile(str(target), codec="libx264", audio=False, logger=None)
 
 
-def check_video_path(path: Path) -> None:
+def check_video_path(path: Path | str) -> None:
     """Raise a :class:`UserError` unless the path ends in ``.mp4`` or ``.gif``."""
-    if path.suffix not in (".mp4", ".gif"):
-        raise UserError(f"{path} has the suffix {path.suffix!r}; a video is an .mp4 or a .gif.")
+    suffix = Path(path).suffix
+    if suffix not in (".mp4", ".gif"):
+        raise UserError(f"{path} has the suffix {suffix!r}; a video is an .mp4 or a .gif.")

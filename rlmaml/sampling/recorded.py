@@ -135,7 +135,7 @@ def read_episodes(path: Path | str, *, rewards: bool = True) -> RecordedEpisodes
     return check_episodes(RecordedEpisodes(**arrays), str(path))
 
 
-def write_episodes(path: Path, episodes: RecordedEpisodes) -> None:
+def write_episodes(path: Path | str, episodes: RecordedEpisodes) -> None:
     """Write a recording in the layout that :func:`read_episodes` reads.
 
     Raises:

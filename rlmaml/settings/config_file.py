@@ -51,6 +51,8 @@ def read_config(path: Path | None) -> Config:
         return NOTHING
     import yaml
 
+    if path.is_dir():
+        raise UserError(f"--config: {path} is a directory. Give a file: of a run, the run.json in it.")
     try:
         content = _parsed(path.read_text("utf-8"))
     except RecursionError as error:

@@ -25,6 +25,7 @@ from rlmaml.core.types import Memory, Meta, Params
 from rlmaml.policies.sizes import Sizes, stored_sizes
 from rlmaml.settings.whole import Settings, from_plain
 from rlmaml.storage.family_record import FamilyRecord
+from rlmaml.storage.no_policy import no_policy_at, what_it_is
 
 FORMAT = "rlmaml-checkpoint-2"
 HEADER = "rlmaml"
@@ -61,7 +62,7 @@ class Checkpoint(NamedTuple):
     """What theta adapted to since, and what came of it."""
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(path: Path | str, checkpoint: Checkpoint) -> None:
     """Write a checkpoint atomically: an earlier one stays intact until the new one is complete.
 
     Raises:
@@ -115,9 +116,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
-        raise UserError(f"There is no checkpoint at {path}. Give the directory of a run.") from error
+        raise no_policy_at(path) from error
     except (safetensors.SafetensorError, OSError, RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is truncated, or no checkpoint at all: {error}.") from error
+        told = what_it_is(path) or f"is truncated, or no checkpoint at all: {error}."
+        raise UserError(f"{path} {told}") from error
     try:
         written = metadata.get(HEADER, as_json({"format": metadata.get("format")}))
         text = parse_object(written)

@@ -29,14 +29,14 @@ def write_context_range(path: Path, stored: StoredRange) -> None:
     write_json(path, {"iteration": stored.iteration, **sides})
 
 
-def read_context_range(path: Path) -> StoredRange | None:
+def read_context_range(path: Path | str) -> StoredRange | None:
     """The range in a file; None where there is no file.
 
     Raises:
         UserError: it is no range: not JSON of this layout, not finite, or without 0.
     """
     try:
-        content = read_json(path)
+        content = read_json(Path(path))
         low, high, bounds = (
             {name: torch.tensor(values) for name, values in content.get(side, {}).items()}
             for side in ContextRange._fields

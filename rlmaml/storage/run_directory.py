@@ -188,7 +188,9 @@ class RunDirectory:
         return bool(lines) and not any(name.startswith(RETURN) for name in lines[0])
 
     def _unfinished(self) -> UserError:
-        return UserError(f"There is no evaluation in {self.path}: the run is missing or not finished.")
+        unfinished = self.checkpoint.is_file()
+        cure = "the run is not finished. Go on with it by --resume." if unfinished else "there is no such run."
+        return UserError(f"There is no evaluation in {self.path}: {cure}")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -57,7 +57,7 @@ Validate: TypeAlias = Callable[[Checkpoint], float]
 def train(
     settings: Settings,
     make_env: MakeEnv,
-    run_dir: Path,
+    run_dir: Path | str,
     *,
     resume: bool = False,
     overwrite: bool = False,

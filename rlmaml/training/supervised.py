@@ -70,7 +70,7 @@ class SupervisedTasks(NamedTuple):
 @ordinary_torch()
 def train_supervised(
     tasks: SupervisedTasks,
-    run_dir: Path,
+    run_dir: Path | str,
     *,
     made_by: Mapping[str, Any] = MappingProxyType({}),
     resume: bool = False,

@@ -265,6 +265,17 @@ def test_methods_are_timed_beside_each_other(tmp_path: Path, run: Run, capsys: p
         ("evaluate.py /nowhere --device tpu", "--device is 'tpu'; it must be cpu, cuda or cuda:N"),
         ("train_nav.py --run-dir /dev/null/run", "Cannot write"),
         ("evaluate.py /nowhere", "There is no checkpoint at /nowhere"),
+        *(
+            (f"{script} {words}", f"The run comes first: RUN_DIR --task {cure}.")
+            for script, words, cure in (
+                ("adapt.py", "--task goal=0.3,-0.2", "goal=0.3,-0.2"),
+                ("evaluate.py", "--task goal=0.3,-0.2", "goal=0.3,-0.2"),
+                ("render.py", "0.3,0.3", "NAME=0.3,0.3"),
+                ("export.py", "--task goal=0.3,-0.2", "goal=0.3,-0.2"),
+                ("compare.py", "goal=0.3 goal=0.2", "goal=0.3"),
+            )
+        ),
+        ("adapt.py --task goal=0.3,-0.2 --online", "RUN_DIR is missing."),
         ("evaluate.py /nowhere --tasks 0", "--tasks is 0; it must be at least 1."),
         ("evaluate.py /nowhere --trust-region 0", "(--trust-region) is 0.0; it is a KL in nats above 0"),
         ("adapt.py /nowhere --trust-region inf", "(--trust-region) is inf; it is a KL in nats above 0"),
@@ -304,7 +315,7 @@ def test_methods_are_timed_beside_each_other(tmp_path: Path, run: Run, capsys: p
         ("train_locomotion.py AntChanged-v0 --hold-out dead --variant any", "Give one of them"),
         ("compare.py AntChanged-v0 --hold-out=damaged", "Its kinds of change: dead, inverted, swapped, offset."),
         ("benchmark.py Navigation2D-v0 --against envpool", "EnvPool has no body like that"),
-        ("summarise.py /nowhere", "There is no evaluation in /nowhere"),
+        ("summarise.py /nowhere", "There is no evaluation in /nowhere: there is no such run."),
     ],
 )
 def test_a_users_mistake_ends_with_one_sentence(

@@ -1,7 +1,8 @@
 import dataclasses
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -13,18 +14,24 @@ from rlmaml.core.policy import Policy
 from rlmaml.core.types import Meta, Outputs, Params, Rollout
 from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy, in_copies, load
 from rlmaml.deploy.driver import Driver
+from rlmaml.deploy.export import load_onnx, load_program, write_int8, write_onnx, write_program
 from rlmaml.deploy.fit import off_policy_reason
 from rlmaml.evaluation.evaluate import adapted_in_stages
+from rlmaml.evaluation.figures import write_figure
+from rlmaml.evaluation.video import write_video
 from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.collect import episodes_of
-from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
+from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout, read_episodes, write_episodes
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint, save_checkpoint
+from rlmaml.storage.range_file import read_context_range
 from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.training.run import train
+from rlmaml.training.supervised import train_supervised
 from tests.rlmaml.delegation import lent
 from tests.rlmaml.deploy.trained import (
     HORIZON,
@@ -456,6 +463,27 @@ def test_no_visit_of_any_seed_has_an_episode_of_another_one(policy: AdaptablePol
     told = [policy.record(env, seed, visit=visit).actions for seed in range(3) for visit in range(3)]
     firsts = {tuple(action) for actions in told for action in actions[::HORIZON].tolist()}
     assert len(firsts) == 3 * 3 * env.num_envs
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        *(AdaptablePolicy.save, load, read_episodes, write_episodes, train, train_supervised, read_context_range),
+        *(write_onnx, write_program, write_int8, load_onnx, load_program, write_video, write_figure),
+    ],
+)
+def test_who_uses_a_policy_names_files_by_paths_or_by_text(door: Callable[..., Any]) -> None:
+    named = [hint for name, hint in get_type_hints(door).items() if name in ("path", "run_dir", "source", "target")]
+    assert named
+    assert all(hint == Path | str for hint in named)
+
+
+def test_what_is_saved_and_recorded_under_a_text_is_read_by_it(tmp_path: Path, policy: AdaptablePolicy) -> None:
+    file, recording = f"{tmp_path}/a.safetensors", f"{tmp_path}/e.npz"
+    policy.save(file)
+    assert torch.equal(vector(load(file).weights), vector(policy.weights))
+    write_episodes(recording, policy.record(navigation(), 0))
+    assert len(read_episodes(recording).ends) == 6
 
 
 def test_what_is_known_of_an_adaptation_is_stored_and_further_steps_count_on(

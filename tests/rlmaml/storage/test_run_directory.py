@@ -119,7 +119,7 @@ def test_metrics_are_read_where_there_are_any(run: RunDirectory) -> None:
 
 def test_an_evaluation_is_read_where_the_run_is_finished(run: RunDirectory) -> None:
     run.make()
-    with pytest.raises(UserError, match="the run is missing or not finished"):
+    with pytest.raises(UserError, match="there is no such run"):
         run.read_evaluation()
     run.evaluation.write_text("{}")
     with pytest.raises(UserError, match="is damaged"):

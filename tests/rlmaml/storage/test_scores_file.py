@@ -75,5 +75,5 @@ def test_a_run_is_of_examples_by_its_evaluation_or_before_it_has_one_by_its_reco
         write(directory.evaluation, content)
         assert directory.is_of_examples() == of_examples
     directory.evaluation.unlink()
-    with pytest.raises(UserError, match="the run is missing or not finished"):
+    with pytest.raises(UserError, match="there is no such run"):
         directory.read_scores()
