@@ -205,17 +205,28 @@ def write_int8(source: Path | str, target: Path | str) -> None:
         quantization.quantize_dynamic(str(source), str(written), weight_type=quantization.QuantType.QInt8)
 
 
+@contextmanager
+def _readable(path: Path | str) -> Iterator[None]:
+    """Whatever a package raises in this block is a UserError: that it cannot read a file."""
+    try:
+        yield
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} is missing, damaged or no exported policy: {said}. Export it again.") from error
+
+
 @_apart()
 def load_onnx(path: Path | str) -> Controls:
     """An ONNX file as a function, on one thread.
 
     Raises:
-        UserError: the packages for ONNX are not installed.
+        UserError: the packages for ONNX are not installed, or the file is missing, damaged or none of ONNX.
     """
     onnxruntime = _onnx_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    with _readable(path):
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     names = [one.name for one in session.get_inputs()]
 
@@ -226,8 +237,13 @@ def load_onnx(path: Path | str) -> Controls:
 
 
 def load_program(path: Path | str) -> Controls:
-    """A ``torch.export`` program as a function; it is called as the top of this file says."""
-    program = torch.export.load(path)
+    """A ``torch.export`` program, of one's own since torch trusts it, as a function; the top of this file calls one.
+
+    Raises:
+        UserError: the file is missing, damaged or no program.
+    """
+    with _readable(path):
+        program = torch.export.load(path)
     graph, numbers = program.graph_module, (*program.parameters(), *program.tensor_constants.values())
 
     def controls(*inputs: npt.NDArray[np.float32]) -> Any:

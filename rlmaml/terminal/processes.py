@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from multiprocessing import get_context
@@ -63,6 +64,10 @@ def in_processes(
                             "is none, memory may have run out: fewer --processes need less."
                         )
                     yield item
+        except KeyboardInterrupt:  # the second signal, before the first one was passed on
+            _ask([process for process, _ in running.values()])
+            time.sleep(POLLED)  # two that come together are one
+            raise
         finally:
             _end([process for process, _ in running.values()])
 
@@ -80,20 +85,24 @@ def _deaf_to_terminals() -> Iterator[None]:
             signal.signal(one, handler)
 
 
+def _ask(processes: Sequence[BaseProcess]) -> None:
+    """Ask processes to end."""
+    for process in processes:
+        process.terminate()
+
+
 def _end(processes: Sequence[BaseProcess]) -> None:
     """Ask processes to end, and wait until they have; where that is interrupted, ask them once more.
 
     Raises:
         KeyboardInterrupt: it was interrupted; they have ended.
     """
-    for process in processes:
-        process.terminate()
+    _ask(processes)
     try:
         for process in processes:
             process.join()
     except KeyboardInterrupt:
-        for process in processes:
-            process.terminate()
+        _ask(processes)
         for process in processes:
             process.join()
         raise

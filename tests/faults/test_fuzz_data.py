@@ -1,14 +1,10 @@
 """Settings, tasks, robots and files of any content: they are refused as bad input, or are what they say."""
 
 import dataclasses
-import gzip
 import io
 import json
 import re
-import struct
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +17,12 @@ from hypothesis.extra import numpy as hnp
 
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import load
-from rlmaml.families.decoding import decoded
-from rlmaml.families.folders import annotated
-from rlmaml.families.installed import IMAGES, read_idx
-from rlmaml.families.rating_files import read_ratings
-from rlmaml.results.by_episodes import ACTIONS, Asked, Place, stored_curves
-from rlmaml.results.compare import Comparison, MethodReturns, as_plain, read_comparison
-from rlmaml.results.compression import as_plain_table, read_table
-from rlmaml.results.contenders import IN_RANGE, Contender
 from rlmaml.sampling.recorded import REQUIRED, RecordedEpisodes, read_episodes, write_episodes
-from rlmaml.settings.config_file import read_config
 from rlmaml.settings.methods.registry import METHODS
 from rlmaml.settings.policy import POLICIES
 from rlmaml.settings.whole import configure, from_plain, owner_classes
 from rlmaml.storage.checkpoint import HEADER, checksum, load_checkpoint
-from rlmaml.storage.evaluation_file import read_evaluation
-from rlmaml.storage.metrics_file import read_metrics
-from rlmaml.storage.range_file import read_context_range
-from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory
-from rlmaml.storage.scores_file import read_scores
-from rlmaml.training.opening import earlier_commits
+from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.run import train
 from rlmaml_envs import make_tasks_env, register_family
 from rlmaml_envs.registry import FAMILIES
@@ -48,16 +30,10 @@ from rlmaml_envs.task_words import parse_task
 from rlmaml_envs.tasks import Task
 from tests.envs.robots import CARTS, body, family
 from tests.faults.fuzzing import ANYTHING, altered, damaged, fuzzed, in_time, share
+from tests.faults.stored_files import Reader, readers_of
 from tests.faults.trainings import SETTINGS, make_env
-from tests.rlmaml.families.supervised import GREY
-from tests.rlmaml.families.supervised import draw as draw_picture
-from tests.rlmaml.families.test_rating_files import FILES as RATING_FILES
-from tests.rlmaml.families.test_rating_files import write as write_ratings
-from tests.rlmaml.results.test_compression import JUDGED, ROWS
 from tests.rlmaml.sampling.test_recorded import recording
 from tests.rlmaml.shapes import shapes_checked
-from tests.rlmaml.storage.stored import evaluation, metrics
-from tests.rlmaml.storage.test_scores_file import written as scores
 
 pytestmark = pytest.mark.slow
 
@@ -203,62 +179,15 @@ def test_any_checkpoint_is_refused_or_acts(tmp_path: Path, trained: Path, data: 
             return
 
 
-def ranges() -> dict[str, Any]:
-    return {"iteration": 3, "low": {"context": [-1.0, -0.5]}, "high": {"context": [1.0, 0.5]}}
-
-
 @pytest.fixture(scope="module")
-def readers(trained: Path) -> dict[str, tuple[Callable[[Path], object], bytes]]:
-    """What is read -> its reader and a valid content."""
-    run = RunDirectory(trained)
-
-    settings = configure(hidden=(8,), evaluation_tasks=2)
-    asked = Asked((0, 1), (Place(IN_RANGE, "finn2017", beyond=False),))
-    returns = [[-4.0, -2.0], [-3.0, None]]
-    contender = Contender(settings, run)
-    lived = {
-        "curves": {IN_RANGE: {actions: {"maml-trpo": returns} for actions in ACTIONS}},
-        "config": {"settings": settings.as_plain()} | asked.of(contender),
-    }
-    compared = Comparison(settings, (0,), {IN_RANGE: {"maml-trpo": MethodReturns(np.array([[[-4.0, -2.0]]]))}})
-
-    def comparison(path: Path) -> object:
-        return read_comparison(ComparisonDirectory(path.parent))
-
-    def curves(path: Path) -> object:
-        own = contender._replace(directory=RunDirectory(path.parent))
-        path.replace(own.directory.lived)
-        return stored_curves(own, asked)
-
-    def commits(path: Path) -> object:
-        directory = RunDirectory(path.parent)
-        path.replace(directory.settings)
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            found = earlier_commits(directory)
-        if said:  # it is told of them, and goes on
-            raise UserError(str(said[0].message))
-        return found
-
-    return {
-        "an evaluation": (read_evaluation, json.dumps(evaluation()).encode()),
-        "metrics": (read_metrics, metrics(3).encode()),
-        "metrics of a run": (read_metrics, run.metrics.read_bytes()),
-        "a range": (read_context_range, json.dumps(ranges()).encode()),
-        "a run's settings": (read_config, run.settings.read_bytes()),
-        "options": (read_config, b"max-kl: 0.02\ntasks: 3\nhidden: [8, 8]\nresume: true\n"),
-        "a run's evaluation": (read_evaluation, run.evaluation.read_bytes()),
-        "scores": (read_scores, json.dumps(scores()).encode()),
-        "a comparison": (comparison, json.dumps(as_plain(compared)).encode()),
-        "returns by episodes lived": (curves, json.dumps(lived).encode()),
-        "commits": (commits, b'{"commit": "abc", "earlier_commits": ["def", null]}'),
-    }
+def readers(trained: Path) -> dict[str, Reader]:
+    return readers_of(RunDirectory(trained))
 
 
 @fuzzed(share("JSON files"))
 @given(data=st.data())
 def test_any_text_in_place_of_a_file_is_refused_or_can_be_read(
-    tmp_path: Path, readers: dict[str, tuple[Callable[[Path], object], bytes]], data: st.DataObject
+    tmp_path: Path, readers: dict[str, Reader], data: st.DataObject
 ) -> None:
     reader, content = readers[data.draw(st.sampled_from(sorted(readers)))]
     is_object = content.count(b"\n{") == 0 and content.startswith(b"{")
@@ -331,77 +260,3 @@ def test_any_robot_is_refused_or_gives_finite_numbers(xml: str) -> None:
                 assert np.isfinite(rewards).all()
     finally:
         FAMILIES.pop(name, None)
-
-
-def at_every_byte(content: bytes) -> Iterator[bytes]:
-    """A content with a bit flipped, and one cut, at each of its bytes."""
-    for place in range(len(content)):
-        flipped = bytearray(content)
-        flipped[place] ^= 1 << place % 8
-        yield bytes(flipped)
-        yield content[:place]
-
-
-def refused(read: Callable[[Path], object], path: Path) -> bool:
-    """Whether a reader refuses a file as it should, in time; another error than a refusal is raised."""
-    with in_time():
-        try:
-            read(path)
-        except UserError:
-            return True
-    return False
-
-
-def test_every_content_is_one_that_its_reader_takes(
-    tmp_path: Path, readers: dict[str, tuple[Callable[[Path], object], bytes]]
-) -> None:
-    for name, (read, content) in readers.items():
-        (tmp_path / "comparison.json").write_bytes(content)
-        assert read(tmp_path / "comparison.json") is not None, name
-
-
-def test_a_flip_or_a_cut_at_any_byte_of_a_file_is_refused_or_read_as_what_is_there(
-    tmp_path: Path, readers: dict[str, tuple[Callable[[Path], object], bytes]], recorded: bytes
-) -> None:
-    path = tmp_path / "comparison.json"
-    small = {name: reader for name, reader in readers.items() if not name.startswith("a run's")}  # of the same readers
-    for name, (read, content) in {**small, "a recording": (read_episodes, recorded)}.items():
-        count = 0
-        for damaged_content in at_every_byte(content):
-            path.write_bytes(damaged_content)
-            count += refused(read, path)
-        assert count > len(content) / 4, name
-
-
-def test_a_flip_or_a_cut_at_any_byte_of_a_familys_file_is_refused_or_read_as_what_is_there(tmp_path: Path) -> None:
-    picture = draw_picture(tmp_path / "picture.png").read_bytes()
-    clothes = gzip.compress(struct.pack(">4I", IMAGES, 2, 3, 4) + bytes(range(24)))
-    notes = b"val_0.JPEG\tn02\t0\t0\nval_1.JPEG\tn01\t0\t0\n"
-    table = json.dumps(as_plain_table(ROWS, JUDGED, {"commit": "x"})).encode()
-    files: list[tuple[Callable[[Path], object], Path, bytes]] = [
-        (partial(decoded, image=GREY), tmp_path / "picture.png", picture),
-        (partial(read_idx, magic=IMAGES), tmp_path / "clothes.gz", clothes),
-        (annotated, tmp_path / "notes.txt", notes),
-        (read_table, tmp_path / "table.json", table),
-    ]
-    for place, layout in enumerate(RATING_FILES.values()):
-        folder = write_ratings(tmp_path / str(place), layout)
-        files += [
-            (lambda path: read_ratings(path.parent), folder / name, (folder / name).read_bytes()) for name in layout
-        ]
-    for read, path, content in files:
-        path.write_bytes(content)
-        read(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            for damaged_content in at_every_byte(content):
-                path.write_bytes(damaged_content)
-                refused(read, path)
-        path.write_bytes(content)
-
-
-def test_a_flip_or_a_cut_at_any_byte_of_a_checkpoint_is_refused(tmp_path: Path, trained: Path) -> None:
-    path = tmp_path / "policy.safetensors"
-    for content in at_every_byte(RunDirectory(trained).checkpoint.read_bytes()):
-        path.write_bytes(content)
-        assert refused(load_checkpoint, path)

@@ -100,6 +100,17 @@ def test_the_files_do_what_the_policy_does_at_any_batch_size(tmp_path: Path, pol
     assert read == metadata
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x08\x0a\x12" * 40])
+@pytest.mark.parametrize("load", [load_onnx, load_program])
+def test_a_file_that_is_no_exported_policy_is_refused_with_its_name(
+    tmp_path: Path, load: Callable[[Path], object], content: bytes
+) -> None:
+    (tmp_path / "policy.x").write_bytes(content)
+    for name in ("policy.x", "absent"):
+        with pytest.raises(UserError, match=f"{name} is missing, damaged or no exported policy: .*Export it again"):
+            load(tmp_path / name)
+
+
 @pytest.mark.parametrize("package", ["onnxscript", "onnxruntime", "onnxruntime.quantization"])
 def test_without_the_packages_for_onnx_the_message_names_them(
     tmp_path: Path, policy: AdaptablePolicy, monkeypatch: pytest.MonkeyPatch, package: str

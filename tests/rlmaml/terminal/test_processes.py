@@ -5,54 +5,86 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from rlmaml.base.stopping import ORDERLY, StoppedRunError, stopping
 
 SCRIPT = """
 import signal, sys
 from pathlib import Path
+from rlmaml.terminal import processes
 from rlmaml.terminal.command import run_command
-from rlmaml.terminal.processes import in_processes
 from tests.rlmaml.terminal.test_processes import until_asked
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
+    processes.POLLED = float(sys.argv[2])
     items = [Path(sys.argv[1]) / name for name in ("a", "b")]
-    run_command(lambda: [*in_processes(items, until_asked, 2, str)])
+    run_command(lambda: [*processes.in_processes(items, until_asked, 2, str)])
 """
+MOST = 100.0
+"""Seconds until what does not end in order does."""
 
 
 def until_asked(item: Path) -> None:
-    """What stands for a training: it goes on for a while after it is asked to end, and then ends."""
+    """What stands for a training: it goes on for a while after it is asked to end, if it may, and then ends."""
     with stopping() as asked:
         item.with_suffix(".begun").touch()
         while not asked():
             time.sleep(0.01)
-        time.sleep(0.5)
+        item.with_suffix(".asked").touch()
+        time.sleep(MOST if item.with_name("long").exists() else 0.5)
     item.with_suffix(".ended").touch()
     raise StoppedRunError("Stopped.")
 
 
-def test_one_ctrl_c_lets_every_process_finish_what_it_does(tmp_path: Path) -> None:
-    script = tmp_path / "both.py"
+def interrupted(directory: Path, times: int, polled: float = 0.2) -> tuple[int, str]:
+    """The exit code, and what was said, of a program with two processes that is interrupted as in a terminal."""
+    script = directory / "both.py"
     script.write_text(SCRIPT)
     process = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path)],
+        [sys.executable, str(script), str(directory), str(polled)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
     try:
-        until = time.monotonic() + 120
-        while len(list(tmp_path.glob("*.begun"))) < 2:
-            assert time.monotonic() < until
-            assert process.poll() is None
-            time.sleep(0.05)
+        _until(directory, "*.begun", process)
         os.killpg(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        if times > 1:
+            if polled < 1:
+                _until(directory, "*.asked", process)
+            time.sleep(0.1)
+            os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=0.8 * MOST)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == ORDERLY, said
+    return process.returncode, said
+
+
+def _until(directory: Path, pattern: str, process: "subprocess.Popen[str]") -> None:
+    until = time.monotonic() + 120
+    while len(list(directory.glob(pattern))) < 2:
+        assert time.monotonic() < until
+        assert process.poll() is None
+        time.sleep(0.05)
+
+
+def test_one_ctrl_c_lets_every_process_finish_what_it_does(tmp_path: Path) -> None:
+    code, said = interrupted(tmp_path, 1)
+    assert code == ORDERLY, said
     assert "Traceback" not in said
     assert len(list(tmp_path.glob("*.ended"))) == 2
+
+
+@pytest.mark.parametrize("polled", [0.2, 1.0])
+def test_the_second_ctrl_c_stops_every_process_at_once_whether_the_first_was_passed_on_or_not(
+    tmp_path: Path, polled: float
+) -> None:
+    (tmp_path / "long").touch()
+    code, said = interrupted(tmp_path, 2, polled)
+    assert code == 130, said
+    assert "Traceback" not in said
+    assert not list(tmp_path.glob("*.ended"))
