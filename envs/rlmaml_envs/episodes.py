@@ -19,6 +19,7 @@ from rlmaml_envs.registry import FAMILIES, load_family
 from rlmaml_envs.rehearsal import NUM_COPIES, try_out
 from rlmaml_envs.tasks import (
     Task,
+    as_task,
     describe_task,
     repeat_tasks,
     stack_tasks,
@@ -186,14 +187,14 @@ class Episodes:
             beyond: draw legal tasks outside of the training range instead of those of training.
         """
         with Blamed(self.family_id, "its function sample_task"):
-            drawn = [self._beyond(one) if beyond else self.family.sample_task(one) for one in generators]
+            drawn = [self._beyond(one) if beyond else as_task(self.family.sample_task(one)) for one in generators]
             with result_of_family():
                 tasks = stack_tasks(drawn)
                 return validate_tasks(tasks, self.family.wide_task_space, self.family.task_units, self.family_id)
 
     def _beyond(self, generator: np.random.Generator) -> Task:
         for _ in range(MOST_DRAWS):
-            task = self.family.sample_task(generator, wide=True)
+            task = as_task(self.family.sample_task(generator, wide=True))
             if not self.family.task_space.contains(task):
                 return task
         raise ResultError(
