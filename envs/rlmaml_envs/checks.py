@@ -1,5 +1,6 @@
 """What a data sheet hands in, refused where it is of the wrong shape, type or name."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,9 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from rlmaml_envs.tasks import Permutations, is_whole
+
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Characters that end a line, or that terminals obey."""
 
 
 def check_array(what: str, values: Any, shape: tuple[int | None, ...], axes: str, *, kinds: str = "fiub") -> None:
@@ -25,6 +29,8 @@ def check_array(what: str, values: Any, shape: tuple[int | None, ...], axes: str
     """
     array = values if isinstance(values, np.ndarray) else np.asarray(values)
     wanted = {"b": "truth values", "U": "text"}.get(kinds, "numbers")
+    if isinstance(values, np.ma.MaskedArray):
+        raise ValueError(f"{what} must be plain {wanted} {axes}; what is masked would count. Give values.filled(...).")
     needed = ", ".join("any" if n is None else str(n) for n in shape) + ("," if len(shape) == 1 else "")
     if array.dtype.kind not in kinds:
         raise ValueError(f"{what} must be {wanted} {axes}; got dtype {array.dtype}.")
@@ -92,7 +98,8 @@ def check_words(what: str, words: Any, count: int | None = None, *, units: bool 
         units: whether they are units, which may be ``""`` and say the same of several things; names may not.
 
     Raises:
-        ValueError: a word is no text, or there are more or fewer; or a name is empty, or given twice.
+        ValueError: a word is no text, or of several lines, or there are more or fewer; or a name is empty, or given
+            twice.
     """
     if isinstance(words, str) or not isinstance(words, Sequence):
         raise ValueError(f"{what} must be a sequence of texts; got {words!r:.80}.")
@@ -102,6 +109,8 @@ def check_words(what: str, words: Any, count: int | None = None, *, units: bool 
     for word in words:
         if not isinstance(word, str):
             raise ValueError(f"{what} must be texts; got {word!r:.80}. Write each {kind} in quotes.")
+        if CONTROLS.search(word):
+            raise ValueError(f"{what} must be of one line without control characters; got {word!r:.80}.")
     for number, word in enumerate(() if units else words):
         if not word.strip():
             raise ValueError(f"{what} must say something; number {number} is empty. Give it a name.")
@@ -135,6 +144,7 @@ def check_tasks(
             raise ValueError(f'The task parameter "{name}" must be a Box or a Discrete space; got {space}.')
         if isinstance(space, spaces.Box) and not space.is_bounded():
             raise ValueError(f'The task parameter "{name}" needs finite bounds, from which it is drawn; got {space}.')
+    check_words("The task parameters", list(parameters))
     check_names("task_units", units, parameters)
     missing = [name for name in parameters if name not in units]
     if missing:

@@ -19,6 +19,7 @@ from rlmaml_envs.registry import FAMILIES, load_family
 from rlmaml_envs.rehearsal import NUM_COPIES, try_out
 from rlmaml_envs.tasks import (
     Task,
+    as_task,
     describe_task,
     repeat_tasks,
     stack_tasks,
@@ -201,7 +202,7 @@ class Episodes:
         """
         with Blamed(self.family_id, "its function sample_task"):
             drawn = [
-                self._drawn_beyond(one) if beyond or self._beyond else self.family.sample_task(one)
+                self._drawn_beyond(one) if beyond or self._beyond else as_task(self.family.sample_task(one))
                 for one in generators
             ]
             with result_of_family():
@@ -210,7 +211,7 @@ class Episodes:
 
     def _drawn_beyond(self, generator: np.random.Generator) -> Task:
         for _ in range(MOST_DRAWS):
-            task = self.family.sample_task(generator, wide=True)
+            task = as_task(self.family.sample_task(generator, wide=True))
             if not self.family.task_space.contains(task):
                 return task
         raise ResultError(

@@ -173,6 +173,8 @@ SHORTEST = 1e-6
 """Seconds of a control step below which there are none."""
 STARTS = 32
 """Initial states that are looked at before a robot is one."""
+SHORTEST_QUATERNION = 1e-6
+"""Length below which MuJoCo takes a quaternion for that of no turn, whatever was meant."""
 FARTHEST = 5.0
 """How far states are scattered while a family is tried out: m, rad, m/s and rad/s; the nearest are 100 times nearer."""
 
@@ -218,13 +220,19 @@ def check_body(body: Body, physics: Physics) -> None:
         check_numbers("What is_healthy gives", body.is_healthy(physics), (copies,), "(copy,)", kinds="b")
 
 
+def drawn_state(body: Body, model: mujoco.MjModel, generator: np.random.Generator) -> State:
+    """What the body's ``initial_state`` gives, as arrays of its own: it may fill the same ones anew each time."""
+    state: Any = body.initial_state(model, generator)
+    return tuple(np.array(part, subok=True) for part in state) if isinstance(state, tuple) else state
+
+
 def check_start(body: Body, model: mujoco.MjModel, seed: int) -> None:
     """Refuse a state in which an episode cannot start, or that is not drawn from the generator alone.
 
     Raises:
         ValueError: names what was received and what is legal.
     """
-    states = [body.initial_state(model, np.random.default_rng(seed)) for _ in range(2)]
+    states = [drawn_state(body, model, np.random.default_rng(seed)) for _ in range(2)]
     for state in states:
         if not isinstance(state, tuple) or len(state) not in (2, 3):
             got = f"{len(state)} values" if isinstance(state, tuple) else type(state).__name__
@@ -238,6 +246,20 @@ def check_start(body: Body, model: mujoco.MjModel, seed: int) -> None:
                 f"initial_state gave the {part} {np.asarray(first)} and then {np.asarray(second)} for generators of "
                 "the same seed. Draw from the generator that it is given, never from numpy.random, and keep nothing."
             )
+    for name, place in quaternions(model).items():
+        if np.linalg.norm(states[0][0][place]) < SHORTEST_QUATERNION:
+            raise ValueError(
+                f'The positions of initial_state hold the quaternion of the joint "{name}" at {place.start} to '
+                f"{place.stop - 1}, which is 0 and no orientation. Begin with model.qpos0.copy()."
+            )
+
+
+def quaternions(model: mujoco.MjModel) -> dict[str, slice]:
+    """Joint that turns freely, by name or number -> where its quaternion is among the positions."""
+    starts = {int(mujoco.mjtJoint.mjJNT_FREE): 3, int(mujoco.mjtJoint.mjJNT_BALL): 0}
+    free = [index for index in range(model.njnt) if int(model.jnt_type[index]) in starts]
+    firsts = {index: int(model.jnt_qposadr[index]) + starts[int(model.jnt_type[index])] for index in free}
+    return {model.joint(index).name or str(index): slice(first, first + 4) for index, first in firsts.items()}
 
 
 @final
@@ -364,7 +386,7 @@ class Locomotion(TaskFamily):
 
     def reset(self, copies: Copies, generators: Mapping[int, np.random.Generator]) -> None:
         """Draw each copy's initial state from its own generator."""
-        states = [self._body.initial_state(self.physics.model, generators[copy]) for copy in copies.tolist()]
+        states = [drawn_state(self._body, self.physics.model, generators[copy]) for copy in copies.tolist()]
         self._velocity[copies] = 0.0
         self.physics.reset(copies, *(np.stack(rows) for rows in zip(*states, strict=True)))
 
@@ -373,7 +395,7 @@ class Locomotion(TaskFamily):
         model, states = self.physics.model, []
         for copy in copies.tolist():
             generator = generators[copy]
-            qpos, qvel, *act = (np.array(part, np.float64) for part in self._body.initial_state(model, generator))
+            qpos, qvel, *act = (part.astype(np.float64) for part in drawn_state(self._body, model, generator))
             size = FARTHEST * 10 ** generator.uniform(-2, 0)
             moved, faster = size * generator.normal(size=(2, model.nv))
             mujoco.mj_integratePos(model, qpos, moved, 1.0)

@@ -11,7 +11,7 @@ import numpy as np
 from rlmaml_envs.checks import check_array
 from rlmaml_envs.family import Floats, Outcome
 from rlmaml_envs.reading import of_a_write
-from rlmaml_envs.registry import FAMILIES, is_shipped, origin_of
+from rlmaml_envs.registry import FAMILIES, is_shipped
 
 
 class ResultError(ValueError):
@@ -84,9 +84,8 @@ class Blamed:
             if of_a_write(error) is not None:
                 raise ResultError(f"{self._family_id}: {described(error)}") from error
             return
-        whose = (
-            f"{self._family_id}, of {origin_of(self._family_id)}," if self._family_id in FAMILIES else self._family_id
-        )
+        told = self._family_id in FAMILIES and FAMILIES[self._family_id].origin
+        whose = f"{self._family_id}, of {told}," if told else self._family_id
         message = f"The task family {whose} failed in {self._function}{self._where()}: {described(error)}"
         cause = None if isinstance(error, ResultError) else error.with_traceback(own_frames(trace))
         raise FamilyError(message) from cause
@@ -123,7 +122,7 @@ def check_outcome(outcome: Any, reward_terms: tuple[str, ...], num_copies: int) 
         check_array("The end of episodes", terminated, (num_copies,), "(copy,)", kinds="b")
         if instability is not None:
             check_array("The causes of instability", instability, (num_copies,), "(copy,)", kinds="U")
-    return Outcome(*outcome)
+    return Outcome({name: np.asarray(term) for name, term in terms.items()}, np.asarray(terminated), instability)
 
 
 def check_observation(observation: Any, shape: tuple[int, ...]) -> Floats:

@@ -19,7 +19,7 @@ from rlmaml_envs.family import Bools, Copies, TaskFamily
 from rlmaml_envs.own_code import ResultError, check_observation, check_outcome
 from rlmaml_envs.reading import of_a_write, read_only
 from rlmaml_envs.task_effects import MANY_DRAWS, MANY_STEPS, unseen_parts, unvaried_parts
-from rlmaml_envs.tasks import Task, stack_tasks
+from rlmaml_envs.tasks import Task, as_task, stack_tasks
 
 NUM_COPIES, CROWD = 6, 32
 """Copies that a family is tried out on, and those among which numbers of tasks are looked for that change nothing."""
@@ -98,7 +98,7 @@ def try_out(owner: str, family: TaskFamily) -> None:
     for remark in family.remarks():
         warnings.warn(f"{owner}: {remark}", stacklevel=2)
     generator = np.random.default_rng(0)
-    constant = unvaried_parts(family.task_space, lambda: family.sample_task(generator))
+    constant = unvaried_parts(family.task_space, lambda: as_task(family.sample_task(generator)))
     if constant:
         named = " and ".join(in_words(family, *part) for part in constant)
         warnings.warn(
@@ -167,7 +167,7 @@ def drawn(family: TaskFamily, seed: int) -> Task:
         ValueError: a task is not in its space, or another one is drawn from the same generator.
     """
     for wide, space in ((False, family.task_space), (True, family.wide_task_space)):
-        task, again = (family.sample_task(np.random.default_rng(seed), wide=wide) for _ in range(2))
+        task, again = (as_task(family.sample_task(np.random.default_rng(seed), wide=wide)) for _ in range(2))
         if not space.contains(task):
             raise ValueError(f"sample_task drew {task}, which is not in the {'wide ' * wide}task space {space}.")
         if any(not np.array_equal(task[name], again[name]) for name in task):

@@ -109,6 +109,17 @@ def task_feature_names(space: spaces.Dict) -> tuple[str, ...]:
     return tuple(names)
 
 
+def as_task(drawn: Any) -> Task:
+    """One task as arrays of its own, though its numbers may be Python's, or in an array that is filled anew each time.
+
+    Raises:
+        ValueError: it is no dict.
+    """
+    if not isinstance(drawn, Mapping):
+        raise ValueError(f"sample_task must give a dict of numbers or arrays by name; got {drawn!r:.80}.")
+    return {name: np.array(value) for name, value in drawn.items()}
+
+
 def stack_tasks(tasks: Sequence[Task]) -> Task:
     """A batch of tasks from single ones: the leading axis is the task axis."""
     return {name: np.stack([task[name] for task in tasks]) for name in tasks[0]}

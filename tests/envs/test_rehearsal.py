@@ -8,6 +8,7 @@ import pytest
 from gymnasium import spaces
 
 from rlmaml_envs.bodies import scalar_box
+from rlmaml_envs.episodes import tried_out
 from rlmaml_envs.locomotion import LocomotionFamily, check_body
 from rlmaml_envs.navigation import Navigation2D
 from rlmaml_envs.physics import Simulation
@@ -35,6 +36,7 @@ def test_a_sound_family_passes_without_a_word() -> None:
         (lambda m, t: m.physics.qvel, r"got shape \(6, 2\)"),
         (lambda m, t: np.squeeze(m.physics.qvel[:, :1]), r"here \(1,\); got shape \(\)"),
         (lambda m, t: m.physics.qvel[:, 0].astype(complex), "dtype complex128"),
+        (lambda m, t: np.ma.masked_less(m.physics.qvel[:, 0], 0.0), "must be plain numbers .* masked would count"),
         (lambda m, t: np.log(-np.abs(m.actions[:, 0])), "must be finite; got nan"),
         (lambda m, t: np.full(len(m.actions), m.actions.sum()), "depends on the other copies"),
         (lambda m, t: m.actions[:, 0] - m.actions[:, 0].mean(), "depends on the other copies"),
@@ -62,7 +64,11 @@ def test_a_reward_that_remembers_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("own_cost", "a cost is never positive"), ("own", 'must end in "_cost".*or in "_reward"')],
+    [
+        ("own_cost", "a cost is never positive"),
+        ("own", 'must end in "_cost".*or in "_reward"'),
+        ("own\n_cost", r"must be of one line without control characters; got 'own\\n_cost'"),
+    ],
 )
 def test_a_term_is_what_its_name_says(name: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
@@ -324,6 +330,52 @@ def test_a_family_that_is_a_class_is_followed_for_longer(what: str) -> None:
         try_out("Late-v0", world)
     world.since = MORE_STEPS + 1
     try_out("Late-v0", world)
+
+
+def test_a_start_without_an_orientation_is_refused() -> None:
+    free = CARTS.replace('<joint name="slide" type="slide" axis="1 0 0" damping="1"/>', '<freejoint name="slide"/>')
+    robot = body(free, initial_state=lambda m, g: (np.zeros(m.nq), np.zeros(m.nv)))
+    with pytest.raises(
+        ValueError, match='the quaternion of the joint "slide" at 3 to 6, which is 0 and no orientation'
+    ):
+        tried(family(robot))
+    tried(family(body(free, initial_state=lambda m, g: (m.qpos0 + g.uniform(-0.1, 0.1, m.nq), np.zeros(m.nv)))))
+
+
+def test_starts_and_tasks_in_an_array_that_is_filled_anew_are_each_copys_own() -> None:
+    positions, speed = np.zeros(2), np.zeros(())
+
+    def start(model: Any, generator: Any) -> Any:
+        positions[:] = generator.uniform(-0.1, 0.1, 2)
+        return positions, np.zeros(2)
+
+    def draw(space: Any, generator: Any) -> Any:
+        speed[...] = generator.uniform(0.1, 0.8)
+        return {"speed": speed, "load": [1.0 + float(speed) / 2]}
+
+    made = family(body(initial_state=start), sample_task=draw)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        episodes = tried_out("Carts-v0", made, 3)
+    generators = {copy: np.random.default_rng(copy) for copy in range(3)}
+    expected = [np.random.default_rng(copy) for copy in range(3)]
+    episodes.reset(np.arange(3), generators)
+    speeds = [generator.uniform(0.1, 0.8) for generator in expected]
+    np.testing.assert_array_equal(episodes.tasks["speed"], speeds)
+    np.testing.assert_array_equal(episodes.tasks["load"][:, 0], 1.0 + np.array(speeds) / 2)
+    starts = [generator.uniform(-0.1, 0.1, 2) for generator in expected]
+    np.testing.assert_array_equal(episodes.family.observe()[:, :2], starts)
+
+
+def test_numbers_of_python_make_a_task_and_a_reward() -> None:
+    drawn = family(sample_task=lambda space, g: {"speed": float(g.uniform(0.1, 0.8)), "load": [float(g.uniform(1, 2))]})
+    paid = paying(lambda m, t: [float(action) for action in m.actions[:, 0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tried(drawn)
+        tried(paid)
+    with pytest.raises(ValueError, match="sample_task must give a dict of numbers or arrays by name; got None"):
+        tried(family(sample_task=lambda space, generator: None))
 
 
 def test_tasks_are_drawn_from_their_generator() -> None:
