@@ -228,7 +228,8 @@ def compare_runs(options: RunsOptions) -> None:
         for run_dir, checkpoint, evaluation in zip(options.run_dirs, checkpoints, evaluations, strict=True)
     ]
     tasks, episodes = counted(options.num_tasks, "held-out task"), counted(options.num_episodes, "episode")
-    print(f"Mean return on {tasks}, {episodes} each, of {options.actions} actions:\n\n{paired_table(runs)}")
+    print(f"Mean return on {tasks}, {episodes} each, of {options.actions} actions:\n")
+    print(paired_table(runs, zero_shot=not any(checkpoint.steps_taken for checkpoint in checkpoints)))
     for run, checkpoint in zip(runs, checkpoints, strict=True):
         if checkpoint.steps_taken:
             task = checkpoint.adaptation.get("task", "a task that is not known")

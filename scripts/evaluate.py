@@ -164,7 +164,7 @@ def main() -> None:
         "of sampled actions": options.actions != "sampled",
     }
     theirs = published(settings, options.num_tasks, options.num_episodes, differs)
-    print(evaluation_table(evaluation.summary(), evaluation.terms, theirs))
+    print(evaluation_table(evaluation.summary(), evaluation.terms, theirs, zero_shot=not checkpoint.steps_taken))
 
 
 def evaluate_examples(options: Options) -> None:

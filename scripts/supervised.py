@@ -241,12 +241,13 @@ def train_supervised_command(
     run_dir = directory_of(settings, options)
 
     from rlmaml.evaluation.query_scores import score_table
+    from rlmaml.sampling.examples import first_task
     from rlmaml.storage.run_directory import write_json
     from rlmaml.training.run import EVALUATION_SEED
     from rlmaml.training.supervised import check_tasks_fit, score_run, train_supervised
 
     for other in also.values():
-        check_tasks_fit(settings, other, settings.run.evaluation_tasks, "Scoring")
+        check_tasks_fit(settings, first_task(other), settings.run.evaluation_tasks, "Scoring")
     began = time.monotonic()
 
     def trained_in(directory: Path, own: Settings) -> "Trained":

@@ -221,7 +221,7 @@ def reported_numbers(
         the table.
     """
     from rlmaml.evaluation.prediction_errors import observation_table, root_mean_squares
-    from rlmaml.evaluation.query_scores import ZERO_SHOT
+    from rlmaml.evaluation.table import ZERO_SHOT
     from rlmaml.training.run import EVALUATION_SEED
     from rlmaml.training.supervised import judge_run
 

@@ -11,7 +11,7 @@ from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Examples, Meta, Params
 from rlmaml.evaluation.evaluate import adapted_in_stages
-from rlmaml.evaluation.query_scores import ZERO_SHOT
+from rlmaml.evaluation.table import ZERO_SHOT
 from rlmaml.families.sinusoid import REACH, Sinusoid
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.examples import examples_of

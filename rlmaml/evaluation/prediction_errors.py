@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from rlmaml.base.intervals import finite_or_none, half_interval
-from rlmaml.evaluation.query_scores import ZERO_SHOT
+from rlmaml.evaluation.table import ZERO_SHOT
 
 COLORS = ("#d1495b", "#00798c", "#9aa4b2")
 """Of models in their order."""

@@ -16,15 +16,12 @@ from rlmaml.core.losses import InnerLoss
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Memory, Meta, Outputs, Params
 from rlmaml.evaluation.evaluate import adapted_in_stages
-from rlmaml.evaluation.table import shown_steps
+from rlmaml.evaluation.table import shown_steps, step_titles
 from rlmaml.rules.gradient_rule import losses_of
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.examples import ListedFamily, SupervisedFamily, examples_of
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.scores_file import HeldOut
-
-ZERO_SHOT = "zero-shot"
-"""What column 0 of a table is named: nothing of the task was seen."""
 
 
 @runtime_checkable
@@ -145,8 +142,7 @@ def score_table(
     """
     last = max(len(row["mean"]) for row in rows.values()) - 1
     shown = shown_steps(last) if titles is None else list(range(last + 1))
-    of_steps = [ZERO_SHOT if step == 0 else str(step) for step in shown]
-    lines = [("steps", *of_steps) if titles is None else ("ratings", *titles)]
+    lines = [("steps", *step_titles(shown, "")) if titles is None else ("ratings", *titles)]
     for name, row in rows.items():
         cells = [_cell(mean, interval) for mean, interval in zip(row["mean"], row["ci95"], strict=True)]
         lines.append((name, *[cells[step] if step < len(cells) else "" for step in shown]))

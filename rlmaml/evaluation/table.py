@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+ZERO_SHOT = "zero-shot"
+"""What column 0 of a table is named: nothing of the task was seen."""
 ROOM = 10
 """Steps that are all shown."""
 LONGER_STEPS = tuple(10 * 2**doubling for doubling in range(10))
@@ -14,6 +16,8 @@ def evaluation_table(
     summary: Mapping[str, Sequence[Any]],
     terms: Mapping[str, Sequence[float]],
     published: Mapping[str, Sequence[float]],
+    *,
+    zero_shot: bool = True,
 ) -> str:
     """Mean return after each step with its 95 % interval and, if there are several, its terms; this run first.
 
@@ -23,11 +27,12 @@ def evaluation_table(
         summary: as :meth:`rlmaml.evaluation.evaluate.Evaluation.summary` makes it.
         terms: each reward term's share of the mean return, per step; NaN where all simulations failed.
         published: returns after each step that compare, by name.
+        zero_shot: see :func:`step_titles`.
     """
     shown = shown_steps(len(summary["mean"]) - 1)
     intervals = ["" if low is None else f"± {(high - low) / 2:.2f}" for low, high in summary["ci95"]]
     rows = [
-        ("steps", *[str(step) for step in shown]),
+        ("steps", *step_titles(shown, "", zero_shot=zero_shot)),
         ("this run", *[_number(summary["mean"][step]) for step in shown]),
         ("  95 % interval over tasks", *[intervals[step] for step in shown]),
     ]
@@ -43,6 +48,17 @@ def evaluation_table(
         rows.append((name, *[_number(means[step]) if step < len(means) else "" for step in shown]))
     lines = (f"{row[0]:<34}" + "".join(f"{cell:>10}" for cell in row[1:]) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
+
+
+def step_titles(shown: Sequence[int], after: str = "after ", *, zero_shot: bool = True) -> list[str]:
+    """Titles of the columns after some steps.
+
+    Args:
+        shown: numbers of steps.
+        after: what is written before each.
+        zero_shot: whether nothing of the task was seen before the first step; not of a policy that had adapted before.
+    """
+    return [ZERO_SHOT if zero_shot and step == 0 else f"{after}{step}" for step in shown]
 
 
 def shown_steps(last: int) -> list[int]:

@@ -20,6 +20,7 @@ from rlmaml.core.policy import TaughtPolicy
 from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.evaluation.figures import write_figure
 from rlmaml.evaluation.lived import returns_after_living
+from rlmaml.evaluation.table import ZERO_SHOT
 from rlmaml.policies.kinds import make_policy
 from rlmaml.results.compare import Floats, MethodReturns, colour_of
 from rlmaml.results.contenders import (
@@ -274,7 +275,11 @@ def lived_table(comparison: LivedComparison, place: str, actions: str) -> str:
     rows = comparison.results[place][actions]
     seeds, tasks, _ = next(iter(rows.values())).per_task.shape
     recovers = place != AS_BUILT and AS_BUILT in comparison.results
-    head = ["method", *(f"{n} lived" for n in comparison.lived), *(["recovered"] if recovers else [])]
+    head = [
+        "method",
+        *(f"{n} lived" if n else ZERO_SHOT for n in comparison.lived),
+        *(["recovered"] if recovers else []),
+    ]
     table = []
     for row, returns in rows.items():
         half = returns.over_seeds if seeds > 1 else returns.over_tasks

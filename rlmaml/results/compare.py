@@ -20,6 +20,7 @@ from rlmaml.base.intervals import finite_or_none, half_interval
 from rlmaml.base.plain_data import is_number, read_json
 from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.evaluation.figures import DrawEpisodes, write_figure
+from rlmaml.evaluation.table import step_titles
 from rlmaml.results.contenders import (
     BEYOND_RANGE,
     IN_RANGE,
@@ -292,7 +293,7 @@ def comparison_table(results: Mapping[str, MethodReturns], searched: Mapping[str
             cells[1:1] = [""] * (stages - len(cells))
         label = f"{method} ({searched[method]})" if method in searched else method
         rows.append([label, *cells])
-    lines = markdown_table(["method", *(f"after {k}" for k in range(stages))], rows)
+    lines = markdown_table(["method", *step_titles(range(stages))], rows)
     if searched:
         lines.append("\nA search has its first and its last return: at the context 0, and at the best it measured.")
     over = f"over {counted(seeds, 'seed')}, and over {counted(tasks, 'task')}"

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from rlmaml.base.errors import UserError
 from rlmaml.base.intervals import half_interval
 from rlmaml.core.types import Tasks
+from rlmaml.evaluation.table import step_titles
 from rlmaml.settings.checks import option
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.words import in_short, markdown_table
@@ -75,10 +76,15 @@ def paired_rows(runs: Sequence[Reached]) -> list[tuple[str, Mean]]:
     ]
 
 
-def paired_table(runs: Sequence[Reached]) -> str:
-    """Markdown: returns and paired differences after each inner step, and the settings in which the runs differ."""
+def paired_table(runs: Sequence[Reached], *, zero_shot: bool = True) -> str:
+    """Markdown: returns and paired differences after each inner step, and the settings in which the runs differ.
+
+    Args:
+        runs: the others are compared with the first.
+        zero_shot: see :func:`rlmaml.evaluation.table.step_titles`.
+    """
     stages = max(run.per_task.shape[1] for run in runs)
-    lines = rows_table(runs, [f"after {k}" for k in range(stages)], range(stages), digits=2)
+    lines = rows_table(runs, step_titles(range(stages), zero_shot=zero_shot), range(stages), digits=2)
     return "\n".join([*lines, *settings_lines(differing_settings([run.settings for run in runs]), runs)])
 
 

@@ -16,6 +16,7 @@ from rlmaml.core.types import Tasks, at_most
 from rlmaml.deploy.adaptable import ActionKind, as_policy
 from rlmaml.evaluation.effects import Effects, adaptation_effects
 from rlmaml.evaluation.evaluate import Evaluation
+from rlmaml.evaluation.table import step_titles
 from rlmaml.evaluation.video import MakeScene, as_video, film_progress
 from rlmaml.results.compare import Comparison, MethodReturns, colour_of, over_stages, problem
 from rlmaml.results.compression import JudgedOn, SmallRow, read_table, small_page
@@ -135,10 +136,12 @@ def reported(
     few = at_most(evaluation.rollouts[0], EPISODES_OF_EFFECTS)
     stages = [stage._replace(memory=at_most(stage.memory, EPISODES_OF_EFFECTS)) for stage in evaluation.adaptations]
     effects = adaptation_effects(policy, rule, stages, few) if steps else None
+    written = run_settings(settings) | {"iterations_done": checkpoint.iteration, "evaluation_seed": sizes.seed}
+    written |= {"steps_taken": checkpoint.steps_taken} if checkpoint.steps_taken else {}
     return ReportedRun(
         name=as_label(directory.name),
         settings=settings,
-        written=run_settings(settings) | {"iterations_done": checkpoint.iteration, "evaluation_seed": sizes.seed},
+        written=written,
         metrics=directory.read_metrics() if directory.metrics.exists() or not checkpoint.steps_taken else (),
         evaluation=evaluation,
         effects=effects,
@@ -231,7 +234,7 @@ def _returns(
     )
     if comparison:
         note += " " + _comparison_note(comparison, size)
-    header = ["", *[f"after {k}" for k in range(stages)]]
+    header = ["", *step_titles(range(stages), zero_shot=not any("steps_taken" in run.written for run in runs))]
     return f"<p class=note>{note}</p>{as_svg(figure)}{as_table(header, rows)}{_differences(runs, header)}"
 
 
@@ -308,7 +311,7 @@ def _tasks(run: ReportedRun) -> str:
         f"{name} tasks, {run.actions} actions": shown
         for name, shown in (("worst", order[:few]), ("best", order[few:][-few:]))
     }
-    columns = [f"after {k}" for k in range(returns.shape[1])]
+    columns = step_titles(range(returns.shape[1]), zero_shot="steps_taken" not in run.written)
     tables = [
         as_table(
             [name, *columns],
@@ -359,5 +362,6 @@ def _changes(run: ReportedRun) -> str:
     ]
     rows.append(("KL from the unadapted policy, nats", ["0", *[f"{value:.3f}" for value in run.effects.kl]]))
     rows.append(("entropy, nats", [f"{value:.2f}" for value in run.effects.entropy]))
-    header = ["mean over tasks", *[f"after {k}" for k in range(steps + 1)]]
+    titles = step_titles(range(steps + 1), zero_shot="steps_taken" not in run.written)
+    header = ["mean over tasks", *titles]
     return f"<h3>What adaptation changed</h3>{as_table(header, rows)}<p class=note>{KL_SCALE}</p>"

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rlmaml.base.errors import UserError
-from rlmaml.evaluation.query_scores import ZERO_SHOT
-from rlmaml.evaluation.table import shown_steps
+from rlmaml.evaluation.table import shown_steps, step_titles
 from rlmaml.results.page_parts import as_label
 from rlmaml.results.paired import Reached, differing_settings, rows_table, settings_lines
 from rlmaml.storage.run_directory import RunDirectory, check_different, is_of_run, policy_file
@@ -88,11 +87,6 @@ def score_title(runs: Sequence[ScoredRun], score: str) -> str:
     """What a table of scores is of, and which ones are better, where that is known."""
     better = f"; {BETTER[score]} is better" if score in BETTER else ""
     return f"{score} on {runs[0].stored.held_out.words(runs[0].stored.num_tasks)}{better}"
-
-
-def step_titles(shown: Sequence[int]) -> list[str]:
-    """Titles of columns of a table of scores."""
-    return [ZERO_SHOT if step == 0 else f"after {step}" for step in shown]
 
 
 def scored_stages(runs: Sequence[ScoredRun]) -> list[int]:

@@ -10,6 +10,7 @@ import numpy as np
 from rlmaml.base.errors import UserError
 from rlmaml.base.intervals import half_interval
 from rlmaml.base.plain_data import DamagedError
+from rlmaml.evaluation.table import step_titles
 from rlmaml.settings.whole import from_plain
 from rlmaml.storage.run_directory import RunDirectory, check_different
 from rlmaml.terminal.words import counted
@@ -47,7 +48,7 @@ def summarise_seeds(run_dirs: Sequence[Path]) -> str:
     tasks, episodes = counted(run.evaluation_tasks, "held-out task"), counted(run.evaluation_episodes, "episode")
     rows = [
         f"Mean return on {tasks}, {episodes} each, of sampled actions:\n",
-        "| seed | " + " | ".join(f"after {k}" for k in range(steps)) + " | training, s |",
+        "| seed | " + " | ".join(step_titles(range(steps))) + " | training, s |",
         "| --- |" + " ---: |" * (steps + 1),
     ]
     seconds = [training_seconds(directory) for directory in directories]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 
-from rlmaml.evaluation.query_scores import ZERO_SHOT
+from rlmaml.evaluation.table import ZERO_SHOT, step_titles
 from rlmaml.results.compression import read_table, small_page
 from rlmaml.results.page_parts import (
     COLOURS,
@@ -30,7 +30,6 @@ from rlmaml.results.scored import (
     score_title,
     scored_stages,
     shared_scores,
-    step_titles,
 )
 from rlmaml.settings.checks import option
 from rlmaml.settings.supervised import OF_EPISODES

@@ -14,7 +14,7 @@ from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.parameters import as_meta, flatten, meta_vector, named
 from rlmaml.core.types import Examples
 from rlmaml.rules.gradient_rule import GradientRule
-from rlmaml.sampling.examples import SupervisedFamily
+from rlmaml.sampling.examples import SupervisedFamily, first_task
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.bars import ProgressBar
 from rlmaml.training.begin import begin, make_method
@@ -71,7 +71,7 @@ def beside_loop(family: SupervisedFamily, settings: Settings, repeats: int) -> d
     Raises:
         UserError: see :func:`looped_iteration`; or so many tasks do not fit into memory.
     """
-    check_tasks_fit(settings, family, settings.run.num_tasks, "A meta-iteration on")
+    check_tasks_fit(settings, first_task(family), settings.run.num_tasks, "A meta-iteration on")
     method = make_method(settings, family)
     learned = begin(settings, method)
     one_pass, loop, difference = [], [], 0.0

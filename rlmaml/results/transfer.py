@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.evaluation.figures import DrawEpisodes, write_figure
+from rlmaml.evaluation.table import step_titles
 from rlmaml.policies.sizes import Sizes
 from rlmaml.results.compare import MethodReturns, colour_of, gather, in_words, over_stages
 from rlmaml.results.contenders import (
@@ -209,7 +210,7 @@ def transfer_table(outcome: Transfer) -> str:
             "what the source brings": outcome.brought(method),
         }
         table += [[name, *cells_of(row, outcome.digits)] for name, row in rows.items()]
-    lines = markdown_table([f"on {outcome.target}", *(f"after {k}" for k in range(stages))], table)
+    lines = markdown_table([f"on {outcome.target}", *step_titles(range(stages))], table)
     better = f" Of {outcome.score} {BETTER[outcome.score]} ones are better." if outcome.score in BETTER else ""
     lines.append(
         f"\n± is half the 95 % interval over tasks, of means over seeds; differences are task by task.{better}\n"

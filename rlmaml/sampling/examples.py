@@ -61,6 +61,11 @@ class ListedFamily(SupervisedFamily, Protocol):
         """All of its tasks, in their order."""
 
 
+def first_task(family: SupervisedFamily) -> Sets:
+    """The sets of one task, for a look at what a family is before it is trained on."""
+    return family.sets(family.sample_tasks(1, [0]), [0])
+
+
 def drawn_by_index(num_tasks: int, seeds: Sequence[int]) -> Tasks:
     """Tasks that are known by their index below ``num_tasks``, each as likely, the i-th from ``seeds[i]`` alone."""
     return {"index": np.array([np.random.Generator(np.random.PCG64(seed)).integers(num_tasks) for seed in seeds])}

@@ -42,25 +42,29 @@ def make_method(settings: Settings, env: Any, sums: TaskSums = ALONE) -> MetaLea
 
     Raises:
         UserError: the policy's kind is not known here, or does not fit the environment; or the method learns from
-            episodes, and the family has examples, or the other way round; or it needs a distribution that is predicted,
-            and the family's loss is that of none.
+            episodes, and the family has examples, or the other way round.
     """
     check_source(settings, supervised=isinstance(env, SupervisedFamily))
     policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
     loss = env.loss if isinstance(env, SupervisedFamily) else None
-    if isinstance(env, SupervisedFamily) and settings.flat().get("outer_optimiser") == "trust_region":
-        check_predicts_distribution(env, policy)
     return MetaLearner(policy, training_rule(settings, policy, loss), make_meta_algorithm(settings), sums)
 
 
-def check_predicts_distribution(family: SupervisedFamily, policy: Policy) -> None:
-    """Refuse a family whose loss is no negative log-likelihood of what the model says, looked at on one task.
+def check_predicts_distribution(settings: Settings, family: SupervisedFamily, policy: Policy, query: Examples) -> None:
+    """Refuse a family whose loss is no negative log-likelihood of what the model says, where a natural gradient is due.
+
+    Args:
+        settings: of the run.
+        family: of the tasks.
+        policy: the model.
+        query: of one task, on which it is looked at.
 
     Raises:
         UserError: names the option that asks for one, and the cure.
     """
+    if settings.flat().get("outer_optimiser") != "trust_region":
+        return
     params = {name: tensor.unsqueeze(0) for name, tensor in policy.init(0).items()}
-    _, query = family.sets(family.sample_tasks(1, [0]), [0])
     with torch.no_grad():
         said, _ = policy.unroll(params, query)
     distribution = type(said.distribution)(*(field[0] for field in said.distribution))

@@ -19,13 +19,13 @@ from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.losses import InnerLoss
 from rlmaml.core.types import Examples, Outputs
 from rlmaml.evaluation.query_scores import QueryScores, Says, judged_queries, scores_as_json
-from rlmaml.sampling.examples import SupervisedFamily
+from rlmaml.sampling.examples import Sets, SupervisedFamily, first_task
 from rlmaml.settings.memory_needed import check_examples_fit
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.storage.run_directory import RunDirectory, write_json
 from rlmaml.storage.scores_file import BETTER, HeldOut
-from rlmaml.training.begin import make_method
+from rlmaml.training.begin import check_predicts_distribution, make_method
 from rlmaml.training.fine_tuning import fine_tuned, fine_tuning
 from rlmaml.training.opening import earlier_commits, opened_together
 from rlmaml.training.record import Recorder, write_outcome
@@ -92,7 +92,8 @@ def train_supervised(
         progress: show a progress bar.
 
     Raises:
-        UserError: as :func:`rlmaml.training.run.train`; or the method learns from episodes.
+        UserError: as :func:`rlmaml.training.run.train`; or the method learns from episodes, or needs a distribution
+            that is predicted, and the family's loss is that of none.
     """
     family, held_out, what = tasks.family, tasks.held_out, tasks.what
     settings = tasks.settings.changed(variant=family.variant)
@@ -102,8 +103,11 @@ def train_supervised(
     warn_of_idle_threads(threads=run.threads)
     warn_of_fork(run.threads)
     method = make_method(settings, family)
-    check_tasks_fit(settings, family, run.num_tasks, "A meta-iteration on")
-    check_tasks_fit(settings, held_out, run.evaluation_tasks, "Scoring")
+    one_task = first_task(family)
+    check_predicts_distribution(settings, family, method.policy, one_task.query)
+    check_tasks_fit(settings, one_task, run.num_tasks, "A meta-iteration on")
+    one_held_out = one_task if held_out is family else first_task(held_out)
+    check_tasks_fit(settings, one_held_out, run.evaluation_tasks, "Scoring")
     with ExitStack() as held:
         latest = opened_together(settings, method, family, directory, held, resume=resume, overwrite=overwrite)
         config = run_settings(settings) | {"family": dict(latest.family)} | earlier_commits(directory)
@@ -147,13 +151,12 @@ def as_scored(method: MetaLearner, latest: Checkpoint, tasks: SupervisedTasks) -
     return make_method(tuned.settings, tasks.family), tuned
 
 
-def check_tasks_fit(settings: Settings, family: SupervisedFamily, num_tasks: int, what: str) -> None:
-    """Refuse what takes so many tasks of a family at once and needs more memory than there is; one task is looked at.
+def check_tasks_fit(settings: Settings, one_task: Sets, num_tasks: int, what: str) -> None:
+    """Refuse what takes so many tasks like this one at once and needs more memory than there is.
 
     Raises:
         UserError: names what needs how much, and how much there is.
     """
-    one_task = family.sets(family.sample_tasks(1, [0]), [0])
     num_bytes = sum(part.observations.nbytes + part.targets.nbytes for part in one_task)
     check_examples_fit(settings, num_tasks, num_bytes, sum(part.valid.numel() for part in one_task), what)
 

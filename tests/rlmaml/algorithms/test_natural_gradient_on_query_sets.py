@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from rlmaml.rules.adaptation_rule import trained_rule
 from rlmaml.rules.gradient_rule import task_losses
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.training.begin import begin, make_method
+from rlmaml.training.supervised import SupervisedTasks, train_supervised
 from rlmaml.training.train import meta_train
 from tests.rlmaml.families.supervised import Lines, random_examples, supervised
 from tests.rlmaml.makers import assert_same, random_theta, streams_of
@@ -208,15 +210,20 @@ def test_a_point_of_the_line_search_from_which_inner_steps_explode_is_left_and_e
     assert new is posed.meta
 
 
-def test_a_family_whose_loss_is_of_no_distribution_is_refused_with_the_cure() -> None:
+def test_a_family_whose_loss_is_of_no_distribution_is_refused_with_the_cure(tmp_path: Path) -> None:
     class Absolute(Sinusoid):
         """The mean absolute error."""
 
         def loss(self, outputs: Outputs, data: Examples) -> Any:
             return (outputs.distribution.mean - data.targets).abs().mean()
 
-    settings = supervised("maml-trpo", outer_optimiser="trust_region")
+    def trained(optimiser: str, family: Sinusoid) -> None:
+        few = {"iterations": 0, "evaluation_tasks": 2, "evaluation_steps": 1}
+        settings = supervised("maml-trpo", **few).changed(outer_optimiser=optimiser)
+        train_supervised(SupervisedTasks(settings, family, family, "errors"), tmp_path / optimiser, progress=False)
+
     with pytest.raises(UserError, match=r"the loss of finn2017, 10-shot, 1 queries is no negative log-like.*Take adam"):
-        make_method(settings, Absolute(queries=1))
-    make_method(settings, Sinusoid(queries=1))
-    make_method(supervised("maml-trpo"), Absolute())
+        trained("trust_region", Absolute(queries=1))
+    assert not (tmp_path / "trust_region").exists()
+    trained("trust_region", Sinusoid(queries=1))
+    trained("adam", Absolute())

@@ -1,7 +1,7 @@
 import math
 from typing import Any
 
-from rlmaml.evaluation.table import evaluation_table, shown_steps
+from rlmaml.evaluation.table import evaluation_table, shown_steps, step_titles
 
 SUMMARY: dict[str, list[Any]] = {"mean": [-40.0, -9.5], "std": [3.0, 2.0], "ci95": [[-41.0, -39.0], [-10.25, -8.75]]}
 
@@ -10,7 +10,7 @@ TERMS = {"distance_cost": [-40.0, -9.5]}
 
 def test_the_table_shows_means_and_half_widths_beside_the_published_returns() -> None:
     lines = evaluation_table(SUMMARY, TERMS, {"MAML, published": (-40.41, -11.68, -3.33, -3.23)}).splitlines()
-    assert lines[0].split() == ["steps", "0", "1"]
+    assert lines[0].split() == ["steps", "zero-shot", "1"]
     assert lines[1].split() == ["this", "run", "-40.00", "-9.50"]
     assert lines[2].split()[-4:] == ["±", "1.00", "±", "0.75"]
     assert lines[3].split() == ["MAML,", "published", "-40.41", "-11.68"]
@@ -36,7 +36,7 @@ def test_of_a_long_adaptation_some_steps_are_shown() -> None:
     summary: dict[str, list[Any]] = {"mean": means, "ci95": [[mean - 1, mean + 1] for mean in means]}
     published = {"published": (30.58, 96.74, 100.06, 101.41)}
     lines = evaluation_table(summary, {"a": means, "b": means}, published).splitlines()
-    assert lines[0].split()[1:] == ["0", "1", "2", "3", "5", "10", "20", "40", "80", "90"]
+    assert lines[0].split()[1:] == ["zero-shot", "1", "2", "3", "5", "10", "20", "40", "80", "90"]
     assert lines[1].split()[-3:] == lines[3].split()[-3:] == ["40.00", "80.00", "90.00"]
     assert lines[5].split()[-4:] == ["30.58", "96.74", "100.06", "101.41"]
 
@@ -73,3 +73,9 @@ def test_what_failed_simulations_leave_undefined_is_a_dash() -> None:
     assert lines[1].split() == ["this", "run", "-40.00", "–"]
     assert lines[2].split()[-2:] == ["±", "1.00"]
     assert lines[5].split() == ["of", "which", "a", "-20.00", "–"]
+
+
+def test_column_0_is_zero_shot_but_of_a_policy_that_had_adapted_before() -> None:
+    assert step_titles([0, 1, 10]) == ["zero-shot", "after 1", "after 10"]
+    assert step_titles([0, 1], "", zero_shot=False) == ["0", "1"]
+    assert evaluation_table(SUMMARY, TERMS, {}, zero_shot=False).split()[:3] == ["steps", "0", "1"]

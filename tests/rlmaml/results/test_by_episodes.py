@@ -38,7 +38,7 @@ def test_what_a_change_costs_and_what_is_recovered_of_it_by_hand() -> None:
     assert found.cost("mean", "rl2", IN_RANGE) == 200.0
     assert found.recovered("mean", "rl2", IN_RANGE).tolist() == [0.0, 0.25, 0.75]
     table = lived_table(found, IN_RANGE, "mean")
-    assert table.splitlines()[0] == "| method | 0 lived | 5 lived | 50 lived | recovered |"
+    assert table.splitlines()[0] == "| method | zero-shot | 5 lived | 50 lived | recovered |"
     assert "| rl2 | 200.0 ± 12.7 | 250.0 ± 12.7 | 350.0 ± 12.7 | 75 % |" in table
     assert "2 tasks, for one seed. Mean actions." in table
     assert "recovered" not in lived_table(found, AS_BUILT, "mean")

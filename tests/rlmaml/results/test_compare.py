@@ -90,7 +90,7 @@ def test_intervals_are_those_of_t_tests_over_seeds_and_over_tasks() -> None:
 
 def test_the_table_by_hand() -> None:
     lines = comparison_table(RESULTS).splitlines()
-    assert lines[0] == "| method | after 0 | after 1 |"
+    assert lines[0] == "| method | zero-shot | after 1 |"
     assert lines[2] == "| maml-trpo | -40.00 (± 0.00, ± 0.00) | -10.00 (± 0.00, ± 0.00) |"
     assert lines[5] == "| oracle | -2.00 (± 0.00, ± 0.00) |  |"
     assert "(–, ± 0.00)" in comparison_table({"maml-trpo": returns(1.0, seeds=1)})
@@ -125,7 +125,7 @@ def test_a_search_is_for_methods_with_a_context_and_for_nothing_without_one() ->
 
 def test_of_a_search_the_table_shows_where_it_starts_and_its_best_and_the_figure_every_attempt() -> None:
     lines = comparison_table(SEARCHED, BY).splitlines()
-    assert lines[0] == "| method | after 0 | after 1 |"
+    assert lines[0] == "| method | zero-shot | after 1 |"
     assert lines[6] == "| cavia (cmaes, 4 episodes) | -41.00 (± 0.00, ± 0.00) | -12.00 (± 0.00, ± 0.00) |"
     assert "the best it measured" in lines[8]
     assert "the best it measured" not in comparison_table(RESULTS)

@@ -35,7 +35,7 @@ def test_settings_that_differ_are_named_as_options_with_every_value_and_none_of_
 def test_the_table_has_each_run_its_difference_and_the_settings() -> None:
     runs = [Reached("one", configure(seed=0), FIRST), Reached("two", configure(seed=1), OTHER)]
     lines = paired_table(runs).splitlines()
-    assert lines[0] == "| run | after 0 | after 1 | after 2 |"
+    assert lines[0] == "| run | zero-shot | after 1 | after 2 |"
     assert lines[4] == "| two less one | 2.00 ± 2.48 | 2.00 ± 2.48 |  |"
     assert "| --seed | 0 | 1 |" in lines
     same = paired_table([runs[0], runs[0]._replace(name="again")])

@@ -49,7 +49,7 @@ def test_what_the_source_brings_is_paired_task_by_task_over_means_of_seeds() -> 
 
 def test_the_table_and_the_figure_show_both_trainings_of_every_method() -> None:
     lines = transfer_table(OUTCOME).splitlines()
-    assert lines[0] == "| on dynamics | after 0 | after 1 |"
+    assert lines[0] == "| on dynamics | zero-shot | after 1 |"
     assert [line.split("|")[1].strip() for line in lines[2:5]] == [
         "cavia, trained on finn2017",
         "cavia, trained on dynamics alone",

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.stopping import StoppedRunError
 from rlmaml.core.losses import squared_error
 from rlmaml.core.parameters import meta_vector
-from rlmaml.core.types import Examples, Outputs
+from rlmaml.core.types import Examples, Outputs, Tasks
 from rlmaml.families.sinusoid import Sinusoid
 from rlmaml.policies.sizes import Sizes
 from rlmaml.rules.adaptation_rule import trained_rule
@@ -109,6 +110,25 @@ def test_further_judges_score_the_same_adaptation(unchecked: None, tmp_path: Pat
     assert list(stored.per_task) == ["errors", "half"]
     np.testing.assert_allclose(2.0 * stored.per_task["half"], stored.per_task["errors"], rtol=1e-6)
     assert json.loads(RunDirectory(tmp_path / "run").evaluation.read_text())["half"]["mean"]
+
+
+def test_one_task_of_each_family_is_looked_at_before_a_training_and_once(unchecked: None, tmp_path: Path) -> None:
+    drawn: list[tuple[str, int]] = []
+
+    class Counted(Sinusoid):
+        def sample_tasks(self, num_tasks: int, seeds: Sequence[int]) -> Tasks:
+            drawn.append((self.variant, num_tasks))
+            return super().sample_tasks(num_tasks, seeds)
+
+    family, held_out = Counted(shots=3, queries=4), Counted(shots=3, queries=5)
+    for other in (held_out, family):
+        drawn.clear()
+        options = SMALL | {"evaluation_tasks": 3, "outer_optimiser": "trust_region"}
+        tasks = SupervisedTasks(supervised("maml-trpo", iterations=1).changed(**options), family, other, "errors")
+        train_supervised(tasks, tmp_path / other.variant, progress=False)
+        looked_at = [variant for variant, num_tasks in drawn if num_tasks == 1]
+        assert looked_at == [one.variant for one in dict.fromkeys((family, other))]
+        assert [num_tasks for _, num_tasks in drawn[len(looked_at) :]] == [3, 3]
 
 
 def test_query_examples_never_leak_into_the_inner_steps(unchecked: None) -> None:
