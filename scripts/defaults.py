@@ -228,7 +228,7 @@ METHODS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     ("HalfCheetahVel-v0", "rothfuss2019"): {
         "promp": {"outer_step_size": 3e-3},
         "maml-ppo": {"outer_step_size": 3e-3},
-        "rl2": {"reward_scale": 2.0, "iterations": 300, "cosine_iterations": 300},
+        "rl2": {"reward_scale": 2.0, "outer_step_size": 2e-3, "iterations": 600, "cosine_iterations": 600},
     },
     ("HalfCheetahDir-v0", "rothfuss2019"): {
         "rl2": {"reward_scale": 4.0, "outer_step_size": 2e-3, "iterations": 300, "cosine_iterations": 300},
