@@ -6,7 +6,7 @@ import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.families.folders import find_classes, read_classes
-from rlmaml.families.images import FewShot
+from rlmaml.families.images import FewShot, split_of
 from tests.rlmaml.families.supervised import GREY, draw
 
 
@@ -25,6 +25,17 @@ def test_omniglots_characters_are_classes_of_their_alphabets(tmp_path: Path) -> 
     for name in ("Greek/character01/a.png", "Greek/character02/a.png", "Latin/character01/a.png"):
         draw(tmp_path / name)
     assert list(find_classes(tmp_path)) == ["Greek/character01", "Greek/character02", "Latin/character01"]
+
+
+def test_mini_imagenets_folders_of_parts_are_read_as_its_split(tmp_path: Path) -> None:
+    for name in ("train/n01/1.jpg", "train/n02/1.jpg", "val/n03/1.jpg", "test/n04/1.jpg", "test/n05/1.jpg"):
+        draw(tmp_path / name, mode="RGB")
+    pictures = read_classes(tmp_path, (3, 6, 6), processes=1, progress=False)
+    assert split_of(list(pictures), 0, ()) == {
+        "train": ["train/n01", "train/n02"],
+        "validation": ["val/n03"],
+        "test": ["test/n04", "test/n05"],
+    }
 
 
 def test_tiny_imagenets_folders_and_its_flat_validation_folder_name_their_classes(tmp_path: Path) -> None:

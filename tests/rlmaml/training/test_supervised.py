@@ -89,6 +89,15 @@ def test_every_method_trains_on_supervised_tasks_and_is_scored(unchecked: None, 
     assert written["config"]["settings"]["run"]["variant"] == "finn2017, 3-shot, 4 queries"
 
 
+@pytest.mark.parametrize("term", ["inner_l2", "inner_kl", "parameter_noise"])
+def test_what_holds_task_parameters_near_theta_holds_them_on_supervised_tasks_too(unchecked: None, term: str) -> None:
+    family = Sinusoid(shots=3, queries=4)
+    options = SMALL | {"inner_steps": 2, "iterations": 2}
+    plain, held = (learned(supervised("maml-trpo", **options, **more), family) for more in ({}, {term: 0.5}))
+    assert not torch.equal(meta_vector(plain.meta), meta_vector(held.meta))
+    assert meta_vector(held.meta).isfinite().all()
+
+
 @pytest.mark.parametrize("method", ["maml-trpo", "fomaml", "reptile"])
 def test_a_meta_update_is_lost_where_an_inner_step_on_a_support_set_explodes(unchecked: None, method: str) -> None:
     family, settings = Sinusoid(shots=3, queries=4), supervised(method, num_tasks=2, inner_step_sizes=(1e6,))
