@@ -9,6 +9,7 @@ import os
 import site
 import sys
 import sysconfig
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from rlmaml.base.errors import UserError
+
+OURS = "rlmaml", "rlmaml_envs"
+"""Packages of which there is one in a process, whatever lies beside a file."""
 
 
 class Named(NamedTuple):
@@ -53,7 +57,10 @@ def named_object(option: str, word: str) -> Named:
         word: ``FILE.py:NAME`` or ``package.module:NAME``.
 
     Raises:
-        UserError: it is no such word, there is no such file, module or name, or the code fails.
+        UserError: it is no such word, there is no such file, module or name, or the code fails or ends the program.
+
+    Warns:
+        What lies beside this file lies beside another one, too, that was run before.
     """
     source, colon, name = word.rpartition(":")
     if not (colon and source and name.isidentifier()):
@@ -63,10 +70,21 @@ def named_object(option: str, word: str) -> Named:
     if is_file and not os.path.isfile(path):
         raise UserError(f"{option} is {word!r}, but there is no file {source}.")
     try:
-        with _found_in(path.parent if is_file else Path.cwd()):
+        with _found_in(folder := path.parent if is_file else Path.cwd()) as twice:
             module = _run(path) if is_file else importlib.import_module(source)
+    except SystemExit as error:
+        raise UserError(
+            f"{option}: {source} ends the program when it is run, with {error!r}. Put what it does as a program below "
+            'if __name__ == "__main__".'
+        ) from error
     except Exception as error:
         raise UserError(f"{option}: {source} cannot be {'run' if is_file else 'imported'}: {error!r}.") from error
+    if twice:
+        warnings.warn(
+            f"{option}: {', '.join(twice)} is found in {folder} and beside another file of your own: a file has what "
+            "lies beside it at its top; a function that imports it later has that of the first. Rename one of them.",
+            stacklevel=2,
+        )
     if not hasattr(module, name):
         raise UserError(f"{option} is {word!r}, but {source} has no {name} at its top level.")
     return Named(getattr(module, name), name, f"{path if is_file else source}:{name}", module.__doc__)
@@ -90,36 +108,56 @@ def _run(path: Path) -> ModuleType:
 
 
 @contextmanager
-def _found_in(folder: Path) -> Iterator[None]:
+def _found_in(folder: Path) -> Iterator[list[str]]:
     """Find modules in a folder, inside the block after what is installed alone, and from then on after all others.
 
-    Modules of a script, or of another folder, that are called as one here are set aside in the block: a ``common.py``
-    beside somebody's robot is not that of our scripts. The working directory is as before afterwards.
+    Modules and packages of a script, or of another folder, that are called as one here are set aside in the block: a
+    ``common.py`` beside somebody's robot is not that of our scripts. The working directory is as before afterwards.
+
+    Returns:
+        What another file of the user's own has beside it, too: a function that imports it later is given the first one.
     """
     before, where = list(sys.path), os.getcwd()
     others = [entry for entry in before if not _is_installed(Path(entry)) and entry != str(folder)]
     inside = [*(entry for entry in before if _is_installed(Path(entry))), str(folder), *others]
-    aside = {name: module for name, module in sys.modules.copy().items() if _is_hidden_by(folder, name, module)}
+    hidden = {name for name in _first_names() if _offers(folder, name) and not _belongs(sys.modules[name], folder)}
+    own = {Path(name).parent for name in sys.modules.copy() if os.path.isabs(name)}
+    twice = sorted(name for name in hidden if own & set(_places(sys.modules[name])))
+    aside = {name: module for name, module in sys.modules.copy().items() if name.partition(".")[0] in hidden}
     for name in aside:
         del sys.modules[name]
     sys.path[:] = inside
     try:
-        yield
+        yield twice
     finally:
         added = [entry for entry in sys.path if entry not in inside]  # by the code itself
         sys.path[:] = [*before, *added, *[str(folder)] * (str(folder) not in before)]
+        for name in [name for name in sys.modules.copy() if name.partition(".")[0] in hidden]:
+            del sys.modules[name]
         sys.modules.update(aside)
         os.chdir(where)
 
 
-def _is_hidden_by(folder: Path, name: str, module: object) -> bool:
-    """Whether a single file from elsewhere, which is not installed, is called as a module in a folder."""
-    file = getattr(module, "__file__", None)
-    if "." in name or name == "__main__" or file is None or hasattr(module, "__path__"):
-        return False
-    place = Path(file).parent
-    here = (folder / f"{name}.py").is_file() or (folder / name).is_dir()
-    return here and place != folder and not _is_installed(place)
+def _first_names() -> set[str]:
+    """Modules and packages that are there, without those in packages and without ours."""
+    return {name for name in sys.modules.copy() if "." not in name and name not in (*OURS, "__main__")}
+
+
+def _offers(folder: Path, name: str) -> bool:
+    """Whether a folder has a module or a package of a name."""
+    return (folder / f"{name}.py").is_file() or next((folder / name).glob("*.py"), None) is not None
+
+
+def _places(module: object) -> list[Path]:
+    """In which folders a module or a package is; none for what is Python's own."""
+    file, paths = getattr(module, "__file__", None), list(getattr(module, "__path__", ()))
+    return [Path(path).parent for path in paths] if paths else [Path(file).parent] if file else []
+
+
+def _belongs(module: object, folder: Path) -> bool:
+    """Whether a module is Python's, was installed, or is of a folder."""
+    places = _places(module)
+    return not places or any(place == folder or _is_installed(place) for place in places)
 
 
 def _is_installed(place: Path) -> bool:

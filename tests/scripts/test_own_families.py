@@ -111,6 +111,7 @@ def test_a_family_from_a_file_in_another_directory_goes_through_every_script(
     assert (tmp_path / "film.gif").exists()
 
 
+@pytest.mark.filterwarnings("ignore:--family. fastest_cart is found in")
 def test_a_policy_is_refused_by_a_family_that_has_changed_and_by_another_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,7 +1,9 @@
 import gc
 import importlib
 import sys
+import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -56,10 +58,39 @@ def test_what_lies_beside_a_file_is_not_taken_for_a_module_of_a_script_or_of_ano
     ours = importlib.import_module("our_common")
     before = list(sys.path)
     for number, folder in ((1, "robots"), (2, "others")):
-        assert named_object("--family", f"{folder}/robot.py:SEEN").value == (number, number, True)
+        also = pytest.warns(UserWarning, match="our_render is found in .*others") if number == 2 else nullcontext()
+        with also:
+            assert named_object("--family", f"{folder}/robot.py:SEEN").value == (number, number, True)
         assert sys.modules["our_common"] is ours
     added = ["/of/their/own", str(tmp_path / "robots"), str(tmp_path / "others")]
     assert sys.path == [*before, *added]
+
+
+PARTS = "import parts, parts.wheels, loose.motors\n"
+SEEN = f"{PARTS}SEEN = parts.OWNER, parts.wheels.OWNER, loose.motors.OWNER\n"
+
+
+def test_packages_beside_files_of_two_folders_are_each_files_own_and_a_warning_names_them(tmp_path: Path) -> None:
+    """With and without an ``__init__.py``."""
+    for folder in ("one", "two"):
+        (tmp_path / folder / "parts").mkdir(parents=True)
+        (tmp_path / folder / "loose").mkdir()
+        for file in ("parts/__init__", "parts/wheels", "loose/motors"):
+            (tmp_path / folder / f"{file}.py").write_text(f"OWNER = {folder!r}\n")
+        (tmp_path / folder / f"robot_{folder}.py").write_text(SEEN)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert named_object("--family", "one/robot_one.py:SEEN").value == ("one",) * 3
+    with pytest.warns(UserWarning, match="loose, parts is found in .*two and beside another file of your own"):
+        assert named_object("--policy", "two/robot_two.py:SEEN").value == ("two",) * 3
+    assert sys.modules["parts.wheels"].OWNER == "one"
+
+
+def test_a_folder_of_our_name_beside_a_file_gives_it_no_second_package_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "rlmaml").mkdir()
+    (tmp_path / "rlmaml" / "notes.py").write_text("")
+    (tmp_path / "robot.py").write_text("from rlmaml.base.errors import UserError\n")
+    assert named_object("--family", "robot.py:UserError").value is UserError
 
 
 def test_a_module_that_is_called_as_one_of_a_script_is_found_in_the_working_directory(tmp_path: Path) -> None:
@@ -126,11 +157,16 @@ def test_what_python_throws_away_meanwhile_may_import_modules(tmp_path: Path) ->
         ("absent.py:Robot", "there is no file absent.py"),
         ("no_such_package.robot:Robot", "no_such_package.robot cannot be imported: ModuleNotFoundError"),
         ("broken.py:Robot", "broken.py cannot be run: ZeroDivisionError"),
+        (
+            "program.py:Robot",
+            'program.py ends the program when it is run, with SystemExit.0.*if __name__ == "__main__"',
+        ),
         ("empty.py:Robot", "empty.py has no Robot at its top level"),
     ],
 )
 def test_what_names_nothing_is_refused_with_a_sentence(tmp_path: Path, word: str, message: str) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "program.py").write_text("import sys\nRobot = 3\nsys.exit(0)\n")
     (tmp_path / "empty.py").write_text("")
     with pytest.raises(UserError, match=message):
         named_object("--family", word)
