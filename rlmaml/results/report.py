@@ -38,7 +38,7 @@ from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.settings.inner import MemorySettings
 from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.stages import stage_words
-from rlmaml.settings.trust_region import KL_SCALE
+from rlmaml.settings.trust_region import INNER_KL, KL_SCALE
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.storage.kept_checkpoints import policy_checkpoint
@@ -360,4 +360,4 @@ def _changes(run: ReportedRun) -> str:
     rows.append(("KL from the unadapted policy, nats", ["0", *[f"{value:.3f}" for value in run.effects.kl]]))
     rows.append(("entropy, nats", [f"{value:.2f}" for value in run.effects.entropy]))
     header = ["mean over tasks", *[f"after {k}" for k in range(steps + 1)]]
-    return f"<h3>What adaptation changed</h3>{as_table(header, rows)}<p class=note>{KL_SCALE}</p>"
+    return f"<h3>What adaptation changed</h3>{as_table(header, rows)}<p class=note>{KL_SCALE} {INNER_KL}</p>"
