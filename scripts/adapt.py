@@ -33,7 +33,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
 from rlmaml.settings.command_line import options_of
 from rlmaml.settings.search import SearchSettings
-from rlmaml.settings.trust_region import KL_SCALE, check_trust_region
+from rlmaml.settings.trust_region import INNER_KL, KL_SCALE, check_trust_region
 from rlmaml.terminal.command import lasting_imports, run_command
 from rlmaml.terminal.words import counted
 from task_choice import TaskChoice, help_with_tasks, make_task_environment, task_values
@@ -146,13 +146,10 @@ def main() -> None:
         from rlmaml.storage.run_directory import beside
 
     target = options.output or beside(options.run_dir).adapted
-    check_new(target, options.record, overwrite=options.overwrite)
     options.own.allow()
     policy = load(options.run_dir).on(options.machine.device, options.machine.rollout_device)
     if options.demonstrations:
-        adapted, told = adapt_to_demonstrations(options.demonstrations, policy, options.steps)
-        adapted.save(target)
-        print(f"{told}\nAdapted policy: {target}")
+        adapt_to_demonstrations(options, policy, options.demonstrations, target)
         return
     check_adapts_from_rewards(policy)
     episodes = None
@@ -161,33 +158,63 @@ def main() -> None:
 
         episodes = read_episodes(options.episodes)
     if episodes and not options.online:
-        adapted = policy.adapt(episodes, trust_region=options.trust_region)
-        inner = "Living through them" if policy.adapts_by_memory else "An inner step"
-        kind = inner if options.trust_region is None else "A trust-region step"
-        change = policy.divergence(adapted, episodes)
-        mean = float(episodes.returns.mean())
-        returns = {"before": {"sampled": mean} if math.isfinite(mean) else {}}
-        adapted = replace(adapted, adaptation={**adapted.adaptation, "returns": returns})
-        adapted.save(target)
-        print(f"Recorded episodes: {len(episodes.ends)}, mean return {episodes.returns.mean():.2f}, sampled actions.")
-        print(f"{kind} changed the policy by a KL of {change:.3g} nats on what it saw.\n{KL_SCALE}")
+        adapt_from_recording(options, policy, episodes, target)
     else:
         options.own.check(policy)
         adapt_in_simulation(options, policy, target, episodes)
     print(f"Adapted policy: {target}")
 
 
-def adapt_to_demonstrations(path: Path, policy: "AdaptablePolicy", steps: int | None) -> tuple["AdaptablePolicy", str]:
-    """Adapt to what is demonstrated in a recording; also how near the policy is to it, in words."""
+def check_place(options: Options, target: Path) -> None:
+    """Refuse places where nothing can be written, once all else is known to be right and before anything is computed.
+
+    Raises:
+        UserError: the policy's place, or that of its episodes, is taken or none.
+    """
+    check_writable(target)
+    check_new(target, options.record, overwrite=options.overwrite)
+
+
+def adapt_to_demonstrations(options: Options, policy: "AdaptablePolicy", path: Path, target: Path) -> None:
+    """Adapt to what is demonstrated in a recording, write, and print how near the policy is to it."""
     from rlmaml.deploy.imitate import imitate, imitation_error
     from rlmaml.sampling.recorded import read_episodes
 
     shown = read_episodes(path, rewards=False)
-    adapted = imitate(policy, shown, steps=steps, source=str(path))
+    check_place(options, target)
+    adapted = imitate(policy, shown, steps=options.steps, source=str(path))
+    adapted.save(target)
     before, after = (imitation_error(one, shown) for one in (policy, adapted))
     taken = counted(adapted.steps_taken - policy.steps_taken, "inner step")
     shots = counted(len(shown.ends), "demonstration")
-    return adapted, f"{shots}, {taken}: squared error {before:.4g} before, {after:.4g} after."
+    print(f"{shots}, {taken}: squared error {before:.4g} before, {after:.4g} after.\nAdapted policy: {target}")
+
+
+def adapt_from_recording(
+    options: Options, policy: "AdaptablePolicy", episodes: "RecordedEpisodes", target: Path
+) -> None:
+    """Adapt to recorded episodes, write, and print by how much that changed the policy."""
+    from rlmaml.deploy.fit import check_remembers
+
+    if options.trust_region is None:
+        check_remembers(policy, len(episodes.ends))
+    check_place(options, target)
+    adapted = policy.adapt(episodes, trust_region=options.trust_region)
+    mean = float(episodes.returns.mean())
+    returns = {"before": {"sampled": mean} if math.isfinite(mean) else {}}
+    adapted = replace(adapted, adaptation={**adapted.adaptation, "returns": returns})
+    adapted.save(target)
+    inner = "Living through them" if policy.adapts_by_memory else "An inner step"
+    kind = inner if options.trust_region is None else "A trust-region step"
+    print(f"Recorded episodes: {len(episodes.ends)}, mean return {mean:.2f}, sampled actions.")
+    print(changed_by(policy, adapted, episodes, kind))
+
+
+def changed_by(first: "AdaptablePolicy", left: "AdaptablePolicy", episodes: "RecordedEpisodes", what: str) -> str:
+    """By how much something changed a policy on some episodes, in words, with a scale."""
+    change = first.divergence(left, episodes)
+    scale = KL_SCALE if first.adapts_by_memory else f"{KL_SCALE} {INNER_KL}"
+    return f"{what} changed the policy by a KL of {change:.3g} nats on what it saw.\n{scale}"
 
 
 def adapt_in_simulation(
@@ -197,11 +224,13 @@ def adapt_in_simulation(
 
     What is left is measured with sampled and with mean actions, whichever it was judged by.
     """
+    from rlmaml.deploy.fit import check_acts_in, check_remembers
     from rlmaml.deploy.online import (
         adapt_online,
         best_in_steps,
         in_visits,
         search_online,
+        taken_since,
         visits_checked,
     )
     from rlmaml.sampling.recorded import write_episodes
@@ -209,9 +238,14 @@ def adapt_in_simulation(
     policy = replace(policy, settings=in_variant(policy.settings, options.variant))
     settings = options.machine.applied(policy.settings)
     searches = options.search.search is not None
-    num_episodes = options.search.search_average if searches else options.num_episodes
+    lives = policy.adapts_by_memory and not searches and options.trust_region is None
+    num_episodes = options.search.average if searches else options.num_episodes
     known = task_values(policy, options.variant)
     env, task = make_task_environment(settings, num_episodes, options.choice, options.seed, adapted_to=known)
+    check_acts_in(policy, env)
+    if lives:
+        check_remembers(policy, len(recorded.ends) if recorded else num_episodes)
+    check_place(options, target)
 
     def collecting(actions: "ActionKind") -> "Collect":
         return lambda current, visit: current.record(env, options.seed, visit=visit, actions=actions, stage=0)
@@ -239,6 +273,8 @@ def adapt_in_simulation(
     if options.record and begun:
         write_episodes(options.record, begun)
     noun, head = ("attempt", "tries") if searches else ("step", "steps")
+    if lives:
+        print(life_in_words(policy, num_episodes))
     print(f"Task: {task.words}\n\n{head}    return  95 % interval, {options.actions} actions")
     lived = 0
 
@@ -247,7 +283,7 @@ def adapt_in_simulation(
         replace(left, adaptation=record | more).save(target)
 
     def kept() -> str:
-        best, done = policy.steps_taken - first.steps_taken, counted(lived - 1, noun)
+        best, done = taken_since(first, policy, noun), counted(lived - 1, noun)
         return f"{target} holds the best policy of {done}, that after {best}; it was not measured again."
 
     with told_at_an_interrupt(lambda: kept() if lived else ""):
@@ -263,6 +299,13 @@ def adapt_in_simulation(
     returns, words = measured(first, policy, lambda kind: in_visits(collecting(kind), times), rounds + times + 1)
     keep(policy, returns=returns)
     print(words)
+
+
+def life_in_words(policy: "AdaptablePolicy", num_episodes: int) -> str:
+    """What a step is where a memory lives through its episodes."""
+    trained = policy.settings.inner.trial_episodes
+    beyond = f" It was trained on trials of {trained}." if num_episodes >= trained else ""
+    return f"A step lives through {num_episodes} episodes, which the policy remembers; its weights stay.{beyond}"
 
 
 def attempt_in_words(number: int, attempt: "Attempt") -> str:
@@ -315,8 +358,7 @@ def measured(
             f"{means['before']:.2f} before, {means['after']:.2f} after."
         )
     if left is not first:
-        change = first.divergence(left, collecting("sampled")(first, visit))
-        words.append(f"The policy changed by a KL of {change:.3g} nats on what it saw.\n{KL_SCALE}")
+        words.append(changed_by(first, left, collecting("sampled")(first, visit), "Adaptation"))
     return returns, "\n".join(words)
 
 

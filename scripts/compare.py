@@ -110,7 +110,7 @@ class Options:
         """Check the numbers before anything is loaded."""
         check_least(
             ("--tasks", self.tasks, 1),
-            ("--episodes", self.episodes, self.search.search_average),
+            ("--episodes", self.episodes, self.search.average),
             ("--steps", self.steps, 1),
             ("--processes", self.processes, 1),
             *([("--iterations", self.iterations, 1)] if self.iterations is not None else []),

@@ -5,7 +5,7 @@ printed: by default on those of its test, and with another --seed on fresh ones.
 """
 
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -84,7 +84,7 @@ class Options:
         check_trust_region(self.trust_region)
         if self.search.search:
             check_budget_alone(self.trust_region, steps=self.steps is not None, episodes=False)
-            check_least(("--episodes", self.num_episodes, self.search.search_average))
+            check_least(("--episodes", self.num_episodes, self.search.average))
 
     @property
     def num_tasks(self) -> int:
@@ -149,7 +149,7 @@ def main() -> None:
         written |= {"steps_taken": checkpoint.steps_taken} if checkpoint.steps_taken else {}
         written |= {"beyond": options.beyond, "trust_region": options.trust_region, "actions": options.actions}
         written |= {"task": list(options.task)} if options.task else {}
-        written |= {"search": asdict(options.search) if options.search.search else None}
+        written |= {"search": options.search.as_plain() if options.search.search else None}
         write_json(options.json, evaluation.as_json(written))
     place = " beyond the training range" if options.beyond else ""
     place += f" with {' '.join(options.task)}" if options.task else ""

@@ -73,7 +73,6 @@ def main() -> None:
     stem = "policy-normalised" if options.normalised else "policy"
     suffixes = ["onnx", "pt2", "safetensors", "json"] + (["int8.onnx"] if options.int8 else [])
     files = {suffix: folder / f"{stem}.{suffix}" for suffix in suffixes}
-    check_new(*files.values(), overwrite=options.overwrite)
 
     with lasting_imports():
         import torch
@@ -100,6 +99,7 @@ def main() -> None:
         settings = policy.settings.changed(threads=1, rollout_threads=1)
         env, task = make_task_environment(settings, 20, options.choice, options.seed, adapted_to=known)
         check_acts_in(policy, env)
+        check_new(*files.values(), overwrite=options.overwrite)
         robot = robot_of(env, normalised=options.normalised)
         actuation = robot.actuation
         actor = export.Actor(policy, actuation)

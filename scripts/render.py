@@ -74,11 +74,10 @@ def main() -> None:
     targets = [options.output] if options.output else list(directory.videos)
     stills = options.output.with_suffix(".png") if options.output else directory.paths
     check_writable(options.output)
-    check_new(*targets, stills, overwrite=options.overwrite)
 
     from rlmaml.deploy.adaptable import load
-    from rlmaml.deploy.fit import check_acts_in
-    from rlmaml.deploy.online import adapt_in_steps
+    from rlmaml.deploy.fit import begins_anew, check_acts_in
+    from rlmaml.deploy.online import adapt_in_steps, taken_since
     from rlmaml.evaluation.video import check_video_path, film, frame_stride, side_by_side, write_video
     from rlmaml.terminal.bars import ProgressBar
 
@@ -92,6 +91,9 @@ def main() -> None:
     chosen = partial(make_task_environment, settings, choice=options.choice, seed=options.seed, adapted_to=known)
     scene, task = chosen(1, render_mode="rgb_array")
     check_acts_in(policy, scene)
+    for path in targets:
+        check_writable(path)
+    check_new(*targets, stills, overwrite=options.overwrite)
     scene.reset(seed=[options.seed])
     try:
         scene.render()
@@ -99,29 +101,30 @@ def main() -> None:
         raise UserError(str(error)) from error
     stride = frame_stride(scene.metadata["render_fps"])
     robots, _ = chosen(options.num_episodes)
-    with ProgressBar(total=options.steps + 2 * scene.horizon, desc="adapting", unit="step") as bar:
+    rounds = 0 if begins_anew(policy) else options.steps
+    with ProgressBar(total=rounds + (1 + bool(rounds)) * scene.horizon, desc="adapting", unit="step") as bar:
         for attempt in adapt_in_steps(
-            policy, lambda current, visit: current.record(robots, options.seed, visit=visit), options.steps
+            policy, lambda current, visit: current.record(robots, options.seed, visit=visit), rounds
         ):
             adapted = attempt.policy
             bar.update(adapted.steps_taken > policy.steps_taken)
         bar.set_description("filming")
-        films = [
-            film(scene, actor, options.seed, stride, bar.update, actions=options.actions) for actor in (policy, adapted)
-        ]
-    more, again = adapted.steps_taken - policy.steps_taken, " more" if policy.steps_taken else ""
-    steps = f"{more}{again} {'episode' if policy.adapts_by_memory else 'gradient step'}{'s' if more > 1 else ''}"
+        actors = (policy, adapted) if rounds else (policy,)
+        films = [film(scene, actor, options.seed, stride, bar.update, actions=options.actions) for actor in actors]
+    done = taken_since(policy, adapted, "more step" if policy.steps_taken else "gradient step")
     each = "" if policy.adapts_by_memory else f" on {counted(options.num_episodes, 'episode')} each"
-    captions = ("as adapted before" if again else "before adaptation", f"after {steps}{each}")
+    before = "as adapted before" if policy.steps_taken else "before adaptation"
+    captions = (before, f"after {done}{each}") if rounds else ("adapting within the episode",)
     title = f"{settings.run.env_id}: {task.words}"
     frames = list(side_by_side(films, captions, title, actions=options.actions))
-    before, after = (shots[-1].earned for shots in films)
+    earned = [f"{shots[-1].earned:.1f}" for shots in films]
     for path in targets:
         write_video(path, frames, scene.metadata["render_fps"] / stride)
     drawn = [stills] if path_drawing(settings.run.env_id, settings.run.variant) else []
     for path in drawn:
         draw_stills(options, settings, path)
-    print(f"Task: {task.words}; return with {options.actions} actions {before:.1f} before, {after:.1f} after {steps}")
+    told = f"{earned[0]} before, {earned[1]} after {done}" if rounds else f"{earned[0]}, adapting within the episode"
+    print(f"Task: {task.words}; return with {options.actions} actions {told}")
     print(*targets, *drawn, sep="\n")
 
 

@@ -34,6 +34,7 @@ from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import AdaptationRecord, Checkpoint, check_fits, remembered, save_checkpoint
 from rlmaml.storage.family_record import FamilyRecord
 from rlmaml.storage.kept_checkpoints import policy_checkpoint
+from rlmaml.terminal.words import counted
 
 Actions: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.int64]
 """Of one step: numbers (..., action) within [-1, 1], or choices (...)."""
@@ -284,8 +285,8 @@ class AdaptablePolicy:
             lived = rule.step(self.network, per_task, lived, alone, self.steps_taken + episode)
         if lived.memory is None:
             warnings.warn(
-                f"Nothing is remembered of these episodes: the policy begins anew after every "
-                f"{self.settings.inner.trial_episodes}, within which it adapts.",
+                "Nothing is remembered of these episodes: the policy begins anew after every "
+                f"{counted(self.settings.inner.trial_episodes, 'episode')}, within which it adapts.",
                 stacklevel=3,
             )
         count = sampled.valid.shape[1]

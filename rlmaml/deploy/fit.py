@@ -10,7 +10,8 @@ from rlmaml.core.distributions import Gaussian
 from rlmaml.families.imitation import DEMONSTRATIONS
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import sizes_of
-from rlmaml.rules.adaptation_rule import meta_like
+from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like
+from rlmaml.rules.memory_rule import MemoryRule
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
 from rlmaml.storage.checkpoint import check_fits
 from rlmaml.storage.family_record import check_same_family
@@ -41,6 +42,39 @@ def check_acts_in(policy: Any, env: Any) -> None:
 def adapts_from_demonstrations(policy: Any) -> bool:
     """Whether a policy was trained on demonstrations."""
     return bool(policy.family.get("sheet", {}).get("adapts_from") == DEMONSTRATIONS)
+
+
+def check_remembers(policy: Any, episodes: int) -> None:
+    """Refuse to let a policy that adapts by its memory live through episodes of which it would remember nothing.
+
+    Args:
+        policy: any.
+        episodes: how many more.
+
+    Raises:
+        UserError: a student's trial ends with them, and it begins anew.
+    """
+    rule = adaptation_rule(policy.settings, policy.network)
+    trial = rule.forgets_after if isinstance(rule, MemoryRule) else 0
+    if not trial or (policy.steps_taken + episodes) % trial:
+        return
+    if trial == 1:
+        raise UserError(
+            "This policy adapts within every episode, by what it sees and does in it, and begins anew after each: "
+            "nothing is kept of an episode. It is ready for a robot as it is, and evaluate.py says what it earns. "
+            "What changes it for a task are steps within a trust region, --trust-region 0.05, and in simulation a "
+            "search around what it guesses, --online --search cmaes."
+        )
+    raise UserError(
+        f"This policy begins anew after every {trial} episodes, and would remember nothing of these {episodes}. Let it "
+        "live through one more, or one fewer."
+    )
+
+
+def begins_anew(policy: Any) -> bool:
+    """Whether a policy adapts within every episode, of which nothing is kept."""
+    rule = adaptation_rule(policy.settings, policy.network)
+    return isinstance(rule, MemoryRule) and rule.forgets_after == 1
 
 
 def check_adapts_from_rewards(policy: Any) -> None:

@@ -134,5 +134,7 @@ def judge(candidate: Returns, reference: Returns, *, paired: bool = False, floor
         if loss > allowed + ROUNDING * abs(location(reference).mean):
             return Judgement(True, f"its {name} return may be lower by {loss:.3g}, and {allowed:.3g} are allowed")
     lowest = (location(candidate - reference) if paired else difference(candidate, reference)).lowest
+    if lowest == 0:
+        return Judgement(False, "its mean return is the same")
     told = f"higher by at least {lowest:.3g}" if lowest > 0 else f"lower by {-lowest:.3g} at most"
     return Judgement(False, f"its mean return is {told}")

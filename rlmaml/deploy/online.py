@@ -238,6 +238,12 @@ def better(one: Candidate, other: Candidate) -> Candidate:
     return one if one.lowest > other.lowest else other
 
 
+def taken_since(first: AdaptablePolicy, later: AdaptablePolicy, noun: str = "step") -> str:
+    """What a policy did since it was ``first``, in words: steps, or whatever they are called, or a life of episodes."""
+    count = later.steps_taken - first.steps_taken
+    return counted(count, noun) if later.memory is None else f"living through {counted(count, 'episode')}"
+
+
 def measured_again(
     first: AdaptablePolicy,
     best: AdaptablePolicy,
@@ -259,7 +265,7 @@ def measured_again(
         )
     rival = candidate_of(best, attempted(collect, best, visit), asked)
     verdict = judge(rival.returns[0], again.returns[0], paired=True, floor=floor)
-    after = f"after {counted(best.steps_taken - first.steps_taken, noun)}, on fresh episodes"
+    after = f"after {taken_since(first, best, noun)}, on fresh episodes"
     if verdict.worse:
         return Attempt(first, again.episodes, reason=f"The policy as it was: {after}, {verdict.reason}.", again=True)
     return Attempt(best, rival.episodes, reason=f"The policy {after}: {verdict.reason}.", again=True)

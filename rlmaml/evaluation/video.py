@@ -15,6 +15,7 @@ from rlmaml.base.files import replacing, write_atomically
 from rlmaml.base.random_streams import Phase, RandomStreams, Stream
 from rlmaml.deploy.adaptable import ActionKind, AdaptablePolicy
 from rlmaml.deploy.driver import Driver
+from rlmaml.deploy.fit import begins_anew
 from rlmaml.sampling.rollout import TaskEnvironment, task_words
 from rlmaml.settings.stages import stage_words
 
@@ -173,7 +174,7 @@ def film_progress(
     steps_per_second = scene.metadata["render_fps"]
     stride = max(frame_stride(steps_per_second), -(-scene.horizon // PROGRESS_FRAMES))
     actors = [policy]
-    if policy.settings.inner.inner_steps:
+    if policy.settings.inner.inner_steps and not begins_anew(policy):
         actors.append(policy.adapt(policy.record(env, seed).first(policy.settings.run.num_episodes)))
     words = stage_words(policy.settings)
     captions = (words(0), words(policy.settings.run.num_episodes if policy.adapts_by_memory else 1))[: len(actors)]

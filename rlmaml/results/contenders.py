@@ -1,6 +1,5 @@
 """Runs of a comparison: what each method is trained with, and trained and evaluated runs, several at once."""
 
-import dataclasses
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -109,7 +108,7 @@ def searched_methods(methods: Mapping[str, Settings], search: SearchSettings | N
         raise UserError(
             f"--search tries contexts, and none of {', '.join(methods)} has one; add --algorithms cavia or rma."
         )
-    average = f", {search.search_average} per attempt" if search.search_average > 1 else ""
+    average = f", {search.average} per attempt" if search.average > 1 else ""
     return dict.fromkeys(found, f"{search.search}, {counted(search.search_episodes, 'episode')}{average}")
 
 
@@ -350,4 +349,4 @@ def evaluated_run(
 
 def as_plain_search(search: SearchSettings | None) -> dict[str, Any] | None:
     """How a search is written beside a result; None for none."""
-    return None if search is None else dataclasses.asdict(search)
+    return None if search is None else search.as_plain()

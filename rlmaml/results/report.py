@@ -39,7 +39,7 @@ from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.settings.inner import MemorySettings
 from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.stages import stage_words
-from rlmaml.settings.trust_region import KL_SCALE
+from rlmaml.settings.trust_region import INNER_KL, KL_SCALE
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.storage.kept_checkpoints import policy_checkpoint
@@ -364,4 +364,4 @@ def _changes(run: ReportedRun) -> str:
     rows.append(("entropy, nats", [f"{value:.2f}" for value in run.effects.entropy]))
     titles = step_titles(range(steps + 1), zero_shot="steps_taken" not in run.written)
     header = ["mean over tasks", *titles]
-    return f"<h3>What adaptation changed</h3>{as_table(header, rows)}<p class=note>{KL_SCALE}</p>"
+    return f"<h3>What adaptation changed</h3>{as_table(header, rows)}<p class=note>{KL_SCALE} {INNER_KL}</p>"

@@ -225,4 +225,4 @@ def search_rule(search: Search, policy: Policy) -> SearchRule:
         )
     assert settings.search is not None
     loss = policy_gradient(log_likelihood) if settings.search == "gradient" else None
-    return SearchRule(SEARCHES[settings.search], settings.attempts, settings.search_average, limits, loss)
+    return SearchRule(SEARCHES[settings.search], settings.attempts, settings.average, limits, loss)

@@ -1,7 +1,7 @@
 """Settings of a search in the context of a policy, on one task, by the returns of whole episodes."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rlmaml.settings.checks import require, require_kinds, require_positive
 
@@ -19,22 +19,33 @@ class SearchSettings:
     stays within the range that contexts had in the training, and ends with the best one that it measured."""
     search_episodes: int = DEFAULT_EPISODES
     """Budget of the search in episodes on the task: 5, 10, 20 or 50, say. It is spent exactly."""
-    search_average: int = 1
-    """Episodes over which the return of one attempt is averaged; each of them counts."""
+    search_average: int | None = None
+    """Episodes over which the return of one attempt is averaged; each of them counts. By default 1, or 2 with
+    --search gradient, which one episode cannot tell."""
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         require_kinds(self)
-        require_positive(self, "search_episodes search_average")
-        whole = self.search_episodes % self.search_average == 0
-        require(self, "search_episodes", whole, f"a multiple of --search-average, {self.search_average}")
-        alone = self.search == "gradient" and self.search_average == 1
+        require_positive(self, "search_episodes")
+        require(self, "search_average", self.average > 0, "a number above 0")
+        whole = self.search_episodes % self.average == 0
+        require(self, "search_episodes", whole, f"a multiple of --search-average, {self.average}")
+        alone = self.search == "gradient" and self.average == 1
         require(self, "search_average", not alone, "2 or more with --search gradient, which one episode cannot tell")
         if self.search is None:
             require(self, "search_episodes", self.search_episodes == DEFAULT_EPISODES, "left out without --search")
-            require(self, "search_average", self.search_average == 1, "left out without --search")
+            require(self, "search_average", self.search_average is None, "left out without --search")
+
+    @property
+    def average(self) -> int:
+        """Episodes of one attempt."""
+        return self.search_average if self.search_average is not None else 2 if self.search == "gradient" else 1
 
     @property
     def attempts(self) -> int:
         """Contexts that are tried, the first one and repeated ones among them."""
-        return self.search_episodes // self.search_average
+        return self.search_episodes // self.average
+
+    def as_plain(self) -> dict[str, Any]:
+        """What is written of it, with nothing left to a default."""
+        return {"search": self.search, "search_episodes": self.search_episodes, "search_average": self.average}

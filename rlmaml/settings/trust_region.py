@@ -11,10 +11,14 @@ Preconditioner = Literal["kronecker", "none"]
 
 KL_SCALE = (
     "KL, for scale: moving the mean of one action by one of its standard deviations is 0.5 nats, by a tenth of one "
-    "0.005; trust regions of training are 0.01 to 0.03. Trained inner steps go much further: on 2-D navigation 20 nats "
-    "after one, hundreds after three, because the deviations shrink as well."
+    "0.005; trust regions of training are 0.01 to 0.03."
 )
 """What a KL that is told is to be compared with."""
+INNER_KL = (
+    "Trained inner steps go much further: on 2-D navigation 20 nats after one, hundreds after three, because the "
+    "deviations shrink as well."
+)
+"""And what one after inner steps is."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from rlmaml.sampling.recorded import RecordedEpisodes, read_episodes, write_epis
 from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.terminal.words import counted
+from tests.rlmaml.deploy.trained import LIVES, student, trained_policy
 from tests.rlmaml.shapes import shapes_checked
 from tests.rlmaml.training.conftest import plain_figures
 
@@ -533,10 +535,44 @@ def test_an_adaptation_that_is_interrupted_keeps_the_best_policy_with_its_task_a
     assert not left.exists()
     assert run(*adapt, "--online") == 130
     taken = load(left).steps_taken
-    said = f"Interrupted. {left} holds the best policy of 1 step, that after {taken}; it was not measured again.\n"
+    best = counted(taken, "step")
+    said = f"Interrupted. {left} holds the best policy of 1 step, that after {best}; it was not measured again.\n"
     assert capsys.readouterr().err.endswith(said)
     goal = {"task": "goal = (0.3, -0.2) m", "task_values": {"goal": [0.3, -0.2]}}
     assert load(left).adaptation == {"episodes": 2 * taken, **goal}
+
+
+def test_a_policy_that_remembers_lives_through_episodes_and_one_that_begins_anew_is_not_adapted(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lives, begins, recorded = tmp_path / "lives.safetensors", tmp_path / "begins.safetensors", tmp_path / "e.npz"
+    trained_policy(LIVES).save(lives)
+    student().save(begins)
+    few = ("--task", "goal=0.3,-0.2", "--episodes-per-step", 4)
+    assert run("adapt.py", lives, *few, "--record", recorded) == 0
+    output = capsys.readouterr().out
+    assert "A step lives through 4 episodes, which the policy remembers; its weights stay. It was trained on" in output
+    assert "inner step" not in output
+    assert re.search(
+        r"^The policy (as it was: )?after living through 4 episodes, on fresh episodes", output, re.MULTILINE
+    )
+    assert run("adapt.py", lives, "--episodes", recorded, "--overwrite") == 0
+    output = capsys.readouterr().out
+    assert "Living through them changed the policy by a KL of" in output
+    assert "inner step" not in output
+    for words in (few, ("--episodes", recorded)):
+        assert run("adapt.py", begins, *words) == 2
+        assert "begins anew after each: nothing is kept of an episode" in capsys.readouterr().err
+        assert not (tmp_path / "begins-adapted.safetensors").exists()
+    assert run("adapt.py", begins, *few, "--trust-region", 0.05) == 0
+    assert "after 1 step, on fresh episodes" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_policy_that_begins_anew_is_filmed_once(tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    student().save(tmp_path / "begins.safetensors")
+    assert run("render.py", tmp_path / "begins.safetensors", "--output", tmp_path / "film.gif") == 0
+    assert re.search(r"mean actions -\d+\.\d, adapting within the episode$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_the_line_of_a_single_episode_has_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -642,12 +678,15 @@ def test_adaptation_warns_of_more_threads_than_cores(
 def test_adaptation_refuses_what_it_cannot_use(
     tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "out.safetensors").touch()  # is the last thing that matters
     for arguments, message in (
         (["--task", "speed=1"], '"goal": (2,) in '),
+        (["--variant", "rothfuss2050"], "Choose one of: finn2017"),
         (["--steps", 0], "--steps is 0"),
         (["--episodes", tmp_path / "absent.npz"], "There are no episodes at"),
         (["--episodes", tmp_path / "absent.npz", "--online"], "There are no episodes at"),
         (["--floor", "nan"], "--floor is nan; it must be a finite return."),
+        (["--task", "goal=0.3,-0.2"], "out.safetensors exists."),
     ):
         assert run("adapt.py", trained, *arguments, "--output", tmp_path / "out.safetensors") == 2
         assert message in capsys.readouterr().err

@@ -15,7 +15,7 @@ from rlmaml.core.types import Meta, Outputs, Params, Rollout
 from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy, in_copies, load
 from rlmaml.deploy.driver import Driver
 from rlmaml.deploy.export import load_onnx, load_program, write_int8, write_onnx, write_program
-from rlmaml.deploy.fit import off_policy_reason
+from rlmaml.deploy.fit import begins_anew, check_remembers, off_policy_reason
 from rlmaml.evaluation.evaluate import adapted_in_stages
 from rlmaml.evaluation.figures import write_figure
 from rlmaml.evaluation.video import write_video
@@ -41,6 +41,7 @@ from tests.rlmaml.deploy.trained import (
     REMEMBERS,
     checkpoint,
     navigation,
+    student,
     trained_policy,
 )
 from tests.rlmaml.makers import vector
@@ -427,13 +428,26 @@ def test_a_policy_that_adapts_by_memory_takes_trust_region_steps_before_it_remem
 
 
 def test_a_student_that_begins_anew_after_every_episode_says_that_nothing_is_remembered() -> None:
-    settings = configure("rma", horizon=HORIZON, hidden=(8,), memory=4, latent=3, num_tasks=4, threads=1)
-    sizes = Sizes(4, 2, extended=True, task=2)
-    params = make_policy("latent", settings.network, sizes).init(0)
-    policy = as_policy(Checkpoint(Meta(params, {}), 0, settings, sizes))
     episodes = trained_policy(LIVES).record(navigation(), 0)
-    with pytest.warns(UserWarning, match="begins anew after every 1"):
-        assert policy.adapt(episodes).memory is None
+    with pytest.warns(UserWarning, match="begins anew after every 1 episode, within which it adapts"):
+        assert student().adapt(episodes).memory is None
+
+
+def test_whether_episodes_leave_anything_to_remember_is_known_before_they_are_lived_through(
+    policy: AdaptablePolicy,
+) -> None:
+    lasting, short, long = trained_policy(LIVES), student(), student(trial_episodes=3)
+    assert [begins_anew(one) for one in (policy, lasting, short, long)] == [False, False, True, False]
+    for one in (policy, lasting, dataclasses.replace(long, steps_taken=1), dataclasses.replace(long, steps_taken=5)):
+        check_remembers(one, 6)
+    with pytest.raises(UserError, match=r"begins anew after each: .* steps within a trust region"):
+        check_remembers(short, 5)
+    with pytest.raises(UserError, match="begins anew after every 3 episodes, and would remember nothing of these 6"):
+        check_remembers(long, 6)
+    episodes = trained_policy(LIVES).record(navigation(), 0)
+    assert long.adapt(episodes.first(4)).memory is not None
+    with pytest.warns(UserWarning, match="begins anew after every 3 episodes"):
+        assert long.adapt(episodes).memory is None
 
 
 def test_a_policy_is_refused_where_observations_have_another_size() -> None:

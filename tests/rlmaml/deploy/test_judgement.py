@@ -152,7 +152,7 @@ def test_what_is_better_passes() -> None:
 
 def test_the_same_returns_are_no_worse_and_constant_ones_are_judged_exactly() -> None:
     returns = np.array([-3.0, -1.0, -2.0])
-    assert not judge(returns, returns, paired=True).worse
+    assert judge(returns, returns, paired=True) == (False, "its mean return is the same")
     constant = np.full(4, -7.0)
     assert not judge(constant, constant).worse
     assert judge(constant - 0.1, constant).worse

@@ -25,7 +25,7 @@ from rlmaml.rules.search_rule import ContextRange, Search
 from rlmaml.sampling.recorded import FailedEpisodesError, RecordedEpisodes
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import configure
-from tests.rlmaml.deploy.trained import HORIZON, LEARNED, navigation, trained_policy
+from tests.rlmaml.deploy.trained import HORIZON, LEARNED, LIVES, navigation, trained_policy
 from tests.rlmaml.makers import vector
 from tests.rlmaml.shapes import shapes_checked
 
@@ -128,6 +128,13 @@ def test_policies_may_be_judged_by_other_episodes_than_those_they_adapt_from(
     first = policy.record(sampled.env, sampled.visitors[0][1])
     stepped = policy.adapt(first._replace(rewards=first.rewards + np.float32(0.0)))
     assert torch.equal(vector(attempts[1].policy.weights), vector(stepped.weights))
+
+
+def test_a_policy_that_remembers_is_told_by_the_episodes_that_it_lived_through() -> None:
+    robot = Robot([0.0] + [100.0] * 6)
+    *_, last = best_in_steps(trained_policy(LIVES), robot, 1)
+    assert last.policy.steps_taken == 6
+    assert last.reason.startswith("The policy after living through 6 episodes, on fresh episodes: its mean return is")
 
 
 def test_luck_that_fresh_episodes_do_not_confirm_leaves_the_policy_as_it_was(policy: AdaptablePolicy) -> None:
@@ -240,6 +247,7 @@ class Paper(NamedTuple):
     change: Callable[["Paper"], tuple[float, float]]
     steps_taken: int = 0
     alike: float = 0.8
+    memory: None = None
 
     def adapt(self, *_: Any, **__: Any) -> "Paper":
         by, wider = self.change(self)

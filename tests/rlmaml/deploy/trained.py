@@ -1,5 +1,7 @@
 """A robot and the policies that it is given."""
 
+from typing import Any
+
 import numpy as np
 
 from rlmaml.base.random_streams import RandomStreams
@@ -31,9 +33,16 @@ LIVES = configure("rl2", num_tasks=4, num_episodes=6, horizon=HORIZON, hidden=(8
 """Adapts by memory alone."""
 
 
-def navigation(num_envs: int = 6, horizon: int = HORIZON, render_mode: str | None = None) -> TaskVectorEnv:
+def navigation(
+    num_envs: int = 6, horizon: int = HORIZON, render_mode: str | None = None, *, observe_task: bool = False
+) -> TaskVectorEnv:
     """A robot whose copies share one task."""
-    env = make_tasks_env("Navigation2D-v0", num_envs, horizon, variant="finn2017", render_mode=render_mode)
+    env = make_tasks_env(
+        *("Navigation2D-v0", num_envs, horizon),
+        variant="finn2017",
+        render_mode=render_mode,
+        observe_task=observe_task,
+    )
     env.set_tasks({"goal": np.array([[0.3, -0.2]])})
     return env
 
@@ -44,6 +53,14 @@ def checkpoint(settings: Settings = LEARNED) -> Checkpoint:
     network = make_policy(settings.policy, settings.network, sizes)
     params = network.init(RandomStreams(settings.run.seed).parameter_seed())
     return Checkpoint(Meta(params, adaptation_rule(settings, network).rates(params)), 3, settings, sizes)
+
+
+def student(**options: Any) -> AdaptablePolicy:
+    """A student that was hardly taught, and that begins anew after every episode, unless options say otherwise."""
+    settings = configure("rma", horizon=HORIZON, hidden=(8,), memory=4, latent=3, num_tasks=4, threads=1, **options)
+    sizes = sizes_of(navigation(1, observe_task=True), extended=True)
+    params = make_policy("latent", settings.network, sizes).init(0)
+    return as_policy(Checkpoint(Meta(params, {}), 0, settings, sizes))
 
 
 def trained_policy(settings: Settings = LEARNED) -> AdaptablePolicy:

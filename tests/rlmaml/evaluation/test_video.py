@@ -23,7 +23,7 @@ from rlmaml.evaluation.video import (
 )
 from rlmaml.settings.whole import as_method
 from rlmaml_envs import TaskVectorEnv
-from tests.rlmaml.deploy.trained import HORIZON, PLAIN, REMEMBERS, navigation, trained_policy
+from tests.rlmaml.deploy.trained import HORIZON, PLAIN, REMEMBERS, navigation, student, trained_policy
 
 
 def drawn_navigation() -> TaskVectorEnv:
@@ -101,6 +101,14 @@ def test_progress_is_a_short_video_before_and_after_one_step() -> None:
     frames, rate = film_progress(alone, navigation(), scene, task, 0)
     assert (len(frames), rate) == (41, 1.0)
     assert frames[0].shape[1] == width
+
+
+def test_who_begins_anew_after_every_episode_is_filmed_once() -> None:
+    env, scene = navigation(observe_task=True), navigation(1, render_mode="rgb_array", observe_task=True)
+    frames, _ = film_progress(student(), env, scene, {"goal": np.array([0.3, -0.2])}, 0)
+    scene = drawn_navigation()
+    before_and_after, _ = film_progress(trained_policy(), navigation(), scene, {"goal": np.array([0.3, -0.2])}, 0)
+    assert 2 * frames[0].shape[1] == before_and_after[0].shape[1]
 
 
 def test_films_of_different_length_stand_side_by_side_on_even_numbers_of_pixels() -> None:
