@@ -225,6 +225,7 @@ def train_supervised_command(
     check_options(settings, options)
     run_dir = directory_of(settings, options)
 
+    from resuming import telling_how_to_resume
     from rlmaml.evaluation.query_scores import score_table
     from rlmaml.storage.run_directory import write_json
     from rlmaml.training.run import EVALUATION_SEED
@@ -236,14 +237,15 @@ def train_supervised_command(
 
     def trained_in(directory: Path, own: Settings) -> "Trained":
         left = options.stop_after and max(options.stop_after - (time.monotonic() - began) / 60, 1e-3)
-        return train_supervised(
-            tasks._replace(settings=own),
-            directory,
-            made_by=as_told(options) | {"variant": settings.run.variant},
-            resume=options.resume,
-            overwrite=options.overwrite,
-            stop_after=left,
-        )
+        with telling_how_to_resume(directory, sys.argv[1:], own, getattr(options, "family", None)):
+            return train_supervised(
+                tasks._replace(settings=own),
+                directory,
+                made_by=as_told(options) | {"variant": settings.run.variant},
+                resume=options.resume,
+                overwrite=options.overwrite,
+                stop_after=left,
+            )
 
     trained = trained_in(run_dir, settings)
     models = {settings.algorithm: trained}

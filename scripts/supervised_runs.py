@@ -32,8 +32,6 @@ class OpenedRun(NamedTuple):
     tasks: "SupervisedTasks"
     made_by: Mapping[str, Any]
     """The options by which its tasks were made."""
-    words: tuple[str, ...]
-    """The command of its training, with these options."""
 
 
 def opened_run(run_dir: Path, own: OwnCode, machine: Machine, seed: int | None = None) -> OpenedRun:
@@ -86,10 +84,7 @@ def opened_run(run_dir: Path, own: OwnCode, machine: Machine, seed: int | None =
     settings = settings.changed(variant=tasks.family.variant)
     checkpoint = checkpoint._replace(settings=settings)
     tasks = tasks._replace(settings=settings)
-    robot = settings.run.env_id.removeprefix(f"{name}-")
-    named = [] if robot == settings.run.env_id else [robot, "--variant", made_by["variant"]]
-    command = (f"{script_of(name)}.py", *named, *words, *family)
-    return OpenedRun(checkpoint, make_method(settings, tasks.family), tasks, made_by, command)
+    return OpenedRun(checkpoint, make_method(settings, tasks.family), tasks, made_by)
 
 
 def check_same_tasks(before: str, now: str, path: Path) -> None:
