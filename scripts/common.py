@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from defaults import tuned
+from resuming import telling_how_to_resume, training_words
 from rlmaml.base.errors import UserError
 from rlmaml.base.memory import check_memory
 from rlmaml.base.stopping import check_minutes
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
     from rlmaml.rules.search_rule import Search
     from rlmaml.storage.checkpoint import Checkpoint
     from rlmaml_envs import TaskVectorEnv
-
-
-NAVIGATION = "Navigation2D-v0"
-"""What train_nav.py trains."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +170,7 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
             f"{options.family}."
         )
     if run.env_id != env_id:
-        command = "train_nav.py" if run.env_id == NAVIGATION else f"train_locomotion.py {run.env_id}"
+        command = " ".join(training_words(run.env_id))
         raise UserError(f"--env-id is {run.env_id}; this command trains {env_id}. Use: {command}.")
     name = "" if settings.algorithm == DEFAULT_METHOD else f"-{settings.algorithm}"
     run_dir = options.run_dir or Path("runs") / f"{run.env_id}-{run.variant}{name}-seed{run.seed}"
@@ -186,17 +183,18 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
     here = settings.changed(
         device=own_device(os.environ, run.device), rollout_device=own_device(os.environ, run.rollout_device)
     )
-    evaluation = train(
-        here,
-        environment_maker(settings),
-        run_dir,
-        resume=options.resume,
-        overwrite=options.overwrite,
-        stop_after=options.stop_after,
-        draw=episode_drawing(run.env_id, run.variant),
-        make_scene=lambda: environment_maker(settings, "rgb_array")(1),
-        sums=join_ranks(os.environ, here.run.device),
-    )
+    with telling_how_to_resume(run_dir, arguments, settings, options.family):
+        evaluation = train(
+            here,
+            environment_maker(settings),
+            run_dir,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            stop_after=options.stop_after,
+            draw=episode_drawing(run.env_id, run.variant),
+            make_scene=lambda: environment_maker(settings, "rgb_array")(1),
+            sums=join_ranks(os.environ, here.run.device),
+        )
     if evaluation is None:
         return
     shown = published(settings, run.evaluation_tasks, run.evaluation_episodes)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from common import Machine, OwnCode, check_least, environment_maker, episode_drawing
+from resuming import resume_command
 from rlmaml.settings.command_line import options_of
 from rlmaml.settings.policy import CompressionSettings
 from rlmaml.settings.whole import Settings
@@ -136,20 +137,20 @@ def begun(options: Options, stored: "Sequence[Checkpoint]") -> "Checkpoint":
 
     check_comparable(stored)
     target = RunDirectory(options.target)
-    if check_openable(target, resume=options.resume, overwrite=options.overwrite):
+    goes_on = check_openable(target, resume=options.resume, overwrite=options.overwrite)
+    if goes_on:
         smaller = newest_checkpoint(target)
     else:
         smaller = compressed(stored[-1], options.change, options.iterations)
         begin_compressed(smaller, run_of(options.run_dir), target, overwrite=options.overwrite)
-    left = smaller.settings.run.iterations - smaller.iteration
-    print(f"{target.path}: fine-tuned for {counted(left, 'meta-iteration')}.")
+    left = counted(smaller.settings.run.iterations - smaller.iteration, "meta-iteration")
+    more = f"gone on with for {left}" if smaller.iteration < smaller.settings.run.iterations else "trained to its end"
+    print(f"{target.path}: {more if goes_on else f'fine-tuned for {left}'}.")
     return smaller
 
 
-def show(
-    options: Options, rows: "Sequence[SmallRow]", judged: "JudgedOn", settings: Settings, words: Sequence[str] = ()
-) -> None:
-    """Keep the table in the new run and print it, with what goes on training that, after some words of a command."""
+def show(options: Options, rows: "Sequence[SmallRow]", judged: "JudgedOn", settings: Settings) -> None:
+    """Keep the table in the new run and print it, with the command that goes on training that for as long again."""
     from rlmaml.results.compression import as_plain_table, markdown
     from rlmaml.storage.run_directory import RunDirectory, write_json
     from rlmaml.training.run import run_settings
@@ -157,8 +158,9 @@ def show(
     target = RunDirectory(options.target)
     write_json(target.compression, as_plain_table(rows, judged, run_settings(settings)))
     print(f"\n{markdown(rows, judged)}\n\nRun: {target.path}")
-    command = [*words, "--config", str(target.settings), "--run-dir", str(target.path), "--resume --iterations N"]
-    print(f"Go on training it with: {' '.join(command)}")
+    longer = ["--iterations", str(max(1, 2 * settings.run.iterations))]
+    command = resume_command(target.path, longer, policy=options.own.policy, family=options.own.family)
+    print(f"Go on training it, for as long again, with: {command}")
 
 
 def compress_examples(options: Options) -> None:
@@ -183,7 +185,7 @@ def compress_examples(options: Options) -> None:
         for one in (*stored, newest_checkpoint(RunDirectory(options.target)))
         for row in scored_rows(one, tasks, judged)
     ]
-    show(options, rows, judged, settings, run.words)
+    show(options, rows, judged, settings)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -151,6 +151,17 @@ def as_told(options: SupervisedOptions, run_dir: Path, robot: str | None) -> dic
     return told | ({"variant": robot} if robot else {})
 
 
+def from_run(options: OptionsT, run_dir: Path) -> OptionsT:
+    """Options of a run whose relative paths are relative to it."""
+
+    def found(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(found(one) for one in value)
+        return Path(os.path.normpath(run_dir / value)) if isinstance(value, Path) else value
+
+    return replace(options, **{field.name: found(getattr(options, field.name)) for field in fields(options)})
+
+
 def robot_variant(settings: Settings) -> str | None:
     """The variant of the robots that supervised tasks are made of, before it names the tasks; None without robots."""
     return settings.run.variant if supervised_name(settings.run.env_id) != settings.run.env_id else None
@@ -240,6 +251,7 @@ def train_supervised_command(
     check_options(settings, options)
     run_dir = directory_of(settings, options)
 
+    from resuming import telling_how_to_resume
     from rlmaml.evaluation.query_scores import score_table
     from rlmaml.sampling.examples import first_task
     from rlmaml.storage.run_directory import write_json
@@ -252,14 +264,15 @@ def train_supervised_command(
 
     def trained_in(directory: Path, own: Settings) -> "Trained":
         left = options.stop_after and max(options.stop_after - (time.monotonic() - began) / 60, 1e-3)
-        return train_supervised(
-            tasks._replace(settings=own),
-            directory,
-            made_by=as_told(options, directory, robot_variant(settings)),
-            resume=options.resume,
-            overwrite=options.overwrite,
-            stop_after=left,
-        )
+        with telling_how_to_resume(directory, sys.argv[1:], own, getattr(options, "family", None)):
+            return train_supervised(
+                tasks._replace(settings=own),
+                directory,
+                made_by=as_told(options, directory, robot_variant(settings)),
+                resume=options.resume,
+                overwrite=options.overwrite,
+                stop_after=left,
+            )
 
     trained = trained_in(run_dir, settings)
     models = {settings.algorithm: trained}

@@ -1,8 +1,7 @@
 """Runs on supervised tasks, opened again: their tasks are made anew by the options that their trainings left."""
 
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +12,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import option
 from rlmaml.settings.command_line import options_of
 from rlmaml.settings.config_file import words_of
-from supervised import OptionsT, SupervisedOptions, as_told, script_of, supervised_name
+from supervised import SupervisedOptions, as_told, from_run, script_of, supervised_name
 
 if TYPE_CHECKING:
     from rlmaml.storage.checkpoint import Checkpoint
@@ -35,8 +34,6 @@ class OpenedRun(NamedTuple):
     """Those by which its tasks were made."""
     robot: str | None
     """The variant of the robots of which they are made, if they are."""
-    words: tuple[str, ...]
-    """The command of its training, with these options."""
 
 
 def opened_run(run_dir: Path, own: OwnCode, machine: Machine, seed: int | None = None) -> OpenedRun:
@@ -100,22 +97,7 @@ def opened_run(run_dir: Path, own: OwnCode, machine: Machine, seed: int | None =
     settings = settings.changed(variant=tasks.family.variant)
     checkpoint = checkpoint._replace(settings=settings)
     tasks = tasks._replace(settings=settings)
-    named = [settings.run.env_id.removeprefix(f"{name}-"), "--variant", robot] if robot else []
-    here = as_told(options, Path(), None)
-    words = [word for each, value in here.items() for word in words_of(directory.settings, each, value)]
-    command = (f"{script_of(name)}.py", *named, *words, *family)
-    return OpenedRun(checkpoint, make_method(settings, tasks.family), tasks, options, robot, command)
-
-
-def from_run(options: OptionsT, run_dir: Path) -> OptionsT:
-    """Options of a run whose relative paths are relative to it."""
-
-    def found(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return tuple(found(one) for one in value)
-        return Path(os.path.normpath(run_dir / value)) if isinstance(value, Path) else value
-
-    return replace(options, **{field.name: found(getattr(options, field.name)) for field in fields(options)})
+    return OpenedRun(checkpoint, make_method(settings, tasks.family), tasks, options, robot)
 
 
 def missing_paths(options: SupervisedOptions) -> list[str]:

@@ -6,7 +6,8 @@ evaluation.json and a picture of adaptation. Ctrl-C ends the training after its 
 torchrun --nproc-per-node=2 scripts/train_nav.py shares the tasks among processes, with the same result.
 """
 
-from common import NAVIGATION, train_command
+from common import train_command
+from resuming import NAVIGATION
 from rlmaml.terminal.command import run_command
 
 

@@ -15,7 +15,7 @@ from rlmaml.terminal import waiting
 from tests.once import filled_once
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-SHARED = ("common.py", "defaults.py", "supervised.py", "supervised_runs.py", "task_choice.py")
+SHARED = ("common.py", "defaults.py", "resuming.py", "supervised.py", "supervised_runs.py", "task_choice.py")
 """What the scripts share; the others are commands."""
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

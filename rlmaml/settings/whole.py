@@ -12,6 +12,10 @@ from rlmaml.settings.policy import policy_settings
 from rlmaml.settings.run import RunSettings
 
 
+class OtherSettingsError(UserError):
+    """A run was to be gone on with under settings that would have made it another one."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """All settings of a run; ``algorithm`` and ``policy`` say which classes ``inner``, ``outer``, ``network`` have."""
@@ -213,10 +217,10 @@ def check_resumable(stored: Settings, requested: Settings) -> None:
     """Refuse to continue a run under settings that would have made it another run.
 
     Raises:
-        UserError: names every differing field, with both values.
+        OtherSettingsError: names every differing field, with both values.
     """
     if differing := differences(stored, requested):
-        raise UserError(
+        raise OtherSettingsError(
             f"The run to resume has another configuration: {'; '.join(differing)}. "
             "Repeat its options, or start a new run with another --run-dir."
         )

@@ -6,6 +6,7 @@ from rlmaml.results.compression import read_table
 from rlmaml.storage.checkpoint import load_checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from tests.rlmaml.training.conftest import plain_figures
+from tests.scripts.test_resuming import typed
 from tests.scripts.test_scripts import TINY, Run, run
 
 __all__ = ["plain_figures", "run"]
@@ -37,6 +38,11 @@ def test_a_run_is_made_smaller_shown_and_gone_on_with(
     assert rows[2].kilobytes < rows[0].kilobytes + 1  # what is left of which matrix is in the settings
     assert all(f"| {row.name} |" in printed for row in rows)
     assert (judged.num_tasks, judged.num_episodes, judged.steps) == (2, 3, 1)
+    assert run("compress.py", trained, "--prune", 0.5, "--resume", *FEW) == 0
+    again = capsys.readouterr().out
+    assert f"{smaller.path}: trained to its end." in again
+    assert typed(again.partition("Go on training it, for as long again, with: ")[2].strip()) == 0
+    assert load_checkpoint(smaller.checkpoint).iteration == 6
 
 
 def test_what_makes_no_sense_is_refused_before_anything_is_written(
