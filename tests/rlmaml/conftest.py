@@ -1,8 +1,4 @@
-import os
 from collections.abc import Iterator
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is first imported: waiting threads sleep
-os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")  # read when MKL is first called: as in the scripts
 
 import pytest
 

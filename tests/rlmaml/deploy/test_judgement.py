@@ -88,12 +88,14 @@ def test_outliers_leave_the_deviation_of_a_trimmed_mean_as_it_was() -> None:
     assert deviation(returns, TRIMMED) == pytest.approx(1, abs=0.3)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("change", [moved(-3), widened(-3), *(running_away(share, -3) for share in (0.5, 0.7, 1.0))])
 @pytest.mark.parametrize("alike", [None, 0.9])
 def test_a_mean_that_falls_by_three_deviations_never_passes(change: Change, alike: float | None) -> None:
     assert kept(change, alike=alike) == 0
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_rare_runaways_pass_where_none_is_seen_and_hardly_else() -> None:
     unseen = 0.9**EPISODES * RUNS
     assert kept(running_away(0.1, -3), alike=0.9) < 1.3 * unseen
@@ -112,6 +114,7 @@ def returns_of(kind: str, alike: float, draw: np.random.Generator) -> npt.NDArra
     return np.stack([before, np.where(draw.random(EPISODES) < alike, before, after)])
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("kind", ["normal", "exponential", "heavy-tailed"])
 @pytest.mark.parametrize("alike", [0.8, 1.0])
 def test_what_is_worse_by_the_margin_passes_in_1_case_of_40_at_most_however_alike_pairs_are(
@@ -125,6 +128,7 @@ def test_what_is_worse_by_the_margin_passes_in_1_case_of_40_at_most_however_alik
     assert passed <= LEVEL * runs + 3 * np.sqrt(LEVEL * (1 - LEVEL) * runs)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_where_pairs_are_the_same_but_for_the_margin_1_case_of_40_passes_and_the_bound_is_not_lower_than_need_be() -> (
     None
 ):
@@ -138,11 +142,13 @@ def test_where_pairs_are_the_same_but_for_the_margin_1_case_of_40_passes_and_the
     )
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_worse_by_the_margin_passes_as_rarely_without_pairs() -> None:
     assert kept(moved(-0.5)) <= 12
     assert kept(widened(-0.5)) <= 12
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_better_passes() -> None:
     assert kept(moved(1)) >= 190
     assert kept(moved(0.5), alike=0.9) >= 198

@@ -49,7 +49,9 @@ def who_asks(settings: object, frame: types.FrameType | None) -> str:
     """
     while frame is not None:
         module, code = str(frame.f_globals.get("__name__", "")), frame.f_code
-        checks_types = any(name in module or name in code.co_filename for name in ("jaxtyping", "beartype"))
+        checks_types = any(
+            name in module or name in code.co_filename for name in ("jaxtyping", "beartype", "tests.rlmaml.shapes")
+        )
         own_method = module.startswith("rlmaml.settings") and frame.f_locals.get("self") is settings
         if not checks_types and (not own_method or code.co_name in ("__init__", "__post_init__", "check_with")):
             return module
