@@ -74,9 +74,9 @@ class Options:
     """Train on any change of the robot but this kind, which then is beyond the training range: short for --variant
     any_but_KIND."""
     source: str | None = None
-    """Variant, or VARIANT-beyond, to train on, whose policies are adapted to tasks of --target."""
+    """The variant, or VARIANT-beyond, to train on, whose policies are adapted to tasks of --target."""
     target: str | None = None
-    """Variant, or VARIANT-beyond, that policies trained on --source are adapted to, beside policies trained on it
+    """The variant, or VARIANT-beyond, that policies trained on --source are adapted to, beside policies trained on it
     alone."""
     algorithms: tuple[str, ...] = PAPERS
     """Names that --algorithm takes. Further ones may join a comparison that is there."""

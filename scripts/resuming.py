@@ -37,7 +37,8 @@ def supervised_words(name: str, settings: Settings, made_by: Mapping[str, Any], 
     named = [] if robot == settings.run.env_id else [robot, "--variant", made_by["variant"]]
     told = [word for each, value in made_by.items() if each != "variant" for word in words_of(file, each, value)]
     options = from_run(options_of(import_module(script_of(name)).Options, arguments=told), file.parent)
-    told = [word for each, value in as_told(options, Path(), None).items() for word in words_of(file, each, value)]
+    here = as_told(options, Path(), None)
+    told = [word for each in made_by if each in here for word in words_of(file, each, here[each])]
     return [f"{script_of(name)}.py", *named, *told]
 
 
@@ -68,7 +69,7 @@ def resume_command(
             words = ["train_locomotion.py"] if own else training_words(env_id)
     except (FileNotFoundError, UserError, AttributeError, KeyError):
         return None
-    code = ["--family", own] * (own is not None)
+    code = ["--family", own] if own else []
     code += ["--policy", policy or settings.policy] * (":" in settings.policy)
     script, *others = words
     kept = ["--config", str(file), "--run-dir", str(run_dir), "--resume"]

@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from rlmaml.base.as_before import Held, held_filters, held_process
 from rlmaml.base.errors import UserError
@@ -52,7 +53,6 @@ NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 """Variable of the environment, with which ONNX Runtime leaves no trace."""
 STEPS_COMPARED = 30
 """Of an episode, for policies that remember."""
-
 LARGEST_DIFFERENCE = 1e-5
 """Between an exported policy's actions and the Python policy's, in normalised units."""
 
@@ -142,7 +142,7 @@ def _apart() -> Iterator[None]:
 
 
 @_apart()
-def export_program(actor: Actor) -> torch.export.ExportedProgram:
+def export_program(actor: Actor) -> ExportedProgram:
     """The actor as a program for any batch size that needs none of this package, and does not say where it was made."""
     example, batch = tuple(actor.inputs(2).values()), torch.export.Dim("batch")
     first, *rest = ({0: batch} for _ in example)
@@ -155,16 +155,14 @@ def export_program(actor: Actor) -> torch.export.ExportedProgram:
 
 
 @_apart()
-def write_program(program: torch.export.ExportedProgram, path: Path | str, metadata: Mapping[str, str]) -> None:
+def write_program(program: ExportedProgram, path: Path | str, metadata: Mapping[str, str]) -> None:
     """Write the program with its metadata, which ``torch.export.load(path, extra_files={name: ""})`` reads by name."""
     with replacing(path) as target:
         torch.export.save(program, target, extra_files=dict(metadata))
 
 
 @_apart()
-def write_onnx(
-    program: torch.export.ExportedProgram, path: Path | str, actor: Actor, metadata: Mapping[str, str]
-) -> None:
+def write_onnx(program: ExportedProgram, path: Path | str, actor: Actor, metadata: Mapping[str, str]) -> None:
     """Write the program as one ONNX file with the input ``observation`` and the output ``control``, or ``action``.
 
     Where it remembers, ``reward`` and ``state`` are inputs, and ``next_state`` is an output, too.

@@ -51,10 +51,10 @@ def read_config(path: Path | None) -> Config:
         return NOTHING
     import yaml
 
-    if path.is_dir():
-        raise UserError(f"--config: {path} is a directory. Give a file: of a run, the run.json in it.")
     try:
         content = _parsed(path.read_text("utf-8"))
+    except IsADirectoryError as error:
+        raise UserError(f"--config: {path} is a directory. Give a file: of a run, the run.json in it.") from error
     except RecursionError as error:
         raise UserError(f"--config: {path} cannot be read: it is nested too deeply.") from error
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:

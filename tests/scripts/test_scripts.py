@@ -779,7 +779,7 @@ def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
     capsys.readouterr()
     assert run(*compare, "--lived", 0, 3) == 0
     output = capsys.readouterr().out
-    assert output.count("| method | 0 lived | 3 lived |") == 4  # two sets of tasks, sampled and mean actions
+    assert output.count("| method | zero-shot | 3 lived |") == 4  # two sets of tasks, sampled and mean actions
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metrics.jsonl")} == before
     assert run(*compare, "--lived", 1, 3) == 2
     assert "--lived is 1 3; give different numbers of episodes, 0 among them" in capsys.readouterr().err
