@@ -3,7 +3,7 @@
 import contextlib
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -134,7 +134,8 @@ def train(
                 make_scene,
                 asked,
             )
-        evaluation = configured_evaluation(latest, make_env, EVALUATION_SEED)
+        with evaluated_later(directory):
+            evaluation = configured_evaluation(latest, make_env, EVALUATION_SEED)
         write_json(directory.evaluation, evaluation.as_json(written))
         write_outcome(directory, settings, evaluation.summary())
         try:
@@ -222,6 +223,21 @@ def train_from(
             "usable as it is; --resume continues it."
         )
     return latest
+
+
+@contextlib.contextmanager
+def evaluated_later(directory: RunDirectory) -> Iterator[None]:
+    """Say, where the evaluation in this block is interrupted, that the run is whole but for it.
+
+    Raises:
+        InterruptedRunError: at the interrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise InterruptedRunError(
+            f"Interrupted in the evaluation. {directory.path} is usable as it is; --resume evaluates it."
+        ) from error
 
 
 def keep_best(directory: RunDirectory, latest: Checkpoint, validate: Validate, best: float) -> float:

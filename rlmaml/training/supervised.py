@@ -29,7 +29,14 @@ from rlmaml.training.begin import check_predicts_distribution, make_method
 from rlmaml.training.fine_tuning import fine_tuned, fine_tuning
 from rlmaml.training.opening import earlier_commits, opened_together
 from rlmaml.training.record import Recorder, write_outcome
-from rlmaml.training.run import EVALUATION_SEED, VALIDATION_SEED, check_devices, run_settings, train_from
+from rlmaml.training.run import (
+    EVALUATION_SEED,
+    VALIDATION_SEED,
+    check_devices,
+    evaluated_later,
+    run_settings,
+    train_from,
+)
 from rlmaml.training.train import MetaLearner
 
 TUNING_TASKS = 100
@@ -85,7 +92,8 @@ def train_supervised(
     Args:
         tasks: what is trained on and scored on, with the settings, whose variant is the family's.
         run_dir: where everything is kept; made if it does not exist.
-        made_by: options by which the tasks are made again, as plain data; they are written beside the run.
+        made_by: options by which the tasks are made again, as plain data; the run's settings alone have them, which may
+            say where on a machine its data lie.
         resume: continue the run found there, or begin it if there is none.
         overwrite: delete the run found there, and begin anew.
         stop_after: minutes of training after which no further meta-iteration is begun; None for as long as it takes.
@@ -111,8 +119,7 @@ def train_supervised(
     with ExitStack() as held:
         latest = opened_together(settings, method, family, directory, held, resume=resume, overwrite=overwrite)
         config = run_settings(settings) | {"family": dict(latest.family)} | earlier_commits(directory)
-        config |= {"made_by": dict(made_by)} if made_by else {}
-        write_json(directory.settings, config)
+        write_json(directory.settings, config | ({"made_by": dict(made_by)} if made_by else {}))
         if tasks.split is not None:
             write_json(directory.split, tasks.split)
 
@@ -124,10 +131,11 @@ def train_supervised(
             Recorder(directory, latest.iteration, run.iterations, config, progress=progress) as recorder,
         ):
             latest = train_from(latest, family, method, directory, recorder, None, validate, None, asked)
-        method, latest = as_scored(method, latest, tasks)
-        if tried := fine_tuning(settings):
-            config |= {"settings": latest.settings.as_plain(), "fine_tuning": tried}
-        scores = score_run_by(method, latest, held_out, {what: held_out.score, **tasks.judges}, EVALUATION_SEED)
+        with evaluated_later(directory):
+            method, latest = as_scored(method, latest, tasks)
+            if tried := fine_tuning(settings):
+                config |= {"settings": latest.settings.as_plain(), "fine_tuning": tried}
+            scores = score_run_by(method, latest, held_out, {what: held_out.score, **tasks.judges}, EVALUATION_SEED)
         judged_on = HeldOut(run.env_id, held_out.variant, EVALUATION_SEED)
         write_json(directory.evaluation, scores_as_json(scores, judged_on, config))
         write_outcome(directory, settings, scores[what].summary(), what)

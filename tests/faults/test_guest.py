@@ -37,6 +37,8 @@ from rlmaml_envs import make_tasks_env
 from rlmaml_envs.simulator import mujoco
 from tests.faults.process_wide import changed, process_wide
 from tests.faults.unshared import can_unshare
+from tests.faults.writers import PICTURES, SHOWN, TRAINING
+from tests.rlmaml.families.supervised import draw
 from tests.rlmaml.shapes import shapes_checked
 from tests.scripts.test_own_families import forget, write_family
 from tests.scripts.test_scripts import TINY, run_script
@@ -218,10 +220,11 @@ def test_what_a_program_holds_can_be_copied_and_is_the_same(tmp_path: Path, copi
     assert copied(make_env(2).task_space) == make_env(2).task_space
 
 
-def files_that_tell(where: Path) -> list[str]:
+def files_that_tell(where: Path, *others: Path) -> list[str]:
     """Files that hold, or have in their name, a path, a user's or a machine's name, with that."""
     words = [str(Path(__file__).parents[2]), str(where), sys.prefix, str(Path.home()) + "/", socket.gethostname()]
-    words = [word for word in (*words, getpass.getuser()) if len(word) > 4]  # others are found anywhere
+    words += [getpass.getuser(), *map(str, others)]
+    words = [word for word in words if len(word) > 4]  # others are found anywhere
     telling = []
     for path in (path for path in where.rglob("*") if path.is_file()):
         content = path.name.encode() + path.read_bytes()
@@ -268,6 +271,37 @@ def test_nothing_that_any_script_leaves_tells_of_a_place_a_user_or_a_machine(
     assert written >= {"run.json", "report.html", "policy.json", "policy.onnx", "adapted.safetensors"}
     assert any(name.startswith("events.out.tfevents.") for name in written)
     assert not files_that_tell(here)
+
+
+@pytest.mark.slow
+def test_of_a_run_on_examples_nothing_but_its_record_says_where_its_data_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, data = tmp_path / "here", tmp_path / "data"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(socket, "gethostname", lambda: "name-of-the-host")
+    for name in ("a", "b", "c", "d"):
+        for index in range(8):
+            draw(data / "pictures" / name / f"{index}.png", 30 * index, size=(9, 9))
+    of_folder = ("--images", data / "pictures", "--image", 1, 8, 8, "--split", 2, 0, 2, "--processes", 1)
+    page = here / "page.html"
+    for script, *words in (
+        ("train_nav.py", *TRAINING, "--run-dir", data / "run"),
+        ("train_few_shot.py", *PICTURES, *of_folder, "--run-dir", "pictures"),
+        ("train_imitation.py", *SHOWN, "--demonstrator", data / "run", "--run-dir", "shown"),
+        ("adapt.py", data / "run", "--episodes-per-step", 2, "--record", data / "episodes.npz"),
+        ("adapt.py", "shown", "--demonstrations", data / "episodes.npz"),
+        ("report.py", "pictures", "pictures/random", "--output", page),
+        ("compress.py", "shown", "--prune", 0.5, "--iterations", 1, "--tasks", 1, "--steps", 1, "--run-dir", "small"),
+    ):
+        assert run_script(str(script), *words) == 0, script
+    assert page.stat().st_size
+    assert {path.name for path in here.rglob("*")} >= {"adapted.safetensors", "compression.json", "split.json"}
+    telling = files_that_tell(here, data)
+    assert {line.partition(":")[0].rpartition("/")[2] for line in telling} == {
+        "run.json"
+    }  # by which they are made again
 
 
 def test_mujoco_s_handler_is_as_before_after_robots_that_step_in_several_threads() -> None:

@@ -204,6 +204,23 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
     assert torch.equal(returns_of(evaluation), uninterrupted[1].returns)
 
 
+def test_a_run_whose_evaluation_is_interrupted_says_so_and_is_evaluated_when_it_is_resumed(
+    tmp_path: Path, uninterrupted: tuple[Path, Evaluation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rlmaml.training.run.configured_evaluation", interrupt)
+        with pytest.raises(InterruptedRunError, match=r"Interrupted in the evaluation\..*--resume evaluates it"):
+            train(SETTINGS, make_env, tmp_path)
+    assert stored(tmp_path).iteration == 4
+    assert not RunDirectory(tmp_path).evaluation.exists()
+    evaluation = train(SETTINGS, make_env, tmp_path, resume=True)
+    assert torch.equal(returns_of(evaluation), uninterrupted[1].returns)
+    assert lines(tmp_path) == lines(uninterrupted[0])
+
+
 def signalled(iterations: float, *numbers: signal.Signals) -> Callable[[int], float]:
     """Signals in the midst of a meta-iteration."""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import rlmaml.training.supervised
 from rlmaml.base.errors import UserError
-from rlmaml.base.stopping import StoppedRunError
+from rlmaml.base.stopping import InterruptedRunError, StoppedRunError
 from rlmaml.core.losses import squared_error
 from rlmaml.core.parameters import meta_vector
 from rlmaml.core.types import Examples, Outputs, Tasks
@@ -198,6 +198,28 @@ def test_a_run_that_is_asked_to_end_keeps_its_iteration_and_goes_on_to_the_same_
     assert stopped.value.exit_code == 75
     assert not RunDirectory(tmp_path / "stopped").evaluation.exists()
     assert trained("stopped", resume=True) == trained("straight")
+
+
+def test_a_run_whose_evaluation_is_interrupted_says_so_and_its_settings_alone_say_how_its_tasks_were_made(
+    unchecked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, family = supervised("maml-trpo", **SMALL, iterations=1), Sinusoid(shots=3, queries=4)
+    tasks, run = SupervisedTasks(settings, family, family, "errors"), RunDirectory(tmp_path)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rlmaml.training.supervised.score_run_by", interrupt)
+        with pytest.raises(InterruptedRunError, match="Interrupted in the evaluation"):
+            train_supervised(tasks, tmp_path, progress=False)
+    assert not run.evaluation.exists()
+    data = "/home/somebody/pictures"
+    trained = train_supervised(tasks, tmp_path, made_by={"images": data}, resume=True, progress=False)
+    assert json.loads(run.settings.read_text())["made_by"] == {"images": data}
+    assert "made_by" not in trained.config
+    telling = [path.name for path in tmp_path.rglob("*") if path.is_file() and data.encode() in path.read_bytes()]
+    assert telling == [run.settings.name]
 
 
 def test_one_process_trains_in_a_directory_at_a_time(unchecked: None, tmp_path: Path) -> None:
