@@ -1,4 +1,5 @@
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,12 @@ def assert_is_made_smaller_and_gone_on_with(run_dir: Path, capsys: pytest.Captur
     assert rows[1].numbers < 0.6 * rows[0].numbers
     assert [row.onnx_kilobytes for row in rows] == [None, None]  # it reads no measurements
     assert_scores_are_those_of_the_training(smaller)
-    command = next(line for line in printed.splitlines() if line.startswith("Go on training it with: "))
-    script, *words = command.removeprefix("Go on training it with: ").replace("iterations N", "iterations 4").split()
-    assert run_script(script, *words, "--no-pretrained") == 0
-    assert load_checkpoint(RunDirectory(smaller).checkpoint).iteration == 4
+    before = load_checkpoint(RunDirectory(smaller).checkpoint).iteration
+    _, script, *words = shlex.split(
+        printed.partition("Go on training it, for as long again, with: ")[2].splitlines()[0]
+    )
+    assert run_script(Path(script).name, *words, "--no-pretrained") == 0
+    assert load_checkpoint(RunDirectory(smaller).checkpoint).iteration == 2 * before
     assert run_script("compress.py", run_dir, "--prune", 0.5, "--episodes", 3) == 2
     assert "--episodes is 3, which is not for supervised tasks" in capsys.readouterr().err
     assert run_script("report.py", smaller, "--output", smaller / "page.html") == 0
