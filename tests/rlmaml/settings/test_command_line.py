@@ -164,6 +164,21 @@ class Typed:
     """Which."""
 
 
+def test_an_option_is_explained_by_the_string_below_it_and_by_no_comment(capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclass(frozen=True)
+    class Explained:
+        # For whoever reads the source.
+        seed: int = 0  # and this
+        rate: float = 1.0  # and that
+        """How fast."""
+
+    with pytest.raises(SystemExit):
+        options_of(Explained, arguments=["--help"])
+    text = capsys.readouterr().out
+    assert "How fast." in text
+    assert not re.search("whoever|and th", text)
+
+
 @pytest.mark.parametrize("colours", [False, True])
 @pytest.mark.parametrize(
     ("words", "said"),
