@@ -10,7 +10,6 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -157,7 +156,7 @@ def test_any_byte_of_an_adapted_policy_that_remembers(tmp_path: Path) -> None:
     adapted = policy.adapt(policy.record(navigation(), 0))
     assert adapted.memory is not None
     adapted.save(path)
-    assert np.isfinite(load(path).act(np.zeros(2))).all()
+    assert load(path).memory is not None
     for content in at_every_byte(path.read_bytes()):
         path.write_bytes(content)
         assert refused(load, path)
