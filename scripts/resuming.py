@@ -4,16 +4,15 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import option
-from rlmaml.settings.command_line import chosen, options_of
+from rlmaml.settings.command_line import chosen
 from rlmaml.settings.config_file import words_of
 from rlmaml.settings.whole import OtherSettingsError, Settings, from_plain
-from supervised import as_told, from_run, script_of, supervised_name
+from supervised import as_told, options_told, script_of, supervised_name
 
 NAVIGATION = "Navigation2D-v0"
 """What train_nav.py trains."""
@@ -35,9 +34,7 @@ def supervised_words(name: str, settings: Settings, made_by: Mapping[str, Any], 
     """
     robot = settings.run.env_id.removeprefix(f"{name}-")
     named = [] if robot == settings.run.env_id else [robot, "--variant", made_by["variant"]]
-    told = [word for each, value in made_by.items() if each != "variant" for word in words_of(file, each, value)]
-    options = from_run(options_of(import_module(script_of(name)).Options, arguments=told), file.parent)
-    here = as_told(options, Path(), None)
+    here = as_told(options_told(name, made_by, file), Path(), None)
     told = [word for each in made_by if each in here for word in words_of(file, each, here[each])]
     return [f"{script_of(name)}.py", *named, *told]
 

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -16,8 +17,8 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
 from rlmaml.base.stopping import check_minutes
 from rlmaml.settings.checks import option
-from rlmaml.settings.command_line import parse
-from rlmaml.settings.config_file import config_of
+from rlmaml.settings.command_line import options_of, parse
+from rlmaml.settings.config_file import config_of, words_of
 from rlmaml.settings.supervised import check_source
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.words import counted
@@ -151,13 +152,30 @@ def as_told(options: SupervisedOptions, run_dir: Path, robot: str | None) -> dic
     return told | ({"variant": robot} if robot else {})
 
 
-def from_run(options: OptionsT, run_dir: Path) -> OptionsT:
-    """Options of a run whose relative paths are relative to it."""
+def options_told(name: str, made_by: Mapping[str, Any], file: Path, more: Sequence[str] = ()) -> Any:
+    """What :func:`as_told` wrote, as the options of the training again; relative paths are relative to the run.
+
+    Args:
+        name: of the supervised family.
+        made_by: what was written.
+        file: of the run, that holds it.
+        more: words of the command line besides.
+
+    Raises:
+        DamagedError: it is nothing that a training writes.
+    """
+    from rlmaml.base.plain_data import DamagedError
+
+    words = [word for each, value in made_by.items() if each != "variant" for word in words_of(file, each, value)]
+    try:
+        options = options_of(import_module(script_of(name)).Options, arguments=[*words, *more])
+    except UserError as error:
+        raise DamagedError(file, f"made_by says {error}".rstrip(".")) from error
 
     def found(value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(found(one) for one in value)
-        return Path(os.path.normpath(run_dir / value)) if isinstance(value, Path) else value
+        return Path(os.path.normpath(file.parent / value)) if isinstance(value, Path) else value
 
     return replace(options, **{field.name: found(getattr(options, field.name)) for field in fields(options)})
 

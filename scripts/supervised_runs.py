@@ -11,8 +11,7 @@ from defaults import SUPERVISED, as_supervised
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import option
 from rlmaml.settings.command_line import options_of
-from rlmaml.settings.config_file import words_of
-from supervised import SupervisedOptions, as_told, from_run, script_of, supervised_name
+from supervised import SupervisedOptions, as_told, options_told, script_of, supervised_name
 
 if TYPE_CHECKING:
     from rlmaml.storage.checkpoint import Checkpoint
@@ -74,16 +73,10 @@ def opened_run(run_dir: Path, own: OwnCode, machine: Machine, seed: int | None =
     if not isinstance(made_by, Mapping) or (of_robots and not isinstance(made_by.get("variant"), str)):
         raise DamagedError(directory.settings, "made_by is not what a training writes")
     script, robot = import_module(script_of(name)), made_by["variant"] if of_robots else None
-    told = {each: value for each, value in made_by.items() if each != "variant"}
-    words = [word for each, value in told.items() for word in words_of(directory.settings, each, value)]
     family = (
         ["--family", own.family] if own.family and "family" in {field.name for field in fields(script.Options)} else []
     )
-    try:
-        options = options_of(script.Options, arguments=[*words, *family])
-    except UserError as error:
-        raise DamagedError(directory.settings, f"made_by says {error}".rstrip(".")) from error
-    options = from_run(options, directory.path)
+    options = options_told(name, made_by, directory.settings, family)
     try:
         tasks = script.tasks_of(options, settings.changed(variant=robot) if robot else settings, seed)
     except UserError as error:
