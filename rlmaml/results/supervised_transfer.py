@@ -70,7 +70,8 @@ def supervised_transfer(
     for done, ((variant, method, seed), tasks) in enumerate(posed.items(), start=1):
         run = ComparisonDirectory(directory.path / variant).run(method, seed)
         trained = train_supervised(tasks, run.path, made_by=made_by(variant, run.path), resume=True, progress=False)
-        found[variant, method, seed] = scored_on(posed[target, method, seed], trained).scores.double().numpy()
+        reached = trained.scores if variant == target else scored_on(posed[target, method, seed], trained)
+        found[variant, method, seed] = reached.scores.double().numpy()
         tell(f"run {done} of {len(posed)}: {method}, seed {seed}, trained on {variant}")
     from_source, alone = (
         {method: MethodReturns(np.stack([found[variant, method, seed] for seed in seeds])) for method in methods}
