@@ -54,8 +54,7 @@ def check_remembers(policy: Any, episodes: int) -> None:
     Raises:
         UserError: a student's trial ends with them, and it begins anew.
     """
-    rule = adaptation_rule(policy.settings, policy.network)
-    trial = rule.forgets_after if isinstance(rule, MemoryRule) else 0
+    trial = _forgets_after(policy)
     if not trial or (policy.steps_taken + episodes) % trial:
         return
     if trial == 1:
@@ -73,8 +72,13 @@ def check_remembers(policy: Any, episodes: int) -> None:
 
 def begins_anew(policy: Any) -> bool:
     """Whether a policy adapts within every episode, of which nothing is kept."""
+    return _forgets_after(policy) == 1
+
+
+def _forgets_after(policy: Any) -> int:
+    """Episodes after which a policy begins anew; 0 for one that does not."""
     rule = adaptation_rule(policy.settings, policy.network)
-    return isinstance(rule, MemoryRule) and rule.forgets_after == 1
+    return rule.forgets_after if isinstance(rule, MemoryRule) else 0
 
 
 def check_adapts_from_rewards(policy: Any) -> None:
