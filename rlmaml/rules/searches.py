@@ -48,17 +48,14 @@ def measured(points: Floats, returns: Floats, slopes: Floats | None = None) -> M
         returns: (attempt,), NaN where no episode could be used.
         slopes: (attempt, entry), what was measured of the return's gradient; None where nothing was.
     """
-    found: dict[bytes, list[int]] = {}
-    for attempt, point in enumerate(points):
-        found.setdefault(point.tobytes(), []).append(attempt)
-    known = np.where(np.isnan(returns), -np.inf, returns)
-    slopes = np.zeros_like(points) if slopes is None else slopes
-    return Measured(
-        points[[attempts[0] for attempts in found.values()]],
-        np.array([known[attempts].mean() for attempts in found.values()]),
-        np.array([len(attempts) for attempts in found.values()]),
-        np.stack([slopes[attempts].mean(0) for attempts in found.values()]),
-    )
+    found: dict[bytes, int] = {}
+    which = np.array([found.setdefault(point.tobytes(), len(found)) for point in points])
+    counts = np.bincount(which)
+    known = np.bincount(which, np.where(np.isnan(returns), -np.inf, returns)) / counts
+    sums = np.zeros((len(found), points.shape[1]))
+    if slopes is not None:
+        np.add.at(sums, which, slopes)
+    return Measured(points[np.unique(which, return_index=True)[1]], known, counts, sums / counts[:, None])
 
 
 def next_point(

@@ -31,7 +31,8 @@ def test_a_model_of_changed_robots_is_trained_resumed_and_judged_in_the_units_of
     file = recorded(tmp_path / "mine.npz")
 
     def trained(directory: str, iterations: int) -> dict[str, dict[str, list[float]]]:
-        words = ("--iterations", iterations, "--cosine-iterations", 2, "--resume", "--recorded", file)
+        words: tuple[object, ...] = ("--iterations", iterations, "--cosine-iterations", 2, "--resume")
+        words += ("--evaluation-steps", 2, "--recorded", file)
         json_file = tmp_path / "errors.json"
         where = ("--run-dir", tmp_path / directory, "--json", json_file)
         assert run_script("train_dynamics.py", *SMALL, *words, *where) == 0
@@ -39,11 +40,11 @@ def test_a_model_of_changed_robots_is_trained_resumed_and_judged_in_the_units_of
 
     straight = trained("straight", 2)
     table = capsys.readouterr().out
-    for words in ("zero-shot", "pretrained", "on 3 held-out tasks", "x [m]", "maml-trpo, 10 steps", "mine.npz"):
+    for words in ("zero-shot", "pretrained", "on 3 held-out tasks", "x [m]", "maml-trpo, 2 steps", "mine.npz"):
         assert words in table
-    assert len(straight["errors"]["mean"]) == len(straight["errors"]["ci95"]) == 11
+    assert len(straight["errors"]["mean"]) == len(straight["errors"]["ci95"]) == 3
     assert set(straight) == {"errors", "rows", "observations", "recorded", "config"}
-    assert np.shape(straight["observations"]["rows"]["pretrained"]["mean"]) == (11, 2)  # type: ignore[call-overload]
+    assert np.shape(straight["observations"]["rows"]["pretrained"]["mean"]) == (3, 2)  # type: ignore[call-overload]
     assert RunDirectory(tmp_path / "straight").figure.exists()
     assert_scores_are_those_of_the_training(tmp_path / "straight")
     trained("resumed", 1)

@@ -82,6 +82,7 @@ def searched(
     return Life(torch.stack(contexts, 1), torch.stack(returns, 1), adaptation, lived)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_optimum_of_a_quadratic_is_found_within_the_budget_as_no_blind_search_would(kind: SearchKind) -> None:
     blind = SearchRule(blindly, 100, 1, LIMITS)
