@@ -36,6 +36,7 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import INNER_KL, KL_SCALE, check_trust_region
 from rlmaml.terminal.command import lasting_imports, run_command
 from rlmaml.terminal.words import counted
+from supervised import check_of_episodes
 from task_choice import TaskChoice, help_with_tasks, make_task_environment, task_values
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ def main() -> None:
         adapt_to_demonstrations(options, policy, options.demonstrations, target)
         return
     check_adapts_from_rewards(policy)
+    check_of_episodes(policy.settings.run.env_id)
     episodes = None
     if options.episodes:
         from rlmaml.sampling.recorded import read_episodes

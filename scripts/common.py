@@ -111,7 +111,7 @@ class Machine:
     rollout_device: str = "cpu"
     """Where the policy acts, beside the physics: cpu, cuda or cuda:N."""
     threads: int = 2
-    """Threads of the adaptation, and of the physics."""
+    """Threads of the physics, and of adaptation to several tasks at once."""
 
     def __post_init__(self) -> None:
         """Check the devices' names and the number of threads before anything is loaded.

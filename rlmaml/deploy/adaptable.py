@@ -126,6 +126,7 @@ class AdaptablePolicy:
         return _as_actions(actions, seen), log_probs.reshape(seen.shape[:-1])
 
     @ordinary_torch()
+    @torch_threads(1)
     def divergence(self, other: "AdaptablePolicy", episodes: RecordedEpisodes) -> float:
         """Mean ``KL(self ‖ other)`` of the actions over the steps of some episodes, in nats."""
         sampled = as_rollout(episodes)
@@ -134,10 +135,11 @@ class AdaptablePolicy:
             return float(ours.kl(theirs)[sampled.valid].mean())
 
     @ordinary_torch()
+    @torch_threads(1)
     def adapt(
         self, episodes: RecordedEpisodes, *, trust_region: float | None = None, step_scale: float = 1.0
     ) -> "AdaptablePolicy":
-        """The policy after one more step, on episodes sampled with this one.
+        """The policy after one more step, on episodes sampled with this one; computed on one thread.
 
         A policy whose method adapts by memory lives through the episodes, one after another: its parameters stay, it
         remembers, and who acted in them does not matter.

@@ -13,7 +13,7 @@ from rlmaml.policies.sizes import sizes_of
 from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like
 from rlmaml.rules.memory_rule import MemoryRule
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
-from rlmaml.storage.checkpoint import check_fits
+from rlmaml.storage.checkpoint import check_fits, check_sizes_fit
 from rlmaml.storage.family_record import check_same_family
 
 LARGEST_LOG_RATIO = 0.5
@@ -35,8 +35,10 @@ def check_acts_in(policy: Any, env: Any) -> None:
     sizes = sizes_of(env, extended=policy.sizes.extended)
     if sizes != policy.sizes:
         sheet = getattr(env, "sheet", {"family": "the environment", "variant": "as it is here"})
+        observed = f"{sheet['family']}, {sheet['variant']}"
+        check_sizes_fit(policy.sizes, sizes, observed)
         like = meta_like(policy.settings, make_policy(policy.settings.policy, policy.settings.network, sizes))
-        check_fits(policy.checkpoint, like, f"{sheet['family']}, {sheet['variant']}")
+        check_fits(policy.checkpoint, like, observed)
 
 
 def adapts_from_demonstrations(policy: Any) -> bool:

@@ -21,7 +21,6 @@ from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.evaluation.figures import write_figure
 from rlmaml.evaluation.lived import returns_after_living
 from rlmaml.evaluation.table import ZERO_SHOT
-from rlmaml.policies.kinds import make_policy
 from rlmaml.results.compare import Floats, MethodReturns, colour_of
 from rlmaml.results.contenders import (
     BEYOND_RANGE,
@@ -32,17 +31,16 @@ from rlmaml.results.contenders import (
     searched_methods,
     worked_on,
 )
-from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like, trained_rule
+from rlmaml.rules.adaptation_rule import adaptation_rule, trained_rule
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.rules.search_rule import Search
 from rlmaml.rules.teacher_rule import TeacherRule
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, differences, from_plain
-from rlmaml.storage.checkpoint import check_fits
 from rlmaml.storage.kept_checkpoints import newest_checkpoint
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
 from rlmaml.terminal.words import markdown_table
-from rlmaml.training.begin import sizes_in
+from rlmaml.training.begin import policy_in
 from rlmaml.training.run import EVALUATION_SEED, MakeEnv, run_settings, train, trained_context_range
 
 LIVED = (0, 1, 2, 5, 10, 20, 50)
@@ -235,8 +233,7 @@ def measured_curves(
     curves: Curves = {}
     for place in asked.places:
         make = make_env(settings.changed(variant=place.variant))
-        policy = make_policy(settings.policy, settings.network, sizes_in(make(1), settings))
-        check_fits(trained, meta_like(settings, policy), f"{settings.run.env_id}, {place.variant}")
+        policy = policy_in(trained, make(1), place.variant)
 
         def rule_for(episodes: int) -> InnerRule:
             if contender.search is None or limits is None or not episodes:

@@ -38,6 +38,8 @@ AdaptationRecord: TypeAlias = Mapping[str, Any]
 ``returns``: the mean return ``before`` and ``after``, each with ``sampled`` and with ``mean`` actions, on fresh
 episodes. Empty for none."""
 
+CURE = "Choose the variant of the training, or one with the same observations and actions."
+"""Where a policy does not fit."""
 LARGEST_COUNT = 1 << 40
 """Of iterations, observations and the like; more are none."""
 
@@ -194,6 +196,28 @@ def check_counts(text: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {count!r}")
 
 
+def check_sizes_fit(stored: Sizes, here: Sizes, observed: str) -> None:
+    """Refuse an environment with other numbers of observations or actions, before a policy is made for it.
+
+    Args:
+        stored: those of the training.
+        here: those of the environment.
+        observed: the environment, for the message.
+
+    Raises:
+        UserError: names both.
+    """
+
+    def words(sizes: Sizes) -> str:
+        acts = "choices" if sizes.discrete else "numbers"
+        return f"observations of {sizes.observation} numbers and actions of {sizes.action} {acts}"
+
+    if words(stored) != words(here):
+        raise UserError(
+            f"The policy does not fit {observed}: it has {words(stored)}, and there are {words(here)}. {CURE}"
+        )
+
+
 def check_fits(checkpoint: Checkpoint, fresh: Meta, observed: str) -> None:
     """Refuse a checkpoint whose meta-parameters are not those of the policy and rule that it is used with.
 
@@ -221,14 +245,13 @@ def check_entries(stored: Params, expected: Params, what: str, observed: str) ->
     Raises:
         UserError: names the first one that differs.
     """
-    cure = "Choose the variant of the training, or one with the same observations and actions."
     for name, tensor in expected.items():
         found = stored.get(name)
         if found is None or found.shape != tensor.shape:
             shape = "is missing" if found is None else f"has shape {tuple(found.shape)}"
             raise UserError(
                 f"The checkpoint does not fit {observed}: its {what}{name} {shape}, and {tuple(tensor.shape)} is "
-                f"needed. {cure}"
+                f"needed. {CURE}"
             )
         if found.dtype != tensor.dtype:
             raise UserError(
@@ -237,7 +260,7 @@ def check_entries(stored: Params, expected: Params, what: str, observed: str) ->
             )
     for name in stored:
         if name not in expected:
-            raise UserError(f"The checkpoint does not fit {observed}: its {what}{name} is not known there. {cure}")
+            raise UserError(f"The checkpoint does not fit {observed}: its {what}{name} is not known there. {CURE}")
 
 
 def remembered(checkpoint: Checkpoint, policy: Policy) -> Memory | None:

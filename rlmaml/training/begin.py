@@ -15,12 +15,13 @@ from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Examples, Meta, Params
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes, sizes_of
-from rlmaml.rules.adaptation_rule import training_rule
+from rlmaml.rules.adaptation_rule import meta_like, training_rule
 from rlmaml.sampling.examples import SupervisedFamily
+from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.checks import option
 from rlmaml.settings.supervised import check_source
 from rlmaml.settings.whole import Settings
-from rlmaml.storage.checkpoint import check_entries
+from rlmaml.storage.checkpoint import Checkpoint, check_entries, check_fits, check_sizes_fit
 from rlmaml.storage.kept_checkpoints import policy_checkpoint
 from rlmaml.training.train import Learned, MetaLearner
 
@@ -107,3 +108,22 @@ def trained_network(settings: Settings, policy: Policy, fresh: Params) -> Params
     trained = {name: tensor for name, tensor in checkpoint.meta.params.items() if name not in policy.exploration}
     check_entries(trained, network, "", f"{settings.run.env_id}, {settings.run.variant}")
     return trained
+
+
+def policy_in(checkpoint: Checkpoint, env: TaskEnvironment, variant: str) -> Policy:
+    """Who acts by a checkpoint's parameters in an environment.
+
+    Args:
+        checkpoint: what was learned.
+        env: where.
+        variant: what it is of the checkpoint's family, for messages.
+
+    Raises:
+        UserError: the environment has other observations or actions than the training's, or the parameters are others.
+    """
+    settings, sizes = checkpoint.settings, sizes_in(env, checkpoint.settings)
+    observed = f"{settings.run.env_id}, {variant}"
+    check_sizes_fit(checkpoint.sizes, sizes, observed)
+    policy = make_policy(settings.policy, settings.network, sizes)
+    check_fits(checkpoint, meta_like(settings, policy), observed)
+    return policy

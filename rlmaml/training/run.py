@@ -22,8 +22,7 @@ from rlmaml.evaluation.context_range import context_range
 from rlmaml.evaluation.evaluate import Evaluation, evaluate
 from rlmaml.evaluation.figures import DrawEpisodes, adaptation_figure, draw_rewards, write_figure
 from rlmaml.evaluation.video import MakeScene
-from rlmaml.policies.kinds import make_policy
-from rlmaml.rules.adaptation_rule import adaptation_rule, check_goes_on, meta_like, trained_rule
+from rlmaml.rules.adaptation_rule import adaptation_rule, check_goes_on, trained_rule
 from rlmaml.rules.search_rule import ContextRange, Search
 from rlmaml.sampling.examples import SupervisedFamily
 from rlmaml.sampling.rollout import TaskEnvironment
@@ -32,13 +31,13 @@ from rlmaml.settings.memory_needed import check_training_fits
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.stages import stage_words
 from rlmaml.settings.whole import Settings
-from rlmaml.storage.checkpoint import Checkpoint, check_fits, remembered, save_checkpoint
+from rlmaml.storage.checkpoint import Checkpoint, remembered, save_checkpoint
 from rlmaml.storage.family_record import check_same_family
 from rlmaml.storage.kept_checkpoints import keep_checkpoint
 from rlmaml.storage.range_file import StoredRange, read_context_range, write_context_range
 from rlmaml.storage.run_directory import RunDirectory, write_json
 from rlmaml.terminal.words import counted
-from rlmaml.training.begin import make_method, sizes_in
+from rlmaml.training.begin import make_method, policy_in
 from rlmaml.training.in_progress import reason_of, show_adaptation, show_progress
 from rlmaml.training.opening import best_so_far, earlier_commits, opened_together
 from rlmaml.training.record import Recorder, write_outcome
@@ -301,8 +300,7 @@ def evaluate_run(
     check_count("num_episodes", num_episodes, 1)
     check_devices(settings.run)
     env = make_env(num_tasks * num_episodes)
-    policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
-    check_fits(checkpoint, meta_like(settings, policy), f"{settings.run.env_id}, {settings.run.variant}")
+    policy = policy_in(checkpoint, env, settings.run.variant)
     check_same_family(checkpoint.family, env)
     rule, memory = adaptation_rule(settings, policy, trust_region, search), remembered(checkpoint, policy)
     check_goes_on(rule, memory)
@@ -338,8 +336,7 @@ def trained_context_range(checkpoint: Checkpoint, make_env: MakeEnv, directory: 
     settings, run = checkpoint.settings, checkpoint.settings.run
     check_devices(run)
     env = make_env(run.num_tasks * run.num_episodes)
-    policy = make_policy(settings.policy, settings.network, sizes_in(env, settings))
-    check_fits(checkpoint, meta_like(settings, policy), f"{run.env_id}, {run.variant}")
+    policy = policy_in(checkpoint, env, run.variant)
     check_same_family(checkpoint.family, env)
     rule = trained_rule(settings, policy)
     limits = context_range(env, policy, rule, checkpoint.meta, settings, num_tasks=run.num_tasks)

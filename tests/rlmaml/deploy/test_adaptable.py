@@ -10,6 +10,7 @@ import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import Phase, RandomStreams
+from rlmaml.base.threads import torch_threads
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Meta, Outputs, Params, Rollout
 from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy, in_copies, load
@@ -24,7 +25,7 @@ from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.rules.inner_rule import InnerRule
-from rlmaml.sampling.collect import episodes_of
+from rlmaml.sampling.collect import episodes_of, to_batch
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout, read_episodes, write_episodes
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint, save_checkpoint
@@ -454,7 +455,7 @@ def test_a_policy_is_refused_where_observations_have_another_size() -> None:
     sizes = Sizes(3, 2)
     network = GaussianPolicy(LEARNED.network, sizes)
     foreign = AdaptablePolicy(network, sizes, Meta(network.init(0), {}), LEARNED.changed(learn_step_sizes=False), 0)
-    message = r"does not fit Navigation2D-v0, finn2017: its layer0.weight has shape \(8, 3\), and \(8, 2\) is needed"
+    message = "does not fit Navigation2D-v0, finn2017: it has observations of 3 numbers and actions of 2 numbers, and"
     with pytest.raises(UserError, match=message):
         foreign.record(navigation(), 0)
 
@@ -498,6 +499,22 @@ def test_what_is_saved_and_recorded_under_a_text_is_read_by_it(tmp_path: Path, p
     assert torch.equal(vector(load(file).weights), vector(policy.weights))
     write_episodes(recording, policy.record(navigation(), 0))
     assert len(read_episodes(recording).ends) == 6
+
+
+def test_a_step_on_one_task_is_computed_on_one_thread_so_that_no_machine_has_another_policy(
+    policy: AdaptablePolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+
+    def counted(*given: Any) -> Any:
+        counts.append(torch.get_num_threads())
+        return to_batch(*given)
+
+    monkeypatch.setattr("rlmaml.deploy.adaptable.to_batch", counted)
+    with torch_threads(2):
+        policy.adapt(policy.record(navigation(), 1))
+        assert torch.get_num_threads() == 2
+    assert counts == [1]
 
 
 def test_what_is_known_of_an_adaptation_is_stored_and_further_steps_count_on(

@@ -745,8 +745,14 @@ def test_a_resumed_run_cannot_be_made_shorter(copied: Path) -> None:
 
 def test_a_checkpoint_of_another_variant_s_size_is_refused(uninterrupted: tuple[Path, Evaluation]) -> None:
     make_other = lambda num_envs: make_tasks_env("Navigation2D-v0", num_envs, HORIZON, observe_task=True)
-    with pytest.raises(UserError, match=r"layer0\.weight has shape \(8, 2\), and \(8, 4\) is needed"):
-        evaluate_run(stored(uninterrupted[0]), make_other, num_tasks=1, num_episodes=1, steps=1, seed=0)
+    sizes = "it has observations of 2 numbers and actions of 2 numbers, and there are observations of 4 numbers and"
+    for scales in ((), (1.0, 2.0)):
+        checkpoint = stored(uninterrupted[0])
+        settings = checkpoint.settings.changed(observation_scales=scales)
+        with pytest.raises(UserError, match=rf"does not fit .*: {sizes} .*\. Choose the variant of the training"):
+            evaluate_run(
+                checkpoint._replace(settings=settings), make_other, num_tasks=1, num_episodes=1, steps=1, seed=0
+            )
 
 
 def test_an_evaluation_on_no_task_or_no_episode_is_refused(uninterrupted: tuple[Path, Evaluation]) -> None:
