@@ -80,6 +80,7 @@ def main() -> None:
         from rlmaml.base.provenance import provenance
         from rlmaml.deploy import export
         from rlmaml.deploy.adaptable import load
+        from rlmaml.deploy.cost import latency
         from rlmaml.deploy.fit import check_acts_in
         from rlmaml.deploy.robot import robot_of
         from rlmaml_envs.registry import data_sheet
@@ -128,12 +129,12 @@ def main() -> None:
         difference = export.largest_difference(controls, policy, actuation, options.seed)
         if difference > export.LARGEST_DIFFERENCE:
             raise UserError(f"{files[suffix]} differs from the Python policy by {difference:.2g}; do not use it.")
-        report(files[suffix], export.latency(controls, actor), difference)
+        report(files[suffix], latency(controls, actor), difference)
     if options.int8:
         export.write_int8(files["onnx"], files["int8.onnx"])
         small = export.load_onnx(files["int8.onnx"])
         difference = export.largest_difference(small, policy, actuation, options.seed)
-        report(files["int8.onnx"], export.latency(small, actor), difference)
+        report(files["int8.onnx"], latency(small, actor), difference)
     if options.int8 and actuation.function is not None:
         print("\nThe return of files whose controls are a function of the actions is not measured; --normalised does.")
     elif options.int8:

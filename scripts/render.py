@@ -130,7 +130,7 @@ def main() -> None:
 
 def draw_stills(options: Options, settings: Settings, path: Path) -> None:
     """Paths before and after adaptation to four tasks drawn for evaluation, with the actions that are filmed, too."""
-    from rlmaml.evaluation.figures import adaptation_figure
+    from rlmaml.evaluation.figures import adaptation_figure, ordinary_figures
     from rlmaml.settings.stages import stage_words
     from rlmaml.storage.kept_checkpoints import policy_checkpoint
     from rlmaml.training.run import evaluate_run
@@ -148,7 +148,7 @@ def draw_stills(options: Options, settings: Settings, path: Path) -> None:
     draw, words = episode_drawing(run.env_id, run.variant), stage_words(settings)
     stages, told = evaluation.rollouts, evaluation.task_words
     figure = adaptation_figure(draw, evaluation.tasks, stages, words=words, actions=options.actions, task_words=told)
-    with replacing(path) as target:
+    with ordinary_figures(), replacing(path) as target:
         figure.savefig(target, dpi=150)
 
 

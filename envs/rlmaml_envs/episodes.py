@@ -257,7 +257,7 @@ class Episodes:
         Raises:
             RuntimeError: a copy was never reset; :class:`rlmaml_envs.own_code.FamilyError`, which is one, where the
                 code of a family that we do not ship fails.
-            ValueError: actions of the wrong shape, or not finite.
+            ValueError: actions of the wrong shape, or not finite; TypeError, where they are no numbers.
 
         Warns:
             A reward term or an observation is not finite, for the first time; it names term, copy, step and task.
@@ -388,7 +388,13 @@ class Episodes:
     def _legal_actions(self, actions: Any) -> Floats:
         if not self._started.all():
             raise RuntimeError(f"{self.family_id}: call reset() before step().")
-        array = np.asarray(actions, np.float64)
+        array = np.asarray(actions)
+        if array.dtype.kind not in "fiub" or isinstance(actions, np.ma.MaskedArray):
+            raise TypeError(
+                f"{self.family_id} expects actions that are plain numbers; got {type(actions).__name__} of "
+                f"{array.dtype}."
+            )
+        array = array.astype(np.float64)
         if array.shape != self._actions_shape:
             raise ValueError(f"{self.family_id} expects actions of shape {self._actions_shape}; got {array.shape}.")
         if not np.isfinite(array).all():

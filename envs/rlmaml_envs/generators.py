@@ -1,7 +1,7 @@
 """One random generator per copy, made when it is first asked for."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,8 @@ def copy_seeds(seed: Any, num_copies: int) -> list[int | None]:
     if isinstance(seed, int | np.integer):
         first = int(seed)
         seeds: list[int | None] = list(range(first, first + num_copies))
+    elif isinstance(seed, str | float) or not isinstance(seed, Iterable):
+        raise TypeError(f"Seeds are one int or one per copy; got {seed!r}.")
     else:
         seeds = [None if entry is None else operator.index(entry) for entry in seed]
     if len(seeds) != num_copies:

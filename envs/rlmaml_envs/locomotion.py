@@ -38,6 +38,7 @@ from rlmaml_envs.published import Published
 from rlmaml_envs.reading import read_only
 from rlmaml_envs.robot_drawing import Marks, RobotCamera, RobotPictures, robot_body
 from rlmaml_envs.simulator import mujoco
+from rlmaml_envs.switched_off import check_flags
 from rlmaml_envs.tasks import Task, sample_uniform_task
 
 State: TypeAlias = tuple[Floats, Floats] | tuple[Floats, Floats, Floats]
@@ -279,6 +280,7 @@ class Locomotion(TaskFamily):
         check_names("wide_task_parameters", variant.wide_task_parameters, variant.task_parameters)
         known = model is not None
         model = compiled(self._body.build) if model is None else model
+        check_flags(model, self._body.simulation.outputs)
         self._control_range = control_ranges(model, self._body.control_range)
         self.physics = Physics(model, num_copies, self._body.simulation, threads, self._control_range)
         if not known:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from rlmaml_envs.family import Copies
 from rlmaml_envs.model_fields import indices, name_of, objects
 from rlmaml_envs.simulator import mujoco
+from rlmaml_envs.switched_off import check_switched_on
 
 DIRECTIONS = ("body_quat", "body_iquat", "geom_quat", "site_quat", "cam_quat", "jnt_axis", "light_dir")
 """Fields whose rows have length 1."""
@@ -79,13 +80,18 @@ def see_to(model: mujoco.MjModel, fields: Fields, copies: Copies) -> None:
             the object and what to do instead.
     """
     for name, values in fields.items():
-        if name.startswith("opt.") or not values.size:
+        if name.startswith("opt."):
+            if (values[copies] != getattr(model.opt, name.removeprefix("opt."))).any():
+                check_switched_on(model, name)
+            continue
+        if not values.size:
             continue
         built = getattr(model, name)
         written = values[copies]
         changed = (written != built).reshape(len(copies), len(built), -1).any(axis=2)
         if not changed.any():
             continue
+        check_switched_on(model, name)
         for illegal, why in _faults(model, name, written, fields, copies):
             if (changed & illegal).any():
                 kind, owners = objects(model, name)

@@ -18,7 +18,6 @@ inputs::
 
 import logging
 import os
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,6 +37,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import replacing
 from rlmaml.base.plain_data import as_json
 from rlmaml.base.random_streams import Phase, RandomStreams
+from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.deploy.adaptable import AdaptablePolicy
 from rlmaml.deploy.driver import Driver
 from rlmaml.deploy.robot import Actuation, Robot, described_interface
@@ -68,6 +68,7 @@ class Actor(torch.nn.Module):
         UserError: the policy's actions are no vectors, or the robot's function cannot take tensors.
     """
 
+    @ordinary_torch()
     def __init__(self, policy: AdaptablePolicy, actuation: Actuation) -> None:
         super().__init__()
         self.network = policy.network.deterministic(policy.weights)
@@ -90,6 +91,7 @@ class Actor(torch.nn.Module):
         actions, state = self.network(observation, *remembered)
         return self._controls(actions), state
 
+    @ordinary_torch()
     def inputs(self, batch: int) -> dict[str, Tensor]:
         """Inputs by name, all 0: those of the first step of a trial."""
         named = {"observation": torch.zeros(batch, self.observation_size)}
@@ -135,8 +137,11 @@ def as_metadata(card: dict[str, Any]) -> dict[str, str]:
 
 @contextmanager
 def _apart() -> Iterator[None]:
-    """The process is as before after this block, and the disk: torch's compiler makes a folder when it is loaded."""
-    with held_process(), TemporaryDirectory() as folder:
+    """The process is as before after this block, and the disk: torch's compiler makes a folder when it is loaded.
+
+    Files do not depend on the caller's torch: a default type, or automatic mixed precision, would be written into them.
+    """
+    with ordinary_torch(), held_process(), TemporaryDirectory() as folder:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", folder)
         yield
 
@@ -234,6 +239,7 @@ def load_onnx(path: Path | str) -> Controls:
     return controls
 
 
+@_apart()
 def load_program(path: Path | str) -> Controls:
     """A ``torch.export`` program, of one's own since torch trusts it, as a function; the top of this file calls one.
 
@@ -245,12 +251,13 @@ def load_program(path: Path | str) -> Controls:
     graph, numbers = program.graph_module, (*program.parameters(), *program.tensor_constants.values())
 
     def controls(*inputs: npt.NDArray[np.float32]) -> Any:
-        with torch.no_grad():
+        with ordinary_torch(), torch.no_grad():
             return _one_or_all(graph(*numbers, *map(torch.from_numpy, inputs)))
 
     return controls
 
 
+@ordinary_torch()
 def state_at_start(policy: AdaptablePolicy) -> npt.NDArray[np.float32]:
     """The state with which an episode of a policy that remembers begins, (state,); empty for one that does not."""
     if not policy.remembers:
@@ -296,17 +303,6 @@ def largest_difference(controls: Controls, policy: AdaptablePolicy, actuation: A
             worst = max(worst, float(np.abs(difference / actuation.half_width).max()))
             rewards = generator.standard_normal(copies, dtype=np.float32)
     return worst
-
-
-def latency(controls: Controls, actor: Actor, repeats: int = 2000) -> float:
-    """Median seconds per action for a single observation, after a tenth as many calls that do not count."""
-    inputs = [tensor.numpy() for tensor in actor.inputs(1).values()]
-    times = []
-    for _ in range(repeats + repeats // 10):
-        start = time.perf_counter()
-        controls(*inputs)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[repeats // 10 :]))
 
 
 def returns_of(

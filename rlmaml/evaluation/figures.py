@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rlmaml.base.as_before import Held
 from rlmaml.base.files import write_atomically
 from rlmaml.core.types import Rollout, Tasks
 from rlmaml.deploy.adaptable import ActionKind
@@ -36,6 +38,19 @@ CHARACTERS = 40
 """Of a line above one task."""
 
 
+THEIRS = re.compile(
+    r"(backend|interactive|keymap|timezone|toolbar|tk|webagg)\b|font\.(family|serif|sans-serif|monospace)"
+)
+"""Of somebody's matplotlib: how windows are shown, and fonts, without which names in their language are boxes."""
+ordinary_figures = Held(
+    lambda: dict(dict.items(mpl.rcParams)),  # as they are stored: to look up the backend would choose one
+    lambda values: dict.update(mpl.rcParams, values),
+    lambda found: found | {name: value for name, value in dict.items(mpl.rcParamsDefault) if not THEIRS.match(name)},
+)
+"""Figures look alike whatever somebody's matplotlib is set to, LaTeX among it, which may not be there."""
+
+
+@ordinary_figures()
 def adaptation_figure(
     draw: DrawEpisodes,
     tasks: Tasks,
@@ -109,6 +124,7 @@ def shown_episodes(rollout: Rollout, task: int, num_episodes: int) -> list[Episo
     return episodes
 
 
+@ordinary_figures()
 def write_figure(path: Path | str, figure: Figure) -> None:
     """Write a figure as a PNG, whole or not at all.
 

@@ -11,6 +11,7 @@ from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Examples, Meta, Params
 from rlmaml.evaluation.evaluate import adapted_in_stages
+from rlmaml.evaluation.figures import ordinary_figures
 from rlmaml.evaluation.table import ZERO_SHOT
 from rlmaml.families.sinusoid import REACH, Sinusoid
 from rlmaml.rules.inner_rule import InnerRule
@@ -21,6 +22,7 @@ LOOKS = {0: "#9aa4b2", 1: "#edae49", 10: "#d1495b"}
 
 
 @ordinary_torch()
+@ordinary_figures()
 def fits_figure(
     family: Sinusoid, policy: Policy, rule: InnerRule, meta: Meta, seed: int, *, num_tasks: int = 4
 ) -> Figure:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from rlmaml.base.intervals import finite_or_none, half_interval
+from rlmaml.evaluation.figures import ordinary_figures
 from rlmaml.evaluation.table import ZERO_SHOT
 
 COLORS = ("#d1495b", "#00798c", "#9aa4b2")
@@ -65,6 +66,7 @@ def observation_table(observed: Observed, columns: Mapping[str, Sequence[float |
     return "\n".join(lines)
 
 
+@ordinary_figures()
 def prediction_figure(
     rows: Mapping[str, Mapping[str, Sequence[Any]]],
     observed: Observed,

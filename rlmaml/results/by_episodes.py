@@ -18,7 +18,7 @@ from rlmaml.base.intervals import finite_or_none
 from rlmaml.base.plain_data import DamagedError, is_number, read_json
 from rlmaml.core.policy import TaughtPolicy
 from rlmaml.deploy.adaptable import ActionKind
-from rlmaml.evaluation.figures import write_figure
+from rlmaml.evaluation.figures import ordinary_figures, write_figure
 from rlmaml.evaluation.lived import returns_after_living
 from rlmaml.evaluation.table import ZERO_SHOT
 from rlmaml.results.compare import Floats, MethodReturns, colour_of
@@ -290,6 +290,7 @@ def lived_table(comparison: LivedComparison, place: str, actions: str) -> str:
     return "\n".join([*markdown_table(head, table), note])
 
 
+@ordinary_figures()
 def lived_figure(comparison: LivedComparison) -> Figure:
     """Return against episodes lived: a column for each set of tasks, a row for sampled and one for mean actions."""
     places = comparison.results

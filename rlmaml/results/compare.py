@@ -19,7 +19,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.intervals import finite_or_none, half_interval
 from rlmaml.base.plain_data import is_number, read_json
 from rlmaml.deploy.adaptable import ActionKind
-from rlmaml.evaluation.figures import DrawEpisodes, write_figure
+from rlmaml.evaluation.figures import DrawEpisodes, ordinary_figures, write_figure
 from rlmaml.evaluation.table import step_titles
 from rlmaml.results.contenders import (
     BEYOND_RANGE,
@@ -301,6 +301,7 @@ def comparison_table(results: Mapping[str, MethodReturns], searched: Mapping[str
     return "\n".join(lines)
 
 
+@ordinary_figures()
 def comparison_figure(
     results: Mapping[str, Mapping[str, MethodReturns]],
     searched: Mapping[str, str] = {},

@@ -17,9 +17,9 @@ from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Params
 from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy
-from rlmaml.deploy.cost import StepCost, cost_of, step_cost
+from rlmaml.deploy.cost import StepCost, cost_of, latency, step_cost
 from rlmaml.deploy.eight_bits import InEightBits
-from rlmaml.deploy.export import Actor, export_program, latency, load_onnx, write_int8, write_onnx
+from rlmaml.deploy.export import Actor, export_program, load_onnx, write_int8, write_onnx
 from rlmaml.deploy.robot import Actuation, as_predicted, normalised_actuation
 from rlmaml.evaluation.evaluate import Evaluation
 from rlmaml.policies.smaller import change_in_words, numbers_in

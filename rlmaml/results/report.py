@@ -16,6 +16,7 @@ from rlmaml.core.types import Tasks, at_most
 from rlmaml.deploy.adaptable import ActionKind, as_policy
 from rlmaml.evaluation.effects import Effects, adaptation_effects
 from rlmaml.evaluation.evaluate import Evaluation
+from rlmaml.evaluation.figures import ordinary_figures
 from rlmaml.evaluation.table import step_titles
 from rlmaml.evaluation.video import MakeScene, as_video, film_progress
 from rlmaml.results.compare import Comparison, MethodReturns, colour_of, over_stages, problem
@@ -175,6 +176,7 @@ def video_of(
     return as_video(frames, rate, ".mp4")
 
 
+@ordinary_figures()
 def report_page(
     runs: Sequence[ReportedRun],
     published: Mapping[str, Sequence[float]],

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 
+from rlmaml.evaluation.figures import ordinary_figures
 from rlmaml.evaluation.table import ZERO_SHOT, step_titles
 from rlmaml.results.compression import read_table, small_page
 from rlmaml.results.page_parts import (
@@ -38,6 +39,7 @@ QUERY_LOSS = "update/query_loss"
 """Of a meta-iteration, after the last inner step; methods without a loss on query sets have none."""
 
 
+@ordinary_figures()
 def supervised_page(runs: Sequence[ScoredRun]) -> str:
     """The page. It loads nothing from elsewhere.
 

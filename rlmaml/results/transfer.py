@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import ActionKind
-from rlmaml.evaluation.figures import DrawEpisodes, write_figure
+from rlmaml.evaluation.figures import DrawEpisodes, ordinary_figures, write_figure
 from rlmaml.evaluation.table import step_titles
 from rlmaml.policies.sizes import Sizes
 from rlmaml.results.compare import MethodReturns, colour_of, gather, in_words, over_stages
@@ -228,6 +228,7 @@ def in_a_sentence(outcome: Transfer, method: str) -> str:
     return f"{method}: to have trained on {outcome.source} instead of {outcome.target} {said} after the last step."
 
 
+@ordinary_figures()
 def transfer_figure(outcome: Transfer) -> Figure:
     """Return on the target's tasks over inner steps: full lines from the source, dashed ones from the target alone."""
     figure = Figure(figsize=(5.8, 4.4), layout="constrained")

@@ -26,6 +26,7 @@ from rlmaml.base.files import unwritable, write_atomically
 from rlmaml.base.plain_data import as_json
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Params
+from rlmaml.evaluation.figures import ordinary_figures
 from rlmaml.settings.stages import StageWords, after_steps, teacher_and_student
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.event_files import name_event_files
@@ -260,7 +261,7 @@ class Recorder(AbstractContextManager["Recorder"]):
         Raises:
             UserError: the disk is full.
         """
-        with self._tensorboard():
+        with self._tensorboard(), ordinary_figures():
             self._writer.add_figure(name, figure, iteration)
 
     def video(self, name: str, gif: bytes, iteration: int) -> None:

@@ -46,6 +46,8 @@ def test_a_list_of_seeds_may_hold_numpy_integers_and_none() -> None:
         ([1, -2, 3], ValueError, "got -2"),
         (-1, ValueError, "got -1"),
         ([1, 0.5, 2], TypeError, "float"),
+        (1.5, TypeError, "one int or one per copy; got 1.5"),
+        ("123", TypeError, "one int or one per copy; got '123'"),
     ],
 )
 def test_bad_seeds_are_refused(seed: object, error: type[Exception], message: str) -> None:

@@ -91,12 +91,15 @@ def test_changing_the_callers_array_does_not_change_the_task() -> None:
         (np.zeros((2, 3)), "got (2, 3)"),
         ([[0.0, 0.0], [0.0, np.nan]], "expects finite actions; got [ 0. nan] for copy 1"),
         ([[np.inf, 0.0], [0.0, 0.0]], "for copy 0"),
+        (np.ones((2, 2), complex), "expects actions that are plain numbers; got ndarray of complex128"),
+        (np.full((2, 2), "1"), "got ndarray of <U1"),
+        (np.ma.masked_less(np.zeros((2, 2)), 1.0), "got MaskedArray of float64"),
     ],
 )
 def test_bad_actions_are_refused_and_move_nothing(actions: Any, message: str) -> None:
     env = make_tasks_env(ID, num_envs=2)
     start, _ = env.reset(seed=0)
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
         env.step(actions)
     observation, *_ = env.step(np.zeros((2, 2)))
     np.testing.assert_array_equal(observation, start)

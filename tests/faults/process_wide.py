@@ -197,3 +197,13 @@ def watching(*packages: ModuleType) -> Iterator[tuple[Watch, set[str]]]:
                         if value is function:
                             patch.setattr(other, alias, watched)
         yield watch, known
+
+
+@contextlib.contextmanager
+def put_back(put: Callable[[Any], object], there: object, before: object) -> Iterator[None]:
+    """A setting of somebody's, and what it was before."""
+    put(there)
+    try:
+        yield
+    finally:
+        put(before)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from rlmaml.terminal.streams import LastingStream
 from rlmaml.training.run import evaluate_run, train
 from rlmaml_envs import make_tasks_env
 from rlmaml_envs.simulator import mujoco
-from tests.faults.process_wide import changed, process_wide
+from tests.faults.process_wide import changed, process_wide, put_back
 from tests.faults.unshared import can_unshare
 from tests.faults.writers import PICTURES, SHOWN, TRAINING
 from tests.rlmaml.families.supervised import draw
@@ -120,16 +120,6 @@ def test_process_wide_settings_are_as_before_after_every_public_call(tmp_path: P
         logging.disable(logging.NOTSET)
     assert not {name: what for name, what in left.items() if what}
     assert not files_that_tell(tmp_path)
-
-
-@contextlib.contextmanager
-def put_back(put: Callable[[Any], object], there: object, before: object) -> Iterator[None]:
-    """A setting of somebody's, and what it was before."""
-    put(there)
-    try:
-        yield
-    finally:
-        put(before)
 
 
 def warned() -> contextlib.AbstractContextManager[object]:

@@ -2,8 +2,8 @@
 
 import ctypes
 
-LARGE = 64 << 20
-"""Bytes for which glibc asks the system each time, unless it is told otherwise."""
+LARGE = 1 << 29
+"""Bytes for which glibc asks the system each time, unless it is told otherwise; a heap has less to spare."""
 
 
 class Info(ctypes.Structure):

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import json
 import sys
@@ -13,6 +14,7 @@ import torch
 from rlmaml.base.errors import UserError
 from rlmaml.core.types import Meta
 from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy
+from rlmaml.deploy.cost import latency
 from rlmaml.deploy.driver import Driver
 from rlmaml.deploy.export import (
     LARGEST_DIFFERENCE,
@@ -22,7 +24,6 @@ from rlmaml.deploy.export import (
     driven,
     export_program,
     largest_difference,
-    latency,
     load_onnx,
     load_program,
     returns_of,
@@ -36,6 +37,7 @@ from rlmaml.policies.sizes import Sizes
 from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml_envs import make_tasks_env
+from tests.faults.process_wide import put_back
 from tests.rlmaml.deploy.trained import HORIZON, LEARNED, LIVES, navigation, trained_policy
 
 pytestmark = pytest.mark.usefixtures("operators_read_once")
@@ -98,6 +100,30 @@ def test_the_files_do_what_the_policy_does_at_any_batch_size(tmp_path: Path, pol
     read = dict.fromkeys(metadata, "")
     torch.export.load(tmp_path / "policy.pt2", extra_files=read)
     assert read == metadata
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        lambda: put_back(torch.set_default_dtype, torch.float64, torch.float32),
+        lambda: put_back(torch.set_default_device, "meta", "cpu"),
+        lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    ],
+)
+def test_files_are_the_same_whatever_somebodys_torch_is_set_to(
+    tmp_path: Path, policy: AdaptablePolicy, mode: Callable[[], contextlib.AbstractContextManager[Any]]
+) -> None:
+    """In double precision they took other inputs, and in mixed precision they had three digits."""
+    for name, somebodys in (("ours", contextlib.nullcontext), ("theirs", mode)):
+        with somebodys():
+            actor = Actor(policy, ACTUATION)
+            program = export_program(actor)
+            write_onnx(program, tmp_path / f"{name}.onnx", actor, {})
+            write_program(program, tmp_path / f"{name}.pt2", {})
+            for controls in (load_onnx(tmp_path / f"{name}.onnx"), load_program(tmp_path / f"{name}.pt2")):
+                assert largest_difference(controls, policy, ACTUATION) < LARGEST_DIFFERENCE
+                assert latency(controls, actor, repeats=10) > 0
+    assert (tmp_path / "ours.onnx").read_bytes() == (tmp_path / "theirs.onnx").read_bytes()
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x08\x0a\x12" * 40])

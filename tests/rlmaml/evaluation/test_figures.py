@@ -1,10 +1,12 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib import rc_context, rcParams
 
-from rlmaml.evaluation.figures import AFTER, BEFORE, adaptation_figure, draw_rewards, shown_episodes
+from rlmaml.evaluation.figures import AFTER, BEFORE, adaptation_figure, draw_rewards, shown_episodes, write_figure
 from rlmaml.settings.stages import teacher_and_student
 from rlmaml.settings.whole import configure
 from rlmaml.training.begin import begin, make_method
@@ -69,6 +71,20 @@ def test_the_figure_shows_each_task_before_and_after_with_its_returns(tmp_path: 
         assert " ".join(rest).replace("\N{NO-BREAK SPACE}", " ") == told[index]
         assert rest[-1].split(" ")[-1].replace("\N{NO-BREAK SPACE}", " ") == "rotation = 1.57 rad"
     figure.savefig(tmp_path / "figure.png")
+
+
+SOMEBODYS: dict[Any, Any] = {"text.usetex": True, "figure.figsize": (9, 9), "axes.grid": True, "lines.linewidth": 9}
+
+
+def test_a_figure_is_the_same_whatever_somebodys_matplotlib_is_set_to(tmp_path: Path, report: IterationReport) -> None:
+    """LaTeX among it, which is not installed everywhere."""
+    for name, theirs in (("ours", {}), ("theirs", SOMEBODYS)):
+        with rc_context(theirs):
+            before = dict(rcParams)
+            figure = adaptation_figure(draw_rewards, report.tasks, report.rollouts)
+            write_figure(tmp_path / name, figure)
+            assert dict(rcParams) == before
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
 
 
 def test_an_episode_whose_simulation_failed_is_neither_drawn_nor_counted(report: IterationReport) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib import rc_context
 
 from rlmaml.base.errors import UserError
 from rlmaml.evaluation.effects import adaptation_effects
@@ -100,6 +101,7 @@ def a_page(variant: str = "finn2017") -> str:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that asks for this reads tables and text: laying out a page's figures takes longer than all else."""
     monkeypatch.setattr("rlmaml.results.report.as_svg", lambda figure: "<svg></svg>")
+    monkeypatch.setattr(f"{__name__}.a_page", a_page.__wrapped__)  # other tests are not handed such a page
 
 
 @pytest.mark.parametrize("variant", ["finn2017", "dynamics"])
@@ -114,6 +116,17 @@ def test_the_page_is_well_formed_and_loads_nothing(variant: str) -> None:
     assert "a <run>" not in page
     assert "prefers-color-scheme: dark" in page
     assert 'name="viewport"' in page
+
+
+def drawn_parts(page: str) -> str:
+    """A page without what is another number or time whenever a figure is drawn."""
+    return re.sub(r"image[0-9a-f]{10}|[0-9a-f]{10}|<dc:date>.*?</dc:date>", "", page)
+
+
+def test_a_page_is_the_same_whatever_somebodys_matplotlib_is_set_to() -> None:
+    with rc_context({"text.usetex": True, "axes.grid": True, "lines.linewidth": 9, "svg.fonttype": "path"}):
+        page = report_page([a_run()], PUBLISHED)
+    assert drawn_parts(page) == drawn_parts(a_page())
 
 
 @pytest.mark.usefixtures("undrawn")
