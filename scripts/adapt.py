@@ -33,7 +33,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
 from rlmaml.settings.command_line import options_of
 from rlmaml.settings.search import SearchSettings
-from rlmaml.settings.trust_region import KL_SCALE, check_trust_region
+from rlmaml.settings.trust_region import INNER_KL, KL_SCALE, check_trust_region
 from rlmaml.terminal.command import lasting_imports, run_command
 from rlmaml.terminal.words import counted
 from task_choice import TaskChoice, help_with_tasks, make_task_environment, task_values
@@ -213,7 +213,8 @@ def adapt_from_recording(
 def changed_by(first: "AdaptablePolicy", left: "AdaptablePolicy", episodes: "RecordedEpisodes", what: str) -> str:
     """By how much something changed a policy on some episodes, in words, with a scale."""
     change = first.divergence(left, episodes)
-    return f"{what} changed the policy by a KL of {change:.3g} nats on what it saw ({KL_SCALE})."
+    scale = KL_SCALE if first.adapts_by_memory else INNER_KL
+    return f"{what} changed the policy by a KL of {change:.3g} nats on what it saw ({scale})."
 
 
 def adapt_in_simulation(

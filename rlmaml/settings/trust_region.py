@@ -9,11 +9,10 @@ from rlmaml.settings.checks import require, require_kinds, require_not_negative,
 
 Preconditioner = Literal["kronecker", "none"]
 
-KL_SCALE = (
-    "0.5 nats move the mean of an action by one standard deviation; trust regions are 0.01 to 0.03, trained inner "
-    "steps go tens of nats"
-)
+KL_SCALE = "0.5 nats move the mean of an action by one standard deviation; trust regions are 0.01 to 0.03"
 """What a KL that is told is to be compared with."""
+INNER_KL = f"{KL_SCALE}, trained inner steps go tens of nats"
+"""And what one after inner steps is."""
 
 
 @dataclass(frozen=True)

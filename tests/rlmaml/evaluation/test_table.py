@@ -47,12 +47,8 @@ def test_too_few_tasks_have_no_row_of_intervals() -> None:
 
 
 def test_the_table_says_what_its_columns_count() -> None:
-    assert evaluation_table(SUMMARY, TERMS, {}, "episodes lived").splitlines()[0].split() == [
-        "episodes",
-        "lived",
-        "0",
-        "1",
-    ]
+    head = evaluation_table(SUMMARY, TERMS, {}, unit="episodes lived").splitlines()[0]
+    assert head.split() == ["episodes", "lived", "zero-shot", "1"]
 
 
 def test_several_terms_are_shown_below_the_return() -> None:
