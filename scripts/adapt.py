@@ -215,8 +215,8 @@ def adapt_from_recording(
 def changed_by(first: "AdaptablePolicy", left: "AdaptablePolicy", episodes: "RecordedEpisodes", what: str) -> str:
     """By how much something changed a policy on some episodes, in words, with a scale."""
     change = first.divergence(left, episodes)
-    scale = KL_SCALE if first.adapts_by_memory else f"{KL_SCALE} {INNER_KL}"
-    return f"{what} changed the policy by a KL of {change:.3g} nats on what it saw.\n{scale}"
+    scale = KL_SCALE if first.adapts_by_memory else INNER_KL
+    return f"{what} changed the policy by a KL of {change:.3g} nats on what it saw ({scale})."
 
 
 def adapt_in_simulation(
@@ -311,13 +311,14 @@ def life_in_words(policy: "AdaptablePolicy", num_episodes: int) -> str:
 
 
 def attempt_in_words(number: int, attempt: "Attempt") -> str:
-    """A line of the table: the mean return with its interval, which a single episode has none of, and what is wrong."""
+    """A line of the table: the mean return with its interval, where episodes are enough for one, and what is wrong."""
     from rlmaml.deploy.online import return_interval
 
     low, high = return_interval(attempt.returns)
-    interval = f"  {low:.2f} to {high:.2f}" if len(attempt.returns) > 1 else ""
+    interval = f"  {low:.2f} to {high:.2f}" if math.isfinite(low) else ""
     mean = f"{attempt.returns.mean():>8.2f}{interval}" if len(attempt.returns) else "every episode failed"
-    remark = "  undone" if attempt.undone else "  not to be left" if attempt.reason else ""
+    remark = "  the best of before, once more" if attempt.repeated else ""
+    remark += "  undone" if attempt.undone else "  not to be left" if attempt.reason else ""
     remark += f": {attempt.reason}" if attempt.reason else ""
     return f"{'again' if attempt.again else number:>5}  {mean}{'' if attempt.again else remark}"
 

@@ -177,6 +177,7 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
 
     from rlmaml.core.ranks import join_ranks, own_device
     from rlmaml.evaluation.table import evaluation_table
+    from rlmaml.settings.stages import stage_unit
     from rlmaml.training.run import train
 
     allow_policy(settings.policy)
@@ -200,7 +201,7 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
     shown = published(settings, run.evaluation_tasks, run.evaluation_episodes)
     tasks, episodes = counted(run.evaluation_tasks, "held-out task"), counted(run.evaluation_episodes, "episode")
     print(f"\nMean return on {tasks}, {episodes} each, of sampled actions:\n")
-    print(evaluation_table(evaluation.summary(), evaluation.terms, shown))
+    print(evaluation_table(evaluation.summary(), evaluation.terms, shown, unit=stage_unit(settings)))
     print(f"\nRun: {run_dir}\nLook at it with: tensorboard --logdir {run_dir.parent}")
 
 
@@ -386,7 +387,7 @@ def environment_maker(
         allow_family(family)
 
     def make(num_envs: int) -> "TaskVectorEnv":
-        episodes = f"An episode in each of {num_envs} copies"
+        episodes = "One episode" if num_envs == 1 else f"An episode in each of {num_envs} copies"
         check_memory(episodes_bytes(run, num_envs), episodes, "Take fewer tasks or episodes, or a shorter --horizon.")
         try:
             from rlmaml_envs import make_tasks_env

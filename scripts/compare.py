@@ -47,12 +47,13 @@ from common import (
 from defaults import tuned
 from rlmaml.base.cores import num_cores
 from rlmaml.base.errors import UserError
+from rlmaml.base.files import check_new, check_writable
 from rlmaml.settings.command_line import options_of, positional_words
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, PAPERS, find_method
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
-from rlmaml.terminal.words import counted
+from rlmaml.terminal.words import counted, in_short
 from supervised import check_left, check_unasked, supervised_name
 from supervised_runs import posed_variants
 
@@ -100,7 +101,7 @@ class Options:
     processes: int = field(default_factory=num_cores)
     """Runs at once, by default as many as there are cores; those on supervised tasks follow one another. With several
     each has one thread, whatever --threads says, which changes no result."""
-    output: Path | None = None
+    output: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Directory of the runs and of the comparison; by default runs/compare-<env id>-<variant>, or
     runs/transfer-<env id>-<source>-<target>."""
     overwrite: bool = False
@@ -116,7 +117,7 @@ class Options:
             *([("--iterations", self.iterations, 1)] if self.iterations is not None else []),
         )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise UserError(f"--seeds is {self.seeds}; give one or more different numbers not below 0.")
+            raise UserError(f"--seeds is {in_short(self.seeds)}; give one or more different numbers not below 0.")
         if not self.algorithms or len(set(self.algorithms)) < len(self.algorithms):
             raise UserError(
                 f"--algorithms is {' '.join(self.algorithms) or 'empty'}; give one or more different names."
@@ -168,6 +169,11 @@ class RunsOptions:
     """With which actions the policies are judged: sampled, as they adapt, or the mean, the most likely ones."""
     own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
     machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
+    output: Path | None = None
+    """File to which the comparison is written as JSON: means, differences, what each reached on every task, and the
+    settings that differ."""
+    overwrite: bool = False
+    """Replace a file that is already there."""
 
     def __post_init__(self) -> None:
         """Check the numbers before anything is loaded."""
@@ -183,50 +189,51 @@ class RunsOptions:
 
 def compare_runs(options: RunsOptions) -> None:
     """Evaluate each run on the same tasks, or read the scores that its training left, print the table."""
-    from rlmaml.storage.run_directory import beside
+    from rlmaml.storage.run_directory import beside, write_json
 
+    check_writable(options.output)
+    check_new(options.output, overwrite=options.overwrite)
     if any(beside(run_dir).is_of_examples() for run_dir in options.run_dirs):
-        from rlmaml.results.scored import read_scored, scored_table
+        from rlmaml.results.scored import read_scored, scored_as_json, scored_table
 
         check_left(options, "num_tasks", "num_episodes", "steps", "seed", "actions")
-        print(scored_table(read_scored(options.run_dirs)))
+        scored = read_scored(options.run_dirs)
+        if options.output:
+            write_json(options.output, scored_as_json(scored))
+        print(scored_table(scored))
         return
 
     from rlmaml.results.page_parts import as_label
-    from rlmaml.results.paired import Reached, check_same_tasks, paired_table
+    from rlmaml.results.paired import Reached, check_same_tasks, paired_as_json, paired_table
     from rlmaml.results.report import read_runs
     from rlmaml.terminal.bars import ProgressBar
-    from rlmaml.training.run import evaluate_run
+    from rlmaml.training.final_evaluation import evaluated_once
 
     options.own.allow()
     checkpoints = read_runs(options.run_dirs)
     options.own.check(checkpoints[0])
+    directories = [beside(run_dir.resolve()) for run_dir in options.run_dirs]
+    asked = {name: getattr(options, name) for name in ("num_tasks", "num_episodes", "seed", "actions")}
     evaluations = []
     bar = ProgressBar(checkpoints, unit="run", leave=False)
-    for number, checkpoint in enumerate(bar, start=1):
+    for number, (directory, checkpoint) in enumerate(zip(directories, bar, strict=True), start=1):
         bar.set_description(f"evaluating run {number} of {len(checkpoints)}")
         settings = options.machine.applied(checkpoint.settings)
         evaluations.append(
-            evaluate_run(
-                checkpoint._replace(settings=settings),
-                environment_maker(settings),
-                num_tasks=options.num_tasks,
-                num_episodes=options.num_episodes,
+            evaluated_once(
+                *(directory, checkpoint._replace(settings=settings), environment_maker(settings)),
                 steps=0 if settings.run.observe_task else options.steps,
-                seed=options.seed,
-                actions=options.actions,
                 keep_rollouts=False,
+                **asked,
             )
         )
     check_same_tasks([evaluation.tasks for evaluation in evaluations])
     runs = [
-        Reached(
-            as_label(beside(run_dir.resolve()).name),
-            checkpoint.settings,
-            evaluation.returns_with_failed.double().numpy(),
-        )
-        for run_dir, checkpoint, evaluation in zip(options.run_dirs, checkpoints, evaluations, strict=True)
+        Reached(as_label(directory.name), checkpoint.settings, evaluation.returns_with_failed.double().numpy())
+        for directory, checkpoint, evaluation in zip(directories, checkpoints, evaluations, strict=True)
     ]
+    if options.output:
+        write_json(options.output, paired_as_json(runs) | {"config": asked | {"steps": options.steps}})
     tasks, episodes = counted(options.num_tasks, "held-out task"), counted(options.num_episodes, "episode")
     print(f"Mean return on {tasks}, {episodes} each, of {options.actions} actions:\n")
     print(paired_table(runs, zero_shot=not any(checkpoint.steps_taken for checkpoint in checkpoints)))

@@ -129,13 +129,14 @@ def begun(options: Options, stored: "Sequence[Checkpoint]") -> "Checkpoint":
         options: of the script.
         stored: what the table compares; the last one is made smaller.
     """
-    from rlmaml.results.compression import check_comparable
+    from rlmaml.results.paired import check_one_problem
     from rlmaml.storage.kept_checkpoints import newest_checkpoint
     from rlmaml.storage.run_directory import RunDirectory, run_of
     from rlmaml.training.compressed import begin_compressed, compressed
     from rlmaml.training.opening import check_openable
 
-    check_comparable(stored)
+    paths = (*options.beside, options.run_dir)
+    check_one_problem({str(path): one.settings for path, one in zip(paths, stored, strict=True)})
     target = RunDirectory(options.target)
     goes_on = check_openable(target, resume=options.resume, overwrite=options.overwrite)
     if goes_on:

@@ -113,6 +113,7 @@ def main() -> None:
 
     from rlmaml.base.threads import warn_of_idle_threads
     from rlmaml.evaluation.table import evaluation_table
+    from rlmaml.settings.stages import stage_unit
     from rlmaml.storage.kept_checkpoints import policy_checkpoint
     from rlmaml.storage.run_directory import write_json
     from rlmaml.training.run import evaluate_run, run_settings
@@ -151,10 +152,6 @@ def main() -> None:
         written |= {"task": list(options.task)} if options.task else {}
         written |= {"search": options.search.as_plain() if options.search.search else None}
         write_json(options.json, evaluation.as_json(written))
-    place = " beyond the training range" if options.beyond else ""
-    place += f" with {' '.join(options.task)}" if options.task else ""
-    judged = f"{counted(options.num_episodes, 'episode')} each, {options.actions} actions"
-    print(f"Mean return on {counted(options.num_tasks, 'held-out task')}{place}, {judged}:\n")
     inner_steps = options.trust_region is None and options.search.search is None
     differs = {
         "of tasks in the training range": options.beyond,
@@ -164,7 +161,13 @@ def main() -> None:
         "of sampled actions": options.actions != "sampled",
     }
     theirs = published(settings, options.num_tasks, options.num_episodes, differs)
-    print(evaluation_table(evaluation.summary(), evaluation.terms, theirs, zero_shot=not checkpoint.steps_taken))
+    place = " beyond the training range" if options.beyond else ""
+    place += f" with {' '.join(options.task)}" if options.task else ""
+    judged = f"{counted(options.num_episodes, 'episode')} each, {options.actions} actions"
+    print(f"Mean return on {counted(options.num_tasks, 'held-out task')}{place}, {judged}:\n")
+    unit = "attempts" if options.search.search else stage_unit(settings)
+    zero_shot = not checkpoint.steps_taken
+    print(evaluation_table(evaluation.summary(), evaluation.terms, theirs, zero_shot=zero_shot, unit=unit))
 
 
 def evaluate_examples(options: Options) -> None:

@@ -34,7 +34,7 @@ class Options:
 
     run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """Directory of the run, a checkpoint, or an adapted policy."""
-    output: Path | None = None
+    output: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Directory of the files; by default RUN_DIR/export, and NAME-export beside the file NAME of a policy."""
     int8: bool = False
     """Also write ONNX with 8-bit weights, and measure what that costs in return, on the task of --task, or the one

@@ -1,9 +1,10 @@
 """Write one HTML page about one or several runs, or other policies.
 
-It shows returns, learning curves, tasks, what adaptation changed, and a video. Each run is adapted to the same held-out
-tasks. Where compare.py has left comparison.json in the folder of the runs, its baselines are shown beside them. A video
-made by render.py is shown, or else a short one is made where robots can be drawn. Of runs on supervised tasks it shows
-the scores that their trainings left. Everything is inside: the page opens without a network.
+It shows returns, learning curves, tasks, what adaptation changed, and a video. All runs are shown on the same held-out
+tasks: by the evaluation that ended a training, where it is of just what is asked for, or else by a new one. Where
+compare.py has left comparison.json in the folder of the runs, its baselines are shown beside them. A video made by
+render.py is shown, or else a short one is made where robots can be drawn. Of runs on supervised tasks it shows the
+scores that their trainings left. Everything is inside: the page opens without a network.
 """
 
 import sys
@@ -114,8 +115,7 @@ def main() -> None:
         "of inner steps": any(isinstance(run.settings.inner, MemorySettings) for run in runs),
         "of sampled actions": options.actions != "sampled",
     }
-    tasks, episodes = runs[0].evaluation.rollouts[0].returns.shape
-    shown = published(runs[0].settings, tasks, episodes, differs)
+    shown = published(runs[0].settings, options.num_tasks, runs[0].num_episodes, differs)
     write_page(target, report_page(runs, shown, comparison))
 
 

@@ -13,6 +13,7 @@ import tyro
 from common import Machine, OwnCode, check_least, environment_maker
 from rlmaml.settings.command_line import options_of
 from rlmaml.terminal.command import run_command
+from rlmaml.terminal.words import counted
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ def main() -> None:
     outcomes = compare_solvers(checkpoint._replace(settings=settings), environment_maker(settings), draws=options.draws)
     rows = list(ProgressBar(outcomes, total=len(SOLVERS), desc="solving", unit="way", leave=False))
     run = settings.run
-    print(f"{run.env_id}, {run.variant}, after {checkpoint.iteration} meta-iterations; gains in thousandths:\n")
+    print(
+        f"{run.env_id}, {run.variant}, after {counted(checkpoint.iteration, 'meta-iteration')}; gains in thousandths:\n"
+    )
     print(solver_table(rows))
 
 

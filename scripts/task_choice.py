@@ -10,8 +10,9 @@ import numpy as np
 
 from common import OwnCode, environment_maker, in_variant
 from rlmaml.base.errors import UserError
-from rlmaml.settings.command_line import HELP, chosen, positional_words
+from rlmaml.settings.command_line import chosen, positional_words
 from rlmaml.settings.whole import Settings
+from rlmaml.terminal.option_help import HELP
 
 if TYPE_CHECKING:
     from rlmaml.core.types import Tasks
@@ -154,4 +155,4 @@ def help_with_tasks(text: str | None, arguments: Sequence[str], options: type[An
     env = environment_maker(settings)(1)
     owner = f"{settings.run.env_id}, {settings.run.variant},"
     legal = legal_words(env.wide_task_space, env.task_units, owner, env.task_labels, env.task_elements)
-    return f"{text}\n--task: {legal}."
+    return f"{text}\n\n--task: {legal}."

@@ -15,7 +15,9 @@ and --inner-step-sizes 0.4 --no-learn-step-sizes --inner-steps 1.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
 
 from rlmaml.base.cores import num_cores
 from rlmaml.settings.whole import Settings
@@ -37,7 +39,7 @@ SIZES = {"digits": (1, 8, 8), "fashion-mnist": (1, 28, 28)}
 class Options(SupervisedOptions):
     """Options of the script."""
 
-    images: Path | None = None
+    images: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Folder with the pictures, in place of --data; --image says to what size they are brought."""
     data: Literal["digits", "fashion-mnist"] = "digits"
     """Pictures without a folder: scikit-learn's digits (pip install 'rlmaml[images]'), or the clothes of Debian's

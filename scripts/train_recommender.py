@@ -13,7 +13,9 @@ maml-trpo is MAML; its outer optimiser here is Adam, or the natural gradient wit
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
 
 from common import check_least
 from rlmaml.base.errors import UserError
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 class Options(SupervisedOptions):
     """Options of the script."""
 
-    ratings: Path | None = None
+    ratings: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Folder with the files of ratings, or the very file; by default ratings are made up."""
     rating_range: tuple[float, float] = (1.0, 5.0)
     """Lowest and highest rating that can be given."""

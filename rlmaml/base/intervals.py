@@ -3,11 +3,14 @@
 import numpy as np
 import numpy.typing as npt
 
+FEWEST = 3
+"""Samples of which an interval is told: that of two is 9 times a standard deviation that a single difference says."""
+
 
 def half_interval(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Half of Student's 95 % interval of the mean over the first axis; NaN for a single sample."""
+    """Half of Student's 95 % interval of the mean over the first axis; NaN for fewer samples than :data:`FEWEST`."""
     count = len(samples)
-    if count < 2:
+    if count < FEWEST:
         return np.full(samples.shape[1:], np.nan)
     from scipy.special import stdtrit  # takes a while, and a training can begin without
 

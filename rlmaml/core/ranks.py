@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rlmaml.base.errors import UserError
 from rlmaml.core.task_sums import ALONE, TaskSums, shares
+from rlmaml.terminal.words import counted
 
 
 class RankError(UserError):
@@ -40,13 +41,12 @@ class Ranks:
             UserError: there are more processes than tasks, or than blocks.
         """
         if self.count > num_tasks:
-            raise UserError(
-                f"There are {self.count} processes, but {num_tasks} tasks (--tasks); each process needs one at least."
-            )
+            has = counted(num_tasks, "task")
+            raise UserError(f"There are {self.count} processes, but {has} (--tasks); each process needs one at least.")
         if blocks is not None and self.count > blocks:
             raise UserError(
-                f"There are {self.count} processes, but {blocks} blocks of tasks (--blocks); each process needs one at "
-                "least."
+                f"There are {self.count} processes, but {counted(blocks, 'block')} of tasks (--blocks); each process "
+                "needs one at least."
             )
         tasks = shares(num_tasks, num_tasks if blocks is None else blocks)
         own = shares(len(tasks), self.count)[self.rank]

@@ -185,3 +185,9 @@ def at_most(data: DataT, episodes: int) -> DataT:
     """The first of every task's episodes, so many of them, in every tensor ``[task, episode, ...]`` of some data."""
     cut: DataT = pytree.tree_map_only(Tensor, lambda field: field[:, :episodes], data)
     return cut
+
+
+def first_tasks(data: DataT, tasks: int) -> DataT:
+    """The first tasks, so many of them, in every tensor ``[task, ...]`` of some data."""
+    cut: DataT = pytree.tree_map_only(Tensor, lambda field: field[:tasks], data)
+    return cut

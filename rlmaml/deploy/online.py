@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlmaml.base.errors import NonFiniteError, UserError
-from rlmaml.base.intervals import half_interval
+from rlmaml.base.intervals import FEWEST, half_interval
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.types import Adaptation, Meta
@@ -39,6 +39,8 @@ class Attempt(NamedTuple):
     """Why it was undone, or is not to be left; of the last one, what ``policy`` is and why."""
     again: bool = False
     """Whether it is the last one, which measures what was reached again."""
+    repeated: bool = False
+    """Whether it measured once more what an earlier attempt of a search had tried."""
 
     @property
     def returns(self) -> npt.NDArray[np.float64]:
@@ -61,8 +63,8 @@ class Candidate(NamedTuple):
 
 
 def return_interval(returns: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """The 95 % interval of the mean return, Student's t over episodes; without limits for a single episode."""
-    if len(returns) < 2:
+    """The 95 % interval of the mean return, Student's t over episodes; without limits for too few episodes."""
+    if len(returns) < FEWEST:
         return -np.inf, np.inf
     mean, half = float(returns.mean()), float(half_interval(returns))
     return mean - half, mean + half
@@ -311,6 +313,7 @@ def search_online(
 
     for attempt in range(rule.steps):
         candidate = adaptation.state.candidate
+        repeated = bool((adaptation.state.points == candidate.unsqueeze(1)).all(-1).any())
         episodes = collect(with_context(adaptation, attempt), attempt)
         if len(episodes.returns) != rule.average or not np.isfinite(episodes.returns).all():
             raise UserError(
@@ -322,7 +325,7 @@ def search_online(
         found = rule.best(adaptation)
         undone = not bool((found.state.candidate == candidate).all())
         best = with_context(found, attempt + 1)
-        yield Attempt(best, episodes, undone)
+        yield Attempt(best, episodes, undone, repeated=repeated)
     if bool((found.state.candidate == begun.state.candidate).all()):
         best = policy
     visits = visits_checked(rule.average)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.intervals import finite_or_none, half_interval
+from rlmaml.base.intervals import FEWEST, finite_or_none, half_interval
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.regions import region
 from rlmaml.base.threads import torch_threads
@@ -58,12 +58,12 @@ class Evaluation(NamedTuple):
     def summary(self) -> dict[str, list[Any]]:
         """Mean over tasks, standard deviation over tasks, and the 95 % interval of the mean, per stage.
 
-        The interval is Student's t over tasks; with a single task it is not defined and given as null. So is what
-        failed simulations leave undefined.
+        The interval is Student's t over tasks; of too few (:data:`rlmaml.base.intervals.FEWEST`) it is given as null.
+        So is what failed simulations leave undefined.
         """
         columns = [column[np.isfinite(column)] for column in self.returns.double().numpy().T]
         mean = _of_each(columns, lambda column: column.mean(), least=1)
-        half = _of_each(columns, lambda column: float(half_interval(column)), least=2)
+        half = _of_each(columns, lambda column: float(half_interval(column)), least=FEWEST)
         lowest, highest = finite_or_none(mean - half), finite_or_none(mean + half)
         return {
             "mean": finite_or_none(mean),

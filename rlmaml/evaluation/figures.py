@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from rlmaml.base.as_before import Held
 from rlmaml.base.files import write_atomically
@@ -102,8 +103,14 @@ def draw_rewards(
     for index, episode in enumerate(episodes):
         axes.plot(episode.rewards, color=color, alpha=0.6, linewidth=1.0, label=label if index == 0 else None)
     axes.set_xlabel("step", fontsize=8)
+    whole_ticks(axes)
     axes.set_ylabel("reward", fontsize=8)
     axes.tick_params(labelsize=7)
+
+
+def whole_ticks(axes: Axes) -> None:
+    """Let the horizontal axis, on which something is counted, have ticks at whole numbers alone."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def wrapped_words(words: str) -> list[str]:

@@ -16,6 +16,7 @@ from rlmaml.evaluation.table import ZERO_SHOT
 from rlmaml.families.sinusoid import REACH, Sinusoid
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.sampling.examples import examples_of
+from rlmaml.terminal.words import counted
 
 LOOKS = {0: "#9aa4b2", 1: "#edae49", 10: "#d1495b"}
 """Steps that are drawn, by colour."""
@@ -46,11 +47,11 @@ def fits_figure(
     figure = Figure(figsize=(3 * num_tasks, 3.2), layout="constrained")
     for task, axes in enumerate(figure.subplots(1, num_tasks, squeeze=False)[0]):
         axes.plot(x, wave[task], color="black", linewidth=1.0, label="wave")
-        axes.plot(*(part[task, :, 0] for part in points[:2]), "k^", markersize=5, label=f"{family.shots} points")
+        axes.plot(*(part[task, :, 0] for part in points[:2]), "k^", markersize=5, label=counted(family.shots, "point"))
         for step, color in LOOKS.items():
             line = lines[step]
             assert line is not None
-            axes.plot(x, line[task], color=color, label=ZERO_SHOT if step == 0 else f"after {step} step(s)")
+            axes.plot(x, line[task], color=color, label=ZERO_SHOT if step == 0 else f"after {counted(step, 'step')}")
         axes.set_xlabel("x")
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)

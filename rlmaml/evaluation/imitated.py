@@ -94,7 +94,7 @@ def shares_of_gap(reached: QueryScores, demonstrator: QueryScores) -> dict[str, 
     """``Σ (after − before) / Σ (demonstrator − before)``: how much of its lead is made up for, after every step.
 
     The 95 % interval is that of a ratio of means: Student's, on the residuals ``(after − before) − share (demonstrator
-    − before)`` of the tasks (Cochran, Sampling Techniques, 1977, section 2.11). It is null for a single task, and all
+    − before)`` of the tasks (Cochran, Sampling Techniques, 1977, section 2.11). It is null for too few tasks, and all
     is null where the demonstrator has no lead.
 
     Args:

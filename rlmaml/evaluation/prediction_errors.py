@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from rlmaml.base.intervals import finite_or_none, half_interval
-from rlmaml.evaluation.figures import ordinary_figures
+from rlmaml.evaluation.figures import ordinary_figures, whole_ticks
 from rlmaml.evaluation.table import ZERO_SHOT
 
 COLORS = ("#d1495b", "#00798c", "#9aa4b2")
@@ -35,8 +35,8 @@ class Observed(NamedTuple):
 def root_mean_squares(errors: Float[Tensor, "task stage obs"]) -> dict[str, list[Any]]:
     """``√(mean over tasks)`` of mean squared errors, after every step and of every number, ``[stage][obs]``.
 
-    The 95 % intervals are those of the means, by Student's t over tasks, under the root; null where a single task
-    leaves them open.
+    The 95 % intervals are those of the means, by Student's t over tasks, under the root; null where tasks are
+    too few for one.
     """
     squared = errors.double().numpy()
     mean, half = squared.mean(0), half_interval(squared)
@@ -88,6 +88,7 @@ def prediction_figure(
         left.fill_between(steps, bounds[:, 0], bounds[:, 1], color=color, alpha=0.2, linewidth=0)
     left.set_yscale("log")
     left.set_xlabel(f"inner steps (0: {ZERO_SHOT})")
+    whole_ticks(left)
     left.set_ylabel("mean squared error, normalised")
     left.legend(frameon=False)
 

@@ -40,7 +40,7 @@ class QueryScores(NamedTuple):
     def summary(self) -> dict[str, list[Any]]:
         """Mean over tasks, and its 95 % interval by Student's t, per stage.
 
-        The interval is null where a single task leaves it open, and both where a score is not finite.
+        The interval is null where tasks are too few for one, and both where a score is not finite.
         """
         values = self.scores.double()
         scores = torch.where(values.isfinite(), values, torch.nan).numpy()

@@ -18,6 +18,7 @@ def evaluation_table(
     published: Mapping[str, Sequence[float]],
     *,
     zero_shot: bool = True,
+    unit: str = "steps",
 ) -> str:
     """Mean return after each step with its 95 % interval and, if there are several, its terms; this run first.
 
@@ -28,14 +29,16 @@ def evaluation_table(
         terms: each reward term's share of the mean return, per step; NaN where all simulations failed.
         published: returns after each step that compare, by name.
         zero_shot: see :func:`step_titles`.
+        unit: what the steps are, such as episodes lived (:func:`rlmaml.settings.stages.stage_unit`).
     """
     shown = shown_steps(len(summary["mean"]) - 1)
     intervals = ["" if low is None else f"± {(high - low) / 2:.2f}" for low, high in summary["ci95"]]
     rows = [
-        ("steps", *step_titles(shown, "", zero_shot=zero_shot)),
+        (unit, *step_titles(shown, "", zero_shot=zero_shot)),
         ("this run", *[_number(summary["mean"][step]) for step in shown]),
-        ("  95 % interval over tasks", *[intervals[step] for step in shown]),
     ]
+    if any(intervals):
+        rows.append(("  95 % interval over tasks", *[intervals[step] for step in shown]))
     failed = summary.get("share_unstable", [])
     if any(failed):
         rows += [

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.intervals import finite_or_none
+from rlmaml.base.intervals import FEWEST, finite_or_none
 from rlmaml.base.plain_data import DamagedError, is_number, read_json
 from rlmaml.core.policy import TaughtPolicy
 from rlmaml.deploy.adaptable import ActionKind
@@ -31,6 +31,7 @@ from rlmaml.results.contenders import (
     searched_methods,
     worked_on,
 )
+from rlmaml.results.paired import Mean, cells_of
 from rlmaml.rules.adaptation_rule import adaptation_rule, trained_rule
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.rules.search_rule import Search
@@ -39,7 +40,7 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, differences, from_plain
 from rlmaml.storage.kept_checkpoints import newest_checkpoint
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
-from rlmaml.terminal.words import markdown_table
+from rlmaml.terminal.words import counted, interval_words, markdown_table
 from rlmaml.training.begin import policy_in
 from rlmaml.training.run import EVALUATION_SEED, MakeEnv, run_settings, train, trained_context_range
 
@@ -149,22 +150,29 @@ def compare_lived(
     places += [Place(AS_BUILT, as_built, False)] if as_built else []
     asked = Asked(tuple(sorted(lived)), tuple(places))
     contenders = checked_contenders(settings, methods, seeds, directory, search=search, searched=searched)
-    tell(f"{len(contenders)} runs, {min(processes, len(contenders))} at once, in {directory.path}")
+    tell(f"{counted(len(contenders), 'run')}, {min(processes, len(contenders))} at once, in {directory.path}")
     found = {(contender.method, contender.seed): stored_curves(contender, asked) for contender in contenders}
+    done = 0
+
+    def finished(contender: Contender) -> None:
+        nonlocal done
+        done += 1
+        tell(f"run {done} of {len(contenders)}: {contender.method}, seed {contender.seed}")
+
     missing = []
     for contender in contenders:
         if found[contender.method, contender.seed] is None:
             missing.append(contender)
         else:
-            tell(f"{contender.method}, seed {contender.seed}, is there")
+            finished(contender)
     work = partial(measured_curves, asked=asked, make_env=make_env, progress=processes == 1)
     if processes == 1:
         for contender in missing:
             work(contender)
-            tell(f"{contender.method}, seed {contender.seed}, is done")
+            finished(contender)
     else:
         for contender in worked_on(missing, work, processes):
-            tell(f"{contender.method}, seed {contender.seed}, is done")
+            finished(contender)
     found |= {(contender.method, contender.seed): stored_curves(contender, asked) for contender in missing}
     results: dict[str, dict[str, dict[str, MethodReturns]]] = {
         place.name: {actions: _rows(found, methods, seeds, place.name, actions) for actions in ACTIONS}
@@ -279,15 +287,19 @@ def lived_table(comparison: LivedComparison, place: str, actions: str) -> str:
     ]
     table = []
     for row, returns in rows.items():
-        half = returns.over_seeds if seeds > 1 else returns.over_tasks
-        cells = [f"{m:.1f} ± {h:.1f}" for m, h in zip(returns.mean, half, strict=True)]
+        cells = cells_of(Mean(returns.mean, _shown_half(returns)), digits=1)
         if recovers:
             share = comparison.recovered(actions, row, place)[-1]
             cells.append("–" if np.isnan(share) else f"{100 * share:.0f} %")
         table.append([row, *cells])
-    over = f"{seeds} seeds" if seeds > 1 else f"{tasks} tasks, for one seed"
-    note = f"\n±: half the 95 % interval over {over}. {actions.capitalize()} actions."
+    over = interval_words(seeds, "seed") if seeds >= FEWEST else interval_words(tasks, "task")
+    note = f"\nMeans over {counted(seeds, 'seed')}; {over}. {actions.capitalize()} actions."
     return "\n".join([*markdown_table(head, table), note])
+
+
+def _shown_half(returns: MethodReturns) -> Floats:
+    """Half the interval over seeds, or over tasks where seeds are too few for one."""
+    return returns.over_seeds if len(returns.per_task) >= FEWEST else returns.over_tasks
 
 
 @ordinary_figures()
@@ -299,7 +311,7 @@ def lived_figure(comparison: LivedComparison) -> Figure:
     for line, actions in zip(panels, ACTIONS, strict=True):
         for axes, (place, of_actions) in zip(line, places.items(), strict=True):
             for row, returns in of_actions[actions].items():
-                half = returns.over_seeds if len(returns.per_task) > 1 else returns.over_tasks
+                half = _shown_half(returns)
                 colour = "#222222" if row == TEACHER else colour_of(row)
                 style = "--" if row in (TEACHER, "oracle", "pretrained", "random") else "o-"
                 axes.errorbar(

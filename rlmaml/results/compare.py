@@ -16,7 +16,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.intervals import finite_or_none, half_interval
+from rlmaml.base.intervals import FEWEST, finite_or_none, half_interval
 from rlmaml.base.plain_data import is_number, read_json
 from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.evaluation.figures import DrawEpisodes, ordinary_figures, write_figure
@@ -32,11 +32,12 @@ from rlmaml.results.contenders import (
     searched_methods,
 )
 from rlmaml.results.summary import failed_in_words
+from rlmaml.settings.inner import MemorySettings
 from rlmaml.settings.methods.registry import METHODS, PAPERS, find_method
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, differences, from_plain
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
-from rlmaml.terminal.words import counted, markdown_table
+from rlmaml.terminal.words import counted, in_short, markdown_table
 from rlmaml.training.fine_tuning import fine_tuning
 from rlmaml.training.run import MakeEnv, run_settings
 
@@ -67,12 +68,12 @@ class MethodReturns(NamedTuple):
 
     @property
     def over_seeds(self) -> Floats:
-        """Half the 95 % interval over seeds, of each stage; NaN for a single seed."""
+        """Half the 95 % interval over seeds, of each stage; NaN for too few seeds."""
         return half_interval(self.per_task.mean(1))
 
     @property
     def over_tasks(self) -> Floats:
-        """Half the 95 % interval over tasks, of each stage, for the mean over seeds; NaN for a single task."""
+        """Half the 95 % interval over tasks, of each stage, for the mean over seeds; NaN for too few tasks."""
         return half_interval(self.per_task.mean(0))
 
 
@@ -124,7 +125,7 @@ def compare(
             context, a seed is named twice or none is, or see :func:`rlmaml.training.run.train`.
     """
     if not seeds or len(set(seeds)) < len(seeds):
-        raise UserError(f"--seeds is {tuple(seeds)}; give one or more different numbers not below 0.")
+        raise UserError(f"--seeds is {in_short(tuple(seeds))}; give one or more different numbers not below 0.")
     searched = searched_methods(methods, search)
     if not overwrite:
         check_same(read_comparison(directory), settings, seeds, tuple(methods), searched, actions)
@@ -151,7 +152,7 @@ def in_words(contender: Contender, found: Reports) -> str:
     parts = [f"{contender.method}, seed {contender.seed}"]
     if fine_tuning(contender.settings):
         sizes = found[IN_RANGE]["config"]["settings"]["inner"]["inner_step_sizes"]
-        parts.append(f"fine-tuned with step sizes {sizes}")
+        parts.append(f"fine-tuned with step sizes {in_short(sizes)}")
     if failed := failed_in_words(found.values()):
         parts.append(failed)
     return ", ".join(parts)
@@ -224,7 +225,7 @@ def check_same(
     same_seed = settings.changed(seed=stored.settings.run.seed)
     differing = differences(stored.settings, same_seed, counted=True)
     if stored.seeds != tuple(seeds):
-        differing.append(f"--seeds was {stored.seeds} and is now {tuple(seeds)}")
+        differing.append(f"--seeds was {in_short(stored.seeds)} and is now {in_short(tuple(seeds))}")
     there = tuple(next(iter(stored.results.values()), {}))
     if not set(there) <= set(methods):
         differing.append(f"--algorithms was {' '.join(there)} and is now {' '.join(methods)}")
@@ -296,8 +297,11 @@ def comparison_table(results: Mapping[str, MethodReturns], searched: Mapping[str
     lines = markdown_table(["method", *step_titles(range(stages))], rows)
     if searched:
         lines.append("\nA search has its first and its last return: at the context 0, and at the best it measured.")
+    if lives := [name for name in results if issubclass(find_method(name).inner, MemorySettings)]:
+        lines.append(f"\nOf {' and '.join(lives)} a column is after so many episodes lived, and not after steps.")
     over = f"over {counted(seeds, 'seed')}, and over {counted(tasks, 'task')}"
-    lines.append(f"\nIn brackets: 95 % intervals {over}.")
+    few = f"; a dash for fewer than {FEWEST}" if min(seeds, tasks) < FEWEST else ""
+    lines.append(f"\nIn brackets: 95 % intervals {over}{few}.")
     return "\n".join(lines)
 
 

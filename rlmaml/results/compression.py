@@ -29,7 +29,7 @@ from rlmaml.sampling.outcomes import task_returns
 from rlmaml.sampling.rollout import rollout
 from rlmaml.storage.checkpoint import Checkpoint, checkpoint_bytes
 from rlmaml.storage.scores_file import BETTER, RETURN
-from rlmaml.terminal.words import counted, markdown_table
+from rlmaml.terminal.words import counted, interval_words, markdown_table
 from rlmaml.training.begin import make_method
 from rlmaml.training.run import MakeEnv, evaluate_run
 from rlmaml.training.supervised import SupervisedTasks, as_scored, score_run
@@ -62,7 +62,7 @@ class SmallRow(NamedTuple):
     kilobytes: float
     """Of the file with theta and all settings."""
     onnx_kilobytes: float | None
-    """Of the exported file, without metadata; None of kinds that are not exported."""
+    """Of the exported file, without metadata; None of kinds that are not exported, and models of supervised tasks."""
     microseconds: float | None
     """Of one action of that file on one core, median."""
     step_milliseconds: float
@@ -227,25 +227,27 @@ def _or_dash(number: float | None) -> str:
 
 def note(judged: JudgedOn) -> str:
     """What the numbers of the table are."""
+    policies = "" if judged.score == RETURN else " (export.py writes those of policies alone)"
+    sizes = (
+        f"numbers: of theta, which adapt. kB: its file, with all settings. ONNX: the exported file{policies}, without "
+        "metadata, of kinds that are exported; what was pruned stands in it as zeros, so that it is no smaller. "
+        "µs/action: its time on one core, median."
+    )
+    cost = "on one core, processor time, median, and the most that its tensors take at once"
+    rounded, tasks = f"{INT8} adapts in full and is rounded afterwards.", counted(judged.num_tasks, "held-out task")
+    steps, interval = counted(judged.steps, "step"), interval_words(judged.num_tasks, "task")
     if judged.score != RETURN:
         better = f", {BETTER[judged.score]} being better" if judged.score in BETTER else ""
         return (
-            "numbers: of theta, which adapt. kB: its file, with all settings. ONNX: the exported file, without "
-            "metadata, of kinds that are exported; µs/action: its time on one core, median. ms and MB/step: one step "
-            "of adaptation on a support set on one core, processor time, median, and the most that its tensors take at "
-            f"once; {INT8} adapts in full and is rounded afterwards. zero-shot and adapted: {judged.score} on "
-            f"{counted(judged.num_tasks, 'held-out task')} before and after {counted(judged.steps, 'step')}{better}; "
-            "loss: how much worse than the first row's, task by task. ± is half the 95 % interval over tasks."
+            f"{sizes} ms and MB/step: one step of adaptation on a support set {cost}; {rounded} zero-shot and adapted: "
+            f"{judged.score} on {tasks} before and after {steps}{better}; loss: how much worse than the first row's, "
+            f"task by task. {interval}."
         )
+    episodes = counted(judged.num_episodes, "episode")
     return (
-        "numbers: of theta, which adapt. kB: its file, with all settings. ONNX: the exported file, without metadata; "
-        "µs/action: its time on one core, median. ms and MB/step: one step of adaptation on "
-        f"{counted(judged.num_episodes, 'episode')} on one core, processor time, median, and the most that its tensors "
-        "take at once; "
-        f"{INT8} adapts in full and is rounded afterwards. Returns: most likely actions on "
-        f"{counted(judged.num_tasks, 'held-out task')}, {counted(judged.num_episodes, 'episode')} each, zero-shot and "
-        f"after {counted(judged.steps, 'step')}; loss: the first row's less this one's, before and after adaptation, "
-        "task by task. ± is half the 95 % interval over tasks."
+        f"{sizes} ms and MB/step: one step of adaptation on {episodes} {cost}; {rounded} Returns: most likely actions "
+        f"on {tasks}, {episodes} each, zero-shot and after {steps}; loss: the first row's less this one's, before and "
+        f"after adaptation, task by task. {interval}."
     )
 
 
@@ -295,14 +297,3 @@ def _array(returns: Any, judged: JudgedOn) -> Floats:
     if array.shape != (judged.num_tasks, judged.steps + 1):
         raise ValueError(f"its returns are of shape {array.shape}")
     return array
-
-
-def check_comparable(checkpoints: Sequence[Checkpoint]) -> None:
-    """Refuse policies that cannot stand in one table.
-
-    Raises:
-        UserError: they are of different families or variants.
-    """
-    families = {(one.settings.run.env_id, one.settings.run.variant) for one in checkpoints}
-    if len(families) > 1:
-        raise UserError(f"The runs are of different families or variants: {sorted(families)}.")

@@ -7,6 +7,8 @@ INK = "#7d8694"
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
     "text.color": INK,
     "legend.labelcolor": INK,
     "axes.labelcolor": INK,

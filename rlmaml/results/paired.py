@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.intervals import half_interval
+from rlmaml.base.intervals import finite_or_none, half_interval
 from rlmaml.core.types import Tasks
 from rlmaml.evaluation.table import step_titles
 from rlmaml.settings.checks import option
 from rlmaml.settings.whole import Settings
-from rlmaml.terminal.words import in_short, markdown_table
+from rlmaml.terminal.words import in_short, interval_words, markdown_table
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -26,7 +26,7 @@ class Reached(NamedTuple):
 
 
 class Mean(NamedTuple):
-    """Of each stage, with half the 95 % interval over tasks; NaN for a single task."""
+    """Of each stage, with half the 95 % interval over tasks; NaN for too few tasks."""
 
     mean: Floats
     half: Floats
@@ -44,6 +44,18 @@ def paired_difference(first: Floats, other: Floats) -> Mean:
     """
     stages = min(first.shape[1], other.shape[1])
     return mean_over_tasks(other[:, :stages] - first[:, :stages])
+
+
+def check_one_problem(runs: Mapping[str, Settings]) -> None:
+    """Refuse runs, by what a user calls them, that are of different families or variants.
+
+    Raises:
+        UserError: names each with its own.
+    """
+    problems = {name: f"{own.run.env_id}, {own.run.variant}" for name, own in runs.items()}
+    if len(set(problems.values())) > 1:
+        told = "; ".join(f"{name} is on {own}" for name, own in problems.items())
+        raise UserError(f"The runs are of different families or variants: {told}. Give those of one.")
 
 
 def check_same_tasks(tasks: Sequence[Tasks]) -> None:
@@ -76,6 +88,29 @@ def paired_rows(runs: Sequence[Reached]) -> list[tuple[str, Mean]]:
     ]
 
 
+def paired_as_json(runs: Sequence[Reached]) -> dict[str, Any]:
+    """What :func:`paired_table` shows, and what was reached on every task, as plain data; null for what is not finite.
+
+    Runs are in their order, for their names may be alike.
+    """
+    return {
+        "runs": [
+            {"name": run.name, "per_task": [finite_or_none(row) for row in run.per_task], **_plain(mean)}
+            for run, (_, mean) in zip(runs, paired_rows(runs), strict=False)
+        ],
+        "less_the_first": [
+            {"name": run.name} | _plain(mean)
+            for run, (_, mean) in zip(runs[1:], paired_rows(runs)[len(runs) :], strict=True)
+        ],
+        "differing_settings": differing_settings([run.settings for run in runs]),
+    }
+
+
+def _plain(mean: Mean) -> dict[str, Any]:
+    """Means, and half their intervals."""
+    return {"mean": finite_or_none(mean.mean), "half_ci95": finite_or_none(mean.half)}
+
+
 def paired_table(runs: Sequence[Reached], *, zero_shot: bool = True) -> str:
     """Markdown: returns and paired differences after each inner step, and the settings in which the runs differ.
 
@@ -96,7 +131,7 @@ def rows_table(runs: Sequence[Reached], titles: Sequence[str], shown: Sequence[i
         rows.append([name, *(cells[k] for k in shown if k < len(cells))])
     return [
         *markdown_table(["run", *titles], rows),
-        "\n± is half the 95 % interval over tasks; differences are task by task.\n",
+        f"\n{interval_words(len(runs[0].per_task), 'task')}; differences are task by task.\n",
     ]
 
 

@@ -12,14 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rlmaml.base.errors import UserError
-from rlmaml.core.types import Tasks, at_most
+from rlmaml.core.types import Tasks, at_most, first_tasks
 from rlmaml.deploy.adaptable import ActionKind, as_policy
 from rlmaml.evaluation.effects import Effects, adaptation_effects
 from rlmaml.evaluation.evaluate import Evaluation
-from rlmaml.evaluation.figures import ordinary_figures
+from rlmaml.evaluation.figures import ordinary_figures, whole_ticks
 from rlmaml.evaluation.table import step_titles
 from rlmaml.evaluation.video import MakeScene, as_video, film_progress
-from rlmaml.results.compare import Comparison, MethodReturns, colour_of, over_stages, problem
+from rlmaml.results.compare import Comparison, MethodReturns, colour_of, over_stages
 from rlmaml.results.compression import JudgedOn, SmallRow, read_table, small_page
 from rlmaml.results.contenders import IN_RANGE
 from rlmaml.results.page_parts import (
@@ -35,21 +35,22 @@ from rlmaml.results.page_parts import (
     place_legend,
 )
 from rlmaml.results.page_style import INK, PAGE, STYLE
-from rlmaml.results.paired import Reached, check_same_tasks
+from rlmaml.results.paired import Reached, check_one_problem, check_same_tasks
 from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.settings.inner import MemorySettings
 from rlmaml.settings.methods.registry import find_method
-from rlmaml.settings.stages import stage_words
+from rlmaml.settings.stages import stage_unit, stage_words
 from rlmaml.settings.trust_region import INNER_KL, KL_SCALE
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.storage.kept_checkpoints import policy_checkpoint
 from rlmaml.storage.run_directory import RunDirectory, check_different
-from rlmaml.terminal.words import counted
+from rlmaml.terminal.words import counted, interval_words
+from rlmaml.training.final_evaluation import evaluated_once
 from rlmaml.training.run import EVALUATION_SEED, MakeEnv, evaluate_run, run_settings
 
-EPISODES_OF_EFFECTS = 10
-"""Of each task, on which is measured what adaptation changed: means over all tasks hardly vary with more."""
+TASKS_OF_EFFECTS, EPISODES_OF_EFFECTS = 5, 10
+"""The first tasks, and of each the first episodes, on which is measured what adaptation changed."""
 MARKERS = ("x", "+", "1", "2", "3", "4")
 """Of published returns."""
 
@@ -64,10 +65,14 @@ class ReportedRun(NamedTuple):
     metrics: Sequence[Mapping[str, Any]]
     """One entry per meta-iteration."""
     evaluation: Evaluation
+    num_episodes: int
+    """Of each task and stage in the evaluation."""
     effects: Effects | None
     """None where the evaluation has no inner step."""
     task_units: Mapping[str, str] = {}
     """Of the tasks' parameters."""
+    task_elements: Mapping[str, Sequence[Sequence[str]]] = {}
+    """What the elements of these parameters are called, along every axis, where they have names."""
     actions: ActionKind = "sampled"
     """With which it was evaluated."""
     picture: bytes | None = None
@@ -97,9 +102,7 @@ def read_runs(run_dirs: Sequence[Path]) -> list[Checkpoint]:
     """
     check_different(run_dirs)
     checkpoints = [policy_checkpoint(run_dir) for run_dir in run_dirs]
-    families = {problem(checkpoint.settings)[:2] for checkpoint in checkpoints}
-    if len(families) > 1:
-        raise UserError(f"The runs are of different families or variants: {sorted(families)}; report on one at a time.")
+    check_one_problem({str(path): one.settings for path, one in zip(run_dirs, checkpoints, strict=True)})
     return checkpoints
 
 
@@ -111,7 +114,7 @@ def reported(
     sizes: EvaluationSizes,
     tell: Callable[[str], object] = print,
 ) -> ReportedRun:
-    """Everything that is shown of one run: evaluated anew, and with its pictures.
+    """Everything that is shown of one run: its evaluation, which may be the one that ended its training, and pictures.
 
     Args:
         directory: of the run, or of the policy as :func:`rlmaml.storage.run_directory.beside` says.
@@ -123,20 +126,10 @@ def reported(
     """
     settings = checkpoint.settings
     steps = 0 if settings.run.observe_task else sizes.steps
-    evaluation = evaluate_run(
-        checkpoint,
-        make_env,
-        num_tasks=sizes.num_tasks,
-        num_episodes=sizes.num_episodes or settings.run.evaluation_episodes,
-        steps=steps,
-        seed=sizes.seed,
-        actions=sizes.actions,
-    )
-    policy = as_policy(checkpoint).network
-    rule = adaptation_rule(settings, policy)
-    few = at_most(evaluation.rollouts[0], EPISODES_OF_EFFECTS)
-    stages = [stage._replace(memory=at_most(stage.memory, EPISODES_OF_EFFECTS)) for stage in evaluation.adaptations]
-    effects = adaptation_effects(policy, rule, stages, few) if steps else None
+    num_episodes = sizes.num_episodes or settings.run.evaluation_episodes
+    how: dict[str, Any] = {"steps": steps, "num_episodes": num_episodes, "seed": sizes.seed, "actions": sizes.actions}
+    env = make_env(1)
+    evaluation = evaluated_once(directory, checkpoint, make_env, num_tasks=sizes.num_tasks, **how)
     written = run_settings(settings) | {"iterations_done": checkpoint.iteration, "evaluation_seed": sizes.seed}
     written |= {"steps_taken": checkpoint.steps_taken} if checkpoint.steps_taken else {}
     return ReportedRun(
@@ -145,13 +138,40 @@ def reported(
         written=written,
         metrics=directory.read_metrics() if directory.metrics.exists() or not checkpoint.steps_taken else (),
         evaluation=evaluation,
-        effects=effects,
-        task_units=getattr(make_env(1), "task_units", {}),
+        num_episodes=num_episodes,
+        effects=effects_of(evaluation, checkpoint, make_env, how) if steps else None,
+        task_units=getattr(env, "task_units", {}),
+        task_elements=getattr(env, "task_elements", {}),
         actions=sizes.actions,
         picture=directory.figure.read_bytes() if directory.figure.exists() else None,
         video=video_of(directory, checkpoint, make_env, make_scene, evaluation.tasks, sizes.seed, tell),
         compression=read_table(directory.compression) if directory.compression.exists() else None,
     )
+
+
+def effects_of(evaluation: Evaluation, checkpoint: Checkpoint, make_env: MakeEnv, how: Mapping[str, Any]) -> Effects:
+    """What adaptation changed on the first tasks of an evaluation: these alone are adapted to once more where need be.
+
+    Args:
+        evaluation: of the policy.
+        checkpoint: the policy.
+        make_env: makes the environment.
+        how: it was evaluated.
+    """
+    tasks = min(TASKS_OF_EFFECTS, len(evaluation.returns))
+    if not evaluation.rollouts:
+        evaluation = evaluate_run(checkpoint, make_env, num_tasks=tasks, **how)
+    policy = as_policy(checkpoint).network
+    rule = adaptation_rule(checkpoint.settings, policy)
+    stages = [
+        stage._replace(
+            params=stage.params if rule.remembers else first_tasks(stage.params, tasks),
+            memory=at_most(first_tasks(stage.memory, tasks), EPISODES_OF_EFFECTS),
+        )
+        for stage in evaluation.adaptations
+    ]
+    few = at_most(first_tasks(evaluation.rollouts[0], tasks), EPISODES_OF_EFFECTS)
+    return adaptation_effects(policy, rule, stages, few)
 
 
 def video_of(
@@ -221,18 +241,18 @@ def _returns(
             style: dict[str, Any] = {"marker": marker, "markersize": 4, "color": INK, "linewidth": 1}
             axes.plot(range(len(line)), line, "--", label=name, **style)
         rows.append((name, [f"{mean:.2f}" for mean in means[:stages]]))
-    lived = all(isinstance(run.settings.inner, MemorySettings) for run in runs)
+    units = dict.fromkeys(stage_unit(run.settings) for run in runs)
     axes.set(
-        xlabel="episodes lived through" if lived else "inner steps",
+        xlabel=" or ".join("inner steps" if unit == "steps" else unit for unit in units),
         ylabel=f"mean return, {runs[0].actions} actions",
         xticks=range(stages),
     )
     place_legend(figure, axes)
-    tasks, episodes = runs[0].evaluation.rollouts[0].returns.shape
+    tasks, episodes = len(runs[0].evaluation.returns), runs[0].num_episodes
     size = (tasks, episodes, runs[0].written["evaluation_seed"])
     note = (
-        f"{counted(tasks, 'held-out task')}, {counted(episodes, 'episode')} each, {runs[0].actions} actions; ± is half "
-        "the 95 % interval over tasks."
+        f"{counted(tasks, 'held-out task')}, {counted(episodes, 'episode')} each, {runs[0].actions} actions; "
+        f"{interval_words(tasks, 'task')}."
     )
     if comparison:
         note += " " + _comparison_note(comparison, size)
@@ -248,8 +268,8 @@ def _differences(runs: Sequence[ReportedRun], header: Sequence[str]) -> str:
     compared = [Reached(run.name, run.settings, run.evaluation.returns_with_failed.double().numpy()) for run in runs]
     stages = range(len(header) - 1)
     return (
-        "<h2>Differences</h2><p class=note>Task by task, with half the 95 % interval over tasks; below, the settings "
-        f"in which the runs differ.</p>{differences_table(compared, header, stages, 2)}<br>{differing_table(compared)}"
+        "<h2>Differences</h2><p class=note>Task by task; below, the settings in which the runs differ.</p>"
+        f"{differences_table(compared, header, stages, 2)}<br>{differing_table(compared)}"
     )
 
 
@@ -291,6 +311,7 @@ def _curves(runs: Sequence[ReportedRun]) -> str:
             marker = "." if len(curve) == 1 else ""
             axes.plot(curve, style, marker=marker, color=colour, linewidth=1.2, label=f"{run.name}, {words(k)}")
     axes.set(xlabel="meta-iteration", ylabel="training return, sampled actions")
+    whole_ticks(axes)
     place_legend(figure, axes)
     return f"<h2>Learning curves</h2>{as_svg(figure)}"
 
@@ -332,7 +353,8 @@ def _tasks(run: ReportedRun) -> str:
             style: dict[str, Any] = {"cmap": "viridis", "s": 40, "edgecolors": INK, "linewidths": 0.8}
             dots = axes.scatter(*values.T, c=returns[:, -1], **style)
             figure.colorbar(dots, ax=axes, label=f"return after {returns.shape[1] - 1}, {run.actions} actions")
-            axes.set(xlabel=f"{name}[0]{unit}", ylabel=f"{name}[1]{unit}")
+            first, second = run.task_elements.get(name, (("0", "1"),))[0]
+            axes.set(xlabel=f"{name}.{first}{unit}", ylabel=f"{name}.{second}{unit}")
         else:
             numbers = values if values.ndim == 1 else values.mean(1)
             axes.scatter(numbers, returns[:, 0], s=14, color="#9aa4b2", label="before")
@@ -365,5 +387,7 @@ def _changes(run: ReportedRun) -> str:
     rows.append(("KL from the unadapted policy, nats", ["0", *[f"{value:.3f}" for value in run.effects.kl]]))
     rows.append(("entropy, nats", [f"{value:.2f}" for value in run.effects.entropy]))
     titles = step_titles(range(steps + 1), zero_shot="steps_taken" not in run.written)
-    header = ["mean over tasks", *titles]
-    return f"<h3>What adaptation changed</h3>{as_table(header, rows)}<p class=note>{KL_SCALE} {INNER_KL}</p>"
+    tasks = counted(min(TASKS_OF_EFFECTS, len(run.evaluation.returns)), "task")
+    header = [f"mean over the first {tasks}", *titles]
+    scale = KL_SCALE if isinstance(run.settings.inner, MemorySettings) else INNER_KL
+    return f"<h3>What adaptation changed</h3>{as_table(header, rows)}<p class=note>KL: {scale}.</p>"

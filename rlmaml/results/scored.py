@@ -5,12 +5,12 @@ A run directory does not hold the tasks, so that nothing is scored anew.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rlmaml.base.errors import UserError
 from rlmaml.evaluation.table import shown_steps, step_titles
 from rlmaml.results.page_parts import as_label
-from rlmaml.results.paired import Reached, differing_settings, rows_table, settings_lines
+from rlmaml.results.paired import Reached, differing_settings, paired_as_json, rows_table, settings_lines
 from rlmaml.storage.run_directory import RunDirectory, check_different, is_of_run, policy_file
 from rlmaml.storage.scores_file import BETTER, StoredScores
 
@@ -92,6 +92,11 @@ def score_title(runs: Sequence[ScoredRun], score: str) -> str:
 def scored_stages(runs: Sequence[ScoredRun]) -> list[int]:
     """The numbers of steps that a table of these runs has room for."""
     return shown_steps(max(next(iter(run.stored.per_task.values())).shape[1] for run in runs) - 1)
+
+
+def scored_as_json(runs: Sequence[ScoredRun]) -> dict[str, Any]:
+    """What :func:`scored_table` shows, by score, and the scores of every task, as plain data."""
+    return {score: paired_as_json(reached_by(runs, score)) for score in shared_scores(runs)}
 
 
 def scored_table(runs: Sequence[ScoredRun]) -> str:

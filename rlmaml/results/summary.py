@@ -11,9 +11,11 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.intervals import half_interval
 from rlmaml.base.plain_data import DamagedError
 from rlmaml.evaluation.table import step_titles
+from rlmaml.results.paired import differing_settings
+from rlmaml.settings.checks import option
 from rlmaml.settings.whole import from_plain
 from rlmaml.storage.run_directory import RunDirectory, check_different
-from rlmaml.terminal.words import counted
+from rlmaml.terminal.words import counted, in_short
 
 
 def summarise_seeds(run_dirs: Sequence[Path]) -> str:
@@ -31,10 +33,11 @@ def summarise_seeds(run_dirs: Sequence[Path]) -> str:
     directories = [RunDirectory(run_dir) for run_dir in run_dirs]
     reports = [directory.read_evaluation() for directory in directories]
     settings = [from_plain(report["config"]["settings"]) for report in reports]
-    free = {"seed"} | (settings[0].marked("free_on_resume") - settings[0].marked("counts"))
-    compared = [{name: value for name, value in one.flat().items() if name not in free} for one in settings]
-    if any(other != compared[0] for other in compared):
-        raise UserError("The runs differ in more than their seed; summarise runs of one configuration.")
+    differing = differing_settings(settings)
+    differing.pop(option("seed"), None)
+    if differing:
+        told = "; ".join(_differing_words(name, values, run_dirs) for name, values in differing.items())
+        raise UserError(f"The runs differ in more than their seed: {told}. Summarise runs of one configuration.")
     by_seed: dict[int, Path] = {}
     for one, run_dir in zip(settings, run_dirs, strict=True):
         other = by_seed.setdefault(one.run.seed, run_dir)
@@ -57,8 +60,8 @@ def summarise_seeds(run_dirs: Sequence[Path]) -> str:
         rows.append(f"| {one.run.seed} | {cells} | {duration:.0f} |")
     cells = " | ".join(f"**{_number(value)}**" for value in means.mean(0))
     rows.append(f"| mean of {counted(len(means), 'seed')} | {cells} | {statistics.mean(seconds):.0f} |")
-    if len(means) > 1:
-        half = half_interval(means)
+    half = half_interval(means)
+    if not np.isnan(half).all():
         rows.append("| 95 % interval over seeds | " + " | ".join(f"± {_number(value)}" for value in half) + " | |")
     if failed := failed_in_words(reports):
         rows.append(f"\n{failed.capitalize()}; they count as the worst return seen.")
@@ -84,6 +87,14 @@ def training_seconds(directory: RunDirectory) -> float:
             raise DamagedError(directory.metrics, f"line {number} has no seconds/iteration")
         total += seconds
     return total
+
+
+def _differing_words(name: str, values: Sequence[object], run_dirs: Sequence[Path]) -> str:
+    """An option in which runs differ, in a sentence: every value, once, with the runs that have it."""
+    having: dict[str, list[str]] = {}
+    for value, run_dir in zip(values, run_dirs, strict=True):
+        having.setdefault(in_short(value), []).append(str(run_dir))
+    return f"{name} is " + ", and ".join(f"{value} in {', '.join(runs)}" for value, runs in having.items())
 
 
 def _number(value: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 
-from rlmaml.evaluation.figures import ordinary_figures
+from rlmaml.evaluation.figures import ordinary_figures, whole_ticks
 from rlmaml.evaluation.table import ZERO_SHOT, step_titles
 from rlmaml.results.compression import read_table, small_page
 from rlmaml.results.page_parts import (
@@ -34,6 +34,7 @@ from rlmaml.results.scored import (
 )
 from rlmaml.settings.checks import option
 from rlmaml.settings.supervised import OF_EPISODES
+from rlmaml.terminal.words import interval_words
 
 QUERY_LOSS = "update/query_loss"
 """Of a meta-iteration, after the last inner step; methods without a loss on query sets have none."""
@@ -74,8 +75,9 @@ def _scores(runs: Sequence[ScoredRun], score: str) -> str:
         axes.errorbar(range(len(row.mean)), row.mean, np.nan_to_num(row.half), **style)
         rows.append((run.name, [cell for k, cell in enumerate(cells_of(row, DIGITS)) if k in shown]))
     axes.set(xlabel=f"inner steps (0: {ZERO_SHOT})", ylabel=score)
+    whole_ticks(axes)
     place_legend(figure, axes)
-    note = f"{score_title(runs, score)}; ± is half the 95 % interval over tasks."
+    note = f"{score_title(runs, score)}; {interval_words(runs[0].stored.num_tasks, 'task')}."
     return f"<p class=note>{html.escape(note)}</p>{as_svg(figure)}{as_table(['', *step_titles(shown)], rows)}"
 
 
@@ -88,8 +90,8 @@ def _differences(runs: Sequence[ScoredRun]) -> str:
         reached = reached_by(runs, score)
         parts += [differences_table(reached, [score, *step_titles(shown)], shown, DIGITS), "<br>"]
     return (
-        "<h2>Differences</h2><p class=note>Task by task, with half the 95 % interval over tasks; below, the settings "
-        f"in which the runs differ.</p>{''.join(parts)}{differing_table(reached)}"
+        "<h2>Differences</h2><p class=note>Task by task; below, the settings in which the runs differ.</p>"
+        f"{''.join(parts)}{differing_table(reached)}"
     )
 
 
@@ -107,6 +109,7 @@ def _query_losses(runs: Sequence[ScoredRun]) -> str:
     if not drawn:
         return ""
     axes.set(xlabel="meta-iteration", ylabel="loss on the query sets in training")
+    whole_ticks(axes)
     place_legend(figure, axes)
     return f"<h2>Learning curves</h2>{as_svg(figure)}"
 

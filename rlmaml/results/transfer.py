@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import ActionKind
-from rlmaml.evaluation.figures import DrawEpisodes, ordinary_figures, write_figure
+from rlmaml.evaluation.figures import DrawEpisodes, ordinary_figures, whole_ticks, write_figure
 from rlmaml.evaluation.table import step_titles
 from rlmaml.policies.sizes import Sizes
 from rlmaml.results.compare import MethodReturns, colour_of, gather, in_words, over_stages
@@ -27,7 +26,7 @@ from rlmaml.storage.evaluation_file import read_evaluation
 from rlmaml.storage.kept_checkpoints import newest_checkpoint
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
 from rlmaml.storage.scores_file import BETTER, RETURN
-from rlmaml.terminal.words import markdown_table
+from rlmaml.terminal.words import interval_words, markdown_table
 from rlmaml.training.begin import sizes_in
 from rlmaml.training.fine_tuning import fine_tuned, fine_tuning
 from rlmaml.training.run import EVALUATION_SEED, MakeEnv, configured_evaluation, run_settings, validation_return
@@ -212,9 +211,8 @@ def transfer_table(outcome: Transfer) -> str:
         table += [[name, *cells_of(row, outcome.digits)] for name, row in rows.items()]
     lines = markdown_table([f"on {outcome.target}", *step_titles(range(stages))], table)
     better = f" Of {outcome.score} {BETTER[outcome.score]} ones are better." if outcome.score in BETTER else ""
-    lines.append(
-        f"\n± is half the 95 % interval over tasks, of means over seeds; differences are task by task.{better}\n"
-    )
+    _, tasks, _ = next(iter(outcome.alone.values())).per_task.shape
+    lines.append(f"\n{interval_words(tasks, 'task')}, of means over seeds; differences are task by task.{better}\n")
     return "\n".join([*lines, *[in_a_sentence(outcome, method) for method in outcome.from_source]])
 
 
@@ -245,7 +243,7 @@ def transfer_figure(outcome: Transfer) -> Figure:
             axes.errorbar(np.arange(stages), mean, half, fmt=style, color=colour_of(method), capsize=3, label=label)
     measured = f"mean return, {outcome.actions} actions" if outcome.score == RETURN else f"mean {outcome.score}"
     axes.set(title=f"adapted to {outcome.target}", xlabel="inner steps", ylabel=measured)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_ticks(axes)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", frameon=False, fontsize=8)
     return figure

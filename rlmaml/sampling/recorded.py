@@ -129,8 +129,9 @@ def read_episodes(path: Path | str, *, rewards: bool = True) -> RecordedEpisodes
     missing, unknown = set(REQUIRED) - set(arrays), set(arrays) - set(RecordedEpisodes._fields)
     if missing or unknown:
         raise UserError(
-            f"{path} holds the arrays {sorted(arrays)}; missing: {sorted(missing)}, unknown: {sorted(unknown)}. "
-            f"A recording needs {list(REQUIRED)}, and may hold log_probs and final_observations."
+            f"{path} holds the arrays {', '.join(sorted(arrays))}; missing: {', '.join(sorted(missing)) or 'none'}, "
+            f"unknown: {', '.join(sorted(unknown)) or 'none'}. A recording needs {', '.join(REQUIRED)}, and may hold "
+            "log_probs and final_observations."
         )
     return check_episodes(RecordedEpisodes(**arrays), str(path))
 

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
-from copy import copy
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
@@ -22,6 +22,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import SPELLING, kind_in_words, option
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, METHODS, find_method
 from rlmaml.settings.whole import Settings, as_method, owner_classes
+from rlmaml.terminal.option_help import HELP, as_meant, shown_options, wrapped_text
 from rlmaml.terminal.words import did_you_mean
 
 ScriptT = TypeVar("ScriptT")
@@ -30,7 +31,6 @@ POSITIONAL = get_args(tyro.conf.Positional[str])[1]
 """What marks a field that is no option."""
 SENTENCES = (tyro.conf.HelptextFromCommentsOff,)
 """An option is explained by the string below its field; looking for comments took half of the time of a parse."""
-HELP = ("-h", "--help")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Choice:
     algorithm: str
     """How it meta-learns: maml-trpo, fomaml, e-maml, meta-sgd, maml++, anil, cavia, promp, maml-ppo, reptile, rl2, rma,
     or, without adaptation, pretrained, oracle, random; the help lists the options of the one that is named."""
-    policy: str
+    policy: Annotated[str, tyro.conf.arg(metavar="KIND")]
     """Who acts: gaussian, categorical, gru, latent, conv4, embedded, multimodal, or FILE.py:NAME of a torch module of
     your own, which is then run."""
 
@@ -108,8 +108,11 @@ def options_of(kind: type[ScriptT], description: str | None = None, arguments: S
     typed = sys.argv[1:] if arguments is None else list(arguments)
     kinds = {known.name: known.kind for known in _known(kind) if not known.positional}
     refuse_unknown(typed, list(kinds), Path(sys.argv[0]).name)
+    shown = shown_options(kind, SPELLING, explained=bool({*typed} & {*HELP}))
     with told_in_a_sentence(kinds):
-        return tyro.cli(kind, description=description, args=typed, config=SENTENCES)
+        words = wrapped_text(description or "")
+        read: ScriptT = as_meant(kind, tyro.cli(shown, description=words, args=typed, config=SENTENCES))
+    return read
 
 
 def parse(
@@ -141,42 +144,21 @@ def parse(
     kinds = [type(script), Choice, *owners.values()]
     check_known(written, choice, kinds, " Take it out of the file of --config, or choose the method that has it.")
     check_known(typed, choice, kinds)
-    parts: dict[str, tuple[Any, Any]] = {"script": (type(script), script), "choice": (Choice, choice)}
-    for owner, kind in owners.items():
-        shown = spelled(kind)
-        parts[owner] = (shown, shown(**vars(getattr(start, owner))))
+    shown = partial(shown_options, spelling=SPELLING, explained=bool({*typed} & {*HELP}))
+    values = {"script": script, "choice": choice, **{owner: getattr(start, owner) for owner in owners}}
+    parts = {name: (shown(type(value)), value) for name, value in values.items()}
     whole = dataclasses.make_dataclass(
         "Options",
         [
-            (name, Annotated[kind, tyro.conf.OmitArgPrefixes], dataclasses.field(default=value))
+            (name, Annotated[kind, tyro.conf.OmitArgPrefixes], dataclasses.field(default=kind(**vars(value))))
             for name, (kind, value) in parts.items()
         ],
         frozen=True,
     )
     with told_in_a_sentence({one.name: one.kind for kind in kinds for one in _known(kind)}):
-        parsed: Any = tyro.cli(whole, description=description, args=list(arguments), config=SENTENCES)
-    settings = Settings(
-        parsed.choice.algorithm,
-        parsed.choice.policy,
-        **{owner: kind(**vars(getattr(parsed, owner))) for owner, kind in owners.items()},
-    )
-    return parsed.script, settings
-
-
-def spelled(kind: type[Any]) -> type[Any]:
-    """A dataclass whose fields are known to the command line by the names of their options."""
-    fields = [
-        (field.name, Annotated[field.type, tyro.conf.arg(**told)], copy(field))
-        for field in dataclasses.fields(kind)
-        if (told := _told(field.name))
-    ]
-    return dataclasses.make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True) if fields else kind
-
-
-def _told(name: str) -> dict[str, Any]:
-    """What the help says of a field in other words than its own: its name, and what its value is."""
-    renamed = {"name": SPELLING[name]} if name in SPELLING else {}
-    return renamed | ({"metavar": "RUN_DIR"} if name == "start_from" else {})
+        read: Any = tyro.cli(whole, description=wrapped_text(description), args=list(arguments), config=SENTENCES)
+    said = {name: as_meant(type(value), getattr(read, name)) for name, value in values.items()}
+    return said.pop("script"), Settings(**vars(said.pop("choice")), **said)
 
 
 def check_known(arguments: Sequence[str], choice: Choice, kinds: Sequence[type[Any]], cure: str = "") -> None:

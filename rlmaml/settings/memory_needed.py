@@ -11,6 +11,7 @@ from typing import Any
 from rlmaml.base.memory import check_memory
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.whole import Settings
+from rlmaml.terminal.words import counted
 
 NUMBER = 4
 """Bytes of a number."""
@@ -69,9 +70,11 @@ def check_training_fits(settings: Settings, num_tasks: int) -> None:
         UserError: names what needs how much, and how much there is.
     """
     run, least = settings.run, "Take fewer --tasks or --episodes, a shorter --horizon or smaller --hidden layers."
-    check_memory(training_bytes(settings, num_tasks), f"A meta-iteration on {num_tasks} tasks", least)
+    check_memory(training_bytes(settings, num_tasks), f"A meta-iteration on {counted(num_tasks, 'task')}", least)
     held_out = run.evaluation_tasks * run.evaluation_episodes
-    check_memory(episodes_bytes(run, held_out), f"The evaluation of {held_out} episodes", "Take fewer of them.")
+    check_memory(
+        episodes_bytes(run, held_out), f"The evaluation of {counted(held_out, 'episode')}", "Take fewer of them."
+    )
 
 
 def check_draws_fit(settings: Settings, draws: int) -> None:
@@ -82,7 +85,7 @@ def check_draws_fit(settings: Settings, draws: int) -> None:
     """
     stages: int = settings.inner.inner_steps + 1
     once = stages * episodes_bytes(settings.run, settings.run.num_tasks * settings.run.num_episodes)
-    check_memory(2 * draws * once, f"{draws} draws of tasks and episodes", "Take fewer --draws.")
+    check_memory(2 * draws * once, f"{counted(draws, 'draw')} of tasks and episodes", "Take fewer --draws.")
 
 
 def check_examples_fit(settings: Settings, num_tasks: int, num_bytes: int, num_examples: int, what: str) -> None:
@@ -100,4 +103,4 @@ def check_examples_fit(settings: Settings, num_tasks: int, num_bytes: int, num_e
     """
     one = num_bytes + NUMBER * num_examples * units(settings.network) + network_bytes(settings.network)
     cure = "Take fewer tasks, fewer examples of each, or a smaller network."
-    check_memory(num_tasks * one, f"{what} {num_tasks} tasks", cure)
+    check_memory(num_tasks * one, f"{what} {counted(num_tasks, 'task')}", cure)

@@ -26,6 +26,14 @@ def teacher_and_student(k: int) -> str:
     return f"student, episode {k}" if k else "teacher"
 
 
+def stage_unit(settings: Settings) -> str:
+    """What the numbers of the stages count, where a table shows them."""
+    if isinstance(settings.inner, TaughtSettings):
+        trial = settings.inner.trial_episodes
+        return "episodes, each begun anew" if trial == 1 else f"episodes, begun anew after {trial}"
+    return "episodes lived" if isinstance(settings.inner, MemorySettings) else "steps"
+
+
 def stage_words(settings: Settings, *, in_training: bool = False) -> StageWords:
     """The words for the stages of a run; in training a teacher may act first."""
     if isinstance(settings.inner, TaughtSettings) and in_training:

@@ -9,15 +9,9 @@ from rlmaml.settings.checks import require, require_kinds, require_not_negative,
 
 Preconditioner = Literal["kronecker", "none"]
 
-KL_SCALE = (
-    "KL, for scale: moving the mean of one action by one of its standard deviations is 0.5 nats, by a tenth of one "
-    "0.005; trust regions of training are 0.01 to 0.03."
-)
+KL_SCALE = "0.5 nats move the mean of an action by one standard deviation; trust regions are 0.01 to 0.03"
 """What a KL that is told is to be compared with."""
-INNER_KL = (
-    "Trained inner steps go much further: on 2-D navigation 20 nats after one, hundreds after three, because the "
-    "deviations shrink as well."
-)
+INNER_KL = f"{KL_SCALE}, trained inner steps go tens of nats"
 """And what one after inner steps is."""
 
 

@@ -9,6 +9,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import unwritable, write_atomically
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory, policy_file
+from rlmaml.terminal.words import counted
 
 
 def keep_checkpoint(directory: RunDirectory, checkpoint: Checkpoint, kept: int) -> None:
@@ -70,15 +71,16 @@ def newest_checkpoint(directory: RunDirectory, at_most: int | None = None) -> Ch
         if at_most is not None and checkpoint.iteration > at_most:
             passed_over.append(
                 UserError(
-                    f"{path} has done {checkpoint.iteration} meta-iterations, but {directory.metrics} tells of the "
-                    f"first {at_most} alone: the rest is missing or damaged. Restore that file, or begin anew with "
-                    "--overwrite; the policy can be used as it is."
+                    f"{path} has done {counted(checkpoint.iteration, 'meta-iteration')}, but {directory.metrics} tells "
+                    f"of the first {at_most} alone: the rest is missing or damaged. Restore that file, or begin anew "
+                    "with --overwrite; the policy can be used as it is."
                 )
             )
             continue
         if passed_over:
             warnings.warn(
-                f"{passed_over[0]} Used instead: {path}, after {checkpoint.iteration} meta-iterations.", stacklevel=2
+                f"{passed_over[0]} Used instead: {path}, after {counted(checkpoint.iteration, 'meta-iteration')}.",
+                stacklevel=2,
             )
         return checkpoint
     raise passed_over[0]

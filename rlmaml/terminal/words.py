@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+from rlmaml.base.intervals import FEWEST
+
 
 def counted(number: int, noun: str) -> str:
     """A number of things: ``counted(1, "episode")`` is "1 episode", ``counted(2, "episode")`` "2 episodes"."""
@@ -13,6 +15,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A question, to follow a message, that names the known words which somebody may have mistyped; "" for none."""
     near = get_close_matches(word, list(known), n=2, cutoff=0.75)
     return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+def interval_words(number: int, noun: str) -> str:
+    """What ± is of means over so many things; or how many it takes (:data:`rlmaml.base.intervals.FEWEST`)."""
+    if number < FEWEST:
+        return f"± takes {counted(FEWEST, noun)} or more"
+    return f"± is half the 95 % interval over {counted(number, noun)}"
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], alignment: str = "---:") -> list[str]:
@@ -29,6 +38,9 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], alignment
 
 
 def in_short(value: object, most: int = 80) -> str:
-    """A value as text for a table's cell; what is longer than ``most`` characters is cut, and ends in an ellipsis."""
-    text = str(value)
+    """A value as text for a table's cell; what is longer than ``most`` characters is cut, and ends in an ellipsis.
+
+    Several values are written as an option takes them: ``(0.5, 0.1)`` is "0.5 0.1", and ``()`` "none".
+    """
+    text = (" ".join(map(str, value)) or "none") if isinstance(value, tuple | list) else str(value)
     return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -16,6 +16,7 @@ from rlmaml.storage.checkpoint import Checkpoint, save_checkpoint
 from rlmaml.storage.metrics_file import sound_lines
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.storage.run_lock import sole_writer
+from rlmaml.terminal.words import counted
 from rlmaml.training.opening import check_openable
 
 
@@ -79,8 +80,8 @@ def begin_compressed(smaller: Checkpoint, source: RunDirectory, target: RunDirec
         lines = []
     if len(lines) < smaller.iteration:
         raise UserError(
-            f"{source.metrics} tells of {len(lines)} of the run's {smaller.iteration} meta-iterations. Restore it; "
-            "without it no training can go on."
+            f"{source.metrics} tells of {len(lines)} of the run's {counted(smaller.iteration, 'meta-iteration')}. "
+            "Restore it; without it no training can go on."
         )
     with sole_writer(target):
         if overwrite:

@@ -205,7 +205,7 @@ def train_from(
     except KeyboardInterrupt as error:
         keep()
         raise InterruptedRunError(
-            f"Interrupted after {latest.iteration} meta-iterations. {directory.path} is usable as it is; "
+            f"Interrupted after {counted(latest.iteration, 'meta-iteration')}. {directory.path} is usable as it is; "
             "--resume continues it."
         ) from error
     except UserError:
@@ -218,7 +218,8 @@ def train_from(
     keep()
     if (reason := asked_to_end()) or latest.iteration < run.iterations:
         raise StoppedRunError(
-            f"Stopped by {reason or 'another process'} after {latest.iteration} meta-iterations. {directory.path} is "
+            f"Stopped by {reason or 'another process'} after {counted(latest.iteration, 'meta-iteration')}. "
+            f"{directory.path} is "
             "usable as it is; --resume continues it."
         )
     return latest

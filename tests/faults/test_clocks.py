@@ -86,7 +86,7 @@ def test_a_run_whose_clock_jumps_is_the_same_run_and_has_neither_duplicates_nor_
 
 def test_a_time_to_stop_after_and_a_lock_do_not_know_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", jumping(-HOUR, HOUR))
-    with pytest.raises(StoppedRunError, match="after 1 meta-iterations"):
+    with pytest.raises(StoppedRunError, match="after 1 meta-iteration"):
         train(TRAINED, make_env, tmp_path, progress=False, stop_after=1e-9)
     train(TRAINED.changed(iterations=2), make_env, tmp_path, progress=False, resume=True, stop_after=59.0)
     with sole_writer(RunDirectory(tmp_path)):

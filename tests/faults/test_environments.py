@@ -164,7 +164,7 @@ def test_one_that_hangs_is_seen_to_and_two_interrupts_end_it_with_a_run_that_is_
         process.send_signal(signal.SIGINT)
         read_until(seen, "Finishing this meta-iteration; the next signal stops at once.")
         process.send_signal(signal.SIGINT)
-        read_until(seen, "Interrupted after 1 meta-iterations.")
+        read_until(seen, "Interrupted after 1 meta-iteration.")
         assert process.wait(60) == 130
     os.close(seen)
     assert load(tmp_path / "run").iteration == 1

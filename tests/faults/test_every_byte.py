@@ -141,7 +141,7 @@ def test_any_byte_of_a_run_s_newest_and_best_checkpoint(trained: RunDirectory) -
     try:
         for content in at_every_byte(whole):
             trained.checkpoint.write_bytes(content)
-            with pytest.warns(UserWarning, match=r"Used instead: .*, after 1 meta-iterations"):
+            with pytest.warns(UserWarning, match=r"Used instead: .*, after 1 meta-iteration"):
                 assert newest_checkpoint(trained).iteration == 1
             trained.best.write_bytes(content)
             with pytest.warns(UserWarning, match="The best checkpoint is looked for anew"):

@@ -23,8 +23,10 @@ from rlmaml.evaluation.rankings import absolute_error
 from rlmaml.families.folders import annotated
 from rlmaml.families.installed import read_idx
 from rlmaml.families.rating_files import read_ratings
+from rlmaml.settings.run import RunSettings
 from rlmaml.settings.whole import configure
 from rlmaml.storage.run_directory import RunDirectory
+from rlmaml.terminal.option_help import sentences
 from rlmaml.training.guard import Lost
 from rlmaml.training.in_progress import reason_of
 from tests.faults.process_wide import Watch, watching
@@ -96,7 +98,6 @@ EXEMPT = {
     "rlmaml.policies.gru.GruPolicy.fisher_blocks",
     "rlmaml.policies.of_observations.OfObservations.fisher_blocks",
     "rlmaml.results.compression.as_plain_table",
-    "rlmaml.results.compression.check_comparable",
     "rlmaml.results.compression.exported",
     "rlmaml.results.compression.markdown",
     "rlmaml.results.compression.note",
@@ -202,7 +203,7 @@ def command_lines(at: Path) -> Iterator[Sequence[object]]:
     yield "solvers.py", run, "--draws", 1
     yield "export.py", run, "--int8"
     yield "export.py", run, "--normalised", "--overwrite"
-    yield "compare.py", run, cavia, *SMALL, "--steps", 1
+    yield "compare.py", run, cavia, *SMALL, "--steps", 1, "--output", at / "compared.json"
     compared = ("compare.py", *COMPARED, "--output", at / "compared")
     yield *compared, "--algorithms", "maml-trpo", "pretrained", "random", "oracle"
     yield "compare.py", *COMPARED, "--output", at / "lived", "--algorithms", "rl2", "random", "--lived", 0, 1
@@ -221,7 +222,7 @@ def command_lines(at: Path) -> Iterator[Sequence[object]]:
     yield "report.py", at / "compared" / "maml-trpo-seed0", *SMALL, "--steps", 1
     yield "train_sinusoid.py", *WAVES, "--run-dir", waves, "--validation-interval", 1
     yield "report.py", waves, waves / "random", "--output", at / "page.html"
-    yield "compare.py", waves, waves / "random"
+    yield "compare.py", waves, waves / "random", "--output", at / "scores.json"
     natural = ("--outer-optimiser", "trust_region", "--no-pretrained")
     yield "train_sinusoid.py", *WAVES, *natural, "--run-dir", at / "natural"
     yield "evaluate.py", waves, "--seed", 1
@@ -264,6 +265,7 @@ def further_calls(at: Path) -> Iterator[Callable[[], object]]:
     yield lambda: absolute_error(torch.zeros(1, 2), torch.ones(1, 2), torch.ones(1, 2, dtype=torch.bool))
     yield lambda: reason_of(RuntimeError("why"))
     yield lambda: annotated(at / "absent")
+    yield lambda: sentences(RunSettings)
     yield lambda: check_takes_tensors(lambda xp, actions: actions, 2)
     yield Lost().numbers
     yield lambda: RunDirectory(at / "run").of_mean_actions(RunDirectory(at / "run").evaluation)

@@ -58,11 +58,12 @@ def test_help_explains_every_option(help_texts: dict[str, str]) -> None:
     for name, text in help_texts.items():
         # An option begins at the edge, or at that of its box; further lines of another one are indented.
         begins = re.compile(r"^[│ ]{0,2}(?=--?[a-z]|[A-Z_]{2,} )")
-        parts = "\n".join(begins.sub("\0", line).strip("│ ") for line in text.splitlines()).split("\n\0")
+        _, listed = re.split(r"^ *(?:╭─|-{5}).*$", text, maxsplit=1, flags=re.MULTILINE)
+        parts = "\n".join(begins.sub("\0", line).strip("│ ") for line in listed.splitlines()).split("\n\0")
         entries = parts[1:]
         assert len(entries) > 1 or name == "summarise.py"
         for entry in entries:
-            assert re.search(r"[A-Z][a-z-]+:? [a-z]+|show this help", entry), entry
+            assert re.search(r"[A-Z][a-z-]+[:,]? [a-z]+|show this help", entry), entry
 
 
 def test_help_says_run_dir_where_a_run_is_named(help_texts: dict[str, str]) -> None:
@@ -70,13 +71,20 @@ def test_help_says_run_dir_where_a_run_is_named(help_texts: dict[str, str]) -> N
     for name, text in help_texts.items():
         usage, found, _ = text.partition("positional arguments")
         assert not (found and re.search(r"\bPATH\b", usage)), name
-        named = re.findall(r"--(run-dir|demonstrator|acting|start-from) (?:\{None\}\|)?(\S+)", text)
+        named = re.findall(r"--(run-dir|demonstrator|acting|start-from) (\S+)", text)
         assert {value.strip("[].,") for _, value in named} <= {"RUN_DIR"}, name
         places += [option for option, _ in named]
     assert set(places) == {"run-dir", "demonstrator", "acting", "start-from"}
     assert "--beside RUN_DIR ..." in " ".join(help_texts["compress.py"].split())
     for name in ("adapt.py", "evaluate.py", "export.py", "render.py", "report.py", "summarise.py", "compress.py"):
         assert "RUN_DIR" in help_texts[name].partition("positional arguments")[0], name
+
+
+def test_help_names_values_by_readable_words(help_texts: dict[str, str]) -> None:
+    for name, text in help_texts.items():
+        assert not re.findall(r"\{None|\bSTR\b|\bPATH\b|\[\w+ \[|default: (?:None)?\)", text), name
+    assert "compare.py [-h] [OPTIONS] [FAMILY]" in help_texts["compare.py"]
+    assert "benchmark.py [-h] [OPTIONS] [FAMILY]" in help_texts["benchmark.py"]
 
 
 def test_which_actions_is_one_flag_of_every_script_that_measures_a_policys_return(help_texts: dict[str, str]) -> None:
@@ -115,7 +123,14 @@ def test_train_evaluate_and_summarise_work_together(
     assert "--overwrite" in capsys.readouterr().err
     assert json.loads((tmp_path / "e.json").read_text()) == report
 
-    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", sys.stdout)
+        assert run("evaluate.py", tmp_path / "0", "--tasks", 2, "--episodes", 2, "--steps", 1) == 0
+    *_, remark, title, empty, head, _ = capsys.readouterr().out.splitlines()
+    assert remark.startswith("Published returns are of ")
+    assert title == "Mean return on 2 held-out tasks, 2 episodes each, sampled actions:"
+    assert (empty, head.split()) == ("", ["steps", "zero-shot", "1"])
+
     assert run("summarise.py", tmp_path / "0", tmp_path / "1") == 0
     output = capsys.readouterr().out
     assert "2 seeds" in output
@@ -575,12 +590,16 @@ def test_a_policy_that_begins_anew_is_filmed_once(tmp_path: Path, run: Run, caps
     assert re.search(r"mean actions -\d+\.\d, adapting within the episode$", capsys.readouterr().out, re.MULTILINE)
 
 
-def test_the_line_of_a_single_episode_has_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_line_of_an_attempt_has_an_interval_of_enough_episodes_and_says_what_was_tried_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.syspath_prepend(str(SCRIPTS))
     in_words = import_module("adapt").attempt_in_words
-    attempt = SimpleNamespace(returns=np.array([-3.5]), undone=True, again=False, reason="worse")
+    attempt = SimpleNamespace(returns=np.array([-3.5]), undone=True, again=False, reason="worse", repeated=False)
     assert in_words(2, attempt) == "    2     -3.50  undone: worse"
-    attempt.returns, attempt.again = np.array([-3.0, -3.0]), True
+    attempt.repeated = True
+    assert in_words(2, attempt) == "    2     -3.50  the best of before, once more  undone: worse"
+    attempt.returns, attempt.again, attempt.repeated = np.array([-3.0] * 3), True, False
     assert in_words(2, attempt) == "again     -3.00  -3.00 to -3.00"
 
 
@@ -806,7 +825,7 @@ def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
         == 2
     )
     assert run("compare.py", "--seeds", 0, 0) == 2
-    assert "--seeds is (0, 0)" in capsys.readouterr().err
+    assert "--seeds is 0 0;" in capsys.readouterr().err
 
 
 def test_runs_of_different_families_are_refused_before_any_is_evaluated(
@@ -817,13 +836,13 @@ def test_runs_of_different_families_are_refused_before_any_is_evaluated(
     save_checkpoint(RunDirectory(tmp_path).checkpoint, foreign)
     assert run("report.py", trained, tmp_path, "--output", tmp_path / "report.html") == 2
     error = capsys.readouterr().err
-    assert "different families or variants: [('AntVel-v0', 'gymnasium'), ('Navigation2D-v0', 'finn2017')]" in error
+    assert f"{trained} is on Navigation2D-v0, finn2017; {tmp_path} is on AntVel-v0, gymnasium. Give those" in error
     assert "evaluating" not in error
 
 
 def returns_in(table: str) -> list[str]:
     """Mean returns in a table, without their intervals."""
-    return re.findall(r"\| (-?\d+\.\d\d) ±", table)
+    return re.findall(r"\| (-?\d+\.\d\d)(?= )", table)
 
 
 def test_words_of_a_comparison_are_runs_where_they_are_several_or_look_like_paths(
@@ -861,13 +880,22 @@ def test_runs_of_ones_own_are_compared_task_by_task(
     assert run("compare.py", trained, tmp_path / "again", *sizes) == 0
     output = capsys.readouterr().out
     assert "2 held-out tasks, 2 episodes each, of sampled actions" in output
-    assert f"| again less {trained.name} | 0.00 ± 0.00 | 0.00 ± 0.00 |" in output
+    assert f"| again less {trained.name} | 0.00 | 0.00 |" in output
+    assert "± takes 3 tasks or more" in output
     assert "The runs differ in no setting." in output
     assert run("compare.py", trained, tmp_path / "again", *sizes, "--actions", "mean") == 0
     assert "2 episodes each, of mean actions" in (of_mean := capsys.readouterr().out)
     assert returns_in(of_mean)[:2] != returns_in(output)[:2]
     assert run("compare.py", "--actions", "mean", *sizes, trained, tmp_path / "again") == 0
     assert returns_in(capsys.readouterr().out) == returns_in(of_mean)
+    written = tmp_path / "compared.json"
+    to_file = ("compare.py", trained, tmp_path / "again", *sizes, "--output", written)
+    assert run(*to_file) == 0
+    plain = json.loads(written.read_text())
+    assert [f"{mean:.2f}" for run in plain["runs"] for mean in run["mean"]] == returns_in(output)[:4]
+    assert plain["config"] == {"num_tasks": 2, "num_episodes": 2, "steps": 1, "seed": 10_000, "actions": "sampled"}
+    assert run(*to_file) == 2
+    assert "--overwrite" in capsys.readouterr().err
     assert run("compare.py", trained, *sizes) == 2
     assert "for a single one there is evaluate.py RUN_DIR" in capsys.readouterr().err
 

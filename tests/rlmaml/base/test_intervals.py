@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from rlmaml.base.intervals import finite_or_none, half_interval
+from rlmaml.base.intervals import FEWEST, finite_or_none, half_interval
 
 
 def test_half_the_interval_is_that_of_a_t_test_in_every_column() -> None:
@@ -13,8 +13,10 @@ def test_half_the_interval_is_that_of_a_t_test_in_every_column() -> None:
     assert float(half_interval(samples[:, 0])) == half_interval(samples)[0]
 
 
-def test_a_single_sample_has_no_interval() -> None:
-    assert np.isnan(half_interval(np.ones((1, 2)))).tolist() == [True, True]
+@pytest.mark.parametrize("count", range(FEWEST))
+def test_too_few_samples_have_no_interval(count: int) -> None:
+    assert np.isnan(half_interval(np.ones((count, 2)))).tolist() == [True, True]
+    assert np.isfinite(half_interval(np.ones((FEWEST, 2)))).all()
 
 
 def test_what_json_does_not_know_is_none() -> None:

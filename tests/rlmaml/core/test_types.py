@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rlmaml.core.types import Batch, first_episodes
+from rlmaml.core.types import Batch, first_episodes, first_tasks
 from tests.rlmaml.makers import gaussian_policy, random_batch, random_rollout, random_theta
 
 
@@ -41,6 +41,12 @@ def test_the_first_episodes_of_every_task_are_taken_as_they_are() -> None:
     for field, other in zip(few, whole, strict=True):
         assert torch.equal(field[1, 1], other[1, 1])
         assert field.shape == (2, 2, *other.shape[2:])
+
+
+def test_the_first_tasks_are_taken_as_they_are() -> None:
+    whole = batch()
+    for field, other in zip(first_tasks(whole, 1), whole, strict=True):
+        assert torch.equal(field, other[:1])
 
 
 def test_all_of_the_episodes_are_the_batch_itself() -> None:

@@ -456,6 +456,9 @@ def test_a_search_spends_its_budget_and_goes_on_with_the_best_it_measured(kind: 
     contexts = torch.stack([visitor.weights["context"] for visitor in plant.visitors])
     assert bool(((contexts >= LIMITS.low["context"]) & (contexts <= LIMITS.high["context"])).all())
     assert torch.equal(contexts[0], torch.zeros(2))
+    for number, attempt in enumerate(attempts):
+        assert attempt.repeated == any(torch.equal(contexts[number], earlier) for earlier in contexts[:number])
+    assert any(attempt.repeated for attempt in attempts)
     assert last.policy is attempts[-1].policy
     assert last.reason.startswith(
         f"The policy after {20 // average} attempts, on fresh episodes: its mean return is hi"

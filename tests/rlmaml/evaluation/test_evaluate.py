@@ -83,7 +83,7 @@ def test_a_single_task_has_no_interval() -> None:
 
 
 def test_equal_returns_have_an_interval_of_width_zero() -> None:
-    summary = of_returns(torch.tensor([[2.0], [2.0]])).summary()
+    summary = of_returns(torch.tensor([[2.0]] * 3)).summary()
     assert summary["mean"] == [2.0]
     assert summary["std"] == [0.0]
     assert summary["ci95"] == [[2.0, 2.0]]
@@ -91,14 +91,14 @@ def test_equal_returns_have_an_interval_of_width_zero() -> None:
 
 def test_tasks_of_which_nothing_is_known_are_left_out_of_a_stage_s_numbers() -> None:
     nan = float("nan")
-    evaluation = of_returns(torch.tensor([[1.0, nan, nan], [3.0, 5.0, nan], [nan, 9.0, nan]], dtype=torch.float64))
+    evaluation = of_returns(torch.tensor([[1.0, nan, nan], [3.0, 5.0, nan], [2.0, 9.0, nan]], dtype=torch.float64))
     summary = evaluation.summary()
     assert summary["mean"] == [2.0, 7.0, None]
-    assert summary["std"] == [pytest.approx(math.sqrt(2)), pytest.approx(math.sqrt(8)), None]
-    interval = scipy.stats.ttest_1samp([1.0, 3.0], 0.0).confidence_interval(0.95)
-    assert summary["ci95"] == [pytest.approx([interval.low, interval.high]), summary["ci95"][1], [None, None]]
+    assert summary["std"] == [pytest.approx(1.0), pytest.approx(math.sqrt(8)), None]
+    interval = scipy.stats.ttest_1samp([1.0, 3.0, 2.0], 0.0).confidence_interval(0.95)
+    assert summary["ci95"] == [pytest.approx([interval.low, interval.high]), [None, None], [None, None]]
     plain_data = json.loads(json.dumps(evaluation.as_json({}), allow_nan=False))
-    assert plain_data["per_task"] == [[1.0, None, None], [3.0, 5.0, None], [None, 9.0, None]]
+    assert plain_data["per_task"] == [[1.0, None, None], [3.0, 5.0, None], [2.0, 9.0, None]]
 
 
 def test_failed_episodes_count_as_the_worst_that_was_seen() -> None:

@@ -46,12 +46,12 @@ def test_a_linear_demonstrator_is_cloned_and_its_return_is_reached() -> None:
 
 
 def test_shares_of_the_gap_are_those_of_the_sums_and_their_interval_is_computed_by_hand() -> None:
-    reached = QueryScores(torch.tensor([[0.0, 4.0], [10.0, 14.0]]))
-    shares = shares_of_gap(reached, QueryScores(torch.tensor([[5.0], [20.0]])))
-    assert shares["mean"] == pytest.approx([0.0, 8 / 15])
-    # residuals 4 − 8/3 and 4 − 16/3: deviation 4/3 √2 with one degree of freedom, divided by √2 and the mean gap 7.5
-    half = 12.706204736 * (4 / 3) / 7.5
-    assert shares["ci95"][1] == pytest.approx([8 / 15 - half, 8 / 15 + half])
+    reached = QueryScores(torch.tensor([[0.0, 4.0], [10.0, 14.0], [0.0, 4.0]]))
+    shares = shares_of_gap(reached, QueryScores(torch.tensor([[5.0], [20.0], [15.0]])))
+    assert shares["mean"] == pytest.approx([0.0, 0.4])
+    # residuals 4 − 2, 4 − 4 and 4 − 6: deviation 2 with two degrees of freedom, divided by √3 and the mean gap 10
+    half = 4.302652730 * 2 / 3**0.5 / 10
+    assert shares["ci95"][1] == pytest.approx([0.4 - half, 0.4 + half])
     assert shares["ci95"][0] == pytest.approx([0.0, 0.0])
 
 

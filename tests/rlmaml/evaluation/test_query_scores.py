@@ -119,7 +119,7 @@ def test_a_figure_shows_waves_their_points_and_the_model_after_some_steps() -> N
     assert len(figure.axes) == 2
     for axes in figure.axes:
         lines = axes.get_lines()
-        assert [line.get_label() for line in lines][2:] == ["zero-shot", "after 1 step(s)", "after 10 step(s)"]
+        assert [line.get_label() for line in lines][2:] == ["zero-shot", "after 1 step", "after 10 steps"]
         assert len(lines) == 2 + len(LOOKS)
         drawn = [np.asarray(line.get_ydata()) for line in lines]
         assert len(drawn[1]) == FAMILY.shots

@@ -41,9 +41,14 @@ def test_of_a_long_adaptation_some_steps_are_shown() -> None:
     assert lines[5].split()[-4:] == ["30.58", "96.74", "100.06", "101.41"]
 
 
-def test_a_single_task_has_no_interval() -> None:
+def test_too_few_tasks_have_no_row_of_intervals() -> None:
     table = evaluation_table({"mean": [-1.0], "std": [None], "ci95": [[None, None]]}, {}, {})
-    assert "±" not in table
+    assert [line.split()[0] for line in table.splitlines()] == ["steps", "this"]
+
+
+def test_the_table_says_what_its_columns_count() -> None:
+    head = evaluation_table(SUMMARY, TERMS, {}, unit="episodes lived").splitlines()[0]
+    assert head.split() == ["episodes", "lived", "zero-shot", "1"]
 
 
 def test_several_terms_are_shown_below_the_return() -> None:

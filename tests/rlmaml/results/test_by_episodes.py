@@ -23,8 +23,8 @@ __all__ = ["plain_figures"]
 
 
 def returns(*means: float) -> MethodReturns:
-    """Of one seed and two tasks, 1 below and 1 above the mean."""
-    return MethodReturns(np.stack([np.array(means) - 1, np.array(means) + 1])[None])
+    """Of one seed and three tasks, 1 below, at and 1 above the mean."""
+    return MethodReturns(np.stack([np.array(means) + more for more in (-1, 0, 1)])[None])
 
 
 def comparison(**places: tuple[float, ...]) -> LivedComparison:
@@ -39,16 +39,20 @@ def test_what_a_change_costs_and_what_is_recovered_of_it_by_hand() -> None:
     assert found.recovered("mean", "rl2", IN_RANGE).tolist() == [0.0, 0.25, 0.75]
     table = lived_table(found, IN_RANGE, "mean")
     assert table.splitlines()[0] == "| method | zero-shot | 5 lived | 50 lived | recovered |"
-    assert "| rl2 | 200.0 ± 12.7 | 250.0 ± 12.7 | 350.0 ± 12.7 | 75 % |" in table
-    assert "2 tasks, for one seed. Mean actions." in table
+    assert "| rl2 | 200.0 ± 2.5 | 250.0 ± 2.5 | 350.0 ± 2.5 | 75 % |" in table
+    assert "Means over 1 seed; ± is half the 95 % interval over 3 tasks. Mean actions." in table
     assert "recovered" not in lived_table(found, AS_BUILT, "mean")
+    alone = MethodReturns(np.full((1, 1, 3), 200.0))
+    table = lived_table(LivedComparison((0, 5, 50), {IN_RANGE: {"mean": {"rl2": alone}}}), IN_RANGE, "mean")
+    assert "| rl2 | 200.0 | 200.0 | 200.0 |" in table
+    assert "± takes 3 tasks or more" in table
 
 
 def test_where_a_change_costs_nothing_or_nobody_knows_nothing_is_recovered() -> None:
     gained = comparison(**{IN_RANGE: (200.0, 250.0, 350.0), AS_BUILT: (100.0, 90.0, 95.0)})
     assert np.isnan(gained.recovered("mean", "rl2", IN_RANGE)).all()
     assert "| – |" in lived_table(gained, IN_RANGE, "mean")
-    unsure = comparison(**{IN_RANGE: (200.0, 250.0, 350.0), AS_BUILT: (225.0, 390.0, 395.0)})  # 25 < 12.7 + 12.7
+    unsure = comparison(**{IN_RANGE: (200.0, 250.0, 350.0), AS_BUILT: (204.0, 390.0, 395.0)})  # 4 < 2.5 + 2.5
     assert np.isnan(unsure.recovered("mean", "rl2", IN_RANGE)).all()
     unknown = comparison(**{IN_RANGE: (200.0, 250.0, 350.0), BEYOND_RANGE: (100.0, 90.0, 95.0)})
     assert np.isnan(unknown.recovered("mean", "rl2", IN_RANGE)).all()

@@ -11,7 +11,6 @@ from rlmaml.results.compression import (
     JudgedOn,
     SmallRow,
     as_plain_table,
-    check_comparable,
     exports,
     markdown,
     read_table,
@@ -26,10 +25,10 @@ from tests.rlmaml.deploy.trained import PLAIN, checkpoint, trained_policy
 from tests.rlmaml.families.supervised import supervised
 from tests.rlmaml.makers import categorical_policy, gaussian_policy, gru_policy
 
-JUDGED = JudgedOn(num_tasks=2, num_episodes=3, steps=1, seed=4)
+JUDGED = JudgedOn(num_tasks=3, num_episodes=3, steps=1, seed=4)
 ROWS = [
-    SmallRow("whole", 100, 2.0, 3.0, 4.0, 5.0, 6.0, np.array([[-10.0, -2.0], [-20.0, -4.0]])),
-    SmallRow("rank 1", 50, 1.0, 2.5, 3.0, 4.5, 5.5, np.array([[-11.0, -5.0], [-21.0, -3.0]])),
+    SmallRow("whole", 100, 2.0, 3.0, 4.0, 5.0, 6.0, np.array([[-10.0, -2.0], [-20.0, -4.0], [-15.0, -3.0]])),
+    SmallRow("rank 1", 50, 1.0, 2.5, 3.0, 4.5, 5.5, np.array([[-11.0, -5.0], [-21.0, -3.0], [-16.0, -4.0]])),
 ]
 
 
@@ -38,11 +37,16 @@ def test_losses_are_the_first_rows_returns_less_the_others_task_by_task() -> Non
     assert len(whole) == len(small) == len(COLUMNS)
     assert small[:7] == ["rank 1", "50", "1.0", "2.5", "3.0", "4.50", "5.50"]
     assert [cell.split(" ± ")[0] for cell in whole[7:]] == ["-15.00", "-3.00", "", ""]
-    assert small[9] == "1.00 ± 0.00"  # one less on either task
-    assert small[10] == "1.00 ± 25.41"  # 3 less and 1 more: 12.706 · √8 / √2
+    assert small[9] == "1.00 ± 0.00"  # one less on every task
+    assert small[10] == "1.00 ± 4.97"  # 3 less, 1 more and 1 less: 4.303 · 2 / √3
     text = markdown(ROWS, JUDGED)
     assert text.count("\n| ") == 3
-    assert "2 held-out tasks, 3 episodes each" in text
+    assert "3 held-out tasks, 3 episodes each" in text
+    scored = markdown(ROWS, JUDGED._replace(score="mse"))
+    assert "export.py writes those of policies alone" in scored
+    assert "export.py" not in text
+    for table in (text, scored):
+        assert "what was pruned stands in it as zeros, so that it is no smaller" in table
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -59,7 +63,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     "change",
     [
         {"rows": []},
-        {"judged": {"num_tasks": 3, "num_episodes": 3, "steps": 1, "seed": 4}},
+        {"judged": {"num_tasks": 2, "num_episodes": 3, "steps": 1, "seed": 4}},
         {"rows": [{"name": "x"}]},
         {"rows": None},
         {"judged": {}},
@@ -70,13 +74,6 @@ def test_a_damaged_table_is_refused_by_its_path(tmp_path: Path, change: dict[str
     file.write_text(json.dumps(as_plain_table(ROWS, JUDGED, {}) | change))
     with pytest.raises(UserError, match=r"table\.json is damaged"):
         read_table(file)
-
-
-def test_policies_of_two_problems_stand_in_no_table() -> None:
-    one = checkpoint()
-    check_comparable([one, one])
-    with pytest.raises(UserError, match="different families or variants"):
-        check_comparable([one, one._replace(settings=PLAIN.changed(variant="dynamics"))])
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -92,7 +89,7 @@ def test_a_policy_is_measured_in_32_bits_and_in_8() -> None:
     assert exact.onnx_kilobytes > exact.numbers * 4 / 1000
     costs = (exact.microseconds, rounded.microseconds, exact.step_milliseconds, exact.step_megabytes)
     assert all(cost is not None and cost > 0 for cost in costs)
-    assert exact.returns.shape == rounded.returns.shape == (2, 2)
+    assert exact.returns.shape == rounded.returns.shape == (3, 2)
     assert not np.array_equal(exact.returns, rounded.returns)
     np.testing.assert_allclose(exact.returns, rounded.returns, rtol=0.02)
 

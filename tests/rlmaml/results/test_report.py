@@ -1,8 +1,9 @@
 import html
 import re
-from functools import cache
+from functools import cache, partial
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from rlmaml.results.report import (
     EvaluationSizes,
     ReportedRun,
     _curves,
+    effects_of,
     read_runs,
     report_page,
     reported,
@@ -29,7 +31,7 @@ from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.begin import begin, make_method, sizes_in
-from rlmaml.training.run import run_settings
+from rlmaml.training.run import evaluate_run, run_settings
 from rlmaml_envs import TaskVectorEnv, make_tasks_env
 from tests.rlmaml.results.test_compare import returns
 from tests.rlmaml.results.test_compression import JUDGED, ROWS
@@ -85,8 +87,10 @@ def a_run(variant: str = "finn2017", steps: int = 2, name: str = "a <run>") -> R
         written=run_settings(settings) | {"commit": "abc", "iterations_done": 3, "evaluation_seed": 10_000},
         metrics=[{"return/after_0_steps": -3.0, "return/after_1_steps": -2.0}] * 3,
         evaluation=evaluation._replace(task_words=[f"task {index}" for index in range(8)]),
+        num_episodes=2,
         effects=effects,
         task_units=env.task_units,
+        task_elements=env.task_elements,
         picture=b"png",
         video=b"mp4",
     )
@@ -197,8 +201,9 @@ def test_the_page_shows_returns_beside_published_ones_worst_and_best_tasks_and_w
     assert "layer0.weight" in page
     assert page.index("<th>worst tasks, sampled actions</th>") < page.index("<th>best tasks, sampled actions</th>")
     assert "KL from the unadapted policy" in page
-    assert "by one of its standard deviations is 0.5 nats" in page
-    assert "goal[0], m" in page
+    assert "KL: 0.5 nats move the mean of an action by one standard deviation" in page
+    assert "goal.x, m" in page
+    assert "mean over the first 5 tasks" in page
     assert "abc" in page
 
 
@@ -223,6 +228,20 @@ def test_legends_are_as_wide_as_the_figure_however_long_the_names_of_runs_are() 
     assert box.x0 >= 0
     assert box.x1 <= figure.bbox.x1
     assert [text.get_text().replace("\n", "") for text in figure.legends[0].get_texts()] == names
+
+
+def test_meta_iterations_are_counted_in_whole_numbers() -> None:
+    drawn = _curves([a_run()])
+    ticks = re.findall(r"<!-- (-?[\d.]+) -->", drawn)
+    assert {"0", "1", "2"} <= set(ticks)
+    assert "0.5" not in ticks
+
+
+def test_elements_of_a_parameter_are_named_or_numbered_as_a_command_line_takes_them() -> None:
+    for elements, label in (({}, "goal.0, m"), ({"goal": (("east", "north"),)}, "goal.east, m")):
+        page = report_page([a_run()._replace(task_elements=elements, metrics=[])], {})
+        assert label in page
+        assert "goal[" not in page
 
 
 def test_curves_of_a_training_with_a_teacher_name_both() -> None:
@@ -282,12 +301,13 @@ def finished_run(run_dir: Path, settings: Settings = SETTINGS) -> RunDirectory:
     return directory
 
 
+def tasks_of_navigation(num_envs: int, *, observe_task: bool = False) -> TaskVectorEnv:
+    return make_tasks_env("Navigation2D-v0", num_envs, SETTINGS.run.horizon, observe_task=observe_task)
+
+
 def show(directory: RunDirectory, told: list[str], num_episodes: int | None = 3) -> ReportedRun:
     checkpoint = load_checkpoint(directory.checkpoint)
-    observe_task = checkpoint.settings.run.observe_task
-
-    def make_env(num_envs: int) -> TaskVectorEnv:
-        return make_tasks_env("Navigation2D-v0", num_envs, SETTINGS.run.horizon, observe_task=observe_task)
+    make_env = partial(tasks_of_navigation, observe_task=checkpoint.settings.run.observe_task)
 
     def make_scene() -> TaskVectorEnv:
         raise RuntimeError("no OpenGL")
@@ -322,12 +342,31 @@ def test_a_run_is_shown_with_what_its_directory_holds_and_an_evaluation_of_its_o
 
 def test_as_many_episodes_as_ended_the_training_where_none_are_asked_for(tmp_path: Path) -> None:
     directory = finished_run(tmp_path, SETTINGS.changed(evaluation_episodes=5))
-    assert show(directory, [], None).evaluation.rollouts[0].returns.shape == (4, 5)
+    run = show(directory, [], None)
+    assert run.num_episodes == 5
+    assert run.evaluation.rollouts[0].returns.shape == (4, 5)
+
+
+REMEMBERS = configure("rl2", num_tasks=1, num_episodes=1, horizon=9, hidden=(4,), memory=3, minibatches=1, threads=1)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, REMEMBERS], ids=["steps", "memory"])
+def test_what_adaptation_changed_is_the_same_whether_all_tasks_or_the_first_ones_alone_are_adapted_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    monkeypatch.setattr("rlmaml.results.report.TASKS_OF_EFFECTS", 2)
+    directory = finished_run(tmp_path, settings)
+    checkpoint = load_checkpoint(directory.checkpoint)
+    asked: dict[str, Any] = {"num_episodes": 3, "steps": 2, "seed": 7}
+    whole = evaluate_run(checkpoint, tasks_of_navigation, num_tasks=4, **asked)
+    effects = [effects_of(one, checkpoint, tasks_of_navigation, asked) for one in (whole, whole._replace(rollouts=[]))]
+    assert torch.equal(effects[0].kl, effects[1].kl)
+    assert torch.equal(effects[0].entropy, effects[1].entropy)
+    assert all(torch.equal(effects[0].layers[name], effects[1].layers[name]) for name in effects[0].layers)
 
 
 def test_of_a_memory_too_the_change_is_measured_on_the_first_episodes(tmp_path: Path) -> None:
-    settings = configure("rl2", num_tasks=1, num_episodes=1, horizon=9, hidden=(4,), memory=3, minibatches=1, threads=1)
-    effects = show(finished_run(tmp_path, settings), [], EPISODES_OF_EFFECTS + 2).effects
+    effects = show(finished_run(tmp_path, REMEMBERS), [], EPISODES_OF_EFFECTS + 2).effects
     assert effects is not None
     assert bool((effects.kl > 0).all())
 

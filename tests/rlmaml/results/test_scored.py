@@ -6,7 +6,7 @@ import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.evaluation.query_scores import QueryScores, scores_as_json
-from rlmaml.results.scored import read_scored, scored_table
+from rlmaml.results.scored import read_scored, scored_as_json, scored_table
 from rlmaml.settings.whole import configure
 from rlmaml.storage.run_directory import RunDirectory, write_json
 from rlmaml.storage.scores_file import Floats, HeldOut
@@ -36,6 +36,16 @@ def test_runs_are_tabled_with_differences_task_by_task_the_better_direction_and_
     assert "ndcg on 3 held-out tasks of lines, lines through 0, seed 10000; higher is better:" in lines
     assert "| --seed | 0 | 1 |" in lines
     assert not [word for word in ("sampled", "action", "return") if word in str(lines)]
+
+
+def test_the_file_of_scores_has_what_the_table_shows_by_score(tmp_path: Path) -> None:
+    one = a_scored_run(tmp_path / "one", mae=FIRST, ndcg=1 / FIRST)
+    other = a_scored_run(tmp_path / "other", mae=OTHER, ndcg=1 / OTHER, seed=1)
+    plain = scored_as_json(read_scored([one, other]))
+    assert list(plain) == ["mae", "ndcg"]
+    assert plain["mae"]["runs"][0]["per_task"] == FIRST.tolist()
+    assert plain["mae"]["less_the_first"][0]["mean"] == pytest.approx([-0.5, -0.2])
+    assert plain["ndcg"]["differing_settings"] == {"--seed": [0, 1]}
 
 
 def test_a_score_that_not_every_run_has_is_left_out_and_one_of_ones_own_has_no_direction(tmp_path: Path) -> None:

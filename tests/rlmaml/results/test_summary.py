@@ -40,8 +40,10 @@ def test_failed_simulations_count_as_the_worst_return_and_are_told(tmp_path: Pat
     assert "failed" not in summarise_seeds([finished_run(tmp_path / "1", 0, [-1.0])])
 
 
-def test_a_single_seed_has_no_interval(tmp_path: Path) -> None:
-    assert "interval" not in summarise_seeds([finished_run(tmp_path / "0", 0, [-1.0])])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_too_few_seeds_have_no_interval(tmp_path: Path, seeds: int) -> None:
+    table = summarise_seeds([finished_run(tmp_path / str(seed), seed, [-1.0]) for seed in range(seeds)])
+    assert "interval" not in table
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,20 @@ def test_runs_of_different_settings_are_not_averaged(tmp_path: Path, changes: di
     ]
     with pytest.raises(UserError, match="differ in more than their seed"):
         summarise_seeds(runs)
+
+
+def test_settings_that_differ_are_named_with_their_values_and_the_runs_that_have_them(tmp_path: Path) -> None:
+    changes: list[dict[str, Any]] = [{}, {"max_kl": 0.02}, {"hidden": (9, 7)}]
+    runs = [
+        finished_run(tmp_path / str(seed), seed, [-1.0], SETTINGS.changed(**change))
+        for seed, change in enumerate(changes)
+    ]
+    with pytest.raises(UserError) as refused:
+        summarise_seeds(runs)
+    zero, one, two = runs
+    assert f"--max-kl is 0.01 in {zero}, {two}, and 0.02 in {one}; " in str(refused.value)
+    assert f"--hidden is 8 in {zero}, {one}, and 9 7 in {two}. " in str(refused.value)
+    assert "--seed" not in str(refused.value)
 
 
 def test_runs_of_different_methods_are_not_averaged(tmp_path: Path) -> None:

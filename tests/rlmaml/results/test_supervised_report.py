@@ -67,7 +67,7 @@ def test_of_a_single_run_there_are_no_differences_and_without_a_query_loss_no_cu
 
 
 def test_a_score_that_is_not_finite_leaves_its_place_in_the_table(tmp_path: Path) -> None:
-    scores = np.array([[1.0, np.inf, 1.0], [2.0, 1.0, 1.0]])
+    scores = np.array([[1.0, np.inf, 1.0], [2.0, 1.0, 1.0], [3.0, 1.0, 1.0]])
     run_dir = a_scored_run(tmp_path / "one", errors=scores)
     RunDirectory(run_dir).metrics.write_text("")
     page = supervised_page(read_scored([run_dir]))

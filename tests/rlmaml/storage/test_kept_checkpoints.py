@@ -58,7 +58,7 @@ def test_a_damaged_newest_one_is_reported_and_the_one_before_it_is_used(tmp_path
         policy_checkpoint(directory.checkpoint)  # a file that is named is meant
     directory.checkpoint.unlink()
     damage(directory.earlier_checkpoint(1))
-    with pytest.warns(UserWarning, match="There is no checkpoint at .* after 1 meta-iterations"):
+    with pytest.warns(UserWarning, match="There is no checkpoint at .* after 1 meta-iteration"):
         assert newest_checkpoint(directory).iteration == 1
     damage(directory.earlier_checkpoint(2))
     with pytest.raises(UserError, match="There is no checkpoint at"):
@@ -69,7 +69,7 @@ def test_one_that_has_done_more_than_is_known_of_is_passed_over(tmp_path: Path) 
     directory = RunDirectory(tmp_path)
     kept_after(directory, range(3), 3)
     assert newest_checkpoint(directory, at_most=2).iteration == 2
-    said = r"has done 2 meta-iterations, but .*metrics\.jsonl tells of the first 1 alone.*after 1 meta-iterations"
+    said = r"has done 2 meta-iterations, but .*metrics\.jsonl tells of the first 1 alone.*after 1 meta-iteration"
     with pytest.warns(UserWarning, match=said):
         assert newest_checkpoint(directory, at_most=1).iteration == 1
     kept_after(directory, range(3, 9), 3)

@@ -1,4 +1,4 @@
-from rlmaml.terminal.words import counted, did_you_mean, in_short, markdown_table
+from rlmaml.terminal.words import counted, did_you_mean, in_short, interval_words, markdown_table
 
 
 def test_one_thing_is_singular_and_all_else_plural() -> None:
@@ -13,9 +13,19 @@ def test_what_may_have_been_meant_is_asked_where_something_is_near_alone() -> No
 
 
 def test_a_long_value_is_cut_and_says_so() -> None:
-    assert in_short((1, 2.5)) == "(1, 2.5)"
+    assert in_short(2.5) == "2.5"
     assert in_short("x" * 80) == "x" * 80
     assert in_short("x" * 81) == "x" * 79 + "…"
+
+
+def test_several_values_are_written_as_an_option_takes_them() -> None:
+    assert [in_short(value) for value in ((1, 2.5), [0.1], ())] == ["1 2.5", "0.1", "none"]
+    assert len(in_short((1,) * 50)) == 80
+
+
+def test_what_plus_minus_is_says_of_how_many_and_of_too_few_how_many_it_takes() -> None:
+    assert interval_words(3, "task") == "± is half the 95 % interval over 3 tasks"
+    assert [interval_words(number, "seed") for number in (1, 2)] == ["± takes 3 seeds or more"] * 2
 
 
 def test_a_markdown_table_aligns_numbers_and_fills_rows_that_are_too_short() -> None:

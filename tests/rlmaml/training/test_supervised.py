@@ -193,7 +193,7 @@ def test_a_run_that_is_asked_to_end_keeps_its_iteration_and_goes_on_to_the_same_
         )
         return RunDirectory(tmp_path / directory).checkpoint.read_bytes()
 
-    with pytest.raises(StoppedRunError, match="--stop-after 1e-09 after 1 meta-iterations") as stopped:
+    with pytest.raises(StoppedRunError, match="--stop-after 1e-09 after 1 meta-iteration") as stopped:
         trained("stopped", stop_after=1e-9)
     assert stopped.value.exit_code == 75
     assert not RunDirectory(tmp_path / "stopped").evaluation.exists()
