@@ -65,7 +65,7 @@ def test_an_update_that_one_process_loses_is_lost_in_both_and_the_run_is_that_of
 
 def test_more_processes_than_tasks_are_refused(ranks: Ranks) -> None:
     for last in (ranks.said[0][9], ranks.said[1][9]):
-        assert last.startswith("UserError: There are 2 processes, but 1 tasks (--tasks)")
+        assert last.startswith("UserError: There are 2 processes, but 1 task (--tasks)")
     assert not (ranks.runs / "too few tasks").exists()
     assert len(ranks.said[0]) == len(ranks.said[1]) == 12
 

@@ -247,7 +247,7 @@ def test_a_finished_run_is_in_the_table_of_hyper_parameters_with_its_returns(tmp
     stored = HParamsPluginData.FromString(content).session_start_info.hparams
     assert set(stored) == set(settings.flat())
     assert stored["max_kl"].number_value == 0.25
-    assert stored["hidden"].string_value == "(8, 9)"
+    assert stored["hidden"].string_value == "8 9"
     assert stored["env_id"].string_value == "Navigation2D-v0"
     assert stored["algorithm"].string_value == "maml-trpo"
 
