@@ -69,7 +69,7 @@ def supervised_transfer(
     found: dict[tuple[str, str, int], Any] = {}
     for done, ((variant, method, seed), tasks) in enumerate(posed.items(), start=1):
         run = ComparisonDirectory(directory.path / variant).run(method, seed)
-        trained = train_supervised(tasks, run.path, made_by=made_by(variant, run.path), resume=True, progress=False)
+        trained = train_supervised(tasks, run.path, made_by=made_by(variant, run.path), resume=True)
         reached = trained.scores if variant == target else scored_on(posed[target, method, seed], trained)
         found[variant, method, seed] = reached.scores.double().numpy()
         tell(f"run {done} of {len(posed)}: {method}, seed {seed}, trained on {variant}")
