@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any, ClassVar, NamedTuple, TypeAlias, final
 
 import numpy as np
@@ -352,7 +353,7 @@ class Locomotion(TaskFamily):
 
     def remarks(self) -> Sequence[str]:
         """What there is to say of changes of contacts."""
-        return tuple(self.physics.remarks)
+        return tuple(dict.fromkeys(chain.from_iterable(self.physics.remarks.values())))
 
     def built(self) -> bytes:
         """The model."""

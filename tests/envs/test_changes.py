@@ -1,5 +1,6 @@
 import warnings
 from typing import Any
+from unittest.mock import Mock
 
 import mujoco
 import numpy as np
@@ -274,6 +275,16 @@ def test_a_number_that_some_contacts_of_a_geom_do_not_read_is_said_once() -> Non
         warnings.simplefilter("error")
         episodes.reset(np.arange(2), {copy: np.random.default_rng(copy) for copy in range(2)})
     assert episodes.family.changed_fields()["geom_friction"][:, 1, 0].tolist() == [2.0, 2.0]
+
+
+def test_whether_a_number_of_contacts_is_read_is_looked_up_once_for_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    look_up = Mock(return_value=[])
+    monkeypatch.setattr("rlmaml_envs.physics.check_effect", look_up)
+    world = robots.family(robots.body(SLEDGES), changes={"load": scaled("geom_friction", "geom", ["front"])})(2)
+    for factor in (1.5, 2.0):
+        world.set_tasks(np.arange(2), {"speed": np.array([0.1, 0.1]), "load": np.full((2, 1), factor)})
+    assert look_up.call_count == 1
+    assert world.physics.field("geom_friction")[:, 1, 0].tolist() == [2.0, 2.0]
 
 
 APART = """<mujoco><worldbody><geom name="floor" type="plane" size="9 9 .1" contype="0"/>
