@@ -58,6 +58,9 @@ PAIRED = {
 }
 """What of a geom -> what of a ``<pair>`` is read in its place."""
 
+OF_INERTIA = ("body_mass", "body_inertia", "body_ipos", "body_iquat", "body_gravcomp")
+"""Fields of bodies that matter where these move."""
+
 Fields = Mapping[str, npt.NDArray[Any]]
 
 FREE, BALL = int(mujoco.mjtJoint.mjJNT_FREE), int(mujoco.mjtJoint.mjJNT_BALL)
@@ -102,16 +105,24 @@ def see_to(model: mujoco.MjModel, fields: Fields, copies: Copies) -> None:
 
 
 def check_effect(model: mujoco.MjModel, field: str, names: Sequence[str]) -> list[str]:
-    """Refuse to write a number of contacts into what has none that would read it.
+    """Refuse to write a number into objects of which none would read it.
 
     A contact of a ``<pair>`` reads the pair's numbers and never those of its geoms, not even where the file gives none.
+    What does not move has a mass that nobody feels.
 
     Returns:
         What is to be said of geoms that have contacts of both kinds, so that the number matters in some alone.
 
     Raises:
-        ValueError: names the geom or flex, and the pair, or why it touches nothing.
+        ValueError: names the geom or flex, and the pair, or why it touches nothing; or the body that does not move.
     """
+    if field in OF_INERTIA:
+        for name, body in zip(names, indices(model, "body", names).tolist(), strict=True):
+            if model.body_weldid[body] == 0:
+                raise ValueError(
+                    f'"{field}" of the body "{name}" has no effect, because it does not move: it has no joint, and '
+                    "nothing that it is part of has one. Name a body that moves."
+                )
     if field not in OF_CONTACTS:
         return []
     kind, _, word = field.partition("_")

@@ -79,6 +79,18 @@ class Simulation:
         return float(self.substeps * model.opt.timestep)
 
 
+class Outputs(dict[str, Floats]):
+    """Field of MjData -> its live array, of those that the simulation was asked for."""
+
+    def __missing__(self, name: str) -> Floats:
+        """Say what to ask for.
+
+        Raises:
+            KeyError: always.
+        """
+        raise KeyError(f"The simulation does not read {name}: list it in Simulation(outputs=...).")
+
+
 class Physics:
     """``num_copies`` simulations of one robot.
 
@@ -118,7 +130,7 @@ class Physics:
         self._batch = Batch(model, num_copies, threads, simulation.persistent)
         self._live: tuple[Floats, ...] = tuple(self._batch.bind(name) for name in ("qpos", "qvel", "act"))
         self.qpos, self.qvel, self.act = map(read_only, self._live)
-        self.outputs: dict[str, Floats] = {name: self._batch.bind(name) for name in simulation.outputs}
+        self.outputs = Outputs({name: self._batch.bind(name) for name in simulation.outputs})
         self.fields: dict[str, npt.NDArray[Any]] = {}
         self._fields: dict[str, npt.NDArray[Any]] = {}
         self.remarks: dict[tuple[str, tuple[str, ...]], list[str]] = {}

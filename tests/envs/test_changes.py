@@ -257,6 +257,20 @@ def test_a_number_of_contacts_that_none_reads_is_refused(make: Any, name: str, w
     assert physics.field("pair_friction")[1, 0, :2].tolist() == [0.4, 0.35]
 
 
+@pytest.mark.parametrize("make", [scaled, placed])
+@pytest.mark.parametrize("name", ["base", "shelf"])
+def test_the_mass_of_what_does_not_move_is_refused(make: Any, name: str) -> None:
+    """A base without a joint, and what is fixed to it; what hangs at a joint moves with its mass."""
+    xml = """<mujoco><worldbody><body name="base"><geom size=".1"/><body name="shelf"><geom size=".1"/>
+    <body name="arm"><joint name="turn"/><geom size=".1" pos="0 1 0"/><body name="hand"><geom size=".1" pos="0 2 0"/>
+    </body></body></body></body></worldbody></mujoco>"""
+    physics = Physics(mujoco.MjModel.from_xml_string(xml), 1, Simulation(substeps=1), threads=1)
+    with pytest.raises(ValueError, match=f'"body_mass" of the body "{name}" has no effect, because it does not move'):
+        make("body_mass", "body", [name])(physics, np.arange(1), np.ones((1, 1)))
+    for moving in ("arm", "hand"):
+        make("body_mass", "body", [moving])(physics, np.arange(1), np.ones((1, 1)))
+
+
 SLEDGES = """<mujoco><worldbody><geom name="ground" type="plane" size="9 9 1"/>
 <body pos="0 0 .1"><joint name="slide" type="slide" axis="1 0 0"/><geom name="front" size=".1"/></body>
 <body pos="-1 0 .1"><joint name="follow" type="slide" axis="1 0 0"/><geom name="back" size=".1"/></body></worldbody>
