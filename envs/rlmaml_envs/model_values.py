@@ -104,6 +104,31 @@ def see_to(model: mujoco.MjModel, fields: Fields, copies: Copies) -> None:
             values[copies] = _of_length_one(written)
 
 
+def check_commanded(model: mujoco.MjModel, fields: Fields, copies: Copies) -> None:
+    """Refuse ranges of controls that are wider than they were built, where actions command no more than that.
+
+    Args:
+        model: the robot as it was built.
+        fields: as for :func:`see_to`.
+        copies: whose fields were written.
+
+    Raises:
+        ValueError: names the actuator and both ranges.
+    """
+    if "actuator_ctrlrange" not in fields:
+        return
+    own, built = fields["actuator_ctrlrange"][copies], model.actuator_ctrlrange
+    wider = np.argwhere((own[..., 0] < built[:, 0]) | (own[..., 1] > built[:, 1]))
+    if wider.size:
+        copy, actuator = wider[0].tolist()
+        name = name_of(model, "actuator", actuator) or actuator
+        raise ValueError(
+            f'"actuator_ctrlrange" of the actuator "{name}" has no effect where it is wider, '
+            f"{own[copy, actuator].tolist()}, than in the MJCF file, {built[actuator].tolist()}: full actions command "
+            "the ends of that. Write the widest range there, and narrow it by tasks."
+        )
+
+
 def check_effect(model: mujoco.MjModel, field: str, names: Sequence[str]) -> list[str]:
     """Refuse to write a number into objects of which none would read it.
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlmaml_envs.family import Bools, Copies, Floats
-from rlmaml_envs.model_values import check_effect, plain, see_to
+from rlmaml_envs.model_values import check_commanded, check_effect, plain, see_to
 from rlmaml_envs.reading import read_only
 from rlmaml_envs.simulator import Batch, SimulationError, mujoco
 from rlmaml_envs.speed_limits import READ, speed_limits
@@ -236,6 +236,8 @@ class Physics:
                 not take it in a model that was built otherwise.
         """
         see_to(self.model, self._fields, copies)
+        if self._commanded is not None:
+            check_commanded(self.model, self._fields, copies)
         own = {name: self._fields[name][copies] for name in READ if name in self._fields}
         if own:
             self._fastest[copies] = speed_limits(self.model, self._simulation.fastest, self._commanded, own)

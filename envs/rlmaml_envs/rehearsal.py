@@ -148,7 +148,8 @@ def check_actions(owner: str, family: TaskFamily, tasks: Sequence[Task], num_cop
     if unseen:
         warnings.warn(
             f"{owner}: the action {', '.join(unseen)} was not seen to do anything in {MANY_STEPS} control steps, "
-            "neither to the robot nor to reward or observations. Look at its actuator's gear, gain and range.",
+            "neither to the robot nor to reward or observations. Look at its actuator's gear, gain and range; adhesion "
+            "needs something to hold.",
             stacklevel=2,
         )
 
@@ -331,7 +332,8 @@ def observed(family: TaskFamily, count: int, *, finite: bool = True) -> npt.NDAr
     shape = (count, *space.shape)
     if finite:
         check_numbers("The observation", observation, shape, "(copy, observation)")
-        beyond = np.argwhere((observation < space.low) | (observation > space.high))
+        kept = observation.astype(space.dtype) if space.dtype.kind == "f" else observation
+        beyond = np.argwhere((kept < space.low) | (kept > space.high))
         if beyond.size:
             copy, number = beyond[0].tolist()
             raise ValueError(

@@ -271,6 +271,22 @@ def test_the_mass_of_what_does_not_move_is_refused(make: Any, name: str) -> None
         make("body_mass", "body", [moving])(physics, np.arange(1), np.ones((1, 1)))
 
 
+@pytest.mark.parametrize(("factor", "words"), [(0.5, ""), (1.5, r"wider, \[-1.5, 1.5\], than .*, \[-1.0, 1.0\]")])
+def test_a_range_of_controls_that_actions_never_leave_cannot_be_widened(factor: float, words: str) -> None:
+    ranges = scaled("actuator_ctrlrange", "actuator", ["pull"])
+    world = robots.family(changes={"load": ranges})(2)
+    tasks = {"speed": np.array([0.1, 0.1]), "load": np.array([[1.0], [factor]])}
+    if words:
+        with pytest.raises(ValueError, match=f'"actuator_ctrlrange" of the actuator "pull" has no effect .*{words}'):
+            world.set_tasks(np.arange(2), tasks)
+        return
+    world.set_tasks(np.arange(2), tasks)
+    world.reset(np.arange(2), {copy: np.random.default_rng(0) for copy in range(2)})
+    world.step(np.ones((2, 2)), np.ones(2, np.bool_))
+    speeds = world.physics.qvel[:, 0]
+    np.testing.assert_allclose(speeds[1], 0.5 * speeds[0])
+
+
 SLEDGES = """<mujoco><worldbody><geom name="ground" type="plane" size="9 9 1"/>
 <body pos="0 0 .1"><joint name="slide" type="slide" axis="1 0 0"/><geom name="front" size=".1"/></body>
 <body pos="-1 0 .1"><joint name="follow" type="slide" axis="1 0 0"/><geom name="back" size=".1"/></body></worldbody>

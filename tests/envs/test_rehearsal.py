@@ -508,7 +508,11 @@ def test_one_copy_that_ends_at_once_is_not_told_of() -> None:
 
 def test_an_observation_outside_of_its_space_is_refused() -> None:
     worlds = family()(NUM_COPIES)
-    worlds.observation_space = spaces.Box(-0.05, 9.0, (4,), np.float64)
     worlds.few = lambda num_copies: None  # type: ignore[method-assign, assignment, return-value]
+    observe = worlds.observe
+    worlds.observe = lambda: np.minimum(observe(), 0.03)  # type: ignore[method-assign]
+    worlds.observation_space = spaces.Box(-9.0, 0.03, (4,), np.float32)
+    try_out("Carts-v0", worlds)
+    worlds.observation_space = spaces.Box(-0.05, 9.0, (4,), np.float64)
     with pytest.raises(ValueError, match=r"Number \d of the observation is -0.\d+, outside of .*, \[-0.05, 9\]"):
         try_out("Carts-v0", worlds)
