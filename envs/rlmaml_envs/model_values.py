@@ -136,7 +136,8 @@ def check_effect(model: mujoco.MjModel, field: str, names: Sequence[str]) -> lis
     What does not move has a mass that nobody feels.
 
     Returns:
-        What is to be said of geoms that have contacts of both kinds, so that the number matters in some alone.
+        What is to be said of geoms that have contacts of both kinds, so that the number matters in some alone; or of
+        the size of a geom that touches nothing.
 
     Raises:
         ValueError: names the geom or flex, and the pair, or why it touches nothing; or the body that does not move.
@@ -148,7 +149,7 @@ def check_effect(model: mujoco.MjModel, field: str, names: Sequence[str]) -> lis
                     f'"{field}" of the body "{name}" has no effect, because it does not move: it has no joint, and '
                     "nothing that it is part of has one. Name a body that moves."
                 )
-    if field not in OF_CONTACTS:
+    if field not in OF_CONTACTS and (field != "geom_size" or reads_shapes(model)):
         return []
     kind, _, word = field.partition("_")
     listed, remarks = indices(model, kind, names), []
@@ -158,7 +159,13 @@ def check_effect(model: mujoco.MjModel, field: str, names: Sequence[str]) -> lis
         sides = zip(model.pair_geom1.tolist(), model.pair_geom2.tolist(), strict=True)
         own = [number for number, side in enumerate(sides) if kind == "geom" and index in side]
         pairs = ", ".join(name_of(model, "pair", number) or str(number) for number in own)
-        if touches and own:
+        if field == "geom_size":
+            if not touches and not own:
+                remarks.append(
+                    f'"geom_size" of the geom "{name}" is seen in pictures alone: it touches nothing, and masses and '
+                    "inertias stay as they were built. Name the geom that collides."
+                )
+        elif touches and own:
             remarks.append(
                 f'"{field}" of the geom "{name}" has no effect on its contacts of the pair {pairs}, which have numbers '
                 f"of their own; change {PAIRED[word]} with it where these are meant."
@@ -168,6 +175,14 @@ def check_effect(model: mujoco.MjModel, field: str, names: Sequence[str]) -> lis
             cure = f"write {PAIRED[word]} of the pair {pairs}" if own else f"name the {kind} that collides"
             raise ValueError(f'"{field}" of the {kind} "{name}" has no effect, because {why}: {cure}.')
     return remarks
+
+
+def reads_shapes(model: mujoco.MjModel) -> bool:
+    """Whether a geom's shape may matter without a contact: to a sensor's ray or distance, or in air or water."""
+    types = mujoco.mjtSensor
+    of_shapes = [types.mjSENS_RANGEFINDER, types.mjSENS_GEOMDIST, types.mjSENS_GEOMNORMAL, types.mjSENS_GEOMFROMTO]
+    sensed = np.isin(model.sensor_type, [kind.value for kind in of_shapes]).any()
+    return bool(sensed or model.opt.density > 0 or model.opt.viscosity > 0)
 
 
 def may_touch(model: mujoco.MjModel, geoms: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:

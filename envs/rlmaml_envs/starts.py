@@ -58,8 +58,14 @@ def overlaps(model: mujoco.MjModel, positions: Floats) -> Iterator[str]:
         if min(pair) < 0 or pair in said or not radii or -contact.dist <= INSIDE * min(radii):
             continue
         said.add(pair)
-        names = " and ".join(f'"{name_of(model, "geom", geom) or f"number {geom}"}"' for geom in pair)
+        names = " and ".join(named_geom(model, geom) for geom in pair)
         yield (
             f"the geoms {names} start {-contact.dist:.3g} m inside each other, and are thrown apart at once. Let "
             "initial_state begin with room between them, or keep them from touching by <exclude> in the MJCF file."
         )
+
+
+def named_geom(model: mujoco.MjModel, geom: int) -> str:
+    """A geom by its name, or by its number and its body's."""
+    name, body = name_of(model, "geom", geom), int(model.geom_bodyid[geom])
+    return f'"{name}"' if name else f'number {geom} (of the body "{name_of(model, "body", body) or body}")'

@@ -257,6 +257,28 @@ def test_a_number_of_contacts_that_none_reads_is_refused(make: Any, name: str, w
     assert physics.field("pair_friction")[1, 0, :2].tolist() == [0.4, 0.35]
 
 
+@pytest.mark.parametrize(
+    ("geom", "more", "words"),
+    [
+        ('contype="0" conaffinity="0"', "", ['"geom_size" of the geom "skin" is seen in pictures alone']),
+        ("", "", []),
+        ('contype="0" conaffinity="0"', '<option density="1.2"/>', []),
+        (
+            'contype="0" conaffinity="0"',
+            '<worldbody><site name="eye"/></worldbody><sensor><rangefinder site="eye"/></sensor>',
+            [],
+        ),
+    ],
+)
+def test_a_size_that_pictures_alone_show_is_told_of(geom: str, more: str, words: list[str]) -> None:
+    xml = f"""<mujoco>{more}<worldbody><geom type="plane" size="9 9 1"/><body pos="0 0 1"><freejoint/>
+    <geom size=".1"/><geom name="skin" size=".2" {geom}/></body></worldbody></mujoco>"""
+    physics = Physics(mujoco.MjModel.from_xml_string(xml), 1, Simulation(substeps=1), threads=1)
+    scaled("geom_size", "geom", ["skin"], slice(0, 1))(physics, np.arange(1), np.full((1, 1), 2.0))
+    (said,) = physics.remarks.values()
+    assert [sentence.split(":")[0] for sentence in said] == words
+
+
 @pytest.mark.parametrize("make", [scaled, placed])
 @pytest.mark.parametrize("name", ["base", "shelf"])
 def test_the_mass_of_what_does_not_move_is_refused(make: Any, name: str) -> None:

@@ -42,3 +42,13 @@ def test_who_makes_an_environment_of_such_a_robot_is_told() -> None:
     limited = CARTS.replace('name="slide"', 'name="slide" range="1 2" limited="true"')
     with pytest.warns(UserWarning, match='Carts-v0: joints start beyond their ranges .*"slide" at'):
         try_out("Carts-v0", family(body(limited))(NUM_COPIES))
+
+
+def test_a_geom_without_a_name_is_told_by_its_body() -> None:
+    """A base without a joint is part of the world: MuJoCo lets it touch its own first link."""
+    model = mujoco.MjModel.from_xml_string("""<mujoco><worldbody><body name="base"><geom size=".05"/><body name="link">
+    <joint axis="0 1 0"/><geom type="capsule" fromto="0 0 0 .3 0 0" size=".03"/></body></body></worldbody></mujoco>""")
+    (words,) = said_of_start(model, model.qpos0)
+    assert words.startswith(
+        'the geoms number 0 (of the body "base") and number 1 (of the body "link") start 0.08 m inside'
+    )
