@@ -171,8 +171,8 @@ def check_servos(robot: Any) -> None:
 
 
 OWN_ROBOT = (
-    *("changes", "checks", "controls", "locomotion", "model_fields", "model_values", "outputs", "own_code"),
-    *("physics", "registry", "rehearsal", "speed_limits", "switched_off"),
+    *("bodies", "changes", "checks", "controls", "locomotion", "model_fields", "model_values", "outputs", "own_code"),
+    *("physics", "registry", "rehearsal", "speed_limits", "starts", "switched_off"),
 )
 """Files of ``rlmaml_envs`` that look at what a user's robot hands in."""
 

@@ -17,8 +17,19 @@ TORSO = 1
 
 
 def load_model(file: str | Path, edit: Callable[[mujoco.MjSpec], None] | None = None) -> mujoco.MjModel:
-    """Compile one of Gymnasium's robots, or the MJCF file at an absolute path, after an edit of its specification."""
-    spec = mujoco.MjSpec.from_file(str(GYMNASIUM_MODELS / file))
+    """Compile one of Gymnasium's robots, or the MJCF file at an absolute path, after an edit of its specification.
+
+    Raises:
+        ValueError: the path is relative and not one of Gymnasium's; or it is, and there is such a file here, too.
+    """
+    place, known = Path(file), GYMNASIUM_MODELS / file
+    if not place.is_absolute():
+        cure = f"Give the absolute path of your own, Path({str(file)!r}).resolve()"
+        if not known.is_file():
+            raise ValueError(f"{file} is a relative path, and none of Gymnasium's robots. {cure}.")
+        if place.is_file() and not place.samefile(known):
+            raise ValueError(f"{file} is one of Gymnasium's robots and a file in the working directory. {cure}.")
+    spec = mujoco.MjSpec.from_file(str(known))
     if edit is not None:
         edit(spec)
     return spec.compile()

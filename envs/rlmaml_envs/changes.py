@@ -17,7 +17,6 @@ from rlmaml_envs.bodies import factor_box, scalar_box
 from rlmaml_envs.family import Copies, Floats
 from rlmaml_envs.locomotion import ApplyChange, ChangeSignal, LocomotionVariant
 from rlmaml_envs.model_fields import check_kind, check_measure, indices, places
-from rlmaml_envs.model_values import check_effect
 from rlmaml_envs.physics import Physics
 from rlmaml_envs.robot_drawing import Marks
 from rlmaml_envs.simulator import mujoco
@@ -122,7 +121,7 @@ def scaled(field: str, kind: str, names: Sequence[str], columns: slice = slice(N
     def change(physics: Physics, copies: Copies, factors: Floats) -> None:
         listed = places(physics.model, field, kind, names, columns)
         built = getattr(physics.model, field)
-        physics.remarks |= dict.fromkeys(check_effect(physics.model, field, names))
+        physics.check_once(field, names)
         if built.dtype.kind != "f":
             raise ValueError(f'"{field}" holds no measures that could be scaled, but {built.dtype}; use placed.')
         _check_shape(f'The factors of "{field}"', factors, [(len(names),), *[()] * (len(names) == 1)])
@@ -142,7 +141,7 @@ def placed(field: str, kind: str, names: Sequence[str], columns: slice = slice(N
 
     def change(physics: Physics, copies: Copies, values: Floats) -> None:
         listed = places(physics.model, field, kind, names, columns)
-        physics.remarks |= dict.fromkeys(check_effect(physics.model, field, names))
+        physics.check_once(field, names)
         if getattr(physics.model, field).dtype == np.int32 and not field.endswith(COUNTED):
             raise ValueError(f'"{field}" says how the model is built and cannot differ between tasks.')
         legal = [

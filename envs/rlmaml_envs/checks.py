@@ -75,6 +75,27 @@ def check_numbers(
         raise ValueError(f"{what} must be finite; got {array[place]} at {list(place)}.")
 
 
+def check_spaces(observation_space: Any, action_space: Any, task_spaces: Sequence[Any]) -> None:
+    """Refuse spaces of a family in which its observations, actions or tasks cannot be.
+
+    Actions are clipped to [-1, 1], so that a part of a wider space would be lost.
+
+    Raises:
+        ValueError: names the space, and says what to give instead.
+    """
+    for what, space in (("observation_space", observation_space), ("action_space", action_space)):
+        if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+            raise ValueError(f"{what} must be a Box of one copy's numbers, of shape (n,); got {space!r:.200}.")
+    if (action_space.low != -1).any() or (action_space.high != 1).any():
+        raise ValueError(
+            f"action_space must be [-1, 1] in every dimension, because actions are clipped to it; got {action_space}. "
+            "Give rlmaml_envs.family.normalised_box(n), and let step make of an action what it commands."
+        )
+    for space in task_spaces:
+        if not isinstance(space, spaces.Dict):
+            raise ValueError(f"task_space must be a Dict, task parameter -> its values; got {space!r:.200}.")
+
+
 def check_names(what: str, names: Sequence[str] | Mapping[str, Any], known: Mapping[str, Any]) -> None:
     """Refuse names that are no task parameters.
 

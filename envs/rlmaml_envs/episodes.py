@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rlmaml_envs.checks import check_spaces
 from rlmaml_envs.family import BEYOND, Bools, Copies, FamilyMaker, Floats, Outcome, finite_box, named_range
 from rlmaml_envs.own_code import Blamed, ResultError, check_observation, check_outcome, result_of_family
 from rlmaml_envs.parts import check_parts
@@ -108,15 +109,17 @@ class Episodes:
         self._options = family_options | ({"variant": variant} if variant else {})
         with Blamed(family_id, "being made", refusals=(ImportError, TypeError, ValueError)):
             self.family = make_family(num_copies, **self._options)
+        tasks = self.family.task_space, self.family.wide_task_space
+        try:
+            check_parts(self.family.dict_space, self.family.observation_space)
+            check_spaces(self.family.observation_space, self.family.action_space, tasks)
+        except ValueError as error:
+            raise ValueError(f"{family_id}: {error}") from error
         if self._beyond and self.family.wide_task_space == self.family.task_space:
             raise ValueError(
                 f"{family_id}: every legal task of {variant} is in its training range; there is no {variant}{BEYOND}."
             )
         self.task_space = self.family.wide_task_space if self._beyond else self.family.task_space
-        try:
-            check_parts(self.family.dict_space, self.family.observation_space)
-        except ValueError as error:
-            raise ValueError(f"{family_id}: {error}") from error
         self.num_copies = num_copies
         self._horizon = np.inf if max_episode_steps is None else max_episode_steps
         self._assigned: Task | None = None

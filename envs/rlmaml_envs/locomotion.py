@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any, ClassVar, NamedTuple, TypeAlias, final
 
 import numpy as np
@@ -38,6 +39,7 @@ from rlmaml_envs.published import Published
 from rlmaml_envs.reading import read_only
 from rlmaml_envs.robot_drawing import Marks, RobotCamera, RobotPictures, robot_body
 from rlmaml_envs.simulator import mujoco
+from rlmaml_envs.starts import said_of_start
 from rlmaml_envs.switched_off import check_flags
 from rlmaml_envs.tasks import Task, sample_uniform_task
 
@@ -351,8 +353,10 @@ class Locomotion(TaskFamily):
         return {name: values for name, values in self.physics.fields.items() if not is_looks(name)}
 
     def remarks(self) -> Sequence[str]:
-        """What there is to say of changes of contacts."""
-        return tuple(self.physics.remarks)
+        """What there is to say of changes of contacts, and of a start."""
+        model = self.physics.model
+        said = said_of_start(model, drawn_state(self._body, model, np.random.default_rng(0))[0])
+        return (*dict.fromkeys(chain.from_iterable(self.physics.remarks.values())), *said)
 
     def built(self) -> bytes:
         """The model."""

@@ -58,6 +58,9 @@ PAIRED = {
 }
 """What of a geom -> what of a ``<pair>`` is read in its place."""
 
+OF_INERTIA = ("body_mass", "body_inertia", "body_ipos", "body_iquat", "body_gravcomp")
+"""Fields of bodies that matter where these move."""
+
 Fields = Mapping[str, npt.NDArray[Any]]
 
 FREE, BALL = int(mujoco.mjtJoint.mjJNT_FREE), int(mujoco.mjtJoint.mjJNT_BALL)
@@ -101,18 +104,52 @@ def see_to(model: mujoco.MjModel, fields: Fields, copies: Copies) -> None:
             values[copies] = _of_length_one(written)
 
 
-def check_effect(model: mujoco.MjModel, field: str, names: Sequence[str]) -> list[str]:
-    """Refuse to write a number of contacts into what has none that would read it.
+def check_commanded(model: mujoco.MjModel, fields: Fields, copies: Copies) -> None:
+    """Refuse ranges of controls that are wider than they were built, where actions command no more than that.
 
-    A contact of a ``<pair>`` reads the pair's numbers and never those of its geoms, not even where the file gives none.
-
-    Returns:
-        What is to be said of geoms that have contacts of both kinds, so that the number matters in some alone.
+    Args:
+        model: the robot as it was built.
+        fields: as for :func:`see_to`.
+        copies: whose fields were written.
 
     Raises:
-        ValueError: names the geom or flex, and the pair, or why it touches nothing.
+        ValueError: names the actuator and both ranges.
     """
-    if field not in OF_CONTACTS:
+    if "actuator_ctrlrange" not in fields:
+        return
+    own, built = fields["actuator_ctrlrange"][copies], model.actuator_ctrlrange
+    wider = np.argwhere((own[..., 0] < built[:, 0]) | (own[..., 1] > built[:, 1]))
+    if wider.size:
+        copy, actuator = wider[0].tolist()
+        name = name_of(model, "actuator", actuator) or actuator
+        raise ValueError(
+            f'"actuator_ctrlrange" of the actuator "{name}" has no effect where it is wider, '
+            f"{own[copy, actuator].tolist()}, than in the MJCF file, {built[actuator].tolist()}: full actions command "
+            "the ends of that. Write the widest range there, and narrow it by tasks."
+        )
+
+
+def check_effect(model: mujoco.MjModel, field: str, names: Sequence[str]) -> list[str]:
+    """Refuse to write a number into objects of which none would read it.
+
+    A contact of a ``<pair>`` reads the pair's numbers and never those of its geoms, not even where the file gives none.
+    What does not move has a mass that nobody feels.
+
+    Returns:
+        What is to be said of geoms that have contacts of both kinds, so that the number matters in some alone; or of
+        the size of a geom that touches nothing.
+
+    Raises:
+        ValueError: names the geom or flex, and the pair, or why it touches nothing; or the body that does not move.
+    """
+    if field in OF_INERTIA:
+        for name, body in zip(names, indices(model, "body", names).tolist(), strict=True):
+            if model.body_weldid[body] == 0:
+                raise ValueError(
+                    f'"{field}" of the body "{name}" has no effect, because it does not move: it has no joint, and '
+                    "nothing that it is part of has one. Name a body that moves."
+                )
+    if field not in OF_CONTACTS and (field != "geom_size" or reads_shapes(model)):
         return []
     kind, _, word = field.partition("_")
     listed, remarks = indices(model, kind, names), []
@@ -122,7 +159,13 @@ def check_effect(model: mujoco.MjModel, field: str, names: Sequence[str]) -> lis
         sides = zip(model.pair_geom1.tolist(), model.pair_geom2.tolist(), strict=True)
         own = [number for number, side in enumerate(sides) if kind == "geom" and index in side]
         pairs = ", ".join(name_of(model, "pair", number) or str(number) for number in own)
-        if touches and own:
+        if field == "geom_size":
+            if not touches and not own:
+                remarks.append(
+                    f'"geom_size" of the geom "{name}" is seen in pictures alone: it touches nothing, and masses and '
+                    "inertias stay as they were built. Name the geom that collides."
+                )
+        elif touches and own:
             remarks.append(
                 f'"{field}" of the geom "{name}" has no effect on its contacts of the pair {pairs}, which have numbers '
                 f"of their own; change {PAIRED[word]} with it where these are meant."
@@ -132,6 +175,14 @@ def check_effect(model: mujoco.MjModel, field: str, names: Sequence[str]) -> lis
             cure = f"write {PAIRED[word]} of the pair {pairs}" if own else f"name the {kind} that collides"
             raise ValueError(f'"{field}" of the {kind} "{name}" has no effect, because {why}: {cure}.')
     return remarks
+
+
+def reads_shapes(model: mujoco.MjModel) -> bool:
+    """Whether a geom's shape may matter without a contact: to a sensor's ray or distance, or in air or water."""
+    types = mujoco.mjtSensor
+    of_shapes = [types.mjSENS_RANGEFINDER, types.mjSENS_GEOMDIST, types.mjSENS_GEOMNORMAL, types.mjSENS_GEOMFROMTO]
+    sensed = np.isin(model.sensor_type, [kind.value for kind in of_shapes]).any()
+    return bool(sensed or model.opt.density > 0 or model.opt.viscosity > 0)
 
 
 def may_touch(model: mujoco.MjModel, geoms: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:

@@ -8,7 +8,7 @@ import ctypes
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rlmaml_envs.family import Bools, Copies, Floats
-from rlmaml_envs.model_values import plain, see_to
+from rlmaml_envs.model_values import check_commanded, check_effect, plain, see_to
 from rlmaml_envs.reading import read_only
 from rlmaml_envs.simulator import Batch, SimulationError, mujoco
 from rlmaml_envs.speed_limits import READ, speed_limits
@@ -79,6 +79,18 @@ class Simulation:
         return float(self.substeps * model.opt.timestep)
 
 
+class Outputs(dict[str, Floats]):
+    """Field of MjData -> its live array, of those that the simulation was asked for."""
+
+    def __missing__(self, name: str) -> Floats:
+        """Say what to ask for.
+
+        Raises:
+            KeyError: always.
+        """
+        raise KeyError(f"The simulation does not read {name}: list it in Simulation(outputs=...).")
+
+
 class Physics:
     """``num_copies`` simulations of one robot.
 
@@ -94,7 +106,7 @@ class Physics:
         outputs: field name -> live array (num_copies, ...), likewise.
         fields: model field -> live array (num_copies, ...), of those that were asked for, likewise.
         duration: seconds per control step.
-        remarks: what is to be said of changes that tasks made, in order and once each.
+        remarks: (model field, names) that tasks change -> what is to be said of it.
         sealed: whether model fields are given to be read alone, as to everybody but the changes of a task.
     """
 
@@ -118,10 +130,10 @@ class Physics:
         self._batch = Batch(model, num_copies, threads, simulation.persistent)
         self._live: tuple[Floats, ...] = tuple(self._batch.bind(name) for name in ("qpos", "qvel", "act"))
         self.qpos, self.qvel, self.act = map(read_only, self._live)
-        self.outputs: dict[str, Floats] = {name: self._batch.bind(name) for name in simulation.outputs}
+        self.outputs = Outputs({name: self._batch.bind(name) for name in simulation.outputs})
         self.fields: dict[str, npt.NDArray[Any]] = {}
         self._fields: dict[str, npt.NDArray[Any]] = {}
-        self.remarks: dict[str, None] = {}
+        self.remarks: dict[tuple[str, tuple[str, ...]], list[str]] = {}
         self._controls = self._batch.bind("ctrl")
         self._before = self._batch.state.copy()
 
@@ -207,6 +219,15 @@ class Physics:
         values = self._kept_per_copy(name)
         return self.fields[name] if self.sealed else values
 
+    def check_once(self, field: str, names: Sequence[str]) -> None:
+        """Refuse, before the first change of a field of named objects alone, one that would have no effect.
+
+        The model as it was built decides. Raises as :func:`rlmaml_envs.model_values.check_effect` does.
+        """
+        changed = field, tuple(names)
+        if changed not in self.remarks:
+            self.remarks[changed] = check_effect(self.model, field, names)
+
     def settle(self, copies: Copies) -> None:
         """Recompute, for the listed copies, what MuJoCo derives from model fields. Call it after writing them.
 
@@ -215,6 +236,8 @@ class Physics:
                 not take it in a model that was built otherwise.
         """
         see_to(self.model, self._fields, copies)
+        if self._commanded is not None:
+            check_commanded(self.model, self._fields, copies)
         own = {name: self._fields[name][copies] for name in READ if name in self._fields}
         if own:
             self._fastest[copies] = speed_limits(self.model, self._simulation.fastest, self._commanded, own)

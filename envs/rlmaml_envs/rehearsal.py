@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rlmaml_envs.action_effects import unseen_actions
 from rlmaml_envs.checks import check_numbers, check_tasks, check_terms, check_wider, check_words, unlike
 from rlmaml_envs.family import Bools, Copies, TaskFamily
 from rlmaml_envs.own_code import ResultError, check_observation, check_outcome
 from rlmaml_envs.reading import of_a_write, read_only
+from rlmaml_envs.registry import is_shipped
 from rlmaml_envs.task_effects import MANY_DRAWS, MANY_STEPS, unseen_parts, unvaried_parts
 from rlmaml_envs.tasks import Task, as_task, stack_tasks
 
@@ -65,8 +67,8 @@ def try_out(owner: str, family: TaskFamily) -> None:
             copy's own; or a cost is positive.
 
     Warns:
-        A number of the tasks changes nothing, or is never drawn but as one value; or it is one of contacts and does not
-            matter in some of them.
+        A number of the tasks or of an action changes nothing, or one of the tasks is never drawn but as one value; or
+            there is a remark of the family; or every episode ended in its first step.
     """
     try:
         check_terms(family.reward_terms)
@@ -95,7 +97,14 @@ def try_out(owner: str, family: TaskFamily) -> None:
             )
     except ValueError as error:
         raise ValueError(f"{owner}: {of_a_write(error) or error}") from error
-    for remark in family.remarks():
+    ended = len(first) == 2 and first[1].terminated.all()
+    if ended:
+        warnings.warn(
+            f"{owner}: all {NUM_COPIES} episodes ended in their first step, as when a robot counts as fallen where it "
+            "starts. Look at is_healthy, or at what `step` says of ends, where episodes start.",
+            stacklevel=2,
+        )
+    for remark in () if is_shipped(owner) else family.remarks():  # what we ship starts as was published
         warnings.warn(f"{owner}: {remark}", stacklevel=2)
     generator = np.random.default_rng(0)
     constant = unvaried_parts(family.task_space, lambda: as_task(family.sample_task(generator)))
@@ -107,12 +116,40 @@ def try_out(owner: str, family: TaskFamily) -> None:
             stacklevel=2,
         )
     crowd = family.few(CROWD)
+    if not ended:
+        check_actions(owner, crowd or family, tasks, CROWD if crowd else NUM_COPIES)
     unseen = [in_words(family, *part) for part in unseen_parts(crowd or family, tasks, CROWD if crowd else NUM_COPIES)]
     if unseen:
         warnings.warn(
             f"{owner}: the task parameter {' and '.join(unseen)} was not seen to change anything: not the "
             f"robot's model, and in {MANY_STEPS} control steps neither reward nor observations. Tasks that differ in "
             "nothing else are one task. Check that a reward term reads it, or that `changes` writes it.",
+            stacklevel=2,
+        )
+
+
+def check_actions(owner: str, family: TaskFamily, tasks: Sequence[Task], num_copies: int) -> None:
+    """Look for numbers of an action that do nothing.
+
+    Args:
+        owner: whose family this is.
+        family: ``num_copies`` worlds.
+        tasks: some that were drawn.
+        num_copies: how many worlds there are.
+
+    Warns:
+        There are some; it names them.
+    """
+    named = family.control_names if family.control_function is None else ()
+    unseen = [
+        f'"{named[number]}"' if number < len(named) else f"number {number}"
+        for number in unseen_actions(family, tasks, num_copies)
+    ]
+    if unseen:
+        warnings.warn(
+            f"{owner}: the action {', '.join(unseen)} was not seen to do anything in {MANY_STEPS} control steps, "
+            "neither to the robot nor to reward or observations. Look at its actuator's gear, gain and range; adhesion "
+            "needs something to hold.",
             stacklevel=2,
         )
 
@@ -289,12 +326,20 @@ def observed(family: TaskFamily, count: int, *, finite: bool = True) -> npt.NDAr
     """The observations of some copies, of the shape that the family's space says.
 
     Raises:
-        ValueError: they have another shape or type, or are not finite.
+        ValueError: they have another shape or type, are not finite, or are not in that space.
     """
-    observation = family.observe()
-    shape = (count, *family.observation_space.shape)
+    observation, space = family.observe(), family.observation_space
+    shape = (count, *space.shape)
     if finite:
         check_numbers("The observation", observation, shape, "(copy, observation)")
+        kept = observation.astype(space.dtype) if space.dtype.kind == "f" else observation
+        beyond = np.argwhere((kept < space.low) | (kept > space.high))
+        if beyond.size:
+            copy, number = beyond[0].tolist()
+            raise ValueError(
+                f"Number {number} of the observation is {observation[copy, number]:.6g}, outside of observation_space, "
+                f"[{space.low[number]:.6g}, {space.high[number]:.6g}]. Widen that; finite_box(n) has no such bounds."
+            )
     return check_observation(observation, shape)
 
 

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -141,3 +142,17 @@ def test_small_helpers() -> None:
     )
     np.testing.assert_array_equal(positions, start)
     assert not velocities.any()
+
+
+def test_a_relative_path_is_one_of_gymnasiums_robots_and_never_a_file_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_model("ant.xml").nq == 15
+    own = Path("ant.xml")
+    own.write_text('<mujoco><worldbody><body><joint/><geom size="1"/></body></worldbody></mujoco>')
+    with pytest.raises(ValueError, match=r"ant\.xml is one of Gymnasium's robots and a file in the working directory"):
+        load_model("ant.xml")
+    assert load_model(own.resolve()).nq == 1
+    with pytest.raises(ValueError, match=r"mine\.xml is a relative path, and none of .*Path\('mine.xml'\).resolve"):
+        load_model(Path("mine.xml"))

@@ -1,5 +1,6 @@
 import warnings
 from typing import Any
+from unittest.mock import Mock
 
 import mujoco
 import numpy as np
@@ -256,6 +257,58 @@ def test_a_number_of_contacts_that_none_reads_is_refused(make: Any, name: str, w
     assert physics.field("pair_friction")[1, 0, :2].tolist() == [0.4, 0.35]
 
 
+@pytest.mark.parametrize(
+    ("geom", "more", "words"),
+    [
+        ('contype="0" conaffinity="0"', "", ['"geom_size" of the geom "skin" is seen in pictures alone']),
+        ("", "", []),
+        ('contype="0" conaffinity="0"', '<option density="1.2"/>', []),
+        (
+            'contype="0" conaffinity="0"',
+            '<worldbody><site name="eye"/></worldbody><sensor><rangefinder site="eye"/></sensor>',
+            [],
+        ),
+    ],
+)
+def test_a_size_that_pictures_alone_show_is_told_of(geom: str, more: str, words: list[str]) -> None:
+    xml = f"""<mujoco>{more}<worldbody><geom type="plane" size="9 9 1"/><body pos="0 0 1"><freejoint/>
+    <geom size=".1"/><geom name="skin" size=".2" {geom}/></body></worldbody></mujoco>"""
+    physics = Physics(mujoco.MjModel.from_xml_string(xml), 1, Simulation(substeps=1), threads=1)
+    scaled("geom_size", "geom", ["skin"], slice(0, 1))(physics, np.arange(1), np.full((1, 1), 2.0))
+    (said,) = physics.remarks.values()
+    assert [sentence.split(":")[0] for sentence in said] == words
+
+
+@pytest.mark.parametrize("make", [scaled, placed])
+@pytest.mark.parametrize("name", ["base", "shelf"])
+def test_the_mass_of_what_does_not_move_is_refused(make: Any, name: str) -> None:
+    """A base without a joint, and what is fixed to it; what hangs at a joint moves with its mass."""
+    xml = """<mujoco><worldbody><body name="base"><geom size=".1"/><body name="shelf"><geom size=".1"/>
+    <body name="arm"><joint name="turn"/><geom size=".1" pos="0 1 0"/><body name="hand"><geom size=".1" pos="0 2 0"/>
+    </body></body></body></body></worldbody></mujoco>"""
+    physics = Physics(mujoco.MjModel.from_xml_string(xml), 1, Simulation(substeps=1), threads=1)
+    with pytest.raises(ValueError, match=f'"body_mass" of the body "{name}" has no effect, because it does not move'):
+        make("body_mass", "body", [name])(physics, np.arange(1), np.ones((1, 1)))
+    for moving in ("arm", "hand"):
+        make("body_mass", "body", [moving])(physics, np.arange(1), np.ones((1, 1)))
+
+
+@pytest.mark.parametrize(("factor", "words"), [(0.5, ""), (1.5, r"wider, \[-1.5, 1.5\], than .*, \[-1.0, 1.0\]")])
+def test_a_range_of_controls_that_actions_never_leave_cannot_be_widened(factor: float, words: str) -> None:
+    ranges = scaled("actuator_ctrlrange", "actuator", ["pull"])
+    world = robots.family(changes={"load": ranges})(2)
+    tasks = {"speed": np.array([0.1, 0.1]), "load": np.array([[1.0], [factor]])}
+    if words:
+        with pytest.raises(ValueError, match=f'"actuator_ctrlrange" of the actuator "pull" has no effect .*{words}'):
+            world.set_tasks(np.arange(2), tasks)
+        return
+    world.set_tasks(np.arange(2), tasks)
+    world.reset(np.arange(2), {copy: np.random.default_rng(0) for copy in range(2)})
+    world.step(np.ones((2, 2)), np.ones(2, np.bool_))
+    speeds = world.physics.qvel[:, 0]
+    np.testing.assert_allclose(speeds[1], 0.5 * speeds[0])
+
+
 SLEDGES = """<mujoco><worldbody><geom name="ground" type="plane" size="9 9 1"/>
 <body pos="0 0 .1"><joint name="slide" type="slide" axis="1 0 0"/><geom name="front" size=".1"/></body>
 <body pos="-1 0 .1"><joint name="follow" type="slide" axis="1 0 0"/><geom name="back" size=".1"/></body></worldbody>
@@ -274,6 +327,16 @@ def test_a_number_that_some_contacts_of_a_geom_do_not_read_is_said_once() -> Non
         warnings.simplefilter("error")
         episodes.reset(np.arange(2), {copy: np.random.default_rng(copy) for copy in range(2)})
     assert episodes.family.changed_fields()["geom_friction"][:, 1, 0].tolist() == [2.0, 2.0]
+
+
+def test_whether_a_number_of_contacts_is_read_is_looked_up_once_for_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    look_up = Mock(return_value=[])
+    monkeypatch.setattr("rlmaml_envs.physics.check_effect", look_up)
+    world = robots.family(robots.body(SLEDGES), changes={"load": scaled("geom_friction", "geom", ["front"])})(2)
+    for factor in (1.5, 2.0):
+        world.set_tasks(np.arange(2), {"speed": np.array([0.1, 0.1]), "load": np.full((2, 1), factor)})
+    assert look_up.call_count == 1
+    assert world.physics.field("geom_friction")[:, 1, 0].tolist() == [2.0, 2.0]
 
 
 APART = """<mujoco><worldbody><geom name="floor" type="plane" size="9 9 .1" contype="0"/>

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from rlmaml_envs.checks import check_names, check_numbers, check_wider
+from rlmaml_envs.checks import check_names, check_numbers, check_spaces, check_wider
+from rlmaml_envs.family import finite_box, normalised_box
 from rlmaml_envs.tasks import Permutations
 
 
@@ -62,3 +63,25 @@ def test_wide_tasks_hold_those_of_training() -> None:
     check_wider({"a": spaces.Box(np.eye(2), np.eye(2), dtype=np.float64)}, {"a": Permutations(2)})
     with pytest.raises(ValueError, match="wide ones \\['b'\\]"):
         check_wider({"a": SPEED}, {"b": SPEED})
+
+
+TASKS = [spaces.Dict({"speed": spaces.Box(0.0, 1.0, ())})] * 2
+
+
+@pytest.mark.parametrize(
+    ("observation", "action", "tasks", "words"),
+    [
+        (spaces.Discrete(2), normalised_box(1), TASKS, r"observation_space must be a Box .* got Discrete\(2\)"),
+        (spaces.Box(0, 1, (2, 2)), normalised_box(1), TASKS, r"observation_space must be .* of shape \(n,\)"),
+        (finite_box(1), spaces.Discrete(3), TASKS, r"action_space must be a Box .* got Discrete\(3\)"),
+        (finite_box(1), spaces.Box(-2, 2, (1,)), TASKS, r"action_space must be \[-1, 1\] in every dimension"),
+        (finite_box(1), spaces.Box(0, 1, (1,)), TASKS, r"action_space must be \[-1, 1\] in every dimension"),
+        (finite_box(1), normalised_box(1), [spaces.Box(0, 1, (1,))] * 2, "task_space must be a Dict"),
+    ],
+)
+def test_spaces_in_which_observations_actions_or_tasks_cannot_be_are_refused(
+    observation: Any, action: Any, tasks: Any, words: str
+) -> None:
+    check_spaces(finite_box(1), normalised_box(1), TASKS)
+    with pytest.raises(ValueError, match=words):
+        check_spaces(observation, action, tasks)

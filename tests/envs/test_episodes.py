@@ -283,3 +283,13 @@ def test_tasks_beyond_training_that_cannot_be_drawn_are_not_tried_for_ever(monke
         FamilyError, match=r"Carts-v0 failed in its function sample_task: 50 tasks .* draw from all of the"
     ):
         made.draw([np.random.default_rng(0)], beyond=True)
+
+
+def test_a_family_of_actions_that_would_be_cut_down_is_refused_when_it_is_made() -> None:
+    class Wide(Careless):
+        def __init__(self, num_copies: int, **options: Any) -> None:
+            super().__init__(num_copies)
+            self.action_space = spaces.Box(-2.0, 2.0, (1,), np.float32)
+
+    with pytest.raises(ValueError, match=r"Wide-v0: action_space must be \[-1, 1\]"):
+        Episodes("Wide-v0", Wide, 2)

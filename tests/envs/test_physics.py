@@ -204,6 +204,11 @@ def test_an_unknown_field_is_refused() -> None:
         started().field("BatchNope")
 
 
+def test_an_output_that_was_not_asked_for_is_refused_with_where_to_ask() -> None:
+    with pytest.raises(KeyError, match=r"does not read sensordata: list it in Simulation\(outputs"):
+        started().outputs["sensordata"]
+
+
 @pytest.mark.parametrize("gear", [1e2, 1e3, 1e4, 1e6])
 def test_no_valid_step_of_a_simulation_that_explodes_slowly_leads_to_an_absurd_speed(gear: float) -> None:
     physics = started()

@@ -492,3 +492,27 @@ def test_a_family_of_400_copies_is_tried_out_in_less_than_a_fifth_of_a_second(ma
         try_out("Mine-v0", world.few(NUM_COPIES))
         seconds.append(time.process_time() - began)
     assert min(seconds) < 0.2
+
+
+def test_a_robot_that_counts_as_fallen_where_it_starts_is_told_of() -> None:
+    with pytest.warns(UserWarning, match="Carts-v0: all 6 episodes ended in their first step") as said:
+        tried(family(body(is_healthy=lambda physics: physics.qpos[:, 0] > 5)))
+    assert len(said) == 1
+
+
+def test_one_copy_that_ends_at_once_is_not_told_of() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tried(family(body(is_healthy=lambda physics: physics.qpos[:, 0] > -0.05)))
+
+
+def test_an_observation_outside_of_its_space_is_refused() -> None:
+    worlds = family()(NUM_COPIES)
+    worlds.few = lambda num_copies: None  # type: ignore[method-assign, assignment, return-value]
+    observe = worlds.observe
+    worlds.observe = lambda: np.minimum(observe(), 0.03)  # type: ignore[method-assign]
+    worlds.observation_space = spaces.Box(-9.0, 0.03, (4,), np.float32)
+    try_out("Carts-v0", worlds)
+    worlds.observation_space = spaces.Box(-0.05, 9.0, (4,), np.float64)
+    with pytest.raises(ValueError, match=r"Number \d of the observation is -0.\d+, outside of .*, \[-0.05, 9\]"):
+        try_out("Carts-v0", worlds)
