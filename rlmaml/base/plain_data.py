@@ -1,5 +1,6 @@
 """Plain data as JSON: one reader and one writer, for which nothing is a number or text that is none."""
 
+import hashlib
 import json
 import math
 import stat
@@ -9,6 +10,8 @@ from typing import Any, NoReturn
 
 from rlmaml.base.errors import NonFiniteError, UserError
 
+CHECKSUM = "checksum"
+"""The name of an object's checksum among its names."""
 LARGEST = 1 << 30
 """Bytes beyond which a file is none that was written here."""
 
@@ -21,14 +24,15 @@ class DamagedError(UserError):
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """The object in a JSON file, without its checksum.
 
     Raises:
         FileNotFoundError: there is no file.
-        DamagedError: it cannot be read or is no JSON object; NaN and infinity are no JSON.
+        DamagedError: it cannot be read, is no JSON object or not the one that was written; NaN and infinity are no
+            JSON.
     """
     try:
-        return parse_object(read_file(path))
+        return unsealed(parse_object(read_file(path)))
     except ValueError as error:
         raise DamagedError(path, str(error)) from error
 
@@ -66,6 +70,34 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     if not isinstance(parsed, dict):
         raise ValueError("it is no JSON object")
     return parsed
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """An object with a checksum over all of it, SHA-256, as its last name.
+
+    Raises:
+        NonFiniteError: a number in it is NaN or infinite.
+    """
+    return {**content, CHECKSUM: _digest(parse_object(as_json(content)))}
+
+
+def unsealed(parsed: Mapping[str, Any]) -> dict[str, Any]:
+    """An object as it was before :func:`sealed`; one that somebody else wrote, without a checksum, as it is.
+
+    Raises:
+        ValueError: it is not the one of which the checksum is.
+    """
+    content = {name: value for name, value in parsed.items() if name != CHECKSUM}
+    if CHECKSUM in parsed and parsed[CHECKSUM] != _digest(content):
+        raise ValueError(
+            f"its {CHECKSUM} is of other contents. Where they were changed on purpose, delete its {CHECKSUM}"
+        )
+    return content
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """However an object is laid out, and in whatever order its names are."""
+    return hashlib.sha256(as_json(content, sort_keys=True).encode()).hexdigest()
 
 
 def as_json(value: object, *, indent: int | None = None, sort_keys: bool = False) -> str:

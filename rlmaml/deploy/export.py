@@ -14,6 +14,9 @@ inputs::
     (controls,) = program.graph_module(*numbers, observations)
 
 ``program.module()(observations)`` gives the same, but checks every input first, which takes longer than to act.
+
+Load programs of your own alone: ``torch.export.load`` executes what a file holds (pickled objects, expressions, code of
+the graph), and torch has no other way. The other files are numbers and text, which execute nothing.
 """
 
 import logging
@@ -241,7 +244,7 @@ def load_onnx(path: Path | str) -> Controls:
 
 @_apart()
 def load_program(path: Path | str) -> Controls:
-    """A ``torch.export`` program, of one's own since torch trusts it, as a function; the top of this file calls one.
+    """A ``torch.export`` program of one's own, since a foreign one can execute anything, as a function; see the top.
 
     Raises:
         UserError: the file is missing, damaged or no program.

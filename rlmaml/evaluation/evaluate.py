@@ -25,6 +25,7 @@ from rlmaml.sampling.collect import Collect, episodes_of
 from rlmaml.sampling.outcomes import outcomes, task_returns
 from rlmaml.sampling.rollout import TaskEnvironment, rollout, task_words
 from rlmaml.settings.checks import check_count
+from rlmaml.settings.memory_needed import check_evaluation_fits
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.bars import ProgressBar
 
@@ -132,13 +133,15 @@ def evaluate(
             episode begins with it; None for nothing.
 
     Raises:
-        UserError: a number of tasks or steps, the seed or ``actions`` is illegal.
+        UserError: a number of tasks or steps, the seed or ``actions`` is illegal, or it needs more memory than there
+            is.
         NonFiniteError: an observation, a reward or the baseline is NaN or infinite.
     """
     for name, value, least in (("num_tasks", num_tasks, 1), ("steps", steps, 0), ("seed", seed, 0)):
         check_count(name, value, least)
     if actions not in get_args(ActionKind):
         raise UserError(f"--actions is {actions!r}; it must be one of {', '.join(get_args(ActionKind))}.")
+    check_evaluation_fits(settings.run, env.num_envs, num_tasks, steps, kept=keep_rollouts)
     streams = RandomStreams(seed, Phase.EVALUATION, tasks=range(num_tasks))
     drawn = env.sample_tasks(num_tasks, streams.task_seeds(num_tasks), beyond=beyond)
     tasks = choose(drawn) if choose else drawn

@@ -36,6 +36,7 @@ from rlmaml.rules.adaptation_rule import adaptation_rule, trained_rule
 from rlmaml.rules.inner_rule import InnerRule
 from rlmaml.rules.search_rule import Search
 from rlmaml.rules.teacher_rule import TeacherRule
+from rlmaml.settings.memory_needed import check_lived_fits
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import Settings, differences, from_plain
 from rlmaml.storage.kept_checkpoints import newest_checkpoint
@@ -133,8 +134,9 @@ def compare_lived(
         tell: what is done with a line about what is going on.
 
     Raises:
-        UserError: the numbers are not different whole ones with 0 among them, a directory holds a run of other
-            settings, a search is asked for and no method has a context, or see :func:`rlmaml.training.run.train`.
+        UserError: the numbers are not different whole ones with 0 among them, or need more memory than there is, a
+            directory holds a run of other settings, a search is asked for and no method has a context, or see
+            :func:`rlmaml.training.run.train`.
     """
     if len(set(lived)) < len(lived) or 0 not in lived or min(lived) < 0 or len(lived) < 2:
         raise UserError(
@@ -150,6 +152,8 @@ def compare_lived(
     places += [Place(AS_BUILT, as_built, False)] if as_built else []
     asked = Asked(tuple(sorted(lived)), tuple(places))
     contenders = checked_contenders(settings, methods, seeds, directory, search=search, searched=searched)
+    for contender in contenders:
+        check_lived_fits(contender.settings, max(lived), searches=contender.search is not None)
     tell(f"{counted(len(contenders), 'run')}, {min(processes, len(contenders))} at once, in {directory.path}")
     found = {(contender.method, contender.seed): stored_curves(contender, asked) for contender in contenders}
     done = 0

@@ -20,6 +20,7 @@ at their end: it then counts as truncated.
 """
 
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +37,8 @@ from rlmaml.core.types import Rollout
 REQUIRED = ("observations", "actions", "rewards", "terminations", "truncations")
 LARGEST_ACTION = 100.0
 """Normalised actions beyond this are in other units."""
+COPIES = 3
+"""Of a Minari dataset's arrays, at once: as they are read, joined, and in single precision."""
 
 Array = npt.NDArray[Any]
 
@@ -294,9 +297,12 @@ def _read_minari(path: Path) -> RecordedEpisodes:
         raise UserError(
             f"{path} is a directory, and reading a Minari dataset needs: pip install minari[hdf5]."
         ) from error
+    data = path / "data" if (path / "data").is_dir() else path
     try:
-        dataset = minari.MinariDataset(path / "data" if (path / "data").is_dir() else path)
-        recorded = list(dataset.iterate_episodes())
+        check_memory(COPIES * _claimed(data), f"What {path} says it holds", "Give a recording of fewer episodes.")
+        recorded = list(minari.MinariDataset(data).iterate_episodes())
+    except MemoryNeededError:
+        raise
     except Exception as error:  # whatever a recorder that was killed, or another format, makes h5py and Minari raise
         raise UserError(f"{path} is no readable Minari dataset: {error}") from error
     if not recorded:
@@ -308,6 +314,30 @@ def _read_minari(path: Path) -> RecordedEpisodes:
         np.concatenate(rows) for rows in zip(*parts, strict=True)
     )
     return RecordedEpisodes(seen, actions, rewards, terminations, truncations, final_observations=final)
+
+
+def _claimed(data: Path) -> int:
+    """Bytes of what a Minari dataset in HDF5 says it holds; 0 of one in another format.
+
+    Raises:
+        ValueError: an array that is not compressed says that it is larger than what is there of it.
+    """
+    import h5py
+
+    claimed = 0
+
+    def add(_: str, item: object) -> None:
+        nonlocal claimed
+        if isinstance(item, h5py.Dataset):
+            size = math.prod(item.shape or ()) * item.dtype.itemsize
+            if not item.id.get_create_plist().get_nfilters() and size > item.id.get_storage_size():
+                raise ValueError(f"{item.name} says that it holds {size} bytes, which are not there")
+            claimed += size
+
+    for path in data.glob("*.hdf5"):
+        with h5py.File(path) as file:
+            file.visititems(add)
+    return claimed
 
 
 def _minari_episode(episode: Any, path: Path) -> tuple[Array, ...]:

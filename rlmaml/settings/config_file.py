@@ -1,11 +1,13 @@
 """Settings from a file: those of another run, its ``run.json``, or options in YAML."""
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.plain_data import CHECKSUM, parse_object, unsealed
 from rlmaml.settings.checks import option
 from rlmaml.settings.command_line import chosen
 from rlmaml.settings.whole import Settings, from_plain
@@ -43,6 +45,9 @@ def config_of(arguments: Sequence[str]) -> Config:
 def read_config(path: Path | None) -> Config:
     """The settings or options in a file; none without one.
 
+    Warns:
+        It is a run's, and was edited or damaged since.
+
     Raises:
         UserError: it cannot be read, gives a name twice, is no mapping of options to values, names another file, or
             holds settings of another version.
@@ -52,7 +57,8 @@ def read_config(path: Path | None) -> Config:
     import yaml
 
     try:
-        content = _parsed(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        content = _parsed(text)
     except IsADirectoryError as error:
         raise UserError(f"--config: {path} is a directory. Give a file: of a run, the run.json in it.") from error
     except RecursionError as error:
@@ -63,10 +69,20 @@ def read_config(path: Path | None) -> Config:
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         raise UserError(f"--config: {path} must hold options and their values, such as max-kl: 0.02, or be a run.json.")
     if "settings" in content:
+        if CHECKSUM in content:
+            _tell_of_changes(path, text)
         settings, family = from_plain(content["settings"]), content.get("family")
         origin = family.get("from") if isinstance(family, Mapping) else None
         return Config(settings, (option("algorithm"), settings.algorithm), origin)
     return Config(None, tuple(word for name, value in content.items() for word in words_of(path, name, value)))
+
+
+def _tell_of_changes(path: Path, text: str) -> None:
+    """Warn of settings that are not as a run wrote them."""
+    try:
+        unsealed(parse_object(text))
+    except ValueError as error:
+        warnings.warn(f"--config: {path} is read as it is now: {error}.", stacklevel=3)
 
 
 def _parsed(text: str) -> Any:

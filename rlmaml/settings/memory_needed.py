@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from rlmaml.base.memory import check_memory
+from rlmaml.settings.inner import MemorySettings
 from rlmaml.settings.run import RunSettings
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.words import counted
@@ -18,6 +19,8 @@ NUMBER = 4
 OF_A_STEP = 17
 """Numbers that a rollout keeps of every step besides its network: observation, action, mean, deviation, reward, where
 the robot was, ..."""
+SCORE = 8
+"""Bytes of a task's return or score after a step, which all evaluations keep."""
 OF_A_COPY = 256
 """Bytes of an environment's copy: its state, task, generator and flags."""
 
@@ -71,10 +74,48 @@ def check_training_fits(settings: Settings, num_tasks: int) -> None:
     """
     run, least = settings.run, "Take fewer --tasks or --episodes, a shorter --horizon or smaller --hidden layers."
     check_memory(training_bytes(settings, num_tasks), f"A meta-iteration on {counted(num_tasks, 'task')}", least)
-    held_out = run.evaluation_tasks * run.evaluation_episodes
-    check_memory(
-        episodes_bytes(run, held_out), f"The evaluation of {counted(held_out, 'episode')}", "Take fewer of them."
+    check_evaluation_fits(
+        run, run.evaluation_tasks * run.evaluation_episodes, run.evaluation_tasks, run.evaluation_steps
     )
+
+
+def evaluation_bytes(run: RunSettings, copies: int, num_tasks: int, steps: int, *, kept: bool) -> int:
+    """Of an evaluation after so many steps: one stage's episodes, or all that are kept, and every stage's returns."""
+    return (steps + 1 if kept else 1) * episodes_bytes(run, copies) + (steps + 1) * num_tasks * SCORE
+
+
+def check_evaluation_fits(run: RunSettings, copies: int, num_tasks: int, steps: int, *, kept: bool = True) -> None:
+    """Refuse an evaluation that needs more memory than there is.
+
+    Args:
+        run: settings of the run.
+        copies: of the environment, an episode each.
+        num_tasks: held-out tasks.
+        steps: of adaptation, one stage after each.
+        kept: whether what was sampled is kept.
+
+    Raises:
+        UserError: names what needs how much, and how much there is.
+    """
+    what = f"The evaluation of {counted(copies, 'episode')} after each of {counted(steps, 'step')}"
+    needed = evaluation_bytes(run, copies, num_tasks, steps, kept=kept)
+    check_memory(needed, what, "Take fewer tasks, episodes or steps.")
+
+
+def check_lived_fits(settings: Settings, episodes: int, *, searches: bool) -> None:
+    """Refuse so many episodes lived on each held-out task that need more memory than there is.
+
+    A memory or a search lives through them one by one; steps share them, and take each share at once.
+
+    Raises:
+        UserError: names what needs how much, and how much there is.
+    """
+    run = settings.run
+    one_by_one = searches or isinstance(settings.inner, MemorySettings)
+    at_once = 1 if one_by_one else -(-episodes // max(settings.inner.inner_steps, 1))
+    needed = episodes_bytes(run, run.evaluation_tasks * at_once) + SCORE * run.evaluation_tasks * episodes
+    what = f"Living {counted(episodes, 'episode')} on each of {counted(run.evaluation_tasks, 'task')}"
+    check_memory(needed, what, "Take fewer tasks, or a smaller number in --lived.")
 
 
 def check_draws_fit(settings: Settings, draws: int) -> None:
@@ -104,3 +145,14 @@ def check_examples_fit(settings: Settings, num_tasks: int, num_bytes: int, num_e
     one = num_bytes + NUMBER * num_examples * units(settings.network) + network_bytes(settings.network)
     cure = "Take fewer tasks, fewer examples of each, or a smaller network."
     check_memory(num_tasks * one, f"{what} {counted(num_tasks, 'task')}", cure)
+
+
+def check_scores_fit(run: RunSettings) -> None:
+    """Refuse scores of held-out supervised tasks after so many steps that need more memory than there is.
+
+    Raises:
+        UserError: names what needs how much, and how much there is.
+    """
+    tasks, steps = counted(run.evaluation_tasks, "task"), counted(run.evaluation_steps, "step")
+    needed = SCORE * run.evaluation_tasks * (run.evaluation_steps + 1)
+    check_memory(needed, f"Scoring {tasks} after each of {steps}", "Take fewer of them.")

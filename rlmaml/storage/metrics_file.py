@@ -1,14 +1,19 @@
-"""The JSON lines of a run: one per meta-iteration, from the first on, without gaps."""
+"""The JSON lines of a run: one per meta-iteration, from the first on, without gaps, each with its checksum."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlmaml.base.plain_data import DamagedError, is_number, parse_object, read_file
+from rlmaml.base.plain_data import DamagedError, as_json, is_number, parse_object, read_file, sealed, unsealed
 
 ITERATION = "iteration"
 RETURN = "return/"
 """How the names of the mean returns begin; every line has the same ones."""
+
+
+def metrics_line(iteration: int, numbers: Mapping[str, float | None]) -> str:
+    """The line of a meta-iteration: numbers by name, or None for what is not defined."""
+    return as_json(sealed({ITERATION: iteration, **numbers})) + "\n"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -51,7 +56,7 @@ def _checked(line: bytes, before: Sequence[dict[str, Any]]) -> dict[str, Any]:
     Raises:
         ValueError: says what it does not hold.
     """
-    entry = parse_object(line)
+    entry = unsealed(parse_object(line))
     expected = len(before)
     if isinstance(entry.get(ITERATION), bool) or entry.get(ITERATION) != expected:
         raise ValueError(f"it must be that of meta-iteration {expected}")

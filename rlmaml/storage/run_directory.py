@@ -8,7 +8,7 @@ from typing import Any
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_nameable, is_left_over, unwritable, write_atomically
-from rlmaml.base.plain_data import DamagedError, as_json, read_json
+from rlmaml.base.plain_data import DamagedError, as_json, read_json, sealed
 from rlmaml.storage.evaluation_file import read_evaluation
 from rlmaml.storage.event_files import event_files
 from rlmaml.storage.metrics_file import RETURN, read_metrics
@@ -194,12 +194,12 @@ class RunDirectory:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write plain data as a JSON file, in one step.
+    """Write plain data, with its checksum, as a JSON file, in one step.
 
     Raises:
         UserError: it cannot be written, or a number in it is NaN or infinite.
     """
-    write_atomically(path, as_json(content, indent=2).encode())
+    write_atomically(path, as_json(sealed(content), indent=2).encode())
 
 
 def policy_file(path: Path) -> Path:

@@ -30,7 +30,7 @@ from rlmaml.evaluation.figures import ordinary_figures
 from rlmaml.settings.stages import StageWords, after_steps, teacher_and_student
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.event_files import name_event_files
-from rlmaml.storage.metrics_file import ITERATION, RETURN, sound_lines
+from rlmaml.storage.metrics_file import RETURN, metrics_line, sound_lines
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.terminal.bars import ProgressBar
 from rlmaml.terminal.words import in_short
@@ -203,9 +203,8 @@ class Recorder(AbstractContextManager["Recorder"]):
         """
         numbers = scalars(policy, theta, report)
         defined = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-        line = as_json({ITERATION: report.iteration, **defined})
         with _on_disk(self._path):
-            self._lines.write(line + "\n")
+            self._lines.write(metrics_line(report.iteration, defined))
             self._lines.flush()
         with self._tensorboard():
             for name, value in defined.items():

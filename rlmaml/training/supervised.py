@@ -20,7 +20,7 @@ from rlmaml.core.losses import InnerLoss
 from rlmaml.core.types import Examples, Outputs
 from rlmaml.evaluation.query_scores import QueryScores, Says, judged_queries, scores_as_json
 from rlmaml.sampling.examples import Sets, SupervisedFamily, first_task
-from rlmaml.settings.memory_needed import check_examples_fit
+from rlmaml.settings.memory_needed import check_examples_fit, check_scores_fit
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml.storage.run_directory import RunDirectory, write_json
@@ -116,6 +116,7 @@ def train_supervised(
     check_tasks_fit(settings, one_task, run.num_tasks, "A meta-iteration on")
     one_held_out = one_task if held_out is family else first_task(held_out)
     check_tasks_fit(settings, one_held_out, run.evaluation_tasks, "Scoring")
+    check_scores_fit(run)
     with ExitStack() as held:
         latest = opened_together(settings, method, family, directory, held, resume=resume, overwrite=overwrite)
         config = run_settings(settings) | {"family": dict(latest.family)} | earlier_commits(directory)
@@ -212,6 +213,7 @@ def judge_run(
 ) -> Float[Tensor, "task stage *part"]:
     """The same by a judge of several numbers."""
     run = latest.settings.run
+    check_scores_fit(run)
     return judged_queries(
         *(held_out, method.policy, method.rule, latest.meta, latest.settings),
         judge=judge,

@@ -34,6 +34,8 @@ from tests.rlmaml.base.large_blocks import come_from_the_system
 
 LOOKED_AT = 3
 """Calls of one function, the first ones, that are looked at; all of them would take long."""
+OF_PYTEST = "PYTEST_CURRENT_TEST"
+"""A variable that pytest sets between a fixture, which may hold a context open, and its test."""
 LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 
 
@@ -65,7 +67,7 @@ def process_wide() -> dict[str, Any]:
         "signals": {one: signal.getsignal(one) for one in signal.valid_signals()},
         "timers": (signal.getitimer(signal.ITIMER_REAL), signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "logging": (logging.root.manager.disable, logging.root.level, list(logging.root.handlers)),
-        "environment": dict(os.environ),
+        "environment": {name: value for name, value in os.environ.items() if name != OF_PYTEST},
         "places": (os.getcwd(), list(sys.path), [line for line in _of_system() if line.startswith("Umask")]),
         "languages": (locale.setlocale(locale.LC_ALL), time.tzname),
         "processors": os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None,

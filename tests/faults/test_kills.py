@@ -177,7 +177,7 @@ def test_a_run_that_is_killed_again_and_again_equals_the_uninterrupted_one(
         time.sleep(moments.uniform(0, 0.3))
         assert process.poll() is None
         end(process, moments)
-        _, error = process.communicate(timeout=120)
+        _, error = process.communicate(timeout=300)
         assert process.returncode != 0
         assert together or b"Traceback" not in error
         assert load(killed).iteration >= 0  # it can be used as it is
@@ -197,11 +197,11 @@ def test_the_second_of_two_processes_in_one_directory_is_refused(tmp_path: Path)
             time.sleep(0.05)
         for options in (("--resume",), ("--overwrite",), ("--seed", 1)):
             second = start(tmp_path / "run", *options)
-            _, error = second.communicate(timeout=120)
+            _, error = second.communicate(timeout=300)
             assert second.returncode == 2
             assert b"error: Another process is training in" in error
     finally:
         first.send_signal(signal.SIGHUP)
-        _, error = first.communicate(timeout=120)
+        _, error = first.communicate(timeout=300)
     assert first.returncode == 75
     assert b"Stopped by SIGHUP" in error

@@ -17,6 +17,7 @@ import torch
 
 import rlmaml
 import rlmaml_envs
+from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import load
 from rlmaml.deploy.export import check_takes_tensors
 from rlmaml.evaluation.rankings import absolute_error
@@ -49,6 +50,8 @@ MAY_CHANGE = {
     "rlmaml.terminal.streams.make_streams_last": ["hooks"],
     "rlmaml.terminal.waiting.signs_of_life": ["Python's random numbers"],
     "rlmaml.settings.command_line.parse": ["Python's random numbers"],  # which whoever checks types in tests draws
+    "rlmaml.settings.command_line.options_of": ["Python's random numbers"],
+    "rlmaml.settings.command_line.told_in_a_sentence": ["Python's random numbers"],
     "rlmaml.results.supervised_transfer.supervised_transfer": ["Python's random numbers"],
 }
 """What is said to change something, and what."""
@@ -258,6 +261,12 @@ def command_lines(at: Path) -> Iterator[Sequence[object]]:
     yield "train_recommender.py", *WAVES, *users, "--run-dir", at / "users"
 
 
+def refused(call: Callable[[], object]) -> None:
+    """A call that ends with a sentence."""
+    with pytest.raises(UserError):
+        call()
+
+
 def further_calls(at: Path) -> Iterator[Callable[[], object]]:
     """Calls that no script makes."""
     policy = load(at / "run")
@@ -267,6 +276,8 @@ def further_calls(at: Path) -> Iterator[Callable[[], object]]:
     yield lambda: annotated(at / "absent")
     yield lambda: sentences(RunSettings)
     yield lambda: check_takes_tensors(lambda xp, actions: actions, 2)
+    for name in ("absent", "run/metrics.jsonl"):
+        yield partial(refused, partial(load, at / name))
     yield Lost().numbers
     yield lambda: RunDirectory(at / "run").of_mean_actions(RunDirectory(at / "run").evaluation)
     for layout, content in FILES.items():

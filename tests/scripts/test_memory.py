@@ -26,6 +26,7 @@ __all__ = ["run"]
         (("--tasks", 4_000_000, "--episodes", 2000), "A meta-iteration on 4000000 tasks"),
         (("--hidden", 10_000_000, 10_000_000), "A meta-iteration on 2 tasks"),
         (("--evaluation-tasks", 100_000_000), "The evaluation of 200000000 episodes"),
+        (("--evaluation-steps", 10**10), "after each of 10000000000 steps"),
     ],
 )
 def test_what_does_not_fit_into_memory_is_refused_with_the_number(
@@ -52,6 +53,7 @@ def test_what_does_not_fit_into_memory_is_refused_with_the_number(
         ),
         (("train_sinusoid.py", "--hidden", 10_000_000, 10_000_000), "A policy of kind gaussian"),
         (("train_recommender.py", "--embedding", 1 << 40), "A policy of kind embedded"),
+        (("train_sinusoid.py", "--evaluation-steps", 10**10), "Scoring 1000 tasks after each of 10000000000 steps"),
         (("train_few_shot.py", "--filters", 10_000_000), "Scoring 600 tasks"),
         (("train_few_shot.py", "--tasks", 50_000_000), "A meta-iteration on 50000000 tasks"),
         (
@@ -68,6 +70,54 @@ def test_supervised_tasks_that_do_not_fit_into_memory_are_refused_with_the_numbe
     assert what in said
     assert "GiB of memory at least" in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("algorithm", ["maml-trpo", "rl2", "cavia"])
+def test_episodes_to_be_lived_that_do_not_fit_into_memory_are_refused_before_a_training(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str], algorithm: str
+) -> None:
+    words = (
+        "--algorithms",
+        algorithm,
+        "--seeds",
+        0,
+        "--tasks",
+        2,
+        "--lived",
+        0,
+        10**11,
+        "--output",
+        tmp_path / "there",
+    )
+    search = ("--search", "cmaes") if algorithm == "cavia" else ()
+    assert run("compare.py", *words, *search) == 2
+    said = capsys.readouterr().err
+    assert "Living 100000000000 episodes on each of 2 tasks" in said
+    assert "GiB of memory at least" in said
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_steps_of_a_trained_policy_that_do_not_fit_into_memory_are_refused_with_the_number(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = tmp_path / "run"
+    assert run("train_nav.py", *TINY, "--run-dir", trained) == 0
+    shown = (
+        "train_imitation.py",
+        "--demonstrator",
+        trained,
+        "--demonstrator-steps",
+        10**10,
+        "--run-dir",
+        tmp_path / "s",
+    )
+    few = ("--tasks", 2, "--episodes", 2)
+    for words in (shown, ("evaluate.py", trained, *few, "--steps", 10**11), ("report.py", trained, "--steps", 10**10)):
+        capsys.readouterr()
+        assert run(*words) == 2, words
+        said = capsys.readouterr().err
+        assert "after each of 1000000000" in said
+        assert "GiB of memory at least" in said
 
 
 def test_what_is_measured_and_does_not_fit_into_memory_is_refused_with_the_number(

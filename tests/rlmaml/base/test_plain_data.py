@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlmaml.base.errors import NonFiniteError, UserError
-from rlmaml.base.plain_data import DamagedError, as_json, parse_object, read_file, read_json
+from rlmaml.base.plain_data import DamagedError, as_json, parse_object, read_file, read_json, sealed, unsealed
 
 
 def test_an_object_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -17,6 +17,31 @@ def test_an_object_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_json(tmp_path / "x.json") == content
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "absent")
+
+
+def test_an_object_is_sealed_by_what_it_holds_however_it_is_laid_out() -> None:
+    content = {"b": [1, 2.5e-7, None, (True,)], "a": {10: "µ", 9: -0.0}}
+    written = sealed(content)
+    plain = parse_object(as_json(content))
+    assert list(written) == ["b", "a", "checksum"]
+    assert unsealed(parse_object(as_json(written))) == plain
+    assert unsealed(parse_object(as_json(written, indent=7, sort_keys=True))) == plain
+    assert unsealed(plain) == plain  # which somebody else wrote
+    others: tuple[dict[str, Any], ...] = ({"b": [1, 2.5e-7, None, [False]]}, {"a": {}}, {"more": 0})
+    for other in others:
+        with pytest.raises(ValueError, match="its checksum is of other contents"):
+            unsealed({**parse_object(as_json(written)), **other})
+
+
+def test_a_file_of_other_contents_than_were_written_is_refused_with_the_cure(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(as_json(sealed({"return": -9.84})))
+    assert read_json(path) == {"return": -9.84}
+    path.write_text(path.read_text().replace("-9.84", "-8.84"))
+    with pytest.raises(DamagedError, match="Where they were changed on purpose, delete its checksum"):
+        read_json(path)
+    path.write_text(json.dumps({"return": -8.84}))
+    assert read_json(path) == {"return": -8.84}
 
 
 @pytest.mark.parametrize(

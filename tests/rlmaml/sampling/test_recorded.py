@@ -171,6 +171,20 @@ def test_a_minari_dataset_that_goes_on_after_an_end_is_refused_by_episode(
         read_episodes(write_minari(tmp_path, monkeypatch, early))
 
 
+@pytest.mark.filterwarnings("ignore:.*None:UserWarning:minari")
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_a_minari_dataset_that_says_it_holds_more_than_there_is_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str | None
+) -> None:
+    path, h5py = write_minari(tmp_path, monkeypatch, recording((3, 2, 4))), pytest.importorskip("h5py")
+    with h5py.File(next(path.rglob("*.hdf5")), "a") as file:
+        del file["episode_1/rewards"]
+        file.create_dataset("episode_1/rewards", (1 << 40,), "f4", chunks=(2,), compression=compression)
+    said = "would need 12,288.0 GiB" if compression else "rewards says that it holds 4398046511104 bytes, which are not"
+    with pytest.raises(UserError, match=said):
+        read_episodes(path)
+
+
 @pytest.mark.parametrize("what", ["empty", "cut", "text", "one array", "compressed badly"])
 def test_what_a_killed_recorder_or_another_tool_leaves_is_refused_with_one_sentence(tmp_path: Path, what: str) -> None:
     path = tmp_path / "episodes.npz"

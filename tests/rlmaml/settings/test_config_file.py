@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.plain_data import sealed
 from rlmaml.settings.config_file import Config, read_config
 from rlmaml.settings.whole import configure
 
@@ -17,6 +18,15 @@ def test_a_run_json_gives_all_of_a_runs_settings(tmp_path: Path) -> None:
     path.write_text(json.dumps({"settings": settings.as_plain(), "family": {"from": "ant.py:Ant", "sheet": {}}}))
     assert read_config(path) == config._replace(origin="ant.py:Ant")
     assert (config.words, config.env_id) == (("--algorithm", "reptile"), "AntVel-v0")
+
+
+def test_a_run_json_that_is_not_as_the_run_wrote_it_is_read_and_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(sealed({"settings": configure(max_kl=0.01).as_plain()}), indent=2))
+    assert read_config(path).settings == configure(max_kl=0.01)
+    path.write_text(path.read_text().replace('"max_kl": 0.01', '"max_kl": 0.02'))
+    with pytest.warns(UserWarning, match=r"run.json is read as it is now: its checksum is of other contents"):
+        assert read_config(path).settings == configure(max_kl=0.02)
 
 
 def test_yaml_gives_options_as_they_would_be_typed(tmp_path: Path) -> None:

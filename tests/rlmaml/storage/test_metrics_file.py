@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.plain_data import DamagedError
-from rlmaml.storage.metrics_file import read_metrics, sound_lines
+from rlmaml.storage.metrics_file import metrics_line, read_metrics, sound_lines
 
 ENTRIES = [{"iteration": i, "return/after_0_steps": -1.5 * i, "update/kl": None} for i in range(4)]
 LINES = [json.dumps(entry).encode() + b"\n" for entry in ENTRIES]
@@ -22,6 +22,19 @@ def test_lines_are_read_one_per_meta_iteration_and_an_unfinished_last_one_is_non
     assert read_metrics(path) == []
     with pytest.raises(FileNotFoundError):
         read_metrics(tmp_path / "absent")
+
+
+def test_a_line_in_which_any_digit_is_another_is_named_and_ends_what_is_sound(tmp_path: Path) -> None:
+    lines = [metrics_line(i, {"return/after_0_steps": -123.5, "update/kl": None}).encode() for i in range(3)]
+    path = tmp_path / "m"
+    path.write_bytes(b"".join(lines))
+    assert read_metrics(path)[2] == {"iteration": 2, "return/after_0_steps": -123.5, "update/kl": None}
+    for digit in b"1235":
+        other = lines[1].replace(bytes([digit]), b"9", 1)
+        path.write_bytes(lines[0] + other + lines[2])
+        with pytest.raises(DamagedError, match="m is damaged, or no such file at all: line 2"):
+            read_metrics(path)
+        assert sound_lines(path.read_bytes()) == lines[:1]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from rlmaml.base.errors import NonFiniteError, UserError
+from rlmaml.base.plain_data import sealed
 from rlmaml.storage.run_directory import (
     ComparisonDirectory,
     RunDirectory,
@@ -125,7 +126,8 @@ def test_an_evaluation_is_read_where_the_run_is_finished(run: RunDirectory) -> N
     with pytest.raises(UserError, match="is damaged"):
         run.read_evaluation()
     write_json(run.evaluation, evaluation(returns=(-40.0, None)))
-    assert run.read_evaluation() == json.loads(run.evaluation.read_text()) == evaluation(returns=(-40.0, None))
+    assert run.read_evaluation() == evaluation(returns=(-40.0, None))
+    assert json.loads(run.evaluation.read_text()) == sealed(evaluation(returns=(-40.0, None)))
 
 
 def test_what_json_cannot_say_is_never_written(run: RunDirectory) -> None:

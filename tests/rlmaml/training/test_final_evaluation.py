@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import rlmaml.training.final_evaluation
+from rlmaml.base.plain_data import read_json
 from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
@@ -98,7 +99,7 @@ def test_what_was_evaluated_on_other_tasks_than_the_family_draws_or_is_damaged_i
     trained: RunDirectory, tmp_path: Path
 ) -> None:
     checkpoint, env = load_checkpoint(trained.checkpoint), make_env(1)
-    whole = json.loads(trained.evaluation.read_text())
+    whole = read_json(trained.evaluation)
     goals = [[0.1, 0.2]] * 3
     for wrong in (
         {"tasks": {"goal": goals}},

@@ -1,4 +1,3 @@
-import json
 import os
 import resource
 import shutil
@@ -18,6 +17,7 @@ import rlmaml.storage.kept_checkpoints
 import rlmaml.training.run
 from rlmaml.base.errors import UserError
 from rlmaml.base.lost_updates import LostUpdates
+from rlmaml.base.plain_data import read_json
 from rlmaml.base.stopping import InterruptedRunError, StoppedRunError
 from rlmaml.core.types import Meta
 from rlmaml.deploy.adaptable import load
@@ -108,8 +108,7 @@ def stored(run_dir: Path) -> Checkpoint:
 
 def written(run_dir: Path) -> dict[str, Any]:
     """What is written beside a run's results."""
-    plain: dict[str, Any] = json.loads(RunDirectory(run_dir).settings.read_text())
-    return plain
+    return read_json(RunDirectory(run_dir).settings)
 
 
 def same_learned(one: Path, other: Path) -> bool:
