@@ -116,6 +116,11 @@ def judge(candidate: Returns, reference: Returns, *, paired: bool = False, floor
     of at most ``LEVEL``, 1 in 40, however alike pairs are; one that is much worse never. One that is as good passes if
     there are enough episodes, or if pairs are alike; of 20 unlike pairs, if it is better by a deviation.
 
+    The median is told and decides nothing. With a lower bound of its own (Price and Bonett, Journal of Statistical
+    Computation and Simulation 72, 2002), of 20 normal pairs with a correlation of 0.8 that are as good, 66 % would pass
+    in place of 77 %, and of returns of which 60 % fall by a deviation while the others rise by three, in pairs with one
+    of 0.9, 13 % in place of 16 %: the trimmed mean sees what a median would.
+
     Args:
         candidate: returns of the policy that is judged.
         reference: returns of the other one.
@@ -137,4 +142,14 @@ def judge(candidate: Returns, reference: Returns, *, paired: bool = False, floor
     if lowest == 0:
         return Judgement(False, "its mean return is the same")
     told = f"higher by at least {lowest:.3g}" if lowest > 0 else f"lower by {-lowest:.3g} at most"
-    return Judgement(False, f"its mean return is {told}")
+    middle = median_gain(candidate, reference, paired=paired)
+    return Judgement(
+        False, f"its mean return is {told}, its median {'higher' if middle >= 0 else 'lower'} by {abs(middle):.3g}"
+    )
+
+
+def median_gain(candidate: Returns, reference: Returns, *, paired: bool) -> float:
+    """The median of what pairs gained, or the median return less that of the other policy; without failed episodes."""
+    if paired:
+        return float(np.nanmedian(candidate - reference))
+    return float(np.nanmedian(candidate) - np.nanmedian(reference))

@@ -11,6 +11,9 @@ from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.policy import policy_settings
 from rlmaml.settings.run import RunSettings
 
+CHOICES = ("env_id", "algorithm", "policy")
+"""Settings on which depends what others there are, or what they are by default."""
+
 
 class OtherSettingsError(UserError):
     """A run was to be gone on with under settings that would have made it another one."""
@@ -206,20 +209,21 @@ def differences(stored: Settings, requested: Settings, *, counted: bool = False)
     """
     free = stored.marked("free_on_resume") - (stored.marked("counts") if counted else set())
     ours, theirs = requested.flat(), stored.flat()
-    return [
-        f"{option(name)} was {theirs.get(name)!r} and is now {ours.get(name)!r}"
-        for name in {**theirs, **ours}
-        if name not in free and theirs.get(name) != ours.get(name)
-    ]
+    names = [name for name in {**theirs, **ours} if name not in free and theirs.get(name) != ours.get(name)]
+    return [f"{option(name)} was {theirs.get(name)!r} and is now {ours.get(name)!r}" for name in names]
 
 
 def check_resumable(stored: Settings, requested: Settings) -> None:
     """Refuse to continue a run under settings that would have made it another run.
 
     Raises:
-        OtherSettingsError: names every differing field, with both values.
+        OtherSettingsError: names every differing field, with both values; where a family, a method or a policy's kind
+            is another, these alone, for they bring other settings with them.
     """
     if differing := differences(stored, requested):
+        chosen = tuple(f"{option(name)} was" for name in CHOICES)
+        if others := [words for words in differing if words.startswith(chosen)]:
+            differing = [*others, *(["other settings follow from that"] * (len(differing) > len(others)))]
         raise OtherSettingsError(
             f"The run to resume has another configuration: {'; '.join(differing)}. "
             "Repeat its options, or start a new run with another --run-dir."

@@ -17,7 +17,7 @@ from rlmaml.terminal.streams import make_streams_last
 from rlmaml.terminal.waiting import signs_of_life
 
 
-def run_command(command: Callable[[], None]) -> None:
+def run_command(command: Callable[[], object], *, waited_for: bool = False) -> None:
     """Run a script's main function; a user's mistake ends it with one sentence on stderr and exit code 2.
 
     So does code of the user's own that fails, such as a task family, with the frames of that code below the sentence;
@@ -29,6 +29,10 @@ def run_command(command: Callable[[], None]) -> None:
     of processes gives the same bits. Large blocks of memory are kept for reuse. Whoever waits sees signs of life, see
     :mod:`rlmaml.terminal.waiting`. What a terminal cannot show is shown as a question mark; what nobody reads any more
     is lost, and nothing else.
+
+    Args:
+        command: what is run.
+        waited_for: another process waits for this one, and shows signs of life for both.
     """
     make_streams_last()
     keep_freed_memory()
@@ -38,7 +42,7 @@ def run_command(command: Callable[[], None]) -> None:
         if signal.getsignal(one) != signal.SIG_IGN:  # nohup asks for that
             signal.signal(one, signal.default_int_handler)
     try:
-        with signs_of_life(silent=time.process_time()):  # what the imports so far have taken
+        with signs_of_life(silent=time.process_time(), waited_for=waited_for):  # what the imports so far have taken
             check_words(sys.argv[1:])
             command()
     except UserError as error:

@@ -46,7 +46,9 @@ def in_processes(
             while waiting or running:
                 while waiting and len(running) < processes:
                     item = waiting.pop(0)
-                    process = context.Process(target=run_command, args=(partial(work, item),))
+                    process = context.Process(
+                        target=run_command, args=(partial(work, item),), kwargs={"waited_for": True}
+                    )
                     with _deaf_to_terminals():
                         process.start()
                     running[process.sentinel] = process, item

@@ -27,14 +27,17 @@ class Waiting:
         patience: seconds without a word before one.
         lasting: whether signs stay, for the terminal is none; they are points in a line of their own then.
         silent: seconds for which nothing was written before.
+        shown: whether a sign may stand there already, of another process.
     """
 
-    def __init__(self, terminal: Any, patience: float, *, lasting: bool = False, silent: float = 0.0) -> None:
+    def __init__(
+        self, terminal: Any, patience: float, *, lasting: bool = False, silent: float = 0.0, shown: bool = False
+    ) -> None:
         self.lock = threading.RLock()
         self._terminal, self._patience, self._lasting = terminal, patience, lasting
         self._began = self._last = time.monotonic() - silent
         self._signed = self._line = -math.inf
-        self._shown = False
+        self._shown = shown
         self._signing: int | None = None
 
     def heard(self) -> None:
@@ -113,17 +116,18 @@ def progress_bars() -> list[Any]:
 
 
 @contextmanager
-def signs_of_life(patience: float | None = None, *, silent: float = 0.0) -> Iterator[None]:
+def signs_of_life(patience: float | None = None, *, silent: float = 0.0, waited_for: bool = False) -> Iterator[None]:
     """Inside the block, show after every ``patience`` seconds without a word (1.5) that something goes on.
 
     Where nothing new comes for :data:`LONG` times as long, as from an environment that hangs, bars say for how long.
 
     Where stderr is no terminal they are points in lines of it, one line in :data:`LINE` seconds. Of several processes
-    that train together the first one shows them.
+    one shows them: the first of those that train together, or the one that waits for the others.
 
     Args:
         patience: seconds.
         silent: seconds for which a terminal has seen nothing already.
+        waited_for: another process waits for this one and shows signs; what is said first here makes room for itself.
     """
     if os.environ.get("RANK", "0") != "0":
         yield
@@ -131,7 +135,8 @@ def signs_of_life(patience: float | None = None, *, silent: float = 0.0) -> Iter
     patience = PATIENCE if patience is None else patience
     streams = sys.stdout, sys.stderr
     lasting, over = not sys.stderr.isatty(), threading.Event()
-    waiting = Waiting(sys.stderr, patience, lasting=lasting, silent=0.0 if lasting else silent)
+    silent = 0.0 if lasting else silent
+    waiting = Waiting(sys.stderr, patience, lasting=lasting, silent=silent, shown=waited_for)
     sys.stdout, sys.stderr = (Heard(stream, waiting) for stream in streams)
 
     def watch() -> None:
@@ -139,11 +144,13 @@ def signs_of_life(patience: float | None = None, *, silent: float = 0.0) -> Iter
             waiting.show()
 
     thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
+    if not waited_for:
+        thread.start()
     try:
         yield
     finally:
-        over.set()
-        thread.join()
-        waiting.heard()
+        if not waited_for:
+            over.set()
+            thread.join()
+            waiting.heard()
         sys.stdout, sys.stderr = streams

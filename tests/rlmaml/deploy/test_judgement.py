@@ -164,6 +164,17 @@ def test_the_same_returns_are_no_worse_and_constant_ones_are_judged_exactly() ->
     assert judge(constant - 0.1, constant).worse
 
 
+def test_the_median_is_told_beside_the_mean_which_a_few_episodes_move() -> None:
+    before = np.array([0.0, 1.0, 2.0, 3.0, 4.0, np.nan])
+    after = np.array([9.0, 8.5, 8.0, 12.0, 11.0, 9.0])
+    assert judge(after, before, paired=True).reason.endswith(", its median higher by 7.5")
+    assert judge(after, before).reason.endswith(", its median higher by 7")
+    assert (
+        judge(after - 0.1, after, paired=True).reason
+        == "its mean return is lower by 0.1 at most, its median lower by 0.1"
+    )
+
+
 def test_no_larger_share_of_episodes_may_fail_or_end_below_the_floor() -> None:
     before, after = np.linspace(0, 1, 20), np.linspace(5, 6, 20)
     assert not judge(after, before).worse

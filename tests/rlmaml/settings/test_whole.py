@@ -54,8 +54,8 @@ def test_what_is_written_of_a_place_has_no_folders_and_a_method_that_takes_the_s
     read = from_plain(settings.as_plain())
     assert (read.policy, read.run.start_from) == ("net.py:Net", "intact")
     check_resumable(read, settings)
-    with pytest.raises(UserError, match=r"--policy was 'net.py:Net' and is now 'other.py:Net'"):
-        check_resumable(read, configure(policy="/home/me/other.py:Net", start_from="intact"))
+    with pytest.raises(UserError, match=r"is now 'dynamics'; --seed was 0 and is now 3\. Repeat"):
+        check_resumable(configure(variant="finn2017"), configure(variant="dynamics", seed=3))
 
 
 @pytest.mark.parametrize(
@@ -297,6 +297,17 @@ def test_another_method_or_policy_is_another_run() -> None:
         check_resumable(configure(), configure("reptile"))
     with pytest.raises(UserError, match="--policy was 'gaussian' and is now 'gru'"):
         check_resumable(configure(), configure(policy="gru"))
+
+
+def test_who_resumes_with_another_family_method_or_policy_is_told_that_alone() -> None:
+    with pytest.raises(UserError) as refusal:
+        check_resumable(configure(), configure("cavia", policy="categorical", seed=3))
+    assert str(refusal.value).startswith(
+        "The run to resume has another configuration: --algorithm was 'maml-trpo' and is now 'cavia'; --policy was "
+        "'gaussian' and is now 'categorical'; other settings follow from that. Repeat"
+    )
+    with pytest.raises(UserError, match=r"--variant was 'finn2017' and is now 'dynamics'\. Repeat"):
+        check_resumable(configure(variant="finn2017"), configure(variant="dynamics"))
 
 
 def test_counted_differences_are_those_that_move_what_a_run_reaches() -> None:

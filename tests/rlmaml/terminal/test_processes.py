@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from rlmaml.base.stopping import ORDERLY, StoppedRunError, stopping
 SCRIPT = """
 import signal, sys
 from pathlib import Path
-from rlmaml.terminal import processes
+from rlmaml.terminal import processes, waiting
 from rlmaml.terminal.command import run_command
 from tests.rlmaml.terminal.test_processes import until_asked
 
+waiting.PATIENCE = 0.02  # in the processes, too
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
     processes.POLLED = float(sys.argv[2])
@@ -88,3 +90,10 @@ def test_the_second_ctrl_c_stops_every_process_at_once_whether_the_first_was_pas
     assert code == 130, said
     assert "Traceback" not in said
     assert not list(tmp_path.glob("*.ended"))
+
+
+def test_of_processes_and_who_waits_for_them_one_shows_signs_in_one_line(tmp_path: Path) -> None:
+    _, said = interrupted(tmp_path, 1)
+    signs, words = said.split("\n", 1)
+    assert re.fullmatch(r"working, 0 s\.+", signs)
+    assert "working" not in words

@@ -135,3 +135,18 @@ def test_of_several_processes_the_first_shows_signs(monkeypatch: pytest.MonkeyPa
     with signs_of_life(0.01):
         time.sleep(0.1)
     assert terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize("kind", [Terminal, io.StringIO])
+def test_a_process_that_another_one_waits_for_shows_none_and_its_words_begin_in_a_line_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, kind: type[io.StringIO]
+) -> None:
+    shown = kind()
+    monkeypatch.setattr(sys, "stderr", shown)
+    with signs_of_life(0.01, waited_for=True):
+        time.sleep(0.1)
+    assert shown.getvalue() == ""
+    with signs_of_life(0.01, waited_for=True):
+        for words in ("error: none.", "\n", "That is all.", "\n"):
+            sys.stderr.write(words)
+    assert shown.getvalue() == ("\n" if kind is io.StringIO else ERASE) + "error: none.\nThat is all.\n"
