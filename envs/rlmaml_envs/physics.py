@@ -67,12 +67,14 @@ class Simulation:
         """Check what can be checked without the model.
 
         Raises:
-            ValueError: ``substeps`` is not a positive integer, or there is no such ``fresh``.
+            ValueError: ``substeps`` is not a positive integer, there is no such ``fresh``, or ``outputs`` is one text.
         """
         if not isinstance(self.substeps, int) or isinstance(self.substeps, bool) or self.substeps < 1:
             raise ValueError(f"substeps must be a positive integer; got {self.substeps!r}.")
         if self.fresh not in _STAGES:
             raise ValueError(f"fresh must be one of {', '.join(_STAGES)}; got {self.fresh!r}.")
+        if isinstance(self.outputs, str):
+            raise ValueError(f"outputs must be a tuple of names; got a text. Write ({self.outputs!r},).")
 
     def duration(self, model: mujoco.MjModel) -> float:
         """Seconds of a control step."""

@@ -277,7 +277,9 @@ def test_in_a_forked_process_physics_with_threads_neither_hang_nor_abort(what: s
     assert (done.returncode, done.stdout) == (0, "sound True\n"), done.stderr
 
 
-@pytest.mark.parametrize("wrong", [{"substeps": 0}, {"substeps": 2.0}, {"substeps": True}, {"fresh": "everything"}])
+@pytest.mark.parametrize(
+    "wrong", [{"substeps": 0}, {"substeps": 2.0}, {"substeps": True}, {"fresh": "everything"}, {"outputs": ("xpos")}]
+)
 def test_a_simulation_that_cannot_be_stepped_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
         Simulation(**{"substeps": 1} | wrong)
