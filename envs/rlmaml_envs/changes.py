@@ -66,6 +66,7 @@ def payload(body: str) -> ApplyChange:
 
     def change(physics: Physics, copies: Copies, masses: Floats) -> None:
         (index,) = indices(physics.model, "body", [body])
+        physics.check_once("body_mass", [body])
         physics.field("body_mass")[copies, index] = physics.model.body_mass[index] + masses
 
     return change

@@ -16,6 +16,7 @@ from rlmaml_envs.changes import (
     dampings,
     ground_friction,
     multiplied,
+    payload,
     permuted,
     placed,
     random_parameters,
@@ -289,6 +290,8 @@ def test_the_mass_of_what_does_not_move_is_refused(make: Any, name: str) -> None
     physics = Physics(mujoco.MjModel.from_xml_string(xml), 1, Simulation(substeps=1), threads=1)
     with pytest.raises(ValueError, match=f'"body_mass" of the body "{name}" has no effect, because it does not move'):
         make("body_mass", "body", [name])(physics, np.arange(1), np.ones((1, 1)))
+    with pytest.raises(ValueError, match="has no effect, because it does not move"):
+        payload(name)(physics, np.arange(1), np.ones(1))
     for moving in ("arm", "hand"):
         make("body_mass", "body", [moving])(physics, np.arange(1), np.ones((1, 1)))
 
