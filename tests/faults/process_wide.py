@@ -34,8 +34,6 @@ from tests.rlmaml.base.large_blocks import come_from_the_system
 
 LOOKED_AT = 3
 """Calls of one function, the first ones, that are looked at; all of them would take long."""
-OF_PYTEST = "PYTEST_CURRENT_TEST"
-"""A variable that pytest sets between a fixture, which may hold a context open, and its test."""
 LIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
 
 
@@ -67,7 +65,7 @@ def process_wide() -> dict[str, Any]:
         "signals": {one: signal.getsignal(one) for one in signal.valid_signals()},
         "timers": (signal.getitimer(signal.ITIMER_REAL), signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "logging": (logging.root.manager.disable, logging.root.level, list(logging.root.handlers)),
-        "environment": {name: value for name, value in os.environ.items() if name != OF_PYTEST},
+        "environment": dict(os.environ),
         "places": (os.getcwd(), list(sys.path), [line for line in _of_system() if line.startswith("Umask")]),
         "languages": (locale.setlocale(locale.LC_ALL), time.tzname),
         "processors": os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None,
@@ -186,7 +184,8 @@ def watching(*packages: ModuleType) -> Iterator[tuple[Watch, set[str]]]:
     """Inside the block, look at every call of the packages' public functions: the watch, and the names of these."""
     watch, known = Watch(), set[str]()
     modules = [module for package in packages for module in modules_of(package)]
-    users = [*modules, *(module for name, module in list(sys.modules.items()) if name.startswith("tests."))]
+    tests = [name for name in sys.modules if name.startswith("tests.") and not name.endswith(".conftest")]
+    users = [*modules, *(sys.modules[name] for name in tests)]  # pytest itself changes much while a fixture holds on
     with pytest.MonkeyPatch.context() as patch:
         for module in modules:
             for name, owner, attribute in list(public_functions(module)):

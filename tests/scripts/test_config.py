@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
+from rlmaml.base.plain_data import read_json
 from rlmaml.settings.whole import Settings, from_plain
 from tests.scripts.test_scripts import SCRIPTS, TINY, run_script
 
 
 def settings_of(run_dir: Path) -> Settings:
     """What a run says of itself."""
-    written: dict[str, Any] = json.loads((run_dir / "run.json").read_text())
+    written: dict[str, Any] = read_json(run_dir / "run.json")
     return from_plain(written["settings"])
 
 

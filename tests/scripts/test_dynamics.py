@@ -1,9 +1,9 @@
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rlmaml.base.plain_data import read_json
 from rlmaml.storage.run_directory import RunDirectory
 from tests.scripts.test_scripts import TINY, run_script
 from tests.scripts.test_supervised import assert_scores_are_those_of_the_training
@@ -36,7 +36,7 @@ def test_a_model_of_changed_robots_is_trained_resumed_and_judged_in_the_units_of
         json_file = tmp_path / "errors.json"
         where = ("--run-dir", tmp_path / directory, "--json", json_file)
         assert run_script("train_dynamics.py", *SMALL, *words, *where) == 0
-        return dict(json.loads(json_file.read_text()))
+        return dict(read_json(json_file))
 
     straight = trained("straight", 2)
     table = capsys.readouterr().out

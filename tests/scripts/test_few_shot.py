@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rlmaml.base.plain_data import read_json
 from rlmaml.storage.run_directory import RunDirectory
 from tests.scripts.test_scripts import run_script
 from tests.scripts.test_supervised import assert_scores_are_those_of_the_training
@@ -28,17 +29,17 @@ def test_pictures_of_folders_are_trained_on_and_their_classes_split_beside_the_r
     table = capsys.readouterr().out
     rows = ("zero-shot", "pretrained", "random", "maml-trpo, transductive", "maml-trpo, validation")
     assert all(row in table for row in rows)
-    written = json.loads((tmp_path / "accuracy.json").read_text())
+    written = read_json(tmp_path / "accuracy.json")
     assert len(written["accuracy"]["mean"]) == 3
     assert written["rows"]["maml-trpo, transductive"]["mean"] != written["accuracy"]["mean"]
-    split = json.loads(RunDirectory(tmp_path / "runs" / "run").split.read_text())
+    split = read_json(RunDirectory(tmp_path / "runs" / "run").split)
     assert sorted(name for part in split.values() for name in part) == list("abcdefg")
     assert [len(part) for part in split.values()] == [3, 2, 2]
     assert_scores_are_those_of_the_training(tmp_path / "runs" / "run")
     (tmp_path / "moved").mkdir()
     for name in ("runs", "pictures"):
         (tmp_path / name).rename(tmp_path / "moved" / name)
-    assert str(tmp_path) not in json.dumps(json.loads((tmp_path / "moved/runs/run/run.json").read_text())["made_by"])
+    assert str(tmp_path) not in json.dumps(read_json(tmp_path / "moved/runs/run/run.json")["made_by"])
     for run_dir in (tmp_path / "moved" / "runs" / "run", Path("moved", "runs", "run", "random")):
         assert_scores_are_those_of_the_training(run_dir)
     monkeypatch.chdir(tmp_path / "moved")

@@ -1,9 +1,9 @@
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rlmaml.base.plain_data import read_json
 from rlmaml.deploy.adaptable import load
 from rlmaml.storage.run_directory import RunDirectory
 from tests.scripts.test_scripts import TINY, run_script
@@ -49,7 +49,7 @@ def test_who_imitates_a_run_is_judged_in_the_environment_resumed_and_adapted_to_
     def trained(directory: str, iterations: int) -> dict[str, object]:
         end = ("--iterations", iterations, "--cosine-iterations", 2, "--run-dir", tmp_path / directory, "--resume")
         assert run_script("train_imitation.py", *words, "--evaluation-steps", 2, *end) == 0
-        return dict(json.loads((tmp_path / "returns.json").read_text()))
+        return dict(read_json(tmp_path / "returns.json"))
 
     straight = trained("straight", 2)
     table = capsys.readouterr().out
@@ -98,7 +98,7 @@ def test_files_of_ones_own_are_learned_from_and_their_last_quarter_is_held_out(
     words = (*SMALL, "--shots", 2, "--test-shots", 2, "--iterations", 1, "--run-dir", tmp_path / "run")
     json_file = tmp_path / "errors.json"
     assert run_script("train_imitation.py", "--demonstrations", *files, *words, "--json", json_file) == 0
-    written = json.loads(json_file.read_text())
+    written = read_json(json_file)
     assert written["returns"] is None
     assert ", 4 tasks " in written["config"]["settings"]["run"]["variant"]
     assert ", 1 tasks " in capsys.readouterr().out

@@ -1,6 +1,5 @@
 """A rover of several modalities through every script, and what is asked of one that is missing."""
 
-import json
 from pathlib import Path
 
 import gymnasium
@@ -8,6 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from rlmaml.base.plain_data import read_json
 from rlmaml.deploy.adaptable import load
 from tests.rlmaml.training.conftest import plain_figures
 from tests.scripts.test_scripts import TINY, Run, run, run_script
@@ -35,7 +35,7 @@ def test_one_modality_is_missing_in_all_held_out_tasks_and_the_rest_is_as_drawn(
         path = tmp_path / f"{missing}.json"
         assert run("evaluate.py", trained, *SIZES, "--task", f"missing={missing}", "--json", path) == 0
         assert f"3 held-out tasks with missing={missing}, 2 episodes each" in capsys.readouterr().out
-        found[missing] = json.loads(path.read_text())
+        found[missing] = read_json(path)
         assert found[missing]["config"]["task"] == [f"missing={missing}"]
     assert [found[name]["tasks"]["missing"] for name in found] == [[0] * 3, [1] * 3, [3] * 3]
     for name in ("distance", "obstacles", "wear"):
@@ -69,7 +69,7 @@ def test_a_policy_with_encoders_is_exported_and_reported(
     monkeypatch.chdir(tmp_path)
     policy = load(trained)
     assert run("export.py", trained, "--normalised", "--output", "exported") == 0
-    card = json.loads(Path("exported/policy-normalised.json").read_text())
+    card = read_json(Path("exported/policy-normalised.json"))
     assert [part["name"] for part in card["network"]["parts"]] == ["picture", "ranges", "wheels"]
     assert card["observation"]["names"][287:290] == ["picture rover 11 11", "range_0", "range_1"]
     env = gymnasium.make("RoverGoal-v0", variant="modalities")

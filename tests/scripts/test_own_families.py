@@ -1,4 +1,3 @@
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -7,6 +6,7 @@ from pathlib import Path
 import gymnasium
 import pytest
 
+from rlmaml.base.plain_data import read_json
 from rlmaml.deploy.adaptable import load
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml_envs.registry import FAMILIES
@@ -69,7 +69,7 @@ def test_a_family_from_a_file_in_another_directory_goes_through_every_script(
     assert run_dir.name == "LimitedCarts-v0-mine-seed0"
     forget()
     assert run_script("train_locomotion.py", *own, *TINY, "--iterations", 3, "--resume") == 0
-    written = json.loads((run_dir / "run.json").read_text())["family"]
+    written = read_json(run_dir / "run.json")["family"]
     assert written["from"] == "carts.py:LimitedCarts"
     assert written["sheet"]["tasks"]["speed"] == {"low": 0.1, "high": 0.8, "unit": "m/s"}
     capsys.readouterr()
@@ -105,7 +105,7 @@ def test_a_family_from_a_file_in_another_directory_goes_through_every_script(
     assert "Say that its code may be run: --family" in capsys.readouterr().err
     assert run_script("train_imitation.py", *imitation, *own) == 0
     assert load("a.safetensors").family == written
-    card = json.loads((tmp_path / "exported" / "policy.json").read_text())
+    card = read_json(tmp_path / "exported" / "policy.json")
     assert card["data_sheet"] == "Two carts on a rail."
     assert (run_dir / "report.html").exists()
     assert (tmp_path / "film.gif").exists()
@@ -156,7 +156,7 @@ def test_a_file_of_options_names_a_family_of_ones_own_and_another_runs_settings_
     )
     assert words in capsys.readouterr().err
     assert run_script("train_locomotion.py", *again, "--family", named) == 0
-    first, second = (json.loads(Path(run, "run.json").read_text())["settings"] for run in ("first", "second"))
+    first, second = (read_json(Path(run, "run.json"))["settings"] for run in ("first", "second"))
     assert first == second
 
 

@@ -1,9 +1,9 @@
-import json
 import shlex
 from pathlib import Path
 
 import pytest
 
+from rlmaml.base.plain_data import read_json
 from rlmaml.results.compression import read_table
 from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
@@ -22,7 +22,7 @@ def test_a_recommender_is_trained_resumed_and_judged_in_every_scenario_and_onlin
         words += ("--new-items", 0.2, "--online", "--online-ratings", 12, "--run-dir", tmp_path / directory)
         words += ("--evaluation-steps", 2, *more)
         assert run_script("train_recommender.py", *words, "--json", tmp_path / "mae.json") == 0
-        return dict(json.loads((tmp_path / "mae.json").read_text()))
+        return dict(read_json(tmp_path / "mae.json"))
 
     straight = trained("straight", 2)
     table = capsys.readouterr().out
@@ -36,7 +36,7 @@ def test_a_recommender_is_trained_resumed_and_judged_in_every_scenario_and_onlin
     assert {name: scores.mean(0).tolist() for name, scores in stored.items()} == {
         name: pytest.approx(straight[name]["mean"]) for name in ("mae", "ndcg")
     }
-    split = json.loads(RunDirectory(tmp_path / "straight").split.read_text())
+    split = read_json(RunDirectory(tmp_path / "straight").split)
     assert not set(split["train"]) & (set(split["test"]) | set(split["validation"]))
     assert_scores_are_those_of_the_training(tmp_path / "straight")
     assert_is_made_smaller_and_gone_on_with(tmp_path / "straight", capsys)

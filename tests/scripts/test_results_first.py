@@ -1,12 +1,12 @@
 """What was computed is on disk before it is printed: whatever ends the printing loses no result."""
 
 import io
-import json
 import sys
 from pathlib import Path
 
 import pytest
 
+from rlmaml.base.plain_data import read_json
 from tests.faults.writers import SMALL, SUPERVISED, TRAINING
 from tests.scripts.test_scripts import run_script
 
@@ -78,4 +78,4 @@ def test_a_terminal_that_goes_before_the_first_result_is_printed_loses_none(
     made = tmp_path / f"made{suffix}"
     assert made.stat().st_size > 100
     if suffix.endswith(".json"):
-        json.loads(made.read_text())
+        read_json(made)

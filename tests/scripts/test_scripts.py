@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from rlmaml.base.plain_data import read_json
 from rlmaml.core.types import Meta
 from rlmaml.deploy.adaptable import AdaptablePolicy, load
 from rlmaml.policies.gaussian import GaussianPolicy
@@ -108,7 +109,7 @@ def test_train_evaluate_and_summarise_work_together(
 
     evaluate = ["evaluate.py", tmp_path / "0", "--tasks", 3, "--episodes", 4, "--steps", 2, "--seed", 5]
     assert run(*evaluate, "--json", tmp_path / "e.json") == 0
-    report = json.loads((tmp_path / "e.json").read_text())
+    report = read_json(tmp_path / "e.json")
     parts = {"returns", "terms", "unstable_episodes", "per_task", "per_task_with_failed", "tasks", "config"}
     assert set(report) == parts
     assert report["returns"]["share_unstable"] == [0.0, 0.0, 0.0]
@@ -117,11 +118,11 @@ def test_train_evaluate_and_summarise_work_together(
     assert len(report["per_task"]) == 3
     assert len(report["tasks"]["goal"]) == 3
     assert run(*evaluate, "--json", tmp_path / "again.json") == 0
-    assert json.loads((tmp_path / "again.json").read_text()) == report
+    assert read_json(tmp_path / "again.json") == report
     capsys.readouterr()
     assert run("evaluate.py", tmp_path / "0", "--json", tmp_path / "e.json") == 2
     assert "--overwrite" in capsys.readouterr().err
-    assert json.loads((tmp_path / "e.json").read_text()) == report
+    assert read_json(tmp_path / "e.json") == report
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", sys.stdout)
@@ -144,7 +145,7 @@ def test_a_robot_is_trained_evaluated_beyond_its_training_range_and_timed(
     assert run("train_locomotion.py", *family, *TINY, "--run-dir", tmp_path / "run") == 0
     output = capsys.readouterr().out
     assert "of which velocity_error_cost" in output
-    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["run"]
+    settings = read_json(tmp_path / "run" / "run.json")["settings"]["run"]
     assert (settings["env_id"], settings["variant"]) == ("HalfCheetahVel-v0", "rothfuss2019")
     evaluate = [
         "evaluate.py",
@@ -158,9 +159,9 @@ def test_a_robot_is_trained_evaluated_beyond_its_training_range_and_timed(
         tmp_path / "e.json",
     ]
     assert run(*evaluate) == 0
-    inner = json.loads((tmp_path / "e.json").read_text())["per_task"]
+    inner = read_json(tmp_path / "e.json")["per_task"]
     assert run(*evaluate, "--trust-region", 0.02, "--overwrite") == 0
-    report = json.loads((tmp_path / "e.json").read_text())
+    report = read_json(tmp_path / "e.json")
     assert [task[0] for task in report["per_task"]] == [task[0] for task in inner]
     assert report["per_task"] != inner
     assert min(report["tasks"]["velocity"]) > 3.0
@@ -182,7 +183,7 @@ def test_a_robot_is_trained_evaluated_beyond_its_training_range_and_timed(
         tmp_path / "b.json",
     ]
     assert run("benchmark.py", *family, *sizes) == 0
-    figures = json.loads((tmp_path / "b.json").read_text())
+    figures = read_json(tmp_path / "b.json")
     assert min(figures["simulators"].values()) > 0
     assert figures["evaluation"]["evaluation_over_physics"] > 0
 
@@ -202,7 +203,7 @@ def test_a_kind_of_change_is_held_out_of_a_training_that_goes_on_and_is_what_is_
     train = ["train_locomotion.py", "HalfCheetahChanged-v0", *TINY, "--algorithm", "oracle", "--run-dir", tmp_path]
     assert run(*train, "--hold-out", "dead") == 0
     assert run(*train, "--hold-out", "dead", "--resume", "--iterations", 3) == 0
-    settings = json.loads((tmp_path / "run.json").read_text())["settings"]["run"]
+    settings = read_json(tmp_path / "run.json")["settings"]["run"]
     assert (settings["variant"], settings["iterations"]) == ("any_but_dead", 3)
     capsys.readouterr()
     assert run(*train, "--hold-out", "offset", "--resume") == 2
@@ -210,7 +211,7 @@ def test_a_kind_of_change_is_held_out_of_a_training_that_goes_on_and_is_what_is_
     evaluate = ["evaluate.py", tmp_path, "--tasks", 4, "--episodes", 1, "--steps", 0, "--json", tmp_path / "e.json"]
     for options, is_dead in (([], False), (["--beyond"], True), (["--variant", "dead"], True)):
         assert run(*evaluate, *options, "--overwrite") == 0
-        tasks = json.loads((tmp_path / "e.json").read_text())["tasks"]
+        tasks = read_json(tmp_path / "e.json")["tasks"]
         assert [joint > 0 for joint in tasks["dead_joint"]] == [is_dead] * 4
     monkeypatch.syspath_prepend(str(SCRIPTS))
     compared = import_module("compare").Options("HalfCheetahChanged-v0", hold_out="dead").settings_of("maml-trpo")
@@ -236,7 +237,7 @@ def test_benchmark_writes_every_figure(tmp_path: Path, run: Run) -> None:
         "1",
     ]
     assert run("benchmark.py", "Navigation2D-v0", *sizes, "--json", tmp_path / "b.json") == 0
-    figures = json.loads((tmp_path / "b.json").read_text())
+    figures = read_json(tmp_path / "b.json")
     total = figures["seconds_per_iteration"]
     assert 0 < total["min"] <= total["median"] <= total["max"]
     parts = figures["parts"]
@@ -249,14 +250,14 @@ def test_benchmark_writes_every_figure(tmp_path: Path, run: Run) -> None:
     assert figures["threads"] == 1
     assert figures["versions"]["torch"]
     assert run("benchmark.py", "Navigation2D-v0", *sizes, "--json", tmp_path / "b.json") == 2
-    assert json.loads((tmp_path / "b.json").read_text()) == figures
+    assert read_json(tmp_path / "b.json") == figures
 
 
 def test_methods_are_timed_beside_each_other(tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--tasks", 2, "--episodes", 3, "--horizon", 5, "--hidden", 8, "--repeats", 2, "--threads", 1]
     beside = ["--beside", "reptile", "--json", tmp_path / "b.json"]
     assert run("benchmark.py", "Navigation2D-v0", *sizes, *beside) == 0
-    figures = json.loads((tmp_path / "b.json").read_text())
+    figures = read_json(tmp_path / "b.json")
     assert list(figures["methods"]) == ["maml-trpo", "reptile"]
     assert figures["versions"]["torch"]
     assert re.search(r"reptile +\d\.\d+ +\(min .*\)  x \d\.\d\d", capsys.readouterr().out)
@@ -621,7 +622,7 @@ def test_an_adapted_policy_is_filmed_reported_on_and_exported_under_names_of_its
     assert run("report.py", directory.adapted, *SMALL_EVALUATION, "--actions", "mean") == 0
     assert "2 episodes each, mean actions" in (directory.path / "adapted-report.html").read_text()
     assert run("export.py", directory.adapted) == 0
-    card = json.loads((directory.path / "adapted-export" / "policy.json").read_text())
+    card = read_json(directory.path / "adapted-export" / "policy.json")
     assert (card["adaptation"], card["held_out_returns"]) == (load(directory.adapted).adaptation, None)
     assert not directory.exported.exists()
 
@@ -639,21 +640,21 @@ def test_a_context_is_searched_for_by_every_script_that_adapts(
         r"^\| cavia \(cmaes, 8 episodes, 2 per attempt\) \| -\d+.*\|  \|  \| -\d+.*\|$", table, re.MULTILINE
     )
     trained = tmp_path / "cavia-seed0"
-    tried = json.loads((trained / "searched.json").read_text())
+    tried = read_json(trained / "searched.json")
     assert len(tried["returns"]["mean"]) == 5
     assert run(*compare) == 2
     assert "--search of cavia was cmaes, 8 episodes, 2 per attempt and is now none" in capsys.readouterr().err
 
     evaluate = ["evaluate.py", trained, "--tasks", 2, "--episodes", 2, *search, "--json", tmp_path / "e.json"]
     assert run(*evaluate) == 0
-    report = json.loads((tmp_path / "e.json").read_text())
+    report = read_json(tmp_path / "e.json")
     assert report["per_task"] == tried["per_task"]
     assert report["config"]["search"] == {"search": "cmaes", "search_episodes": 8, "search_average": 2}
     capsys.readouterr()
     climb = ["--online", "--search", "hill-climbing", "--search-episodes", 6, "--seed", 1]
     assert run("adapt.py", trained, "--task", "goal=0.3,-0.2", *climb, "--output", tmp_path / "a.safetensors") == 0
     assert len(re.findall(r"^    \d +-\d", capsys.readouterr().out, re.MULTILINE)) == 6
-    low, high = (json.loads((trained / "context_range.json").read_text())[side]["context"] for side in ("low", "high"))
+    low, high = (read_json(trained / "context_range.json")[side]["context"] for side in ("low", "high"))
     found = load(tmp_path / "a.safetensors").weights["context"]
     assert all(least <= value <= most for least, value, most in zip(low, found.tolist(), high, strict=True))
     assert run("adapt.py", tmp_path / "a.safetensors", *climb, "--output", tmp_path / "b.safetensors") == 2
@@ -748,7 +749,7 @@ def test_a_policy_is_exported_verified_and_timed(
     assert re.search(r"which lose -?\d+\.\d\d ± \d+\.\d\d \(the same 20 initial states\)", output)
     names = ["policy.int8.onnx", "policy.json", "policy.onnx", "policy.pt2", "policy.safetensors"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
-    card = json.loads((tmp_path / "out" / "policy.json").read_text())
+    card = read_json(tmp_path / "out" / "policy.json")
     assert card["family"] == "Navigation2D-v0"
     assert "Navigation2D-v0" in card["data_sheet"]
     assert card["held_out_returns"]["actions"] == "sampled"
@@ -771,9 +772,9 @@ def test_a_policy_is_exported_verified_and_timed(
     words = ("--int8", "--normalised", "--output", tmp_path / "adapted")
     assert run("export.py", tmp_path / "adapted.safetensors", *words) == 0
     assert "Return on goal = (0.1, 0.25) m, mean actions: -" in capsys.readouterr().out
-    card = json.loads((tmp_path / "adapted" / "policy-normalised.json").read_text())
+    card = read_json(tmp_path / "adapted" / "policy-normalised.json")
     assert (card["control"]["is"], card["control"]["units"]) == ("action", ["", ""])
-    assert card["actuators"]["units"] == json.loads((tmp_path / "out" / "policy.json").read_text())["control"]["units"]
+    assert card["actuators"]["units"] == read_json(tmp_path / "out" / "policy.json")["control"]["units"]
 
 
 def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
@@ -789,7 +790,7 @@ def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
     output = capsys.readouterr().out
     assert "beyond the training range" in output
     assert re.search(r"one step recovers: maml-trpo -?\d+ %, pretrained -?\d+ %, random -?\d+ %\.", output)
-    report = json.loads((tmp_path / "comparison.json").read_text())
+    report = read_json(tmp_path / "comparison.json")
     assert set(report["results"]) == {"in the training range", "beyond the training range"}
     assert (tmp_path / "comparison.png").stat().st_size > 1000
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/metrics.jsonl")}
@@ -809,7 +810,7 @@ def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
     assert "--actions was sampled and is now mean" in capsys.readouterr().err
     assert run(*compare, "--lived", 0, 3, "--actions", "mean") == 2
     assert "--lived measures returns with sampled and with mean actions" in capsys.readouterr().err
-    assert json.loads((tmp_path / "comparison.json").read_text()) == report
+    assert read_json(tmp_path / "comparison.json") == report
     assert run("report.py", tmp_path / "maml-trpo-seed0", "--tasks", 2, "--episodes", 2, "--steps", 0) == 0
     assert (
         "random, 1 seed: a policy that was never trained; fine-tuned where it is evaluated"
@@ -817,11 +818,7 @@ def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
     )
     assert run(*other, "--overwrite") == 0
     assert (
-        len(
-            json.loads((tmp_path / "comparison.json").read_text())["results"]["in the training range"]["methods"][
-                "maml-trpo"
-            ]["mean"]
-        )
+        len(read_json(tmp_path / "comparison.json")["results"]["in the training range"]["methods"]["maml-trpo"]["mean"])
         == 2
     )
     assert run("compare.py", "--seeds", 0, 0) == 2
@@ -891,7 +888,7 @@ def test_runs_of_ones_own_are_compared_task_by_task(
     written = tmp_path / "compared.json"
     to_file = ("compare.py", trained, tmp_path / "again", *sizes, "--output", written)
     assert run(*to_file) == 0
-    plain = json.loads(written.read_text())
+    plain = read_json(written)
     assert [f"{mean:.2f}" for run in plain["runs"] for mean in run["mean"]] == returns_in(output)[:4]
     assert plain["config"] == {"num_tasks": 2, "num_episodes": 2, "steps": 1, "seed": 10_000, "actions": "sampled"}
     assert run(*to_file) == 2

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.plain_data import read_json
 from rlmaml.storage.run_directory import RunDirectory
 from tests.scripts.test_scripts import SCRIPTS, run_script
 
@@ -23,7 +24,7 @@ def test_sine_waves_are_trained_on_resumed_and_tabled_beside_the_published_error
     table = capsys.readouterr().out
     rows = ("zero-shot", "pretrained", "random", "meta-sgd, 20-shot", "Meta-SGD, arXiv 1707.09835, 20-shot")
     assert all(row in table for row in rows)
-    written = json.loads((tmp_path / "errors.json").read_text())
+    written = read_json(tmp_path / "errors.json")
     assert len(written["errors"]["mean"]) == len(written["errors"]["ci95"]) == 11
     assert written["rows"]["meta-sgd"] == written["errors"]
     assert written["rows"]["pretrained"]["mean"] != written["rows"]["random"]["mean"]
@@ -35,7 +36,7 @@ def test_sine_waves_are_trained_on_resumed_and_tabled_beside_the_published_error
         run_script("train_sinusoid.py", *words, "--algorithm", "meta-sgd", "--seed", 3, "--resume", "--no-pretrained")
         == 0
     )
-    assert json.loads((tmp_path / "errors.json").read_text())["errors"] == written["errors"]
+    assert read_json(tmp_path / "errors.json")["errors"] == written["errors"]
 
 
 @pytest.mark.parametrize(("flag", "given"), [("--variant", "li2017"), ("--env-id", "Navigation2D-v0")])
@@ -120,11 +121,11 @@ def scored_anew(run_dir: Path, *words: object) -> dict[str, Any]:
     """What evaluate.py says of a run."""
     written = run_dir / "anew.json"
     assert run_script("evaluate.py", run_dir, *words, "--json", written, "--overwrite") == 0
-    return dict(json.loads(written.read_text()))
+    return dict(read_json(written))
 
 
 def assert_scores_are_those_of_the_training(run_dir: Path) -> None:
-    anew, left = scored_anew(run_dir), json.loads(RunDirectory(run_dir).evaluation.read_text())
+    anew, left = scored_anew(run_dir), read_json(RunDirectory(run_dir).evaluation)
     assert {name: anew[name] for name in ("per_task", "held_out")} == {
         name: left[name] for name in ("per_task", "held_out")
     }
@@ -139,7 +140,7 @@ def test_a_run_is_scored_anew_on_the_tasks_of_its_test_and_on_fresh_ones(
     fresh = scored_anew(waves, "--seed", 3, "--tasks", 40, "--steps", 2)
     assert "errors on 40 held-out tasks of sinusoid, finn2017, 10-shot, 100 queries, seed 3:" in capsys.readouterr().out
     assert np.shape(fresh["per_task"]["errors"]) == (40, 3)
-    left = json.loads(RunDirectory(waves).evaluation.read_text())
+    left = read_json(RunDirectory(waves).evaluation)
     assert fresh["per_task"]["errors"][0] != left["per_task"]["errors"][0]
     (waves / "renamed").mkdir()
     shutil.copy(waves / "anew.json", RunDirectory(waves / "renamed").evaluation)
@@ -156,7 +157,7 @@ def test_tasks_that_cannot_be_made_again_or_are_others_now_are_refused(
     waves: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = RunDirectory(shutil.copytree(waves, tmp_path / "run"))
-    written = json.loads(run.settings.read_text())
+    written = read_json(run.settings)
     assert written["made_by"] == {"waves": "finn2017", "shots": 10, "queries": 20}
     for made_by, error in (
         (written["made_by"] | {"shots": 4}, "which made again is finn2017, 4-shot, 20 queries: its data"),
@@ -210,4 +211,4 @@ def test_the_benchmark_says_how_much_faster_one_pass_over_all_tasks_is(
     words = ("--tasks", 2, "--hidden", 4, "--repeats", 1, "--json", tmp_path / "times.json")
     assert run_script("benchmark_supervised.py", *words) == 0
     assert "times as fast" in capsys.readouterr().out
-    assert set(json.loads((tmp_path / "times.json").read_text())) > {"seconds", "ratio", "difference", "settings"}
+    assert set(read_json(tmp_path / "times.json")) > {"seconds", "ratio", "difference", "settings"}

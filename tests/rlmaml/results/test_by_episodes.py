@@ -1,4 +1,3 @@
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +6,7 @@ import numpy as np
 import pytest
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.plain_data import DamagedError
+from rlmaml.base.plain_data import DamagedError, read_json
 from rlmaml.results.by_episodes import AS_BUILT, TEACHER, LivedComparison, compare_lived, lived_figure, lived_table
 from rlmaml.results.compare import MethodReturns
 from rlmaml.results.contenders import BEYOND_RANGE, IN_RANGE
@@ -109,7 +108,7 @@ def test_every_method_has_a_row_on_every_set_of_tasks_and_the_teacher_one_of_its
             assert {row.per_task.shape for row in rows.values()} == {(1, 2, 3)}
             assert (rows[TEACHER].per_task == rows[TEACHER].per_task[:, :, :1]).all()
             assert not (rows["rl2"].per_task == rows["rl2"].per_task[:, :, :1]).all()
-    written = json.loads((folder / "lived.json").read_text())
+    written = read_json(folder / "lived.json")
     assert written["results"][IN_RANGE]["mean"]["rma"]["per_task"] == (
         found.results[IN_RANGE]["mean"]["rma"].per_task.tolist()
     )
@@ -121,7 +120,7 @@ def test_other_numbers_are_measured_anew_and_a_damaged_file_is_refused_by_name(c
     with pytest.raises(AssertionError):
         run(forbidden, lived=(0, 1))
     path = folder / "rma-seed0" / "lived.json"
-    stored = json.loads(path.read_text())
+    stored = read_json(path)
     damaged: list[dict[str, Any]] = [{}, stored | {"curves": {}}, stored | {"config": 3}]
     for broken in damaged:
         write_json(path, broken)

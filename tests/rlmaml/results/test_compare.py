@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.plain_data import read_json
 from rlmaml.base.stopping import InterruptedRunError
 from rlmaml.evaluation.figures import draw_rewards
 from rlmaml.results.compare import (
@@ -370,7 +371,7 @@ def test_a_comparison_that_was_interrupted_goes_on_and_a_finished_one_is_used_ag
             assert reached.per_task.shape == (2, 2, stages)
             if method == "maml-trpo":
                 files = [getattr(directory.run(method, seed), name) for seed in (3, 5)]
-                assert reached.per_task.tolist() == [json.loads(file.read_text())["per_task"] for file in files]
+                assert reached.per_task.tolist() == [read_json(file)["per_task"] for file in files]
     assert directory.figure.read_bytes().startswith(b"\x89PNG")
     for method in PAPERS:
         assert directory.run(method, 5).fine_tuned.exists() == (method in ("pretrained", "random"))

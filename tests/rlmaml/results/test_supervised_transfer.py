@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.plain_data import read_json
 from rlmaml.core.types import Examples, Outputs
 from rlmaml.families.sinusoid import Sinusoid
 from rlmaml.results.compare import MethodReturns
@@ -60,7 +60,7 @@ def test_what_was_trained_on_the_source_adapts_to_the_targets_held_out_tasks_and
             assert not np.array_equal(ours, theirs)
     run = ComparisonDirectory(tmp_path / "li2017").run("maml-trpo", 1)
     np.testing.assert_array_equal(run.read_scores().per_task["errors"], there.alone["maml-trpo"].per_task[1])
-    stored = json.loads(ComparisonDirectory(tmp_path).transfer.read_text())
+    stored = read_json(ComparisonDirectory(tmp_path).transfer)
     assert (stored["config"]["source"], stored["config"]["seeds"]) == ("li2017", [0, 1])
     assert stored["results"]["finn2017 alone"]["pretrained"]["errors"] == back.alone["pretrained"].per_task.tolist()
 

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.plain_data import read_json
 from rlmaml.evaluation.figures import draw_rewards
 from rlmaml.results import contenders
 from rlmaml.results.compare import MethodReturns
@@ -81,7 +81,7 @@ def test_what_was_trained_on_the_source_adapts_to_the_targets_tasks_and_is_kept(
     }
     assert iterations == {"maml-trpo": 2, "reptile": 3}  # as many episodes: three stages against two
 
-    stored = json.loads(directory.transfer.read_text())
+    stored = read_json(directory.transfer)
     assert stored["config"]["source"] == "dynamics"
     assert stored["brought"]["maml-trpo"]["mean"] == pytest.approx(outcome.brought("maml-trpo").mean.tolist())
     assert directory.transfer_figure.stat().st_size > 1000

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 import rlmaml.training.supervised
 from rlmaml.base.errors import UserError
+from rlmaml.base.plain_data import read_json
 from rlmaml.base.stopping import InterruptedRunError, StoppedRunError
 from rlmaml.core.losses import squared_error
 from rlmaml.core.parameters import meta_vector
@@ -81,7 +81,7 @@ def test_every_method_trains_on_supervised_tasks_and_is_scored(unchecked: None, 
     fresh = begin(settings, trained.method).meta
     moved = not torch.equal(meta_vector(fresh), meta_vector(trained.checkpoint.meta))
     assert moved == (method != "random")
-    written = json.loads(RunDirectory(tmp_path / "run").evaluation.read_text())
+    written = read_json(RunDirectory(tmp_path / "run").evaluation)
     assert written["errors"] == trained.scores.summary()
     stored = RunDirectory(tmp_path / "run").read_scores()
     np.testing.assert_array_equal(stored.per_task["errors"], trained.scores.scores.double().numpy())
@@ -118,7 +118,7 @@ def test_further_judges_score_the_same_adaptation(unchecked: None, tmp_path: Pat
     stored = RunDirectory(tmp_path / "run").read_scores()
     assert list(stored.per_task) == ["errors", "half"]
     np.testing.assert_allclose(2.0 * stored.per_task["half"], stored.per_task["errors"], rtol=1e-6)
-    assert json.loads(RunDirectory(tmp_path / "run").evaluation.read_text())["half"]["mean"]
+    assert read_json(RunDirectory(tmp_path / "run").evaluation)["half"]["mean"]
 
 
 def test_one_task_of_each_family_is_looked_at_before_a_training_and_once(unchecked: None, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     trained("resumed", 4)
     straight, resumed = (RunDirectory(tmp_path / name) for name in ("straight", "resumed"))
     assert straight.checkpoint.read_bytes() == resumed.checkpoint.read_bytes()
-    errors = [json.loads(run.evaluation.read_text())["errors"] for run in (straight, resumed)]
+    errors = [read_json(run.evaluation)["errors"] for run in (straight, resumed)]
     assert errors[0] == errors[1]
     assert [line["iteration"] for line in resumed.read_metrics()] == [0, 1, 2, 3]
 
@@ -216,7 +216,7 @@ def test_a_run_whose_evaluation_is_interrupted_says_so_and_its_settings_alone_sa
     assert not run.evaluation.exists()
     data = "/home/somebody/pictures"
     trained = train_supervised(tasks, tmp_path, made_by={"images": data}, resume=True, progress=False)
-    assert json.loads(run.settings.read_text())["made_by"] == {"images": data}
+    assert read_json(run.settings)["made_by"] == {"images": data}
     assert "made_by" not in trained.config
     telling = [path.name for path in tmp_path.rglob("*") if path.is_file() and data.encode() in path.read_bytes()]
     assert telling == [run.settings.name]
