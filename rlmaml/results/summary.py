@@ -13,7 +13,7 @@ from rlmaml.base.plain_data import DamagedError
 from rlmaml.evaluation.table import step_titles
 from rlmaml.results.paired import differing_settings
 from rlmaml.settings.checks import option
-from rlmaml.settings.whole import from_plain
+from rlmaml.settings.whole import CHOICES, from_plain
 from rlmaml.storage.run_directory import RunDirectory, check_different
 from rlmaml.terminal.words import counted, in_short
 
@@ -36,7 +36,8 @@ def summarise_seeds(run_dirs: Sequence[Path]) -> str:
     differing = differing_settings(settings)
     differing.pop(option("seed"), None)
     if differing:
-        told = "; ".join(_differing_words(name, values, run_dirs) for name, values in differing.items())
+        chosen = {name: differing[name] for name in map(option, CHOICES) if name in differing}
+        told = "; ".join(_differing_words(name, values, run_dirs) for name, values in (chosen or differing).items())
         raise UserError(f"The runs differ in more than their seed: {told}. Summarise runs of one configuration.")
     by_seed: dict[int, Path] = {}
     for one, run_dir in zip(settings, run_dirs, strict=True):
