@@ -175,6 +175,16 @@ def test_the_median_is_told_beside_the_mean_which_a_few_episodes_move() -> None:
     )
 
 
+def test_what_makes_most_episodes_worse_is_worse_however_much_the_others_gain() -> None:
+    before = np.random.default_rng(0).normal(size=100)
+    after = before + np.where(np.arange(100) < 55, -1.0, 9.0)
+    for trimmed in (0.0, TRIMMED):
+        assert location(after - before, trimmed).lowest > 0
+    assert judge(after, before, paired=True).reason.startswith("its median return is lower by 1, and 0.")
+    assert judge(after, before, paired=True).worse
+    assert not judge(before + np.where(np.arange(100) < 45, -1.0, 9.0), before, paired=True).worse
+
+
 def test_no_larger_share_of_episodes_may_fail_or_end_below_the_floor() -> None:
     before, after = np.linspace(0, 1, 20), np.linspace(5, 6, 20)
     assert not judge(after, before).worse
