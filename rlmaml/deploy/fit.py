@@ -7,13 +7,14 @@ import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.core.distributions import Gaussian
+from rlmaml.core.policy import Policy
 from rlmaml.families.imitation import DEMONSTRATIONS
 from rlmaml.policies.kinds import make_policy
-from rlmaml.policies.sizes import sizes_of
+from rlmaml.policies.sizes import Sizes, sizes_of
 from rlmaml.rules.adaptation_rule import adaptation_rule, meta_like
 from rlmaml.rules.memory_rule import MemoryRule
 from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
-from rlmaml.storage.checkpoint import check_fits, check_sizes_fit
+from rlmaml.storage.checkpoint import Checkpoint, check_fits, check_sizes_fit
 from rlmaml.storage.family_record import check_same_family
 
 LARGEST_LOG_RATIO = 0.5
@@ -36,9 +37,25 @@ def check_acts_in(policy: Any, env: Any) -> None:
     if sizes != policy.sizes:
         sheet = getattr(env, "sheet", {"family": "the environment", "variant": "as it is here"})
         observed = f"{sheet['family']}, {sheet['variant']}"
-        check_sizes_fit(policy.sizes, sizes, observed)
-        like = meta_like(policy.settings, make_policy(policy.settings.policy, policy.settings.network, sizes))
-        check_fits(policy.checkpoint, like, observed)
+        fitting_policy(policy.checkpoint, sizes, observed)
+
+
+def fitting_policy(checkpoint: Checkpoint, sizes: Sizes, observed: str) -> Policy:
+    """Who acts by a checkpoint's parameters where observations and actions are of some sizes.
+
+    Args:
+        checkpoint: what was learned.
+        sizes: of observations and actions.
+        observed: where that is, for messages.
+
+    Raises:
+        UserError: the sizes are others than the training's, or the parameters are not those of its policy and rule.
+    """
+    settings = checkpoint.settings
+    check_sizes_fit(checkpoint.sizes, sizes, observed)
+    policy = make_policy(settings.policy, settings.network, sizes)
+    check_fits(checkpoint, meta_like(settings, policy), observed)
+    return policy
 
 
 def adapts_from_demonstrations(policy: Any) -> bool:

@@ -131,15 +131,16 @@ def judge(candidate: Returns, reference: Returns, *, paired: bool = False, floor
     if failed > usual:
         kind = "failed" if floor is None else f"failed or ended below {floor:g}"
         return Judgement(True, f"{failed:.0%} of its episodes {kind}, not {usual:.0%}")
+    rounding = ROUNDING * abs(location(reference).mean)
     for trimmed, name in ((0.0, "mean"), (TRIMMED, "trimmed mean")):
         gain = location(candidate - reference, trimmed) if paired else difference(candidate, reference, trimmed)
         if not np.isfinite([gain.lowest, deviation(reference, trimmed)]).all():
             return Judgement(True, "too few episodes can be compared")
         allowed, loss = MARGIN * deviation(reference, trimmed), largest_loss(gain, reference, trimmed)
-        if loss > allowed + ROUNDING * abs(location(reference).mean):
+        if loss > allowed + rounding:
             return Judgement(True, f"its {name} return may be lower by {loss:.3g}, and {allowed:.3g} are allowed")
     middle, allowed = median_gain(candidate, reference, paired=paired), MARGIN * deviation(reference, TRIMMED)
-    if -middle > allowed + ROUNDING * abs(location(reference).mean):
+    if -middle > allowed + rounding:
         return Judgement(True, f"its median return is lower by {-middle:.3g}, and {allowed:.3g} are allowed")
     lowest = (location(candidate - reference) if paired else difference(candidate, reference)).lowest
     if lowest == 0:

@@ -207,10 +207,18 @@ def differences(stored: Settings, requested: Settings, *, counted: bool = False)
         requested: what is asked for.
         counted: also those that a resumed run may change, but that move what it reaches.
     """
+    return list(_differing(stored, requested, counted=counted).values())
+
+
+def _differing(stored: Settings, requested: Settings, *, counted: bool = False) -> dict[str, str]:
+    """Name of a setting -> what :func:`differences` says of it."""
     free = stored.marked("free_on_resume") - (stored.marked("counts") if counted else set())
     ours, theirs = requested.flat(), stored.flat()
-    names = [name for name in {**theirs, **ours} if name not in free and theirs.get(name) != ours.get(name)]
-    return [f"{option(name)} was {theirs.get(name)!r} and is now {ours.get(name)!r}" for name in names]
+    return {
+        name: f"{option(name)} was {theirs.get(name)!r} and is now {ours.get(name)!r}"
+        for name in {**theirs, **ours}
+        if name not in free and theirs.get(name) != ours.get(name)
+    }
 
 
 def check_resumable(stored: Settings, requested: Settings) -> None:
@@ -220,12 +228,12 @@ def check_resumable(stored: Settings, requested: Settings) -> None:
         OtherSettingsError: names every differing field, with both values; where a family, a method or a policy's kind
             is another, these alone, for they bring other settings with them.
     """
-    if differing := differences(stored, requested):
-        chosen = tuple(f"{option(name)} was" for name in CHOICES)
-        if others := [words for words in differing if words.startswith(chosen)]:
-            differing = [*others, *(["other settings follow from that"] * (len(differing) > len(others)))]
+    if differing := _differing(stored, requested):
+        told = [words for name, words in differing.items() if name in CHOICES] or list(differing.values())
+        if len(told) < len(differing):
+            told.append("other settings follow from that")
         raise OtherSettingsError(
-            f"The run to resume has another configuration: {'; '.join(differing)}. "
+            f"The run to resume has another configuration: {'; '.join(told)}. "
             "Repeat its options, or start a new run with another --run-dir."
         )
 

@@ -13,15 +13,16 @@ from rlmaml.core.losses import is_likelihood
 from rlmaml.core.policy import Policy
 from rlmaml.core.task_sums import ALONE, TaskSums
 from rlmaml.core.types import Examples, Meta, Params
+from rlmaml.deploy.fit import fitting_policy
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes, sizes_of
-from rlmaml.rules.adaptation_rule import meta_like, training_rule
+from rlmaml.rules.adaptation_rule import training_rule
 from rlmaml.sampling.examples import SupervisedFamily
 from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.checks import option
 from rlmaml.settings.supervised import check_source
 from rlmaml.settings.whole import Settings
-from rlmaml.storage.checkpoint import Checkpoint, check_entries, check_fits, check_sizes_fit
+from rlmaml.storage.checkpoint import Checkpoint, check_entries
 from rlmaml.storage.kept_checkpoints import policy_checkpoint
 from rlmaml.training.train import Learned, MetaLearner
 
@@ -121,9 +122,5 @@ def policy_in(checkpoint: Checkpoint, env: TaskEnvironment, variant: str) -> Pol
     Raises:
         UserError: the environment has other observations or actions than the training's, or the parameters are others.
     """
-    settings, sizes = checkpoint.settings, sizes_in(env, checkpoint.settings)
-    observed = f"{settings.run.env_id}, {variant}"
-    check_sizes_fit(checkpoint.sizes, sizes, observed)
-    policy = make_policy(settings.policy, settings.network, sizes)
-    check_fits(checkpoint, meta_like(settings, policy), observed)
-    return policy
+    settings = checkpoint.settings
+    return fitting_policy(checkpoint, sizes_in(env, settings), f"{settings.run.env_id}, {variant}")
