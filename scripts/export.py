@@ -119,13 +119,12 @@ def main() -> None:
         program = export.export_program(actor)
         metadata = export.as_metadata(card)
         export.write_onnx(program, files["onnx"], actor, metadata)
-    export.write_program(program, files["pt2"], metadata)
+    controls_of_program = export.write_program(program, files["pt2"], metadata)
     policy.save(files["safetensors"])
     write_json(files["json"], card)
 
     print(f"{'file':<24}   kB   us/action   largest difference")
-    for suffix, loader in (("onnx", export.load_onnx), ("pt2", export.load_program)):
-        controls = loader(files[suffix])
+    for suffix, controls in (("onnx", export.load_onnx(files["onnx"])), ("pt2", controls_of_program)):
         difference = export.largest_difference(controls, policy, actuation, options.seed)
         if difference > export.LARGEST_DIFFERENCE:
             raise UserError(f"{files[suffix]} differs from the Python policy by {difference:.2g}; do not use it.")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rlmaml.deploy.adaptable import load
-from rlmaml.deploy.export import LARGEST_DIFFERENCE, load_program
+from rlmaml.deploy.export import LARGEST_DIFFERENCE, load_onnx
 from rlmaml_envs import make_tasks_env
 from rlmaml_envs.locomotion import Motion
 from rlmaml_envs.registry import FAMILIES
@@ -103,7 +103,7 @@ def test_the_servo_robot_of_the_page_goes_through_every_script(
     finally:
         FAMILIES.pop("ServoLeg-v0", None)
         gymnasium.registry.pop("ServoLeg-v0", None)
-    policy, controls = load(Path("leg/adapted.safetensors")), load_program(Path("leg/adapted-export/policy.pt2"))
+    policy, controls = load(Path("leg/adapted.safetensors")), load_onnx(Path("leg/adapted-export/policy.onnx"))
     seen = np.random.default_rng(0).standard_normal((5, policy.sizes.observation)).astype(np.float32)
     np.testing.assert_allclose(controls(seen), [-0.4, 0.8, 800] + np.array([0.4, 0.8, 800]) * policy.act(seen), 1e-5)
     card = json.loads(Path("leg/adapted-export/policy.json").read_text())["control"]

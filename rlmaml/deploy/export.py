@@ -15,10 +15,11 @@ inputs::
 
 ``program.module()(observations)`` gives the same, but checks every input first, which takes longer than to act.
 
-Load programs of your own alone: ``torch.export.load`` executes what a file holds (pickled objects, expressions, code of
-the graph), and torch has no other way. The other files are numbers and text, which execute nothing.
+Nothing here reads a program's file: ``torch.export.load`` executes what one holds (pickled objects, expressions, code
+of the graph), and torch has no other way. Load programs of your own alone. The other files are numbers and text.
 """
 
+import io
 import logging
 import os
 import warnings
@@ -37,7 +38,7 @@ from torch.export import ExportedProgram
 
 from rlmaml.base.as_before import Held, held_filters, held_process
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import replacing
+from rlmaml.base.files import replacing, write_atomically
 from rlmaml.base.plain_data import as_json
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.torch_modes import ordinary_torch
@@ -163,10 +164,25 @@ def export_program(actor: Actor) -> ExportedProgram:
 
 
 @_apart()
-def write_program(program: ExportedProgram, path: Path | str, metadata: Mapping[str, str]) -> None:
-    """Write the program with its metadata, which ``torch.export.load(path, extra_files={name: ""})`` reads by name."""
-    with replacing(path) as target:
-        torch.export.save(program, target, extra_files=dict(metadata))
+def write_program(program: ExportedProgram, path: Path | str, metadata: Mapping[str, str]) -> Controls:
+    """Write the program with its metadata, which ``torch.export.load(path, extra_files={name: ""})`` reads by name.
+
+    Returns:
+        What was written as a function, read back from the very bytes that went to the file, not from the file, which
+        somebody else may have replaced.
+    """
+    written = io.BytesIO()
+    torch.export.save(program, written, extra_files=dict(metadata))
+    write_atomically(path, written.getvalue())
+    written.seek(0)
+    again = torch.export.load(written)
+    graph, numbers = again.graph_module, (*again.parameters(), *again.tensor_constants.values())
+
+    def controls(*inputs: npt.NDArray[np.float32]) -> Any:
+        with ordinary_torch(), torch.no_grad():
+            return _one_or_all(graph(*numbers, *map(torch.from_numpy, inputs)))
+
+    return controls
 
 
 @_apart()
@@ -211,16 +227,6 @@ def write_int8(source: Path | str, target: Path | str) -> None:
         quantization.quantize_dynamic(str(source), str(written), weight_type=quantization.QuantType.QInt8)
 
 
-@contextmanager
-def _readable(path: Path | str) -> Iterator[None]:
-    """Whatever a package raises in this block is a UserError: that it cannot read a file."""
-    try:
-        yield
-    except Exception as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} is missing, damaged or no exported policy: {said}. Export it again.") from error
-
-
 @_apart()
 def load_onnx(path: Path | str) -> Controls:
     """An ONNX file as a function, on one thread.
@@ -231,31 +237,15 @@ def load_onnx(path: Path | str) -> Controls:
     onnxruntime = _onnx_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    with _readable(path):
+    try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} is missing, damaged or no exported policy: {said}. Export it again.") from error
     names = [one.name for one in session.get_inputs()]
 
     def controls(*inputs: npt.NDArray[np.float32]) -> Any:
         return _one_or_all(session.run(None, dict(zip(names, inputs, strict=True))))
-
-    return controls
-
-
-@_apart()
-def load_program(path: Path | str) -> Controls:
-    """A ``torch.export`` program of one's own, since a foreign one can execute anything, as a function; see the top.
-
-    Raises:
-        UserError: the file is missing, damaged or no program.
-    """
-    with _readable(path):
-        program = torch.export.load(path)
-    graph, numbers = program.graph_module, (*program.parameters(), *program.tensor_constants.values())
-
-    def controls(*inputs: npt.NDArray[np.float32]) -> Any:
-        with ordinary_torch(), torch.no_grad():
-            return _one_or_all(graph(*numbers, *map(torch.from_numpy, inputs)))
 
     return controls
 

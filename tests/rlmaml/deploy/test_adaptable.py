@@ -15,7 +15,7 @@ from rlmaml.core.policy import Policy
 from rlmaml.core.types import Meta, Outputs, Params, Rollout
 from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy, in_copies, load
 from rlmaml.deploy.driver import Driver
-from rlmaml.deploy.export import load_onnx, load_program, write_int8, write_onnx, write_program
+from rlmaml.deploy.export import load_onnx, write_int8, write_onnx, write_program
 from rlmaml.deploy.fit import begins_anew, check_remembers, off_policy_reason
 from rlmaml.evaluation.evaluate import adapted_in_stages
 from rlmaml.evaluation.figures import write_figure
@@ -484,7 +484,7 @@ def test_no_visit_of_any_seed_has_an_episode_of_another_one(policy: AdaptablePol
     "door",
     [
         *(AdaptablePolicy.save, load, read_episodes, write_episodes, train, train_supervised, read_context_range),
-        *(write_onnx, write_program, write_int8, load_onnx, load_program, write_video, write_figure),
+        *(write_onnx, write_program, write_int8, load_onnx, write_video, write_figure),
     ],
 )
 def test_who_uses_a_policy_names_files_by_paths_or_by_text(door: Callable[..., Any]) -> None:

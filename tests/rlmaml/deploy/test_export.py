@@ -1,6 +1,7 @@
 import contextlib
 import dataclasses
 import json
+import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 import torch
 
 from rlmaml.base.errors import UserError
+from rlmaml.base.files import write_atomically
 from rlmaml.core.types import Meta
-from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy
+from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy, load
 from rlmaml.deploy.cost import latency
 from rlmaml.deploy.driver import Driver
 from rlmaml.deploy.export import (
@@ -25,7 +27,6 @@ from rlmaml.deploy.export import (
     export_program,
     largest_difference,
     load_onnx,
-    load_program,
     returns_of,
     write_int8,
     write_onnx,
@@ -34,6 +35,7 @@ from rlmaml.deploy.export import (
 from rlmaml.deploy.robot import Actuation, Robot, normalised_actuation, robot_of
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
+from rlmaml.sampling.recorded import read_episodes
 from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml_envs import make_tasks_env
@@ -84,9 +86,9 @@ def test_the_files_do_what_the_policy_does_at_any_batch_size(tmp_path: Path, pol
     actor = Actor(policy, ACTUATION)
     program, metadata = export_program(actor), as_metadata(card(policy, ROBOT, {"commit": "abc"}))
     write_onnx(program, tmp_path / "policy.onnx", actor, metadata)
-    write_program(program, tmp_path / "policy.pt2", metadata)
+    exported = write_program(program, tmp_path / "policy.pt2", metadata)
     assert [path.name for path in tmp_path.glob("policy.onnx*")] == ["policy.onnx"]
-    for controls in (load_onnx(tmp_path / "policy.onnx"), load_program(tmp_path / "policy.pt2")):
+    for controls in (load_onnx(tmp_path / "policy.onnx"), exported):
         assert largest_difference(controls, policy, ACTUATION) < LARGEST_DIFFERENCE
         assert latency(controls, Actor(policy, ACTUATION), repeats=20) > 0
         assert controls(np.zeros((3, 2), np.float32)).shape == (3, 2)
@@ -97,9 +99,27 @@ def test_the_files_do_what_the_policy_does_at_any_batch_size(tmp_path: Path, pol
         session = onnxruntime.InferenceSession(tmp_path / name)
         assert [one.name for one in session.get_outputs()] == ["control"]
         assert session.get_modelmeta().custom_metadata_map.items() >= metadata.items()
-    read = dict.fromkeys(metadata, "")
-    torch.export.load(tmp_path / "policy.pt2", extra_files=read)
+    read, seen = dict.fromkeys(metadata, ""), np.ones((3, 2), np.float32)
+    by_torch = torch.export.load(tmp_path / "policy.pt2", extra_files=read).module()
     assert read == metadata
+    np.testing.assert_array_equal(by_torch(torch.from_numpy(seen)), exported(seen))
+
+
+def test_a_program_that_somebody_put_in_place_of_ours_is_never_read(
+    tmp_path: Path, policy: AdaptablePolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``torch.export.load`` executes what a file holds."""
+    file, program = tmp_path / "policy.pt2", export_program(Actor(policy, ACTUATION))
+
+    def replaced(path: Path | str, content: bytes) -> None:
+        write_atomically(path, content)
+        file.write_bytes(pickle.dumps(file))
+
+    monkeypatch.setattr("rlmaml.deploy.export.write_atomically", replaced)
+    assert largest_difference(write_program(program, file, {}), policy, ACTUATION) < LARGEST_DIFFERENCE
+    for read in (load, load_onnx, read_episodes):
+        with pytest.raises(UserError, match=r"policy\.pt2"):
+            read(file)
 
 
 @pytest.mark.parametrize(
@@ -119,22 +139,19 @@ def test_files_are_the_same_whatever_somebodys_torch_is_set_to(
             actor = Actor(policy, ACTUATION)
             program = export_program(actor)
             write_onnx(program, tmp_path / f"{name}.onnx", actor, {})
-            write_program(program, tmp_path / f"{name}.pt2", {})
-            for controls in (load_onnx(tmp_path / f"{name}.onnx"), load_program(tmp_path / f"{name}.pt2")):
+            exported = write_program(program, tmp_path / f"{name}.pt2", {})
+            for controls in (load_onnx(tmp_path / f"{name}.onnx"), exported):
                 assert largest_difference(controls, policy, ACTUATION) < LARGEST_DIFFERENCE
                 assert latency(controls, actor, repeats=10) > 0
     assert (tmp_path / "ours.onnx").read_bytes() == (tmp_path / "theirs.onnx").read_bytes()
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x08\x0a\x12" * 40])
-@pytest.mark.parametrize("load", [load_onnx, load_program])
-def test_a_file_that_is_no_exported_policy_is_refused_with_its_name(
-    tmp_path: Path, load: Callable[[Path], object], content: bytes
-) -> None:
+def test_a_file_that_is_no_exported_policy_is_refused_with_its_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "policy.x").write_bytes(content)
     for name in ("policy.x", "absent"):
         with pytest.raises(UserError, match=f"{name} is missing, damaged or no exported policy: .*Export it again"):
-            load(tmp_path / name)
+            load_onnx(tmp_path / name)
 
 
 @pytest.mark.parametrize("package", ["onnxscript", "onnxruntime", "onnxruntime.quantization"])
@@ -209,8 +226,7 @@ def test_files_of_a_policy_that_remembers_do_what_it_does_through_episodes(
     actor = Actor(remembering, ACTUATION)
     program = export_program(actor)
     write_onnx(program, tmp_path / "policy.onnx", actor, {})
-    torch.export.save(program, tmp_path / "policy.pt2")
-    for controls in (load_onnx(tmp_path / "policy.onnx"), load_program(tmp_path / "policy.pt2")):
+    for controls in (load_onnx(tmp_path / "policy.onnx"), write_program(program, tmp_path / "policy.pt2", {})):
         assert largest_difference(controls, remembering, ACTUATION) < LARGEST_DIFFERENCE
         assert latency(controls, actor, repeats=20) > 0
     forgets = lambda *inputs: controls(inputs[0], inputs[1], np.zeros_like(inputs[2]))
@@ -273,10 +289,10 @@ def test_the_files_hold_a_robots_function_from_actions_to_controls(tmp_path: Pat
     actor = Actor(policy, STEERED)
     program = export_program(actor)
     write_onnx(program, tmp_path / "policy.onnx", actor, {})
-    torch.export.save(program, tmp_path / "policy.pt2")
+    exported = write_program(program, tmp_path / "policy.pt2", {})
     seen = np.random.default_rng(2).standard_normal((5, 2)).astype(np.float32)
     expected = steered(np, policy.act(seen))
-    for controls in (load_onnx(tmp_path / "policy.onnx"), load_program(tmp_path / "policy.pt2")):
+    for controls in (load_onnx(tmp_path / "policy.onnx"), exported):
         np.testing.assert_allclose(controls(seen), expected, atol=1e-6)
         assert largest_difference(controls, policy, STEERED) < LARGEST_DIFFERENCE
         assert latency(controls, actor, repeats=20) > 0
