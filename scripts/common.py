@@ -370,7 +370,7 @@ def trained_search(settings: SearchSettings, run_dir: Path, machine: Machine) ->
 
 
 def environment_maker(
-    settings: Settings, render_mode: str | None = None, *, family: str | None = None
+    settings: Settings, render_mode: str | None = None, *, family: str | None = None, told: bool = True
 ) -> Callable[[int], "TaskVectorEnv"]:
     """A function that makes the configured environment with a given number of copies.
 
@@ -378,6 +378,7 @@ def environment_maker(
         settings: of the run.
         render_mode: ``"rgb_array"`` for an environment to be drawn.
         family: a family of the user's own that another process may not know yet, as ``--family`` names it.
+        told: where False, observations do not end in the task, not even an ``oracle``'s.
 
     Raises:
         UserError: see :func:`allow_family`.
@@ -398,7 +399,7 @@ def environment_maker(
                 run.horizon,
                 render_mode=render_mode,
                 variant=run.variant,
-                observe_task=run.observe_task,
+                observe_task=told and run.observe_task,
                 threads=run.rollout_threads,
             )
         except (ImportError, ValueError) as error:

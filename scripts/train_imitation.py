@@ -214,16 +214,11 @@ def demonstrated_test(
     return tested, demonstrated(shown.rollouts[-1], untold_sizes(demonstrator).observation)
 
 
-def untold(settings: Settings) -> Settings:
-    """The settings for an environment whose observations do not end in the task."""
-    return settings.changed(observe_task=False) if settings.run.observe_task else settings
-
-
 def untold_sizes(demonstrator: "Checkpoint") -> "Sizes":
     """Of what its robot sees without being told the task, and of its actions."""
     from rlmaml.policies.sizes import sizes_of
 
-    return sizes_of(environment_maker(untold(demonstrator.settings))(1))
+    return sizes_of(environment_maker(demonstrator.settings, told=False)(1))
 
 
 def reported_returns(
@@ -241,7 +236,8 @@ def reported_returns(
     from rlmaml.evaluation.query_scores import score_table
     from rlmaml.training.run import EVALUATION_SEED
 
-    env = environment_maker(untold(tested.demonstrator.settings))(options.test_tasks * options.test_episodes)
+    make_env = environment_maker(tested.demonstrator.settings, told=False)
+    env = make_env(options.test_tasks * options.test_episodes)
     own, *_ = models
     reached = {
         (name, shots): imitated(

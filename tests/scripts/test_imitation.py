@@ -91,6 +91,15 @@ def test_who_imitates_a_run_is_judged_in_the_environment_resumed_and_adapted_to_
         assert error in capsys.readouterr().err
 
 
+def test_who_is_told_the_task_demonstrates_to_who_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told, shown = tmp_path / "oracle", ("--demonstrator-steps", 0, "--iterations", 1, "--evaluation-steps", 1)
+    assert run_script("train_nav.py", *TINY, "--algorithm", "oracle", "--run-dir", told) == 0
+    words = ("--demonstrator", told, *SMALL, *SHOWN, *shown, "--run-dir", tmp_path / "imitates")
+    assert run_script("train_imitation.py", *words) == 0, capsys.readouterr().err
+    assert "demonstrator, after 0 steps" in capsys.readouterr().out
+    assert (load(told).sizes.observation, load(tmp_path / "imitates").sizes.observation) == (4, 2)
+
+
 def test_files_of_ones_own_are_learned_from_and_their_last_quarter_is_held_out(
     tmp_path: Path, demonstrator: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
