@@ -15,6 +15,7 @@ from typing import TypeVar, cast
 from rlmaml.base.errors import UserError
 from rlmaml.base.stopping import StoppedRunError, stopping
 from rlmaml.terminal.command import run_command
+from rlmaml.terminal.waiting import elsewhere
 
 POLLED = 0.2
 """Seconds after which whoever waits for processes sees that it is asked to end."""
@@ -41,7 +42,11 @@ def in_processes(
     """
     context, waiting = get_context("spawn"), list(items)
     running: dict[int, tuple[SpawnProcess, Item]] = {}
-    with stopping() as asked:
+
+    def at_work() -> str:
+        return f"{len(running)} process{'' if len(running) == 1 else 'es'} at work" if running else ""
+
+    with stopping() as asked, elsewhere(at_work):
         try:
             while waiting or running:
                 while waiting and len(running) < processes:

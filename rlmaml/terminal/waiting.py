@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -39,6 +39,8 @@ class Waiting:
         self._signed = self._line = -math.inf
         self._shown = shown
         self._signing: int | None = None
+        self.elsewhere: Callable[[], str] | None = None
+        """What is at work in other processes, whose words are not heard here; None for nothing."""
 
     def heard(self) -> None:
         """Something is about to be written: the sign makes room for it, unless it is the sign itself."""
@@ -62,7 +64,7 @@ class Waiting:
             return
         self._signed, self._signing = now, threading.get_ident()
         bars = [bar for bar in progress_bars() if not getattr(bar, "disable", True)]
-        remark = f"nothing new for {silent:.0f} s" if silent >= LONG * self._patience else ""
+        remark = self._remark(silent)
         for bar in () if self._lasting else bars:
             with suppress(OSError, ValueError):  # one whose stream is closed
                 _refresh(bar, remark)
@@ -73,6 +75,12 @@ class Waiting:
                 self._terminal.write(self._lasting_sign(words, now, bool(bars)) if self._lasting else ERASE + words)
                 self._terminal.flush()
                 self._shown = True
+
+    def _remark(self, silent: float) -> str:
+        """What a sign says beside the time: who is at work elsewhere, or that nothing was new for long."""
+        if self.elsewhere is not None and (words := self.elsewhere()):
+            return words
+        return f"nothing new for {silent:.0f} s" if silent >= LONG * self._patience else ""
 
     def _lasting_sign(self, words: str, now: float, after_bar: bool) -> str:
         """A point, or words where a line of signs begins, after a bar or what was there before."""
@@ -86,17 +94,35 @@ class Heard:
     """A stream whose words are noticed."""
 
     def __init__(self, stream: Any, waiting: Waiting) -> None:
-        self._stream, self._waiting = stream, waiting
+        self._stream, self.waiting = stream, waiting
 
     def write(self, text: str) -> Any:
         """As the stream does."""
-        with self._waiting.lock:
-            self._waiting.heard()
+        with self.waiting.lock:
+            self.waiting.heard()
             return self._stream.write(text)
 
     def __getattr__(self, name: str) -> Any:
         """Whatever else the stream can do."""
         return getattr(self._stream, name)
+
+
+@contextmanager
+def elsewhere(words: Callable[[], str]) -> Iterator[None]:
+    """Inside the block, signs say what is at work in other processes, and not that nothing was new here.
+
+    Args:
+        words: for what is at work; "" for nothing.
+    """
+    if not isinstance(sys.stderr, Heard):
+        yield
+        return
+    waiting = sys.stderr.waiting
+    before, waiting.elsewhere = waiting.elsewhere, words
+    try:
+        yield
+    finally:
+        waiting.elsewhere = before
 
 
 def _refresh(bar: Any, remark: str) -> None:
@@ -119,7 +145,8 @@ def progress_bars() -> list[Any]:
 def signs_of_life(patience: float | None = None, *, silent: float = 0.0, waited_for: bool = False) -> Iterator[None]:
     """Inside the block, show after every ``patience`` seconds without a word (1.5) that something goes on.
 
-    Where nothing new comes for :data:`LONG` times as long, as from an environment that hangs, bars say for how long.
+    Where nothing new comes for :data:`LONG` times as long, as from an environment that hangs, bars say for how long;
+    while it is waited for other processes (:func:`elsewhere`), they say for how many.
 
     Where stderr is no terminal they are points in lines of it, one line in :data:`LINE` seconds. Of several processes
     one shows them: the first of those that train together, or the one that waits for the others.

@@ -1,3 +1,4 @@
+import io
 import os
 import re
 import signal
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from rlmaml.base.stopping import ORDERLY, StoppedRunError, stopping
+from rlmaml.terminal import waiting
+from rlmaml.terminal.processes import in_processes
+from rlmaml.terminal.waiting import signs_of_life
 
 SCRIPT = """
 import signal, sys
@@ -92,8 +96,26 @@ def test_the_second_ctrl_c_stops_every_process_at_once_whether_the_first_was_pas
     assert not list(tmp_path.glob("*.ended"))
 
 
+def test_who_waits_for_processes_says_how_many_are_at_work_and_not_that_nothing_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they do is not heard: a log that says that nothing is new looks as if all hung."""
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    monkeypatch.setattr(waiting, "LONG", 0)
+    monkeypatch.setattr(waiting, "LINE", 0.0)
+    with signs_of_life(0.02):
+        ended = in_processes([tmp_path / "one"], Path.touch, 1, str)
+        assert list(ended) == [tmp_path / "one"]
+        at_work = log.getvalue()
+        time.sleep(0.2)
+    assert "s, 1 process at work\n" in at_work
+    assert "nothing new" not in at_work.split("1 process at work", 1)[1]
+    assert "nothing new" in log.getvalue()[len(at_work) :]
+
+
 def test_of_processes_and_who_waits_for_them_one_shows_signs_in_one_line(tmp_path: Path) -> None:
     _, said = interrupted(tmp_path, 1)
     signs, words = said.split("\n", 1)
-    assert re.fullmatch(r"working, 0 s\.+", signs)
+    assert re.fullmatch(r"working, 0 s(, [12] process(es)? at work)?\.+", signs)
     assert "working" not in words

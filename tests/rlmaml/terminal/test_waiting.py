@@ -8,7 +8,7 @@ import pytest
 
 from rlmaml.terminal import waiting
 from rlmaml.terminal.bars import ProgressBar
-from rlmaml.terminal.waiting import ERASE, Waiting, signs_of_life
+from rlmaml.terminal.waiting import ERASE, Heard, Waiting, elsewhere, signs_of_life
 
 
 class Terminal(io.StringIO):
@@ -66,6 +66,22 @@ def test_where_nothing_comes_for_long_a_bar_says_for_how_long_until_something_do
         bar.update()
         assert "return 1]" in terminal.getvalue()[before:]
         assert "nothing new" not in terminal.getvalue()[before:]
+
+
+def test_while_others_are_at_work_a_sign_says_so_and_afterwards_again_that_nothing_is_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = terminal_in(monkeypatch)
+    monkeypatch.setattr(waiting, "LONG", 0)
+    signs = Waiting(terminal, patience=0.0)
+    monkeypatch.setattr(sys, "stderr", Heard(terminal, signs))
+    with elsewhere(lambda: "2 at work"):
+        signs.show()
+    assert terminal.getvalue() == f"{ERASE}working, 0 s, 2 at work"
+    with elsewhere(lambda: ""):
+        signs.show()
+    signs.show()
+    assert terminal.getvalue().endswith(2 * f"{ERASE}working, 0 s, nothing new for 0 s")
 
 
 def test_a_sign_waits_for_no_lock_of_a_bar_that_is_being_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
