@@ -22,6 +22,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, unwritable
 from rlmaml.settings.command_line import options_of
 from rlmaml.terminal.command import lasting_imports, run_command
+from rlmaml.terminal.words import lost_or_gained
 from task_choice import TaskChoice, help_with_tasks, make_task_environment, task_values
 
 if TYPE_CHECKING:
@@ -146,8 +147,8 @@ def main() -> None:
         loss = exact - rounded
         print(
             f"\nReturn on {task.words}, {options.actions} actions: {exact.mean():.2f} exact, {rounded.mean():.2f} with "
-            f"8-bit weights, which lose {loss.mean():.2f} ± {half_interval(loss):.2f} (the same {len(loss)} initial "
-            "states)."
+            f"8-bit weights, which {lost_or_gained(float(loss.mean()), float(half_interval(loss)))} (the same "
+            f"{len(loss)} initial states)."
         )
     print(f"\nThe files {'give actions in [-1, 1]' if options.normalised else 'command actuators'}: {folder}")
 

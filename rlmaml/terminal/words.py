@@ -11,6 +11,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def lost_or_gained(loss: float, half: float) -> str:
+    """What something costs, as a verb and a number: ``lost_or_gained(-0.08, 0.02)`` is "gain 0.08 ± 0.02".
+
+    Args:
+        loss: of a return, say; a gain where it is negative.
+        half: half its 95 % interval.
+    """
+    return f"{'gain' if round(loss, 2) < 0 else 'lose'} {abs(loss):.2f} ± {half:.2f}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A question, to follow a message, that names the known words which somebody may have mistyped; "" for none."""
     near = get_close_matches(word, list(known), n=2, cutoff=0.75)

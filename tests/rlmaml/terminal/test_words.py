@@ -1,8 +1,13 @@
-from rlmaml.terminal.words import counted, did_you_mean, in_short, interval_words, markdown_table
+from rlmaml.terminal.words import counted, did_you_mean, in_short, interval_words, lost_or_gained, markdown_table
 
 
 def test_one_thing_is_singular_and_all_else_plural() -> None:
     assert [counted(number, "seed") for number in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]
+
+
+def test_a_loss_below_0_is_a_gain() -> None:
+    words = [lost_or_gained(loss, 0.02) for loss in (0.08, -0.08, 0.0, -0.001)]
+    assert words == ["lose 0.08 ± 0.02", "gain 0.08 ± 0.02", "lose 0.00 ± 0.02", "lose 0.00 ± 0.02"]
 
 
 def test_what_may_have_been_meant_is_asked_where_something_is_near_alone() -> None:
