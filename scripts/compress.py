@@ -5,9 +5,10 @@ moves the others. --low-rank RANK puts products of two factors in the place of m
 factors adapt. The new run goes on from the same meta-iteration with the same settings, has its learning curves, and is
 resumed, evaluated, adapted, exported and made still smaller like any other. The table has the whole policy and the
 smaller one, each also with weights of 8 bits, as export.py --int8 rounds them, after adaptation: size, time of an
-action, time and memory of one step of adaptation on one core, and the loss in return before and after adaptation. It is
-kept in the new run, and report.py shows it. Of a run on supervised tasks it has scores in place of returns. To combine
-both: factor a run, and prune that one --beside the first.
+action, time and memory of one step of adaptation on one core, and the loss in return before and after adaptation; what
+was not meta-trained (pretrained, random) adapts by steps of the sizes that are best on validation tasks. It is kept in
+the new run, and report.py shows it. Of a run on supervised tasks it has scores in place of returns. To combine both:
+factor a run, and prune that one --beside the first.
 """
 
 from collections.abc import Sequence

@@ -3,6 +3,7 @@
 import html
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from rlmaml.deploy.export import Actor, export_program, load_onnx, write_int8, w
 from rlmaml.deploy.robot import Actuation, as_predicted, normalised_actuation
 from rlmaml.evaluation.evaluate import Evaluation
 from rlmaml.policies.smaller import change_in_words, numbers_in
+from rlmaml.results.contenders import asked_of
 from rlmaml.results.page_parts import as_table
 from rlmaml.results.paired import Floats, Mean, cells_of, mean_over_tasks, paired_difference
 from rlmaml.sampling.outcomes import task_returns
@@ -31,7 +33,8 @@ from rlmaml.storage.checkpoint import Checkpoint, checkpoint_bytes
 from rlmaml.storage.scores_file import BETTER, RETURN
 from rlmaml.terminal.words import counted, interval_words, markdown_table
 from rlmaml.training.begin import make_method
-from rlmaml.training.run import MakeEnv, evaluate_run
+from rlmaml.training.fine_tuning import fine_tuned, fine_tuning
+from rlmaml.training.run import MakeEnv, evaluate_run, validation_return
 from rlmaml.training.supervised import SupervisedTasks, as_scored, score_run
 
 INT8 = "int8"
@@ -95,7 +98,7 @@ def small_rows(checkpoint: Checkpoint, make_env: MakeEnv, judged: JudgedOn) -> l
         UserError: the packages for ONNX are not installed, or see :func:`rlmaml.training.run.evaluate_run`.
     """
     settings = checkpoint.settings.changed(device="cpu", rollout_device="cpu", threads=1, rollout_threads=1)
-    checkpoint = checkpoint._replace(settings=settings)
+    checkpoint = as_judged(checkpoint._replace(settings=settings), make_env, judged)
     policy = as_policy(checkpoint)
     num_tasks, num_episodes, steps, seed, _ = judged
     exact = evaluate_run(
@@ -114,6 +117,27 @@ def small_rows(checkpoint: Checkpoint, make_env: MakeEnv, judged: JudgedOn) -> l
         small_row(own, policy.checkpoint, file, step, reached)
         for own, file, reached in zip(names, files, returns, strict=True)
     ]
+
+
+def as_judged(checkpoint: Checkpoint, make_env: MakeEnv, judged: JudgedOn) -> Checkpoint:
+    """A policy as it is judged: steps of one that was not meta-trained have the sizes best on validation tasks.
+
+    Args:
+        checkpoint: with the configured sizes.
+        make_env: makes the environment of its training.
+        judged: on how many tasks and episodes, and after how many steps; validation is as large.
+    """
+    settings = asked_of(
+        checkpoint.settings,
+        evaluation_tasks=judged.num_tasks,
+        evaluation_episodes=judged.num_episodes,
+        evaluation_steps=judged.steps,
+    )
+    if fine_tuning(settings) is None:
+        return checkpoint
+    tuned = fine_tuned(checkpoint._replace(settings=settings), partial(validation_return, make_env=make_env))
+    sizes = tuned.settings.inner.inner_step_sizes
+    return checkpoint._replace(settings=checkpoint.settings.changed(inner_step_sizes=sizes))
 
 
 def small_row(name: str, checkpoint: Checkpoint, file: SmallFile | None, step: StepCost, reached: Floats) -> SmallRow:

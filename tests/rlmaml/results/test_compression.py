@@ -10,6 +10,7 @@ from rlmaml.results.compression import (
     COLUMNS,
     JudgedOn,
     SmallRow,
+    as_judged,
     as_plain_table,
     exports,
     markdown,
@@ -18,7 +19,10 @@ from rlmaml.results.compression import (
     small_rows,
     table_cells,
 )
+from rlmaml.sampling.rollout import TaskEnvironment
+from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import checkpoint_bytes
+from rlmaml.training.run import evaluate_run
 from rlmaml.training.supervised import SupervisedTasks, score_run, train_supervised
 from rlmaml_envs import make_tasks_env
 from tests.rlmaml.deploy.trained import PLAIN, checkpoint, trained_policy
@@ -92,6 +96,33 @@ def test_a_policy_is_measured_in_32_bits_and_in_8() -> None:
     assert exact.returns.shape == rounded.returns.shape == (3, 2)
     assert not np.array_equal(exact.returns, rounded.returns)
     np.testing.assert_allclose(exact.returns, rounded.returns, rtol=0.02)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_was_not_meta_trained_adapts_by_steps_of_the_sizes_that_are_best_on_validation_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Configured steps are so large that actions leave the range; those of a thousandth of the size are not."""
+    monkeypatch.setattr("rlmaml.training.fine_tuning.FINE_TUNING", (1.0, 1e-3))
+    settings = configure("pretrained", horizon=5, hidden=(8,), inner_step_sizes=(100.0,), num_tasks=3, num_episodes=3)
+
+    def make(copies: int) -> TaskEnvironment:
+        return make_tasks_env("Navigation2D-v0", copies, 5)
+
+    trained = checkpoint(settings)
+    assert as_judged(trained, make, JUDGED).settings.inner.inner_step_sizes == pytest.approx((0.1,))
+    assert as_judged(trained, make, JUDGED._replace(steps=0)) is trained
+    monkeypatch.setattr("rlmaml.results.compression.exports", lambda *_: False)
+    (row,) = small_rows(trained, make, JUDGED)
+    small = trained._replace(settings=settings.changed(inner_step_sizes=(0.1,)))
+    own = evaluate_run(small, make, num_tasks=3, num_episodes=3, steps=1, seed=4, actions="mean")
+    np.testing.assert_array_equal(row.returns, own.returns.double())
+
+
+def test_what_was_meta_trained_or_takes_no_steps_is_judged_as_it_is() -> None:
+    for settings in (PLAIN, configure("oracle", hidden=(8,))):
+        trained = checkpoint(settings)
+        assert as_judged(trained, lambda _: pytest.fail("nothing is tried"), JUDGED) is trained
 
 
 @pytest.mark.usefixtures("unchecked", "operators_read_once")
