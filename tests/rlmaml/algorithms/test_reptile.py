@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -6,6 +7,7 @@ from torch import Tensor
 
 from rlmaml.base.errors import NonFiniteError
 from rlmaml.core.types import Batch
+from rlmaml.rules.gradient_rule import GradientRule, task_losses
 from tests.rlmaml.algorithms.cases import Problem, make_problem
 from tests.rlmaml.makers import assert_same, select_tasks
 
@@ -35,6 +37,22 @@ def test_theta_moves_by_its_share_of_the_way_to_the_mean_of_the_adapted_paramete
     numbers = report.numbers()
     assert (numbers["distance"], numbers["step_norm"]) == pytest.approx((distance, distance / 2), rel=1e-10)
     assert distance > 0.1
+
+
+def test_with_one_inner_step_theta_moves_along_the_plain_gradient_of_all_tasks_together() -> None:
+    problem = make_problem("reptile")
+    rule = problem.learner.rule
+    assert isinstance(rule, GradientRule)
+    rule = dataclasses.replace(rule, steps=1)
+    problem = problem._replace(learner=problem.learner._replace(rule=rule), stages=problem.stages[:1])
+    theta = {name: tensor.clone().requires_grad_() for name, tensor in problem.meta.params.items()}
+    shared = {name: tensor.expand(4, *tensor.shape) for name, tensor in theta.items()}
+    joint = task_losses(problem.learner.policy, shared, problem.stages[0], rule.loss).mean()
+    gradients = torch.autograd.grad(joint, list(theta.values()))
+    new = problem.update().meta.params
+    for (name, tensor), gradient in zip(problem.meta.params.items(), gradients, strict=True):
+        assert_same(new[name] - tensor, -0.5 * 0.5 * gradient)  # the outer step's share times the inner step's size
+        assert gradient.norm() > 1e-3
 
 
 def test_with_adam_its_first_step_goes_the_rate_in_every_entry_towards_the_adapted_parameters() -> None:

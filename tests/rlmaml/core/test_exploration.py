@@ -65,14 +65,17 @@ def sample(process: Process, params: Params, episodes: int, seed: int) -> Batch:
     return bare._replace(log_probs=log_probs)
 
 
-def estimates(process: Process, *, credited: bool) -> Tensor:
-    """The meta-gradient of every task by itself, in units of the return."""
-    meta = Meta(tabular.rational_theta(), {})
-    here = for_every_task(meta, TASKS)
+def sampled_stages(process: Process) -> list[Batch]:
+    """Episodes of every task before and after an inner step."""
+    here = for_every_task(Meta(tabular.rational_theta(), {}), TASKS)
     pre = sample(process, here.params, EPISODES, seed=0)
     adapted = RULE.step(POLICY, here, RULE.begin(here), pre, 0).params
-    stages = [pre, sample(process, adapted, EPISODES, seed=1)]
-    points = repeated(meta, TASKS)
+    return [pre, sample(process, adapted, EPISODES, seed=1)]
+
+
+def estimates(process: Process, *, credited: bool) -> Tensor:
+    """The meta-gradient of every task by itself, in units of the return."""
+    stages, points = sampled_stages(process), repeated(Meta(tabular.rational_theta(), {}), TASKS)
     policies = [said.distribution for said in replay(learner(POLICY, RULE), points, stages, create_graph=True).outputs]
     old = [detach(policy) for policy in policies]
     losses = surrogate_losses(policies[1], old[1], stages[1])

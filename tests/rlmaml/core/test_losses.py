@@ -23,10 +23,11 @@ from rlmaml.core.losses import (
     policy_gradient,
     squared_error,
 )
-from rlmaml.core.parameters import flatten, unflatten
+from rlmaml.core.parameters import flatten, for_every_task, unflatten
 from rlmaml.core.types import Examples, Meta, Outputs, Params
 from rlmaml.rules.gradient_rule import GradientRule, task_losses
 from tests.rlmaml import tabular
+from tests.rlmaml.core.test_exploration import sample
 from tests.rlmaml.families.supervised import random_examples
 from tests.rlmaml.makers import assert_same, central_differences, vector
 from tests.rlmaml.tabular import BANDIT, CHAIN, POLICY, Process, curvature_terms, exact_batch, rational_theta
@@ -132,6 +133,26 @@ def test_the_meta_gradient_is_exact_but_for_the_known_term(name: str) -> None:
     bias = STEP * MISSING[name](curvature_terms(CHAIN, THETA)) @ outer
     assert_same(adapted_meta_gradient(POLICY_GRADIENTS[name]), exact - bias, rtol=1e-7, atol=1e-8)
     assert (bias.norm() > 0.01) == (name != "dice")
+
+
+def second_derivatives(loss: PolicyGradient, num_tasks: int = 2000) -> Tensor:
+    """Of the return along a direction, from a single sampled episode of each task."""
+    theta = for_every_task(Meta(rational_theta(), {}), num_tasks).params
+    leaves = {name: tensor.clone().requires_grad_() for name, tensor in theta.items()}
+    losses = task_losses(POLICY, leaves, sample(CHAIN, theta, 1, seed=0), policy_gradient(loss))
+    first = torch.autograd.grad(-CHAIN.horizon * losses.sum(), list(leaves.values()), create_graph=True)
+    gradients = torch.cat([part.flatten(1) for part in first], 1)
+    along = (gradients * torch.linspace(-1, 1, gradients.shape[1], dtype=torch.float64)).sum()
+    return torch.cat([part.flatten(1) for part in torch.autograd.grad(along, list(leaves.values()))], 1)
+
+
+def test_second_derivatives_of_the_likelihood_ratio_vary_less_from_episode_to_episode_than_those_of_dice() -> None:
+    # arXiv 1810.06784, section 5: low-variance curvature
+    ours, others = (
+        (found - found.mean(0)).square().sum(1) for found in map(second_derivatives, (likelihood_ratio, dice))
+    )
+    less = others - ours
+    assert float(less.mean()) > 5 * float(less.std()) / len(less) ** 0.5
 
 
 def random_steps() -> tuple[Tensor, Tensor, Tensor]:
