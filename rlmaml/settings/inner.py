@@ -159,5 +159,10 @@ class DifferentiatedInnerSettings(InnerSettings):
         per = self.learn_step_sizes or self.step_sizes_per == "layer"
         require(self, "step_sizes_per", per, "layer where sizes are not learned; add --learn-step-sizes")
         require_not_negative(self, "first_order_until")
+        passes = self.inner_steps > 0 or not self.first_order
+        require(self, "first_order", passes, "off where --inner-steps is 0: no derivative passes through a step")
+        changes = (self.inner_steps > 0 and not self.first_order) or not self.first_order_until
+        legal = "0 with first order, which stays so, and where --inner-steps is 0: there is no derivative to be taken"
+        require(self, "first_order_until", changes, legal)
         differs = self.inner_loss != "dice" or not self.first_order
         require(self, "inner_loss", differs, "another with first order: dice differs by its second derivative alone")

@@ -8,6 +8,8 @@ NO_STEPS = {"inner_steps": 0}
 ALONE: dict[str, Any] = {
     "learn_step_sizes": False,
     "step_sizes_per": "layer",
+    "first_order": False,
+    "first_order_until": 0,
     "adapt": "all",
     "adapt_std": False,
     "inner_l2": 0.0,

@@ -7,4 +7,5 @@ FOMAML = MAML_TRPO._replace(
     summary="first-order MAML: the derivative of the inner update is left out (arXiv 1703.03400, section 5.2)",
     module="rlmaml.algorithms.fomaml",
     stands_for={"first_order": True},
+    defaults={"first_order_until": 0},
 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rlmaml.settings.checks import require, require_not_negative, require_positive
-from rlmaml.settings.inner import DifferentiatedInnerSettings
+from rlmaml.settings.inner import DifferentiatedInnerSettings, InnerSettings
 from rlmaml.settings.methods.method import Method
 from rlmaml.settings.objective import ObjectiveSettings
 
@@ -32,6 +32,16 @@ class ClippedSettings(ObjectiveSettings):
         require(self, "clip", 0 < self.clip < 1, "a number between 0 and 1")
         adapts = self.kl_penalty > 0 or not self.kl_target
         require(self, "kl_target", adapts, "0 where --kl-penalty is 0: nothing would ever double it")
+
+    def check_with(self, inner: InnerSettings) -> None:
+        """Refuse a target of divergences that there are none of.
+
+        Raises:
+            UserError: there are no inner steps, or see :class:`ObjectiveSettings`.
+        """
+        super().check_with(inner)
+        held = inner.inner_steps > 0 or not self.kl_target
+        require(self, "kl_target", held, "0 where --inner-steps is 0: the penalty is on policies before inner steps")
 
 
 PROMP = Method(

@@ -132,3 +132,14 @@ def test_every_method_can_be_made_of_settings_without_inner_steps_and_of_every_o
     for other in METHODS:
         given = configure(other, hidden=(7,))
         assert as_method(given, name, kind).network.hidden == ((7,) if other == name else hidden)
+
+
+@pytest.mark.parametrize("options", [{"first_order": True}, {"first_order_until": 7}, {"kl_target": 0.1}])
+def test_what_only_some_methods_may_have_stands_in_the_way_of_none(options: dict[str, Any]) -> None:
+    own = [name for name in ("maml-trpo", "promp", "meta-sgd") if configure(name).has(next(iter(options)))]
+    assert own
+    for name in own:
+        given = configure(name, **options)
+        for other in METHODS:
+            assert as_method(given, other).algorithm == other
+    assert as_method(configure(first_order=True), "maml++").inner.first_order_until == 20
