@@ -337,7 +337,7 @@ def evaluated_run(
             )
             trained = trained._replace(settings=settings.changed(inner_step_sizes=chosen.inner.inner_step_sizes))
         elif tuning:
-            trained = fine_tuned(trained, partial(validation_return, make_env=make_env))
+            trained = fine_tuned(trained, partial(validation_return, make_env=make_env), progress=progress)
         within = Search(search, trained_context_range(trained, make_env, directory)) if search else None
         evaluation = configured_evaluation(
             trained, make_env, EVALUATION_SEED, beyond=beyond, search=within, actions=actions

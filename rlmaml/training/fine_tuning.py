@@ -1,9 +1,10 @@
 """Step sizes for models that were not meta-trained for any: the best of several on validation tasks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from rlmaml.settings.whole import Settings
 from rlmaml.storage.checkpoint import Checkpoint
+from rlmaml.terminal.bars import ProgressBar
 
 FINE_TUNING = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 """Factors on the configured inner step sizes that are tried for policies that were not meta-trained for these."""
@@ -15,7 +16,7 @@ def fine_tuning(settings: Settings) -> list[float] | None:
     return list(FINE_TUNING) if takes_steps else None
 
 
-def fine_tuned(trained: Checkpoint, reached: Callable[[Checkpoint], float]) -> Checkpoint:
+def fine_tuned(trained: Checkpoint, reached: Callable[[Checkpoint], float], *, progress: bool = True) -> Checkpoint:
     """The policy with the inner step sizes with which it reaches most on validation tasks.
 
     A policy that was not meta-trained has no reason to be improved by steps of the configured size: it explores
@@ -24,6 +25,7 @@ def fine_tuned(trained: Checkpoint, reached: Callable[[Checkpoint], float]) -> C
     Args:
         trained: with the configured sizes.
         reached: how much, after the last step; more is better.
+        progress: show a progress bar: each size has an evaluation of its own.
     """
     settings = trained.settings
     sizes = settings.inner.inner_step_sizes
@@ -31,4 +33,7 @@ def fine_tuned(trained: Checkpoint, reached: Callable[[Checkpoint], float]) -> C
         trained._replace(settings=settings.changed(inner_step_sizes=tuple(factor * size for size in sizes)))
         for factor in FINE_TUNING
     ]
-    return max(candidates, key=reached)
+    tried: Iterable[Checkpoint] = ProgressBar(
+        candidates, desc="trying step sizes", unit="size", leave=False, disable=not progress
+    )
+    return max(tried, key=reached)

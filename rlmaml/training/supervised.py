@@ -133,7 +133,7 @@ def train_supervised(
         ):
             latest = train_from(latest, family, method, directory, recorder, None, validate, None, asked)
         with evaluated_later(directory):
-            method, latest = as_scored(method, latest, tasks)
+            method, latest = as_scored(method, latest, tasks, progress=progress)
             if tried := fine_tuning(settings):
                 config |= {"settings": latest.settings.as_plain(), "fine_tuning": tried}
             scores = score_run_by(method, latest, held_out, {what: held_out.score, **tasks.judges}, EVALUATION_SEED)
@@ -143,20 +143,23 @@ def train_supervised(
     return Trained(method, latest, config, scores[what])
 
 
-def as_scored(method: MetaLearner, latest: Checkpoint, tasks: SupervisedTasks) -> tuple[MetaLearner, Checkpoint]:
+def as_scored(
+    method: MetaLearner, latest: Checkpoint, tasks: SupervisedTasks, *, progress: bool = True
+) -> tuple[MetaLearner, Checkpoint]:
     """A run as it is scored: what was not meta-trained takes steps of the sizes that are best on validation tasks.
 
     Args:
         method: of the run.
         latest: what it has learned; its settings say how many steps it takes.
         tasks: whose settings have the configured sizes.
+        progress: show a progress bar while sizes are tried.
     """
     if fine_tuning(latest.settings) is None:
         return method, latest
     configured = latest._replace(
         settings=latest.settings.changed(inner_step_sizes=tasks.settings.inner.inner_step_sizes)
     )
-    tuned = fine_tuned(configured, partial(validation_score, tasks=tasks))
+    tuned = fine_tuned(configured, partial(validation_score, tasks=tasks), progress=progress)
     return make_method(tuned.settings, tasks.family), tuned
 
 

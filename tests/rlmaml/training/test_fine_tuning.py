@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from rlmaml.settings.whole import configure
@@ -13,7 +15,7 @@ def test_only_what_was_not_meta_trained_and_takes_steps_is_fine_tuned() -> None:
         assert fine_tuning(configure(method)) is None
 
 
-def test_all_sizes_are_scaled_alike_and_the_best_are_taken() -> None:
+def test_all_sizes_are_scaled_alike_and_the_best_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
     settings = configure("pretrained", inner_step_sizes=(0.2, 0.1))
     tried = []
 
@@ -22,6 +24,20 @@ def test_all_sizes_are_scaled_alike_and_the_best_are_taken() -> None:
         tried.append(sizes)
         return -abs(sizes[0] - 0.06)
 
-    found = fine_tuned(checkpoint(settings), reached)
+    found = fine_tuned(checkpoint(settings), reached, progress=False)
+    assert capsys.readouterr().err == ""
     assert tried == [pytest.approx((0.2 * factor, 0.1 * factor)) for factor in FINE_TUNING]
     assert found.settings.inner.inner_step_sizes == pytest.approx((0.06, 0.03))
+
+
+def test_who_waits_sees_how_many_sizes_were_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = []
+
+    def reached(one: Checkpoint) -> float:
+        time.sleep(0.11)  # a bar is drawn no more often
+        shown.append(capsys.readouterr().err)
+        return 0.0
+
+    fine_tuned(checkpoint(configure("pretrained")), reached)
+    assert f"trying step sizes:   0%|          | 0/{len(FINE_TUNING)}" in shown[0]
+    assert f"2/{len(FINE_TUNING)}" in shown[2]
