@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from rlmaml.families.cold_start import ColdStart, Parts
     from rlmaml.training.supervised import SupervisedTasks, Trained
 
+LARGEST_RATING = 50
+"""Highest that can be given: 2^rating is a number in single precision, and so are sums of a few."""
+
 
 @dataclass(frozen=True)
 class Options(SupervisedOptions):
@@ -67,6 +70,11 @@ class Options(SupervisedOptions):
         low, high = self.rating_range
         if not low < high:
             raise UserError(f"--rating-range is {low:g} to {high:g}; the first must be below the second.")
+        if low < 0 or high > LARGEST_RATING:
+            raise UserError(
+                f"--rating-range is {low:g} to {high:g}; it must be within 0 to {LARGEST_RATING}, because a rating "
+                "counts 2^rating − 1 in nDCG. Shift and scale the ratings in the file, to 1 to 5 for example."
+            )
 
 
 def tasks_of(options: Options, settings: Settings, seed: int | None = None) -> "SupervisedTasks":  # noqa: ARG001

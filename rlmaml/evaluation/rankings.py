@@ -20,9 +20,13 @@ def absolute_error(
 def ndcg(
     predicted: Float[Tensor, " item"], ratings: Float[Tensor, " item"], valid: Bool[Tensor, " item"], k: int
 ) -> Float[Tensor, ""]:
-    """``DCG@k / ideal DCG@k`` with the gain ``2^rating − 1`` and the discount ``1 / log₂(rank + 1)``."""
+    """``DCG@k / ideal DCG@k`` with the gain ``2^rating − 1`` and the discount ``1 / log₂(rank + 1)``.
+
+    Of items without any gain, whose ratings are all 0, every order is the ideal one: it is 1.
+    """
     gains = torch.exp2(ratings) - 1
-    return discounted(gains, predicted, valid, k) / discounted(gains, ratings, valid, k)
+    found, ideal = (discounted(gains, scores, valid, k) for scores in (predicted, ratings))
+    return torch.where(ideal > 0, found / ideal.where(ideal > 0, 1.0), 1.0)
 
 
 def best_ndcg(

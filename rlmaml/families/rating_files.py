@@ -10,6 +10,7 @@ Of users their age group, gender, occupation and the first digit of their zip co
 genres, as far as there are such columns.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -166,6 +167,8 @@ def as_row(place: str, cells: Sequence[str]) -> Row:
     user, item, *numbers = cells
     try:
         rating, time = map(float, numbers)
+        if not math.isfinite(time):
+            raise ValueError("it is no time by which ratings could be ordered")
     except ValueError as error:
         raise UserError(f"{place}: rating and time are {' and '.join(numbers)}; they must be numbers.") from error
     return Row(place, user, item, rating, time)

@@ -79,6 +79,11 @@ def test_files_that_are_not_ratings_and_numbers_that_cannot_be_end_with_one_sent
         (("--ratings", folder), "u.data, line 1: the rating is 9; it must be from 1 to 5"),
         (("--ratings", folder, "--rating-range", 0, 10), "mine has no user to train on"),
         (("--rating-range", 5, 1), "--rating-range is 5 to 1; the first must be below the second"),
+        (
+            ("--rating-range", -10, 10),
+            "--rating-range is -10 to 10; it must be within 0 to 50, because a rating counts",
+        ),
+        (("--rating-range", 0, 100), "--rating-range is 0 to 100; it must be within 0 to 50"),
         (("--queries", 0), "--queries is 0; it must be at least 1"),
         (("--algorithm", "e-maml"), "learns from episodes"),
     ):

@@ -26,6 +26,13 @@ def test_ndcg_is_that_of_a_ranking_by_hand() -> None:
     assert float(ndcg(ratings, ratings, ALL, 3)) == pytest.approx(1.0)
 
 
+def test_of_ratings_that_are_all_0_every_order_is_the_ideal_one() -> None:
+    ratings = vector(0, 0, 0, 7)
+    for k in (1, 3):
+        assert float(ndcg(vector(1, 2, 3, 4), ratings, torch.arange(4) < 3, k)) == 1.0
+    assert float(ndcg(vector(1, 2, 3, 0), ratings, ALL, 3)) == 0.0
+
+
 def test_the_best_two_are_found_by_half_and_rank_by_hand() -> None:
     # ranked: ratings 2, 5, 3, 1; of the best two, 5 and 3, one is among the first two, in the second place
     predicted, ratings = vector(0.1, 0.9, 0.5, 0.7), vector(1, 2, 3, 5)

@@ -69,6 +69,7 @@ def test_a_missing_file_of_users_is_named(tmp_path: Path, layout: str) -> None:
     [
         ("u.data", "u.data", "1\t7\t3\n", "u.data, line 1: there are 3 columns; there must be 4"),
         ("u.data", "u.data", "1\t7\tgood\t1\n", "u.data, line 1: rating and time are good and 1; they must be numbers"),
+        ("u.data", "u.data", "1\t7\t4\tnan\n", "u.data, line 1: rating and time are 4 and nan; they must be numbers"),
         ("u.data", "u.data", "1\t7\t6\t1\n", "u.data, line 1: the rating is 6; it must be from 1 to 5"),
         ("u.data", "u.data", "3\t7\t5\t1\n", "u.data, line 1: user 3 is not among the users"),
         ("u.data", "u.data", "\n1\t7\t5\t1\n1\t7\t4\t1\n", "line 3: user 1 rated item 7 already, in u.data, line 2"),

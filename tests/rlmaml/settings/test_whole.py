@@ -83,6 +83,10 @@ def test_what_is_written_of_a_place_has_no_folders_and_a_method_that_takes_the_s
         ({"algorithm": "cavia", "policy": "gru"}, "it must be all or head where the policy has no --context"),
         ({"policy": "latent"}, "--policy latent has a teacher, whom only --algorithm rma learns from"),
         ({"algorithm": "rl2", "policy": "latent"}, "memory alone is --policy gru"),
+        (
+            {"algorithm": "meta-sgd", "learn_step_sizes": False},
+            "layer where sizes are not learned; add --learn-step-sizes",
+        ),
         ({"algorithm": "meta-sgd", "step_sizes_per": "layer"}, "--algorithm meta-sgd stands for 'parameter'"),
         (
             {"step_sizes_per": "parameter"},
