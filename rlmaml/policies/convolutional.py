@@ -4,6 +4,9 @@ Four blocks of 3×3 filters, as in arXiv 1703.03400, section 5.2 (after arXiv 16
 the examples at hand, or of their references where they have any; no running ones are kept. Every example counts in
 them: sets of images have no padding. All tasks are convolved at once, each as a group of one convolution: on one core,
 with second derivatives, that took as long as a loop over tasks or less, and less than half of a product over patches.
+
+A context c, which begins at 0, scales and shifts the third block's filters before their ReLU: ``(1 + W_γ c) x + W_β c``
+(FiLM, arXiv 1709.07871, by which CAVIA, arXiv 1810.03642, reads a context of images).
 """
 
 import math
@@ -19,6 +22,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.core.distributions import Categorical
 from rlmaml.core.types import Memory, Outputs, Params
 from rlmaml.policies.of_observations import OfObservations
+from rlmaml.policies.perceptron import CONTEXT, init_context
 from rlmaml.policies.sizes import Sizes, check_actions
 from rlmaml.settings.policy import ConvolutionalSettings
 
@@ -27,6 +31,8 @@ WIDTH = 3
 """Of a filter, in pixels."""
 SMALL = 1e-5
 """Added to a variance."""
+MODULATED, MODULATION = 2, "modulation.weight"
+"""Block that a context scales and shifts, and the entry ``[2 · filter, context]`` by which: γ above β."""
 
 
 class ConvolutionalPolicy(OfObservations):
@@ -49,7 +55,7 @@ class ConvolutionalPolicy(OfObservations):
             )
         self.settings, self.sizes = settings, sizes
         self.head: tuple[str, ...] = ("head.weight", "head.bias")
-        self.context: tuple[str, ...] = ()
+        self.context: tuple[str, ...] = (CONTEXT,) if settings.context else ()
         self.exploration: tuple[str, ...] = ()
 
     def init(self, seed: int) -> Params:
@@ -66,7 +72,10 @@ class ConvolutionalPolicy(OfObservations):
         weight = torch.empty(self.sizes.action, filters * math.prod(size))
         params["head.weight"] = torch.nn.init.xavier_uniform_(weight, generator=generator)
         params["head.bias"] = torch.zeros(self.sizes.action)
-        return params
+        if self.settings.context:
+            weight = torch.empty(2 * filters, self.settings.context)
+            params[MODULATION] = torch.nn.init.xavier_uniform_(weight, generator=generator)
+        return {**params, **init_context(self.settings.context)}
 
     def unroll(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Outputs, Memory | None]:
         """Logits of every example: it reads ``batch.observations`` and ``batch.references``."""
@@ -77,8 +86,10 @@ class ConvolutionalPolicy(OfObservations):
         return {}
 
     def describe(self) -> dict[str, Any]:
-        """Images, blocks and filters."""
-        return {"image": list(self.settings.image), "blocks": BLOCKS, "filters": self.settings.filters}
+        """Images, blocks, filters and context."""
+        settings = self.settings
+        described = {"image": list(settings.image), "blocks": BLOCKS, "filters": settings.filters}
+        return described | {"context": settings.context}
 
     def deterministic(self, params: Params) -> torch.nn.Module:  # noqa: ARG002
         """Refused.
@@ -108,13 +119,26 @@ class ConvolutionalPolicy(OfObservations):
             weight = params[f"conv{i}.weight"]
             hidden = normalised(convolved(hidden, weight), given)
             scale, shift = (params[f"conv{i}.{name}"].view(num_tasks, -1, 1, 1, 1) for name in ("scale", "shift"))
-            hidden = torch.relu(hidden * scale + shift)
+            hidden = hidden * scale + shift
+            if i == MODULATED and CONTEXT in params:
+                hidden = modulated(hidden, params[MODULATION], params[CONTEXT])
+            hidden = torch.relu(hidden)
             if min(hidden.shape[-2:]) > 1:
                 shape = hidden.shape[:3]
                 hidden = functional.max_pool2d(hidden.flatten(0, 2), 2)
                 hidden = hidden.view(*shape, *hidden.shape[1:])
         features = hidden[:, :, given:].transpose(1, 2).reshape(num_tasks, num_examples, -1)
         return torch.baddbmm(params["head.bias"].unsqueeze(1), features, params["head.weight"].mT)
+
+
+def modulated(
+    values: Float[Tensor, "task filter example height width"],
+    weight: Float[Tensor, "task both context"],
+    context: Float[Tensor, "task context"],
+) -> Float[Tensor, "task filter example height width"]:
+    """``(1 + γ) x + β`` per filter, γ and β being the two halves of ``W c``."""
+    gain, offset = (weight @ context.unsqueeze(-1)).view(*values.shape[:1], -1, 1, 1, 1).chunk(2, 1)
+    return values * (1 + gain) + offset
 
 
 def pooled(side: int) -> int:

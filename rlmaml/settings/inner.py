@@ -83,7 +83,7 @@ class InnerSettings:
             self,
             "adapt",
             self.adapt != "context" or has_context,
-            "all or head where the policy has no --context above 0; a gaussian or categorical one can have it",
+            "all or head where the policy has no --context above 0; all kinds but gru, latent and modules can have it",
         )
 
 

@@ -120,12 +120,16 @@ class ConvolutionalSettings(ReducedSettings):
     """Size of the images: channels, height and width."""
     filters: int = 32
     """Filters of each of the four layers."""
+    context: int = 0
+    """Numbers that scale and shift what the third layer's filters see, and that only adaptation sets, from 0 on every
+    task (CAVIA); 0 for none."""
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
         require(self, "image", all(number > 0 for number in self.image), "three numbers above 0")
         require_positive(self, "filters")
+        require_not_negative(self, "context")
 
 
 @dataclass(frozen=True)

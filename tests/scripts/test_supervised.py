@@ -9,6 +9,7 @@ import pytest
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.plain_data import read_json
+from rlmaml.settings.supervised import SUPERVISED
 from rlmaml.storage.run_directory import RunDirectory
 from tests.scripts.test_scripts import SCRIPTS, run_script
 
@@ -198,6 +199,17 @@ def test_a_family_of_ones_own_with_the_name_of_a_supervised_one_is_no_such(env_i
     else:
         with pytest.raises(UserError, match=script):
             check_of_episodes(env_id)
+
+
+def test_every_training_takes_every_method_that_needs_a_gradient_alone() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPTS))
+        defaults = importlib.import_module("defaults")
+    for settings in defaults.SUPERVISED.values():
+        for method in SUPERVISED:
+            own = defaults.as_supervised(settings, method)
+            assert own.algorithm == method
+            assert (method == "cavia") == (own.network.context > 0)
 
 
 def test_a_method_of_episodes_ends_with_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

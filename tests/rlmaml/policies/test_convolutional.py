@@ -48,7 +48,7 @@ def in_torchs_words(params: Params, data: Examples) -> Tensor:
 def test_it_is_a_policy() -> None:
     assert isinstance(POLICY, Policy)
     assert set(POLICY.head) <= set(POLICY.init(0))
-    assert POLICY.describe() == {"image": [2, 5, 4], "blocks": 4, "filters": 3}
+    assert POLICY.describe() == {"image": [2, 5, 4], "blocks": 4, "filters": 3, "context": 0}
 
 
 def test_all_tasks_at_once_are_torchs_own_layers_in_a_loop() -> None:
@@ -117,6 +117,46 @@ def test_second_order_gradients_are_those_of_finite_differences() -> None:
         learner(POLICY, GradientRule(1, (0.3,), cross_entropy, first_order=True)), meta, state, [support, query]
     )[2]
     assert first.numbers()["gradient_norm"] != pytest.approx(report.numbers()["gradient_norm"], rel=1e-2)
+
+
+MODULATED = ConvolutionalPolicy(ConvolutionalSettings(IMAGE, filters=3, context=2), Sizes(40, 3, discrete=True))
+
+
+def test_a_context_scales_and_shifts_the_filters_of_the_third_block_and_at_0_does_nothing() -> None:
+    theta, data = random_theta(MODULATED), images(1)
+    assert theta["modulation.weight"].shape == (6, 2)
+    one = Examples(*(field[0] for field in data))
+    # γ and β of three filters, by the two halves of the matrix
+    gain, offset = (
+        half @ theta["context"] for half in (theta["modulation.weight"][:3], theta["modulation.weight"][3:])
+    )
+    by_hand = theta | {
+        "conv2.scale": theta["conv2.scale"] * (1 + gain),
+        "conv2.shift": theta["conv2.shift"] * (1 + gain) + offset,
+    }
+    said = MODULATED.unroll(theta, data)[0].distribution.logits[0]
+    assert_same(said, in_torchs_words(by_hand, one))
+    without = {name: tensor for name, tensor in theta.items() if name not in ("context", "modulation.weight")}
+    at_0 = MODULATED.unroll(theta | {"context": torch.zeros(2).double()}, data)[0].distribution.logits
+    assert torch.equal(at_0, POLICY.unroll(without, data)[0].distribution.logits)
+    assert (at_0[0] - said).abs().max() > 1e-2
+    fresh, plain = MODULATED.init(3), POLICY.init(3)
+    assert all(torch.equal(fresh[name], tensor) for name, tensor in plain.items())
+    assert not fresh["context"].any()
+
+
+def test_where_a_context_adapts_each_task_has_its_own_and_nothing_else_of_the_network_moves() -> None:
+    params = random_task_params(MODULATED, 2)
+    meta, data = Meta(params, {}), images(2)
+    rule = GradientRule(1, (0.5,), cross_entropy, entries=MODULATED.context, reset=MODULATED.context)
+    begun = rule.begin(meta)
+    assert not begun.params["context"].any()
+    stepped = rule.step(MODULATED, meta, begun, data, 0).params
+    for name, tensor in stepped.items():
+        assert torch.equal(tensor, begun.params[name]) == (name != "context"), name
+    assert (stepped["context"][0] - stepped["context"][1]).abs().max() > 1e-3
+    before, after = (task_losses(MODULATED, own, data, cross_entropy) for own in (begun.params, stepped))
+    assert (after < before).all()
 
 
 def test_query_pictures_never_leak_into_an_inner_step() -> None:
