@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from rlmaml.base.cores import num_cores
+from rlmaml.base.errors import UserError
+from rlmaml.settings.policy import ConvolutionalSettings
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
 from supervised import SupervisedOptions, parse_supervised, train_supervised_command
@@ -63,6 +65,11 @@ class Options(SupervisedOptions):
     processes: int = field(default_factory=num_cores)
     """Processes that decode the pictures, once."""
 
+    def __post_init__(self) -> None:
+        """Refuse two sources of pictures."""
+        if self.images is not None and self.data != "digits":
+            raise UserError(f"--images {self.images} is in place of --data {self.data}; give one of them.")
+
 
 def tasks_of(options: Options, settings: Settings, seed: int | None = None) -> "SupervisedTasks":  # noqa: ARG001
     """The pictures that options name, divided by their classes; which of them a test has, its own seed says."""
@@ -74,9 +81,17 @@ def pictures_of(options: Options, settings: Settings) -> "tuple[Mapping[str, Ten
     from rlmaml.families.folders import read_classes
     from rlmaml.families.installed import read_digits, read_fashion
 
+    if not settings.has("image"):
+        raise UserError(f"--policy is {settings.policy!r}; it must be conv4, which reads pictures.")
     if options.images is None:
+        size, free = SIZES[options.data], ConvolutionalSettings().image
+        if settings.network.image not in (size, free):
+            raise UserError(
+                f"--image is {settings.network.image}; pictures of --data {options.data} have {size}. It says to what "
+                "size those of --images FOLDER are brought; leave it out."
+            )
         pictures = dict(read_digits() if options.data == "digits" else read_fashion())
-        return pictures, settings.changed(image=SIZES[options.data])
+        return pictures, settings.changed(image=size)
     return read_classes(options.images, settings.network.image, processes=options.processes), settings
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rlmaml.families.cold_start import ColdStart, Parts
     from rlmaml.training.supervised import SupervisedTasks, Trained
 
+STARS = (1.0, 5.0)
+"""Lowest and highest rating where nobody says others."""
 LARGEST_RATING = 50
 """Highest that can be given: 2^rating is a number in single precision, and so are sums of a few."""
 
@@ -38,7 +40,7 @@ class Options(SupervisedOptions):
 
     ratings: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Folder with the files of ratings, or the very file; by default ratings are made up."""
-    rating_range: tuple[float, float] = (1.0, 5.0)
+    rating_range: tuple[float, float] = STARS
     """Lowest and highest rating that can be given."""
     ratings_per_user: tuple[int, int] = (13, 100)
     """Fewest and most ratings of users who take part."""
@@ -74,6 +76,10 @@ class Options(SupervisedOptions):
             raise UserError(
                 f"--rating-range is {low:g} to {high:g}; it must be within 0 to {LARGEST_RATING}, because a rating "
                 "counts 2^rating − 1 in nDCG. Shift and scale the ratings in the file, to 1 to 5 for example."
+            )
+        if self.ratings is None and self.rating_range != STARS:
+            raise UserError(
+                f"--rating-range is {low:g} to {high:g}; made-up ratings are 1 to 5. Give --ratings FOLDER."
             )
 
 

@@ -52,6 +52,19 @@ def test_pictures_of_folders_are_trained_on_and_their_classes_split_beside_the_r
     assert "are made of --images pictures: put it back, or say where it is now by train_few_shot.py" in error
 
 
+def test_what_says_nothing_about_the_pictures_that_are_taken_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, error in (
+        (("--images", tmp_path, "--data", "fashion-mnist"), "is in place of --data fashion-mnist; give one of them"),
+        (("--policy", "categorical"), "--policy is 'categorical'; it must be conv4, which reads pictures"),
+        (("--policy", "gaussian", "--images", tmp_path), "it must be conv4, which reads pictures"),
+        (("--image", 1, 9, 9), "--image is (1, 9, 9); pictures of --data digits have (1, 8, 8)"),
+    ):
+        assert run_script("train_few_shot.py", *words, "--run-dir", tmp_path / "run") == 2
+        assert error in " ".join(capsys.readouterr().err.split())
+
+
 def test_the_command_of_the_published_accuracies_on_omniglot_is_one_that_there_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], help_texts: dict[str, str]
 ) -> None:

@@ -84,6 +84,7 @@ def test_files_that_are_not_ratings_and_numbers_that_cannot_be_end_with_one_sent
             "--rating-range is -10 to 10; it must be within 0 to 50, because a rating counts",
         ),
         (("--rating-range", 0, 100), "--rating-range is 0 to 100; it must be within 0 to 50"),
+        (("--rating-range", 0, 4), "made-up ratings are 1 to 5. Give --ratings FOLDER"),
         (("--queries", 0), "--queries is 0; it must be at least 1"),
         (("--algorithm", "e-maml"), "learns from episodes"),
     ):
