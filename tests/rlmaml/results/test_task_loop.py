@@ -3,11 +3,13 @@ import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.core.parameters import meta_vector
+from rlmaml.families.images import FewShot
 from rlmaml.families.sinusoid import Sinusoid
 from rlmaml.results.task_loop import beside_loop, looped_iteration
+from rlmaml.settings.whole import configure
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import meta_iteration
-from tests.rlmaml.families.supervised import supervised
+from tests.rlmaml.families.supervised import GREY, supervised
 
 FAMILY = Sinusoid(shots=3, queries=4)
 
@@ -23,6 +25,14 @@ def test_one_pass_over_all_tasks_is_the_loop_over_tasks_to_rounding(unchecked: N
         torch.testing.assert_close(looped.state[name], moment, rtol=1e-4, atol=1e-7)
     assert float((meta_vector(together.meta) - meta_vector(start.meta)).abs().max()) > 5e-4
     torch.testing.assert_close(meta_vector(looped.meta), meta_vector(together.meta), rtol=1e-4, atol=1e-5)
+
+
+def test_pictures_in_one_pass_have_the_gradients_of_a_loop_over_tasks(unchecked: None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pictures = {name: torch.randint(256, (6, 36), generator=generator).to(torch.uint8) for name in "abcd"}
+    settings = configure("maml-trpo", "conv4", outer_optimiser="adam", filters=4, image=GREY, threads=1, num_tasks=3)
+    settings = settings.changed(inner_step_sizes=(0.05,))
+    assert beside_loop(FewShot("noise", pictures, ways=3, shots=2, queries=2), settings, 1)["difference"] < 1e-4
 
 
 def test_what_the_loop_does_not_do_is_refused() -> None:
