@@ -89,15 +89,15 @@ class LivedComparison(NamedTuple):
     def recovered(self, actions: str, row: str, place: str) -> Floats:
         """Share of the cost that is recovered, per number of episodes; NaN where no cost is known.
 
-        That is so where the cost is smaller than the intervals of its two returns together: what hardly moves before it
-        has adapted loses nothing by a change.
+        That is so where the cost is smaller than the intervals of its two returns together, or too few tasks give none:
+        what hardly moves before it has adapted loses nothing by a change.
         """
         nothing = np.full(len(self.lived), np.nan)
         if AS_BUILT not in self.results:
             return nothing
         cost, changed = self.cost(actions, row, place), self.results[place][actions][row]
         first = self.lived.index(0)
-        unsure = np.nansum([changed.over_tasks[first], self.results[AS_BUILT][actions][row].over_tasks[first]])
+        unsure = np.sum([changed.over_tasks[first], self.results[AS_BUILT][actions][row].over_tasks[first]])
         return (changed.mean - changed.mean[first]) / cost if cost > unsure else nothing
 
     def _first(self, actions: str, row: str, place: str) -> float:

@@ -53,6 +53,11 @@ def test_where_a_change_costs_nothing_or_nobody_knows_nothing_is_recovered() -> 
     assert "| – |" in lived_table(gained, IN_RANGE, "mean")
     unsure = comparison(**{IN_RANGE: (200.0, 250.0, 350.0), AS_BUILT: (204.0, 390.0, 395.0)})  # 4 < 2.5 + 2.5
     assert np.isnan(unsure.recovered("mean", "rl2", IN_RANGE)).all()
+    of_two = {
+        place: {a: {"rl2": MethodReturns(rows["rl2"].per_task[:, :2])} for a, rows in actions.items()}
+        for place, actions in comparison(**{IN_RANGE: (1.0, 2.0, 3.0), AS_BUILT: (1.1, 2.0, 3.0)}).results.items()
+    }
+    assert np.isnan(LivedComparison((0, 5, 50), of_two).recovered("mean", "rl2", IN_RANGE)).all()  # and not 2000 %
     unknown = comparison(**{IN_RANGE: (200.0, 250.0, 350.0), BEYOND_RANGE: (100.0, 90.0, 95.0)})
     assert np.isnan(unknown.recovered("mean", "rl2", IN_RANGE)).all()
     assert "recovered" not in lived_table(unknown, IN_RANGE, "sampled")
