@@ -4,17 +4,29 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.plain_data import DamagedError, read_json
-from rlmaml.results.by_episodes import AS_BUILT, TEACHER, LivedComparison, compare_lived, lived_figure, lived_table
+from rlmaml.evaluation.lived import shared
+from rlmaml.results.by_episodes import (
+    AS_BUILT,
+    TEACHER,
+    LivedComparison,
+    compare_lived,
+    lived_figure,
+    lived_table,
+    within_budget,
+)
 from rlmaml.results.compare import MethodReturns
 from rlmaml.results.contenders import BEYOND_RANGE, IN_RANGE
+from rlmaml.rules.search_rule import ContextRange
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import as_method
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
 from rlmaml.training.run import MakeEnv
 from rlmaml_envs import make_tasks_env
+from tests.rlmaml.makers import gaussian_policy
 from tests.rlmaml.results.test_compare import SETTINGS, forbidden
 from tests.rlmaml.training.conftest import plain_figures
 
@@ -134,6 +146,19 @@ def test_other_numbers_are_measured_anew_and_a_damaged_file_is_refused_by_name(c
     write_json(path, stored)
 
 
+@pytest.mark.parametrize(("episodes", "average", "attempts"), [(1, 2, 0), (2, 2, 1), (5, 2, 2), (50, 2, 25), (5, 1, 5)])
+def test_a_search_has_as_many_attempts_as_its_episodes_are_enough_for_and_lives_them_all(
+    episodes: int, average: int, attempts: int
+) -> None:
+    """Also one by gradient, of two episodes an attempt, after 1, 2, 5, 10, 20 and 50 of them."""
+    limits = ContextRange({"context": -torch.ones(2)}, {"context": torch.ones(2)})
+    search = SearchSettings("gradient" if average == 2 else "cmaes")
+    rule = within_budget(search, limits, gaussian_policy(context=2), episodes)
+    assert (rule.steps, rule.average) == (attempts, average)
+    assert min(shared(episodes, rule.steps), default=average) >= average
+    assert sum(shared(episodes, rule.steps)) == (episodes if attempts else 0)
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -142,8 +167,8 @@ def test_other_numbers_are_measured_anew_and_a_damaged_file_is_refused_by_name(c
         ({"lived": (0,)}, "--lived is 0;"),
         ({"lived": (0, -1)}, "--lived is 0 -1"),
         (
-            {"lived": (0, 3), "search": SearchSettings("cmaes", search_episodes=4, search_average=2)},
-            "--search-episodes is 3; it must be a multiple of --search-average, 2",
+            {"lived": (0, 1), "search": SearchSettings("cmaes", search_episodes=4, search_average=2)},
+            "--lived is 1 at most; an attempt of --search takes 2 episodes",
         ),
     ],
 )
