@@ -124,6 +124,7 @@ def test_every_method_has_a_row_on_every_set_of_tasks_and_the_teacher_one_of_its
             assert list(rows) == ["cavia", "rl2", "rma", TEACHER]
             assert {row.per_task.shape for row in rows.values()} == {(1, 2, 3)}
             assert (rows[TEACHER].per_task == rows[TEACHER].per_task[:, :, :1]).all()
+            assert (rows[TEACHER].per_task != rows["rma"].per_task)[:, :, 0].all()  # at once: who is told, who guesses
             assert not (rows["rl2"].per_task == rows["rl2"].per_task[:, :, :1]).all()
     written = read_json(folder / "lived.json")
     assert written["results"][IN_RANGE]["mean"]["rma"]["per_task"] == (
