@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,10 @@ def test_every_method_has_a_row_on_every_set_of_tasks_and_the_teacher_one_of_its
             assert (rows[TEACHER].per_task == rows[TEACHER].per_task[:, :, :1]).all()
             assert (rows[TEACHER].per_task != rows["rma"].per_task)[:, :, 0].all()  # at once: who is told, who guesses
             assert not (rows["rl2"].per_task == rows["rl2"].per_task[:, :, :1]).all()
+    robots = [of_actions["mean"]["rl2"].per_task[..., 0] for of_actions in found.results.values()]
+    assert all(
+        (one != other).all() for one, other in itertools.combinations(robots, 2)
+    )  # each place has tasks of its own
     written = read_json(folder / "lived.json")
     assert written["results"][IN_RANGE]["mean"]["rma"]["per_task"] == (
         found.results[IN_RANGE]["mean"]["rma"].per_task.tolist()
