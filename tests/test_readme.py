@@ -3,22 +3,24 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 
 from rlmaml.core.types import Meta
 from rlmaml.deploy.adaptable import as_policy, load
+from rlmaml.deploy.driver import Driver
 from rlmaml.deploy.export import Actor, export_program, write_onnx
 from rlmaml.deploy.robot import robot_of
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import sizes_of
-from rlmaml.sampling.recorded import write_episodes
+from rlmaml.sampling.recorded import read_episodes, write_episodes
 from rlmaml.settings.methods.registry import METHODS, find_method
 from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import Checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml_envs import KNOWN_IDS, make_tasks_env
 from rlmaml_envs.registry import load_family
-from tests.rlmaml.deploy.trained import checkpoint, navigation
+from tests.rlmaml.deploy.trained import LIVES, checkpoint, navigation
 from tests.rlmaml.shapes import shapes_checked
 
 ROOT = Path(__file__).parents[1]
@@ -39,9 +41,28 @@ def test_the_policy_is_used_as_the_readme_says(tmp_path: Path, monkeypatch: pyte
     policy = load(directory.path)
     write_episodes(tmp_path / "episodes.npz", policy.record(navigation(), 0))
     names: dict[str, Any] = {}
-    exec(code_with("read_episodes"), names)
+    exec(code_with("adapted.act"), names)
     assert names["action"].shape == (2,)
     assert names["adapted"].steps_taken == 1
+
+
+def test_a_policy_that_remembers_is_used_as_the_readme_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    directory = RunDirectory(tmp_path / "runs" / "memory")
+    directory.make()
+    save_checkpoint(directory.checkpoint, checkpoint(LIVES))
+    policy = load(directory.path)
+    episodes = policy.record(navigation(), 0)
+    write_episodes(tmp_path / "episodes.npz", episodes)
+    names: dict[str, Any] = {"load": load, "read_episodes": read_episodes}
+    exec(code_with("Driver"), names)
+    adapted = policy.adapt(episodes)
+    assert adapted.memory is not None
+    np.testing.assert_array_equal(names["action"], Driver(adapted).act([0.0, 0.0], [-0.4])[0])
+    assert np.abs(names["action"] - Driver(policy).act([0.0, 0.0])[0]).max() > 1e-6
+    exploring = Driver(policy, noise=np.random.default_rng(0))
+    assert not np.array_equal(exploring.act([0.0, 0.0]), Driver(policy).act([0.0, 0.0]))
+    assert policy.adapt(episodes._replace(log_probs=None)).memory is not None
 
 
 @pytest.mark.usefixtures("operators_read_once")

@@ -27,7 +27,8 @@ HopperParams-v0: hop with a robot whose parameters differ. Four physics steps pe
     Task of both: factors, log-uniform and independent, on each body's ``mass`` (4) and
     ``inertia`` (4), 1.5^[-3, 3]; on the ``damping`` (3) of the hinges, 1.3^[-3, 3]; on the ``friction`` (5) of the
     floor and the geoms of the robot, 1.5^[-3, 3]. Wide: exponents in [-4, 4]. The
-    published robots draw a factor for each component of an inertia and of a friction; here one serves all three.
+    published robots draw a factor for each component of an inertia and of a friction; here one serves all three, and of
+    either only one moves a robot that lives in a plane.
 
 Horizon: 200 steps.
 

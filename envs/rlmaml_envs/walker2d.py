@@ -1,6 +1,7 @@
 """Walker2d: a planar two-legged robot that falls over. Walker2dVel-v0, Walker2dParams-v0.
 
-Model: Gymnasium's ``walker2d_v5.xml`` (a torso and two legs of a thigh, a leg and a foot; RK4, steps of 0.002 s).
+Model: Gymnasium's ``walker2d_v5.xml`` (a torso and two legs of a thigh, a leg and a foot; RK4, steps of 0.002 s), both
+of its feet with a sliding friction of 1.9; or ``walker2d.xml``, the robot of older versions, whose right foot has 0.9.
 
 Observation (float64, 17)
     ======  ==========================================  =====  ====================
@@ -26,11 +27,13 @@ Walker2dVel-v0: ``velocity_error_cost`` = -|v - velocity|. Task ``velocity``, m/
     ``rothfuss2019`` ~ U[0, 10], wide [0, 12]: eight physics steps per control step, ``survive_reward`` 15.
 Walker2dParams-v0: run with a robot whose parameters differ.
     ``rothfuss2019`` (default), forwards: ``forward_reward`` = v. Five physics steps per control step.
+    ``rakelly2019``: the same with ``walker2d.xml``, as its returns were published.
     ``velocity``, our own: ``gymnasium``'s Walker2dVel.
-    Task of both: factors, log-uniform and independent, on each body's ``mass`` (7) and
+    Task of all: factors, log-uniform and independent, on each body's ``mass`` (7) and
     ``inertia`` (7), 1.5^[-3, 3]; on the ``damping`` (6) of the hinges, 1.3^[-3, 3]; on the ``friction`` (8) of the
     floor and the geoms of the robot, 1.5^[-3, 3]. Wide: exponents in [-4, 4]. The
-    published robots draw a factor for each component of an inertia and of a friction; here one serves all three.
+    published robots draw a factor for each component of an inertia and of a friction; here one serves all three, and of
+    either only one moves a robot that lives in a plane.
 
 Horizon: 200 steps.
 
@@ -76,10 +79,10 @@ def is_healthy(physics: Physics) -> Bools:
     return (low < height) & (height < high) & (pitch > -HEALTHY_PITCH) & (pitch < HEALTHY_PITCH)
 
 
-def body(substeps: int) -> Body:
-    """The robot with a number of physics steps per control step."""
+def body(substeps: int, model: str = "walker2d_v5.xml") -> Body:
+    """The robot of one of Gymnasium's models with a number of physics steps per control step."""
     return Body(
-        build=partial(load_model, "walker2d_v5.xml"),
+        build=partial(load_model, model),
         simulation=Simulation(substeps),
         initial_state=partial(uniform_state, scale=0.005),
         observe=partial(positions_and_velocities, skipped=1, largest_velocity=10.0),
@@ -105,6 +108,7 @@ PARAMETERS = LocomotionFamily(
     "Walker2dParams",
     {
         "rothfuss2019": changed(forwards(body(5), terms(1.0))),
+        "rakelly2019": changed(forwards(body(5, "walker2d.xml"), terms(1.0))),
         "velocity": changed(VELOCITY.variants["gymnasium"]),
     },
 )

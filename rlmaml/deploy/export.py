@@ -55,8 +55,6 @@ Drive: TypeAlias = Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], 
 """Observations and last rewards of copies to their controls, step after step of an episode."""
 NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 """Variable of the environment, with which ONNX Runtime leaves no trace."""
-STEPS_COMPARED = 30
-"""Of an episode, for policies that remember."""
 LARGEST_DIFFERENCE = 1e-5
 """Between an exported policy's actions and the Python policy's, in normalised units."""
 
@@ -283,14 +281,15 @@ def largest_difference(controls: Controls, policy: AdaptablePolicy, actuation: A
 
     It is in normalised units: a share of half the range of each actuator.
 
-    A policy that remembers is followed through episodes.
+    A policy that remembers is followed through whole episodes.
     """
     generator = np.random.default_rng(seed)
+    steps = (policy.settings.run.horizon or 1) if policy.remembers else 1
     worst = 0.0
     for copies, scale in ((1, 1.0), (7, 0.1), (256, 1.0), (256, 10.0)):
         ours, theirs = driven(controls, policy, copies), Driver(policy, copies)
         rewards = np.zeros(copies, np.float32)
-        for _ in range(STEPS_COMPARED if policy.remembers else 1):
+        for _ in range(steps):
             seen = scale * generator.standard_normal((copies, policy.observed), dtype=np.float32)
             difference = ours(seen, rewards) - commanded_controls(theirs.act(seen, rewards), actuation)
             worst = max(worst, float(np.abs(difference / actuation.half_width).max()))

@@ -40,8 +40,9 @@ def returns_after_living(
     """Mean return per task after every number of episodes lived on it, a failed episode at the worst return of all.
 
     What steps take parameters from shares the episodes among its trained steps, and is judged on others, which begin in
-    the same states whatever was lived before. A search spends them on attempts, one each. A memory lives through them
-    with the actions that are asked for, and is judged on the very next episode; a rule without steps is what it is.
+    the same states whatever was lived before. A search spends them on attempts, which share them. A memory lives
+    through them with the actions that are asked for, and is judged on the very next episode; a rule without steps is
+    what it is.
 
     Args:
         make_env: makes an environment of so many copies.

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from rlmaml.base.errors import UserError
 from rlmaml.base.intervals import FEWEST, finite_or_none
 from rlmaml.base.plain_data import DamagedError, is_number, read_json
-from rlmaml.core.policy import TaughtPolicy
+from rlmaml.core.policy import Policy, TaughtPolicy
 from rlmaml.deploy.adaptable import ActionKind
 from rlmaml.evaluation.figures import ordinary_figures, write_figure
 from rlmaml.evaluation.lived import returns_after_living
@@ -32,9 +32,9 @@ from rlmaml.results.contenders import (
     worked_on,
 )
 from rlmaml.results.paired import Mean, cells_of
-from rlmaml.rules.adaptation_rule import adaptation_rule, trained_rule
+from rlmaml.rules.adaptation_rule import trained_rule
 from rlmaml.rules.inner_rule import InnerRule
-from rlmaml.rules.search_rule import Search
+from rlmaml.rules.search_rule import ContextRange, Search, SearchRule, search_rule
 from rlmaml.rules.teacher_rule import TeacherRule
 from rlmaml.settings.memory_needed import check_lived_fits
 from rlmaml.settings.search import SearchSettings
@@ -89,15 +89,15 @@ class LivedComparison(NamedTuple):
     def recovered(self, actions: str, row: str, place: str) -> Floats:
         """Share of the cost that is recovered, per number of episodes; NaN where no cost is known.
 
-        That is so where the cost is smaller than the intervals of its two returns together: what hardly moves before it
-        has adapted loses nothing by a change.
+        That is so where the cost is smaller than the intervals of its two returns together, or too few tasks give none:
+        what hardly moves before it has adapted loses nothing by a change.
         """
         nothing = np.full(len(self.lived), np.nan)
         if AS_BUILT not in self.results:
             return nothing
         cost, changed = self.cost(actions, row, place), self.results[place][actions][row]
         first = self.lived.index(0)
-        unsure = np.nansum([changed.over_tasks[first], self.results[AS_BUILT][actions][row].over_tasks[first]])
+        unsure = np.sum([changed.over_tasks[first], self.results[AS_BUILT][actions][row].over_tasks[first]])
         return (changed.mean - changed.mean[first]) / cost if cost > unsure else nothing
 
     def _first(self, actions: str, row: str, place: str) -> float:
@@ -143,9 +143,8 @@ def compare_lived(
             f"--lived is {' '.join(map(str, lived)) or 'empty'}; give different numbers of episodes, 0 among them."
         )
     searched = searched_methods(methods, search)
-    if search is not None:
-        for episodes in sorted(lived)[1:]:
-            dataclasses.replace(search, search_episodes=episodes)  # what it cannot spend is refused before a training
+    if search is not None and max(lived) < search.average:
+        raise UserError(f"--lived is {max(lived)} at most; an attempt of --search takes {search.average} episodes.")
     variant = settings.run.variant
     places = [Place(IN_RANGE, variant, False)]
     places += [Place(BEYOND_RANGE, variant, True)] if beyond else []
@@ -250,8 +249,7 @@ def measured_curves(
         def rule_for(episodes: int) -> InnerRule:
             if contender.search is None or limits is None or not episodes:
                 return trained_rule(settings, policy)  # noqa: B023
-            planned = dataclasses.replace(contender.search, search_episodes=episodes)
-            return adaptation_rule(settings, policy, search=Search(planned, limits))  # noqa: B023
+            return within_budget(contender.search, limits, policy, episodes)  # noqa: B023
 
         measure = partial(
             returns_after_living,
@@ -272,6 +270,13 @@ def measured_curves(
             plain = {row: [finite_or_none(task) for task in found.double().numpy()] for row, found in rows.items()}
             curves.setdefault(place.name, {})[actions] = plain
     write_json(directory.lived, {"curves": curves, "config": run_settings(settings) | asked.of(contender)})
+
+
+def within_budget(search: SearchSettings, limits: ContextRange, policy: Policy, episodes: int) -> SearchRule:
+    """The search with as many attempts as so many episodes are enough for, which share them all; none for too few."""
+    attempts = episodes // search.average
+    planned = dataclasses.replace(search, search_episodes=max(1, attempts) * search.average)
+    return dataclasses.replace(search_rule(Search(planned, limits), policy), steps=attempts)
 
 
 def _told(policy: TaughtPolicy, episodes: int) -> InnerRule:  # noqa: ARG001

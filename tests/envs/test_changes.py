@@ -25,7 +25,7 @@ from rlmaml_envs.changes import (
     shifted,
 )
 from rlmaml_envs.episodes import tried_out
-from rlmaml_envs.locomotion import LocomotionFamily
+from rlmaml_envs.locomotion import Body, LocomotionFamily
 from rlmaml_envs.model_fields import indices
 from rlmaml_envs.physics import Physics, Simulation
 from tests.envs import robots
@@ -105,6 +105,40 @@ def test_random_parameters_scale_each_body_joint_and_geom_by_its_own_factor(
             expected = nominal.geom(geom).friction * tasks["friction"][copy][index]
             np.testing.assert_array_equal(model.geom(geom).friction, expected)
         assert len(module.GEOMS) == nominal.ngeom
+
+
+@pytest.mark.parametrize("body", [walker2d.body(5), hopper.BODY], ids=["walker2d", "hopper"])
+def test_one_factor_moves_a_robot_in_a_plane_as_one_for_every_component_of_inertia_and_friction(body: Body) -> None:
+    """Of factors that every component has for itself, as published, the first friction's and the y inertia's count."""
+    inertias, frictions = (np.random.default_rng(seed).uniform(0.3, 3.4, (9, 3)) for seed in (1, 2))
+
+    def places(of_inertia: Any, of_friction: Any) -> Any:
+        model, generator = body.build(), np.random.default_rng(0)
+        model.body_inertia *= of_inertia[: model.nbody]
+        model.geom_friction *= of_friction[: model.ngeom]
+        data, visited = mujoco.MjData(model), []
+        for _ in range(60):
+            data.ctrl = generator.uniform(-1, 1, model.nu)
+            mujoco.mj_step(model, data, 5)
+            visited.append(data.qpos.copy())
+        return np.stack(visited)
+
+    every = places(inertias, frictions)
+    np.testing.assert_allclose(places(inertias[:, [1]], frictions[:, [0]]), every, rtol=0, atol=1e-9)
+    for others in ((inertias[:, [0]], frictions[:, [0]]), (inertias[:, [1]], frictions[:, [1]])):
+        assert np.abs(places(*others) - every).max() > 1e-3
+
+
+def test_the_walker_of_published_random_parameters_has_another_right_foot_and_differs_in_nothing_else() -> None:
+    newer, published = (walker2d.PARAMETERS(1, name) for name in ("rothfuss2019", "rakelly2019"))
+    one, other = newer.physics.model, published.physics.model
+    foot = other.geom("foot_geom").id
+    assert (other.geom_friction[foot, 0], one.geom_friction[foot, 0]) == (0.9, 1.9)
+    for name in ("body_mass", "body_inertia", "dof_damping", "geom_size", "body_pos", "actuator_gear", "jnt_range"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    np.testing.assert_array_equal(np.delete(one.geom_friction, foot, 0), np.delete(other.geom_friction, foot, 0))
+    assert newer.task_space == published.task_space
+    assert newer.physics.model.opt.timestep * 5 == pytest.approx(0.01)
 
 
 def test_factors_are_log_uniform_within_their_bounds_and_a_target_speed_is_not_one() -> None:

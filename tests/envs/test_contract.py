@@ -46,6 +46,7 @@ class TestEveryEnvironment(EnvironmentContract):
         ("Walker2dVel-v0", "gymnasium"): Ending({"velocity": np.array(1.0)}, WALKER_FALLS, horizon=8),
         ("Walker2dVel-v0", "rothfuss2019"): Ending({"velocity": np.array(1.0)}, WALKER_FALLS, horizon=5),
         ("Walker2dParams-v0", "rothfuss2019"): Ending(WALKER, WALKER_FALLS, horizon=7),
+        ("Walker2dParams-v0", "rakelly2019"): Ending(WALKER, WALKER_FALLS, horizon=7),
         ("HopperParams-v0", "rothfuss2019"): Ending(HOPPER, HOPPER_FALLS, horizon=8),
         ("HumanoidDir2D-v0", "gymnasium"): Ending({"direction": np.array(0.0)}, HUMANOID_FALLS, horizon=15),
         ("HumanoidDir2D-v0", "half_plane"): Ending({"direction": np.array(0.0)}, HUMANOID_FALLS, horizon=15),

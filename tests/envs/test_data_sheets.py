@@ -78,7 +78,11 @@ RANGES: dict[str, dict[str, Ranges]] = {
     "AntGoal-v0": {"rothfuss2019": {"distance": (0, 3, 0, 4.5), **ANY_WAY}},
     "AntChanged-v0": changed(8, 0.5),
     "Walker2dVel-v0": {"gymnasium": {"velocity": (0, 3, 0, 4)}, "rothfuss2019": {"velocity": (0, 10, 0, 12)}},
-    "Walker2dParams-v0": {"rothfuss2019": PARAMETERS, "velocity": {"velocity": (0, 3, 0, 4), **PARAMETERS}},
+    "Walker2dParams-v0": {
+        "rothfuss2019": PARAMETERS,
+        "rakelly2019": PARAMETERS,
+        "velocity": {"velocity": (0, 3, 0, 4), **PARAMETERS},
+    },
     "HopperParams-v0": {"rothfuss2019": PARAMETERS, "velocity": {"velocity": (0, 2, 0, 3), **PARAMETERS}},
     "HumanoidDir2D-v0": {"gymnasium": ANY_WAY, "half_plane": HALF_WAY},
     "SwimmerVel-v0": {"gymnasium": {"velocity": (0, 0.2, 0, 0.3)}},
@@ -117,6 +121,7 @@ TERMS: dict[tuple[str, str], dict[str, float]] = {
     ("Walker2dVel-v0", "gymnasium"): AT_SPEED | WALKER | {"survive_reward": 5.0},
     ("Walker2dVel-v0", "rothfuss2019"): AT_SPEED | WALKER | {"survive_reward": 15.0},
     ("Walker2dParams-v0", "rothfuss2019"): FORWARD | WALKER | {"survive_reward": 1.0},
+    ("Walker2dParams-v0", "rakelly2019"): FORWARD | WALKER | {"survive_reward": 1.0},
     ("Walker2dParams-v0", "velocity"): AT_SPEED | WALKER | {"survive_reward": 5.0},
     # -0.001 * 3 * 0.25
     ("HopperParams-v0", "rothfuss2019"): FORWARD | {"control_cost": -0.00075, "survive_reward": 1.0},

@@ -45,6 +45,27 @@ def test_the_student_comes_to_say_what_the_teacher_says(problem: Problem) -> Non
     assert numbers["latent_error_after"] < 0.2 * numbers["latent_error_before"]
 
 
+def test_the_teacher_learns_from_its_own_episodes_and_the_student_from_its_own(problem: Problem) -> None:
+    policy = problem.learner.policy
+    assert isinstance(policy, TaughtPolicy)
+    still = problem.settings.changed(outer_step_size=1e-30)
+    held = problem._replace(algorithm=type(problem.algorithm)(still.outer, still.advantages))  # type: ignore[call-arg]
+
+    def moved_by(problem: Problem, stage: int, **fields: torch.Tensor) -> set[str]:
+        stages = [batch._replace(**fields) if k == stage else batch for k, batch in enumerate(problem.stages)]
+        before, after = (one.update().meta.params for one in (problem, problem._replace(stages=stages)))
+        return {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+
+    of_teacher, *of_student = problem.stages
+    assert moved_by(problem, 0, rewards=of_teacher.rewards.flip(0)) >= set(policy.teaching(problem.meta.params))
+    assert not moved_by(held, 0, rewards=of_teacher.rewards.flip(0))
+    for stage, batch in enumerate(of_student, start=1):
+        told_otherwise = batch.observations + torch.tensor(
+            [0.0, 0.0, 1.0]
+        )  # the task, of which the student sees nothing
+        assert moved_by(problem, stage, observations=told_otherwise) == set(policy.guessing(problem.meta.params))
+
+
 def test_moments_are_kept_apart(problem: Problem) -> None:
     names = [name for name in problem.meta.params if name.startswith("student")]
     assert {name.split("/", 1)[-1] for name in moments_of(problem.state, GUESSING, names)} == {"step", *names}

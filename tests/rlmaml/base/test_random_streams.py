@@ -39,6 +39,19 @@ def test_a_task_does_not_depend_on_the_number_of_tasks() -> None:
     assert [g.random() for g in few] == [g.random() for g in many][:4]
 
 
+def test_every_task_has_a_number_of_its_own_for_the_minibatches_of_each_epoch_of_each_iteration() -> None:
+    drawn = [
+        key
+        for iteration in range(2)
+        for epoch in range(3)
+        for key in RandomStreams(4, iteration=iteration, tasks=range(5)).minibatch_keys(epoch)
+    ]
+    assert len(set(drawn)) == 2 * 3 * 5
+    assert drawn[5:10] == RandomStreams(4, tasks=range(5)).minibatch_keys(1)
+    assert RandomStreams(4, tasks=(3, 1)).minibatch_keys(1) == [drawn[8], drawn[6]]
+    assert drawn[0] == first(RandomStreams(4), Stream.MINIBATCHES, 0, 0)
+
+
 def test_a_share_of_the_tasks_draws_what_it_would_draw_among_all() -> None:
     streams = RandomStreams(3, iteration=2)
     seeds = streams.initial_state_seeds(1, range(6), 5)

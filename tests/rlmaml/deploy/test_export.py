@@ -235,6 +235,43 @@ def test_files_of_a_policy_that_remembers_do_what_it_does_through_episodes(
     assert largest_difference(unpaid, remembering, ACTUATION) > 0.01
 
 
+def by_actor(policy: AdaptablePolicy) -> Any:
+    """What a policy's files compute, without a file."""
+    actor = Actor(policy, WHOLE)
+    return lambda *inputs: [output.numpy() for output in actor(*map(torch.from_numpy, inputs))]
+
+
+def test_a_memory_that_goes_wrong_in_the_last_step_of_an_episode_is_seen(remembering: AdaptablePolicy) -> None:
+    long = dataclasses.replace(remembering, settings=remembering.settings.changed(horizon=40))
+    exact, steps = by_actor(long), 0
+
+    def tires(*inputs: np.ndarray) -> Any:
+        nonlocal steps
+        steps += 1
+        commanded, state = exact(*inputs)
+        return commanded + (steps % 40 == 0), state
+
+    assert largest_difference(exact, long, WHOLE) < LARGEST_DIFFERENCE
+    assert largest_difference(tires, long, WHOLE) > 0.9
+
+
+def test_with_the_state_that_the_card_keeps_the_next_episode_begins_as_that_of_a_policy_that_lived_through_the_last(
+    remembering: AdaptablePolicy,
+) -> None:
+    controls, said = by_actor(remembering), card(remembering, ROBOT, {})["memory"]
+    episode = remembering.record(navigation(1), 0, actions="mean")
+    state = np.array([said["at_the_start"]], np.float32)
+    earned = [said["reward_at_the_start"], *episode.rewards]
+    for observation, reward in zip(episode.observations, earned, strict=False):
+        _, state = controls(np.array([observation], np.float32), np.array([reward], np.float32), state)
+    assert state[0, -1] == 1.0
+    state[0, -1] = 0.0
+    next_one = card(remembering.adapt(episode), ROBOT, {})["memory"]
+    np.testing.assert_allclose(state[0], next_one["at_the_start"], rtol=0, atol=1e-6)
+    assert next_one["reward_at_the_start"] == pytest.approx(earned[-1])
+    assert np.abs(state[0] - said["at_the_start"]).max() > 0.1
+
+
 def test_the_card_says_how_a_memory_is_carried(remembering: AdaptablePolicy) -> None:
     state = json.loads(json.dumps(card(remembering, ROBOT, {})))["memory"]
     assert state["size"] == len(state["at_the_start"]) == Actor(remembering, WHOLE).state_size == 4 + 2 + 1
@@ -247,8 +284,7 @@ def test_the_card_says_how_a_memory_is_carried(remembering: AdaptablePolicy) -> 
 
 
 def test_a_policy_that_remembers_earns_by_its_file_what_it_earns_in_person(remembering: AdaptablePolicy) -> None:
-    env, actor, driver = navigation(), Actor(remembering, WHOLE), Driver(remembering, 6)
-    controls = lambda *inputs: [output.numpy() for output in actor(*map(torch.from_numpy, inputs))]
+    env, controls, driver = navigation(), by_actor(remembering), Driver(remembering, 6)
     observation, _ = env.reset(seed=[3, 4, 5, 6, 7, 8])
     expected, reward = 0.0, np.zeros(6)
     for _ in range(HORIZON):

@@ -1,20 +1,33 @@
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.plain_data import DamagedError, read_json
-from rlmaml.results.by_episodes import AS_BUILT, TEACHER, LivedComparison, compare_lived, lived_figure, lived_table
+from rlmaml.evaluation.lived import shared
+from rlmaml.results.by_episodes import (
+    AS_BUILT,
+    TEACHER,
+    LivedComparison,
+    compare_lived,
+    lived_figure,
+    lived_table,
+    within_budget,
+)
 from rlmaml.results.compare import MethodReturns
 from rlmaml.results.contenders import BEYOND_RANGE, IN_RANGE
+from rlmaml.rules.search_rule import ContextRange
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import as_method
 from rlmaml.storage.run_directory import ComparisonDirectory, write_json
 from rlmaml.training.run import MakeEnv
 from rlmaml_envs import make_tasks_env
+from tests.rlmaml.makers import gaussian_policy
 from tests.rlmaml.results.test_compare import SETTINGS, forbidden
 from tests.rlmaml.training.conftest import plain_figures
 
@@ -53,6 +66,11 @@ def test_where_a_change_costs_nothing_or_nobody_knows_nothing_is_recovered() -> 
     assert "| – |" in lived_table(gained, IN_RANGE, "mean")
     unsure = comparison(**{IN_RANGE: (200.0, 250.0, 350.0), AS_BUILT: (204.0, 390.0, 395.0)})  # 4 < 2.5 + 2.5
     assert np.isnan(unsure.recovered("mean", "rl2", IN_RANGE)).all()
+    of_two = {
+        place: {a: {"rl2": MethodReturns(rows["rl2"].per_task[:, :2])} for a, rows in actions.items()}
+        for place, actions in comparison(**{IN_RANGE: (1.0, 2.0, 3.0), AS_BUILT: (1.1, 2.0, 3.0)}).results.items()
+    }
+    assert np.isnan(LivedComparison((0, 5, 50), of_two).recovered("mean", "rl2", IN_RANGE)).all()  # and not 2000 %
     unknown = comparison(**{IN_RANGE: (200.0, 250.0, 350.0), BEYOND_RANGE: (100.0, 90.0, 95.0)})
     assert np.isnan(unknown.recovered("mean", "rl2", IN_RANGE)).all()
     assert "recovered" not in lived_table(unknown, IN_RANGE, "sampled")
@@ -107,7 +125,12 @@ def test_every_method_has_a_row_on_every_set_of_tasks_and_the_teacher_one_of_its
             assert list(rows) == ["cavia", "rl2", "rma", TEACHER]
             assert {row.per_task.shape for row in rows.values()} == {(1, 2, 3)}
             assert (rows[TEACHER].per_task == rows[TEACHER].per_task[:, :, :1]).all()
+            assert (rows[TEACHER].per_task != rows["rma"].per_task)[:, :, 0].all()  # at once: who is told, who guesses
             assert not (rows["rl2"].per_task == rows["rl2"].per_task[:, :, :1]).all()
+    robots = [of_actions["mean"]["rl2"].per_task[..., 0] for of_actions in found.results.values()]
+    assert all(
+        (one != other).all() for one, other in itertools.combinations(robots, 2)
+    )  # each place has tasks of its own
     written = read_json(folder / "lived.json")
     assert written["results"][IN_RANGE]["mean"]["rma"]["per_task"] == (
         found.results[IN_RANGE]["mean"]["rma"].per_task.tolist()
@@ -129,6 +152,19 @@ def test_other_numbers_are_measured_anew_and_a_damaged_file_is_refused_by_name(c
     write_json(path, stored)
 
 
+@pytest.mark.parametrize(("episodes", "average", "attempts"), [(1, 2, 0), (2, 2, 1), (5, 2, 2), (50, 2, 25), (5, 1, 5)])
+def test_a_search_has_as_many_attempts_as_its_episodes_are_enough_for_and_lives_them_all(
+    episodes: int, average: int, attempts: int
+) -> None:
+    """Also one by gradient, of two episodes an attempt, after 1, 2, 5, 10, 20 and 50 of them."""
+    limits = ContextRange({"context": -torch.ones(2)}, {"context": torch.ones(2)})
+    search = SearchSettings("gradient" if average == 2 else "cmaes")
+    rule = within_budget(search, limits, gaussian_policy(context=2), episodes)
+    assert (rule.steps, rule.average) == (attempts, average)
+    assert min(shared(episodes, rule.steps), default=average) >= average
+    assert sum(shared(episodes, rule.steps)) == (episodes if attempts else 0)
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -137,8 +173,8 @@ def test_other_numbers_are_measured_anew_and_a_damaged_file_is_refused_by_name(c
         ({"lived": (0,)}, "--lived is 0;"),
         ({"lived": (0, -1)}, "--lived is 0 -1"),
         (
-            {"lived": (0, 3), "search": SearchSettings("cmaes", search_episodes=4, search_average=2)},
-            "--search-episodes is 3; it must be a multiple of --search-average, 2",
+            {"lived": (0, 1), "search": SearchSettings("cmaes", search_episodes=4, search_average=2)},
+            "--lived is 1 at most; an attempt of --search takes 2 episodes",
         ),
     ],
 )

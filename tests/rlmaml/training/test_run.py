@@ -203,6 +203,21 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(
     assert torch.equal(returns_of(evaluation), uninterrupted[1].returns)
 
 
+def test_minibatches_of_trials_and_the_moments_of_their_steps_go_on_where_a_training_with_memory_was(
+    tmp_path: Path,
+) -> None:
+    settings = configure(
+        "rl2", iterations=3, num_tasks=4, num_episodes=1, horizon=8, hidden=(4,), memory=3, minibatches=2, epochs=2
+    ).changed(evaluation_tasks=1, evaluation_episodes=1, evaluation_steps=0, figure_interval=0, threads=1)
+    train(settings, make_env, tmp_path / "whole")
+    with pytest.raises(InterruptedRunError, match="Interrupted after 2 meta-iterations"):
+        train(settings, disturbed(fail_after(2.5, KeyboardInterrupt())), tmp_path / "resumed")
+    assert not same_learned(tmp_path / "resumed", tmp_path / "whole")
+    train(settings, make_env, tmp_path / "resumed", resume=True)
+    assert same_learned(tmp_path / "resumed", tmp_path / "whole")
+    assert lines(tmp_path / "resumed") == lines(tmp_path / "whole")
+
+
 def test_a_run_whose_evaluation_is_interrupted_says_so_and_is_evaluated_when_it_is_resumed(
     tmp_path: Path, uninterrupted: tuple[Path, Evaluation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
