@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.plain_data import CHECKSUM, parse_object, unsealed
+from rlmaml.base.plain_data import parse_object, unsealed
 from rlmaml.settings.checks import option
 from rlmaml.settings.command_line import chosen
 from rlmaml.settings.whole import Settings, from_plain
@@ -85,8 +85,7 @@ def read_config(path: Path | None) -> Config:
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         raise UserError(f"--config: {path} must hold options and their values, such as max-kl: 0.02, or be a run.json.")
     if "settings" in content:
-        if CHECKSUM in content:
-            _tell_of_changes(path, text)
+        _tell_of_changes(path, text)
         settings, family = from_plain(content["settings"]), content.get("family")
         origin = family.get("from") if isinstance(family, Mapping) else None
         return Config(settings, (option("algorithm"), settings.algorithm), origin)

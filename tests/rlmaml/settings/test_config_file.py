@@ -1,4 +1,5 @@
 import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,23 @@ def test_a_run_json_that_is_not_as_the_run_wrote_it_is_read_and_told_of(tmp_path
     path.write_text(path.read_text().replace('"max_kl": 0.01', '"max_kl": 0.02'))
     with pytest.warns(UserWarning, match=r"run.json is read as it is now: its checksum is of other contents"):
         assert read_config(path).settings == configure(max_kl=0.02)
+
+
+def test_a_bit_of_the_checksum_s_name_that_is_another_is_told_of_or_refused(tmp_path: Path) -> None:
+    path, settings = tmp_path / "run.json", configure()
+    written = json.dumps(sealed({"settings": settings.as_plain()}), indent=2).encode()
+    start = written.index(b'"checksum"')
+    for bit in range(8 * start, 8 * (start + len(b'"checksum":'))):
+        damaged = bytearray(written)
+        damaged[bit // 8] ^= 1 << bit % 8  # a quotation mark may come to begin YAML's comment, and all still be YAML
+        path.write_bytes(damaged)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                assert read_config(path).settings == settings
+            except UserError:
+                continue
+        assert "is read as it is now" in str(told[0].message), damaged
 
 
 def test_yaml_gives_options_as_they_would_be_typed(tmp_path: Path) -> None:
