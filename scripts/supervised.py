@@ -175,8 +175,8 @@ def options_told(name: str, made_by: Mapping[str, Any], file: Path, more: Sequen
     told = {each: value for each, value in made_by.items() if each != "variant"}
     if others := sorted(told.keys() - _told_names(kind)):
         raise DamagedError(file, f"made_by says {others[0]}, which no training writes there")
-    words = [word for each, value in told.items() for word in words_of(file, each, value)]
     try:
+        words = [word for each, value in told.items() for word in words_of(file, each, value)]
         options = options_of(kind, arguments=[*words, *more])
     except UserError as error:
         raise DamagedError(file, f"made_by says {error}".rstrip(".")) from error

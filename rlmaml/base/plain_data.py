@@ -89,7 +89,7 @@ def unsealed(parsed: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: it is not the one of which the checksum is, or it ends with one that is called something else.
     """
     content = {name: value for name, value in parsed.items() if name != CHECKSUM}
-    last = next(reversed(parsed), CHECKSUM)
+    last = [CHECKSUM, *parsed][-1]
     if CHECKSUM not in parsed and re.fullmatch("[0-9a-f]{64}", str(parsed.get(last))):
         raise ValueError(f"its {CHECKSUM} is called {last!r}")
     if CHECKSUM in parsed and parsed[CHECKSUM] != _digest(content):

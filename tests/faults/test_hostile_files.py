@@ -19,6 +19,7 @@ from rlmaml.deploy.adaptable import load
 from rlmaml.sampling.recorded import write_episodes
 from rlmaml.settings.whole import as_method
 from rlmaml.storage.checkpoint import load_checkpoint, save_checkpoint
+from rlmaml.storage.metrics_file import metrics_line
 from rlmaml.storage.run_directory import RunDirectory, write_json
 from rlmaml.training.run import train
 from tests.faults.trainings import SETTINGS, make_env
@@ -169,7 +170,7 @@ def assert_refused(capsys: pytest.CaptureFixture[str], script: str, *words: obje
         "env-id: own:Robot-v0",
         "variant: own.py:Robot",
         "policy: !!python/name:own.Net",
-        "seed: !!python/object/apply:own.Robot []",
+        'seed: !!python/object/apply:os.mkdir ["executed"]',
     ],
 )
 def test_no_code_runs_because_a_file_of_options_names_it(
@@ -211,15 +212,18 @@ def test_no_code_runs_because_a_run_names_it(
     assert not own_code.exists()
 
 
-@pytest.mark.parametrize("more", [{"family": "own.py:Robot"}, {"shots": "--family=own.py:Robot"}])
+@pytest.mark.parametrize("more", [{"family": "own.py:Robot"}, {"test_shots": [1, "--family=own.py:Robot"]}])
 def test_no_code_runs_because_a_run_on_demonstrations_names_it(
     own_code: Path, trained: Path, more: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = RunDirectory(shutil.copytree(trained, "run"))
     stored = load_checkpoint(run.checkpoint)
     save_checkpoint(run.checkpoint, stored._replace(settings=stored.settings.changed(env_id="imitation")))
+    run.evaluation.unlink()
+    run.metrics.write_text(metrics_line(0, {"query_loss": 1.0}))  # by which it is known as a run on examples
     made_by = {"demonstrator": str(trained), **more}
     run.settings.write_text(json.dumps(read_json(run.settings) | {"made_by": made_by}))
-    for reader in (("evaluate.py",), ("compress.py", "--prune", 0.5), ("report.py",)):
-        assert_refused(capsys, *map(str, reader), run.path)
+    for script, *words in (("evaluate.py",), ("compress.py", "--prune", 0.5)):
+        assert run_script(str(script), run.path, *words) == 2
+        assert "made_by says" in capsys.readouterr().err
     assert not own_code.exists()
