@@ -2,6 +2,7 @@ import os
 import resource
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 import rlmaml.storage.kept_checkpoints
 import rlmaml.training.run
@@ -363,10 +365,16 @@ def test_a_crash_between_checkpoints_leaves_tensorboard_without_gaps(
     def sync_and_count(recorder: Recorder) -> None:
         sync(recorder)
         files = EventAccumulator(str(tmp_path)).Reload()
-        synced.append(len(files.Scalars("return/after_0_steps")))
+        synced.append(len(files.Scalars("seconds/rollout")))  # which are written last
 
+    def slowly(writer: RecordWriter, record: bytes) -> None:
+        time.sleep(0.01)  # TensorBoard's thread is behind
+        write(writer, record)
+
+    write = RecordWriter.write
+    monkeypatch.setattr(RecordWriter, "write", slowly)
     monkeypatch.setattr(Recorder, "sync", sync_and_count)
-    train(SETTINGS.changed(figure_interval=0), make_env, tmp_path)  # a picture fills what is not written yet
+    train(SETTINGS, make_env, tmp_path)
     assert synced == [2, 4]  # all that a checkpoint has done is on the disk before it
 
 
