@@ -109,10 +109,14 @@ def test_a_number_that_json_does_not_have_is_refused_with_where_it_is(wrong: flo
         as_json(wrong)
 
 
-def test_all_json_is_written_by_one_function() -> None:
+def test_all_json_is_written_by_one_function_and_read_by_one() -> None:
     root = Path(__file__).parents[3]
     for path in [*(root / "rlmaml").rglob("*.py"), *(root / "scripts").glob("*.py"), *(root / "envs").rglob("*.py")]:
         if path.name != "plain_data.py":
             for node in ast.walk(ast.parse(path.read_text())):
-                written = isinstance(node, ast.Attribute) and node.attr in ("dump", "dumps", "JSONEncoder")
-                assert not written, f"{path}:{getattr(node, 'lineno', 0)}"
+                of = node.value.id if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) else ""
+                names = ("load", "loads", "dump", "dumps", "JSONDecoder", "JSONEncoder") if of == "json" else ("dumps",)
+                used = isinstance(node, ast.Attribute) and node.attr in names
+                brought = isinstance(node, ast.ImportFrom) and node.module == "json"
+                assert not used, f"{path}:{getattr(node, 'lineno', 0)}"
+                assert not brought, f"{path}:{getattr(node, 'lineno', 0)}"
