@@ -153,6 +153,9 @@ def test_a_place_that_cannot_hold_a_file_is_refused_before_anything_is_computed(
         (Path(), "it is a directory"),
         (tmp_path / "absent" / "x.json", "is no directory"),
         (tmp_path / "file" / "x.json", "is no directory"),
+        (tmp_path / os.fsdecode(b"caf\xe9.json"), r"is no text in UTF-8"),
+        (tmp_path / ("x" * 256), "There can be no .*File name too long"),
+        (tmp_path / "a\0b", "There can be no .*null"),
     ):
         with pytest.raises(UserError, match=reason):
             check_writable(path)
