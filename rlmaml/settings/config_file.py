@@ -85,8 +85,8 @@ def read_config(path: Path | None) -> Config:
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         raise UserError(f"--config: {path} must hold options and their values, such as max-kl: 0.02, or be a run.json.")
     if "settings" in content:
-        _tell_of_changes(path, text)
         settings, family = from_plain(content["settings"]), content.get("family")
+        _tell_of_changes(path, text)
         origin = family.get("from") if isinstance(family, Mapping) else None
         return Config(settings, (option("algorithm"), settings.algorithm), origin)
     return Config(None, tuple(word for name, value in content.items() for word in words_of(path, name, value)))
