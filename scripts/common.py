@@ -156,11 +156,6 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
         return begun_from(config.settings, env_id, chosen_variant(env_id, variant or own, held_out))
 
     options, settings = parse(TrainOptions(), defaults, description, arguments, config.words)
-    if config.settings and ":" in settings.policy and not chosen(said, "policy", ""):
-        raise UserError(
-            f"The policy of {options.config} is a module of your own, {settings.policy}. Say that its code may be run: "
-            f"--policy {settings.policy}."
-        )
     check_minutes(options.stop_after)
     settings = resolved(settings)
     run = settings.run

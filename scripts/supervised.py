@@ -131,15 +131,14 @@ def as_told(options: SupervisedOptions, run_dir: Path, robot: str | None) -> dic
     """The options of a training that say what its tasks are, as plain data, from which they are made again.
 
     Relative paths are kept relative to the run, so that both may be moved together. Code of the user's own is not
-    among them: it is run where it is named, and nowhere else.
+    among them: it is run where it is typed, and nowhere else.
 
     Args:
         options: of the training.
         run_dir: of the run that keeps them.
         robot: the variant of the robots of which the tasks are made, where they are.
     """
-    shared = {"family", *(field.name for field in fields(SupervisedOptions))}
-    given = {field.name: getattr(options, field.name) for field in fields(options) if field.name not in shared}
+    given = {name: getattr(options, name) for name in _told_names(type(options))}
 
     def plain(value: Any) -> Any:
         if isinstance(value, tuple):
@@ -150,6 +149,12 @@ def as_told(options: SupervisedOptions, run_dir: Path, robot: str | None) -> dic
 
     told = {name: plain(value) for name, value in given.items() if value not in (None, ())}
     return told | ({"variant": robot} if robot else {})
+
+
+def _told_names(kind: type[SupervisedOptions]) -> list[str]:
+    """Options of a training that say what its tasks are; code of the user's own is not among them."""
+    shared = {"family", *(field.name for field in fields(SupervisedOptions))}
+    return [field.name for field in fields(kind) if field.name not in shared]
 
 
 def options_told(name: str, made_by: Mapping[str, Any], file: Path, more: Sequence[str] = ()) -> Any:
@@ -166,9 +171,13 @@ def options_told(name: str, made_by: Mapping[str, Any], file: Path, more: Sequen
     """
     from rlmaml.base.plain_data import DamagedError
 
-    words = [word for each, value in made_by.items() if each != "variant" for word in words_of(file, each, value)]
+    kind = import_module(script_of(name)).Options
+    told = {each: value for each, value in made_by.items() if each != "variant"}
+    if others := sorted(told.keys() - _told_names(kind)):
+        raise DamagedError(file, f"made_by says {others[0]}, which no training writes there")
     try:
-        options = options_of(import_module(script_of(name)).Options, arguments=[*words, *more])
+        words = [word for each, value in told.items() for word in words_of(file, each, value)]
+        options = options_of(kind, arguments=[*words, *more])
     except UserError as error:
         raise DamagedError(file, f"made_by says {error}".rstrip(".")) from error
 

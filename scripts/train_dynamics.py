@@ -24,7 +24,6 @@ from common import check_least, chosen_family, chosen_variant, environment_maker
 from defaults import supervised, tuned
 from rlmaml.base.errors import UserError
 from rlmaml.settings.command_line import chosen
-from rlmaml.settings.config_file import config_of
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
@@ -113,8 +112,7 @@ def main() -> None:
     first, *others = sys.argv[1:] or [""]
     named = None if first.startswith("-") or not first else first
     arguments = others if named else sys.argv[1:]
-    own_robot = chosen([*config_of(arguments).words, *arguments], "family", "") or None
-    robot = chosen_family(named, own_robot, ROBOT)
+    robot = chosen_family(named, chosen(arguments, "family", "") or None, ROBOT)
 
     def defaults(variant: str | None, method: str) -> Settings:
         own = supervised("dynamics")(variant, method)

@@ -3,10 +3,10 @@
 Usage: train_locomotion.py ID [--variant NAME] [options], e.g. HalfCheetahDir-v0 --variant finn2017. The settings of
 each family and variant are in scripts/defaults.py; ID --help shows them. --algorithm chooses the method, MAML-TRPO by
 default; ID --algorithm NAME --help lists its options. In place of ID, --family FILE.py:NAME or package.module:NAME
-trains a task family of your own, whose id is NAME-v0; with --config FILE the file may name it. Everything is kept in
-the run directory: TensorBoard logs, metrics.jsonl, run.json (settings, versions, commit), a checkpoint, evaluation.json
-and a picture of adaptation. Ctrl-C ends the training after its meta-iteration, and --resume goes on. With
-torchrun --nproc-per-node=2 scripts/train_locomotion.py ID processes share the tasks, with the same result.
+trains a task family of your own, whose id is NAME-v0. Everything is kept in the run directory: TensorBoard logs,
+metrics.jsonl, run.json (settings, versions, commit), a checkpoint, evaluation.json and a picture of adaptation. Ctrl-C
+ends the training after its meta-iteration, and --resume goes on. With torchrun --nproc-per-node=2
+scripts/train_locomotion.py ID processes share the tasks, with the same result.
 """
 
 import sys
@@ -26,7 +26,7 @@ def main() -> None:
     named = first if not first.startswith("-") else None
     arguments = others if named is not None else sys.argv[1:]
     config = config_of(arguments)
-    own = chosen([*config.words, *arguments], "family", "") or None
+    own = chosen(arguments, "family", "") or None
     env_id = chosen_family(named, own, None if named or own else family_of(config))
     if named and not has_physics(env_id):
         raise UserError(f"{env_id} is not a robot; train it with scripts/train_nav.py.")

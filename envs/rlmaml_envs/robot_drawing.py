@@ -5,7 +5,8 @@ import os
 import sys
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 
@@ -81,6 +82,17 @@ class Marks:
         return "; ".join([*([f"green {green}"] if green else []), *([f"red: {red}, changed"] if red else [])])
 
 
+@contextmanager
+def _own_environment() -> Iterator[None]:
+    """Variables that are set in this block, as MuJoCo's backends do when they are imported, are gone afterwards."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+
+
 class RobotPictures:
     """Draws copies of one robot.
 
@@ -97,7 +109,9 @@ class RobotPictures:
         try:
             with warnings.catch_warnings(record=True) as said:  # GLFW only warns where it has no screen
                 warnings.simplefilter("always", UserWarning)
-                self._window = import_module(f"mujoco.{backend}").GLContext(WIDTH, HEIGHT)
+                with _own_environment():
+                    window = import_module(f"mujoco.{backend}")
+                self._window = window.GLContext(WIDTH, HEIGHT)
             if said:
                 raise RuntimeError(said[0].message)
             self._window.make_current()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -85,9 +86,12 @@ def unsealed(parsed: Mapping[str, Any]) -> dict[str, Any]:
     """An object as it was before :func:`sealed`; one that somebody else wrote, without a checksum, as it is.
 
     Raises:
-        ValueError: it is not the one of which the checksum is.
+        ValueError: it is not the one of which the checksum is, or it ends with one that is called something else.
     """
     content = {name: value for name, value in parsed.items() if name != CHECKSUM}
+    last = [CHECKSUM, *parsed][-1]
+    if CHECKSUM not in parsed and re.fullmatch("[0-9a-f]{64}", str(parsed.get(last))):
+        raise ValueError(f"its {CHECKSUM} is called {last!r}")
     if CHECKSUM in parsed and parsed[CHECKSUM] != _digest(content):
         raise ValueError(
             f"its {CHECKSUM} is of other contents. Where they were changed on purpose, delete its {CHECKSUM}"

@@ -46,9 +46,14 @@ THEIRS = re.compile(
 ordinary_figures = Held(
     lambda: dict(dict.items(mpl.rcParams)),  # as they are stored: to look up the backend would choose one
     lambda values: dict.update(mpl.rcParams, values),
-    lambda found: found | {name: value for name, value in dict.items(mpl.rcParamsDefault) if not THEIRS.match(name)},
+    lambda found: (
+        found
+        | {name: value for name, value in dict.items(mpl.rcParamsDefault) if not THEIRS.match(name)}
+        | {"text.parse_math": False}
+    ),
 )
-"""Figures look alike whatever somebody's matplotlib is set to, LaTeX among it, which may not be there."""
+"""Figures look alike whatever somebody's matplotlib is set to, LaTeX among it, which may not be there; and the names of
+somebody's runs, tasks and sensors are text, never markup."""
 
 
 @ordinary_figures()

@@ -6,7 +6,6 @@ INK = "#7d8694"
 """Of text and axes: readable on white and on black."""
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    "text.parse_math": False,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "text.color": INK,

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from rlmaml.base.as_before import held_filters
 from rlmaml.settings.search import SearchKind
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -107,7 +108,8 @@ def cma_es(known: Measured, generator: np.random.Generator, attempts: int) -> Fl
 
     The point where the search starts is the first of the first generation.
     """
-    from cmaes import CMA  # takes seconds, and who does not search can do without
+    with held_filters():
+        from cmaes import CMA  # takes seconds, and who does not search can do without
 
     entries = known.points.shape[1]
     strategy = CMA(

@@ -1,5 +1,6 @@
 """Settings from a file: those of another run, its ``run.json``, or options in YAML."""
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.plain_data import CHECKSUM, parse_object, unsealed
+from rlmaml.base.plain_data import parse_object, unsealed
 from rlmaml.settings.checks import option
 from rlmaml.settings.command_line import chosen
 from rlmaml.settings.whole import Settings, from_plain
@@ -34,12 +35,27 @@ class Config(NamedTuple):
 
 NOTHING = Config(None, ())
 """What is said where no file is named."""
+OWN_CODE = {"policy": ":", "family": ""}
+"""Options whose value may be code of the user's own, which is then run -> what is in it where it is."""
 
 
 def config_of(arguments: Sequence[str]) -> Config:
-    """What the file of ``--config`` on a command line says; see :func:`read_config`."""
+    """What the file of ``--config`` on a command line says.
+
+    Raises:
+        UserError: the file names code of the user's own, and the command line does not: nothing that is stored runs
+            code, a name that somebody typed does; or see :func:`read_config`.
+    """
     file = chosen(arguments, "config", "")
-    return read_config(Path(file) if file else None)
+    config = read_config(Path(file) if file else None)
+    for name, mark in OWN_CODE.items():
+        stored = config.settings.flat().get(name, "") if config.settings else chosen(config.words, name, "")
+        if stored and mark in stored and not chosen(arguments, name, ""):
+            raise UserError(
+                f"--config: {file} names code of your own, {stored}, and no code runs because a file names it. Say "
+                f"that its code may be run: {option(name)} {stored}."
+            )
+    return config
 
 
 def read_config(path: Path | None) -> Config:
@@ -69,9 +85,8 @@ def read_config(path: Path | None) -> Config:
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         raise UserError(f"--config: {path} must hold options and their values, such as max-kl: 0.02, or be a run.json.")
     if "settings" in content:
-        if CHECKSUM in content:
-            _tell_of_changes(path, text)
         settings, family = from_plain(content["settings"]), content.get("family")
+        _tell_of_changes(path, text)
         origin = family.get("from") if isinstance(family, Mapping) else None
         return Config(settings, (option("algorithm"), settings.algorithm), origin)
     return Config(None, tuple(word for name, value in content.items() for word in words_of(path, name, value)))
@@ -109,9 +124,11 @@ def words_of(path: Path, name: str, value: Any) -> list[str]:
     """One option of a file as it would be typed.
 
     Raises:
-        UserError: its value is a mapping, or a list of lists.
+        UserError: its value is a mapping, or a list of lists; or it, or a value, would be typed as other options.
     """
     spelled = option(name.lstrip("-"))
+    if not re.fullmatch(r"--\w[\w-]*", spelled):
+        raise UserError(f"In {path}, {name!r} is the name of no option; options are flat, such as max-kl: 0.02.")
     if spelled == option("config"):
         raise UserError(f"--config: {path} names another file, {value}; put its options into this one.")
     if value is None:
@@ -121,4 +138,6 @@ def words_of(path: Path, name: str, value: Any) -> list[str]:
     values = value if isinstance(value, list) else [value]
     if any(isinstance(one, Mapping | list | set) for one in values):
         raise UserError(f"In {path}, {name} holds further names or lists; options are flat, such as max-kl: 0.02.")
+    if typed_as_options := [str(one) for one in values if str(one).startswith("--")]:
+        raise UserError(f"In {path}, {name} is {typed_as_options[0]!r}, which is an option; give it a line of its own.")
     return [spelled, *(str(one) for one in values)]

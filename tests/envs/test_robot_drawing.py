@@ -105,17 +105,22 @@ def test_the_camera_follows_the_robot() -> None:
         assert skin > 0.02
 
 
-def test_without_opengl_the_message_names_package_and_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_opengl_the_message_names_package_and_variable_and_the_environment_is_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("MUJOCO_GL", "glfw")
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.setattr(robot_drawing, "import_module", _missing)
     env = gymnasium.make("HalfCheetahVel-v0", render_mode="rgb_array")
     env.reset(seed=0)
+    before = dict(os.environ)
     with pytest.raises(RuntimeError, match=r'through "glfw".*libegl1.*MUJOCO_GL=egl'):
         env.render()
+    assert dict(os.environ) == before
 
 
 def _missing(name: str) -> Any:
+    os.environ["VARIABLE_OF_OPENGL"] = name  # as MuJoCo's backends set PYOPENGL_PLATFORM
     raise ImportError(f"no {name}")
 
 

@@ -97,10 +97,11 @@ def modules_of(package: ModuleType) -> Iterator[ModuleType]:
 
 
 def public(owner: Any, name: str, value: object) -> bool:
-    """Whether it is a function that a module, or a class, itself defines for others."""
+    """Whether it is a function that a module, or a class, itself defines for others; its constructor is one."""
     at = owner.__name__ if inspect.ismodule(owner) else owner.__module__
-    named = not name.startswith("_") or name in ("__call__", "__post_init__")
-    return inspect.isfunction(value) and named and value.__module__ == at
+    named = not name.startswith("_") or name in ("__call__", "__init__", "__post_init__")
+    written = inspect.isfunction(value) and value.__code__.co_filename != "<string>"  # as dataclasses are
+    return written and named and getattr(value, "__module__", None) == at
 
 
 def public_functions(module: ModuleType) -> Iterator[tuple[str, Any, str]]:
@@ -110,7 +111,9 @@ def public_functions(module: ModuleType) -> Iterator[tuple[str, Any, str]]:
             yield f"{module.__name__}.{name}", module, name
         elif inspect.isclass(value) and value.__module__ == module.__name__ and not name.startswith("_"):
             for method, function in vars(value).items():
-                if public(value, method, function) and not getattr(value, "_is_protocol", False):
+                if public(value, method, getattr(function, "__func__", function)) and not getattr(
+                    value, "_is_protocol", False
+                ):
                     yield f"{module.__name__}.{name}.{method}", value, method
 
 
@@ -191,7 +194,8 @@ def watching(*packages: ModuleType) -> Iterator[tuple[Watch, set[str]]]:
             for name, owner, attribute in list(public_functions(module)):
                 known.add(name)
                 function = vars(owner)[attribute]
-                watched = watch.watched(name, function)
+                bound = type(function) if isinstance(function, staticmethod | classmethod) else lambda one: one
+                watched = bound(watch.watched(name, getattr(function, "__func__", function)))
                 patch.setattr(owner, attribute, watched)
                 for other in users:  # what was imported from there
                     for alias, value in list(vars(other).items()):

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from rlmaml.base.errors import UserError
-from rlmaml.base.plain_data import CHECKSUM, as_json, parse_object, sealed, unsealed
+from rlmaml.base.plain_data import as_json, parse_object, sealed, unsealed
 from rlmaml.results.by_episodes import ACTIONS, Asked, Place, stored_curves
 from rlmaml.results.compare import Comparison, MethodReturns, as_plain, read_comparison
 from rlmaml.results.compression import as_plain_table, read_table
@@ -52,12 +52,6 @@ def refused(read: Callable[[Path], object], path: Path) -> bool:
 def stored(content: Mapping[str, Any]) -> bytes:
     """An object as it lies in a file."""
     return as_json(sealed(content)).encode()
-
-
-def in_name_of_checksum(content: bytes, place: int) -> bool:
-    """Whether a byte is one of the last name in a file: where it is another, all else is still what was written."""
-    at = content.rfind(f'"{CHECKSUM}"'.encode())
-    return at != -1 and at < place <= at + len(CHECKSUM)
 
 
 def ranges() -> dict[str, Any]:

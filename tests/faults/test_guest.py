@@ -210,6 +210,22 @@ def test_what_a_program_holds_can_be_copied_and_is_the_same(tmp_path: Path, copi
     assert copied(make_env(2).task_space) == make_env(2).task_space
 
 
+def test_a_policy_that_adapted_to_a_recording_keeps_none_of_its_numbers(tmp_path: Path) -> None:
+    with shapes_checked(False):
+        trained(tmp_path / "run")
+        policy = load(tmp_path / "run")
+        episodes = policy.record(make_env(2), 0)
+        policy.adapt(episodes).save(tmp_path / "adapted.safetensors")
+    content = (tmp_path / "adapted.safetensors").read_bytes()
+    assert not any(weight.tobytes() in content for weight in policy.weights["layer0.weight"].numpy().flatten())
+    numbers = np.concatenate([np.ravel(one) for one in (episodes.observations, episodes.actions, episodes.rewards)])
+    told = [one for one in np.unique(numbers) if one.tobytes()[:2] != b"\0\0"]  # not 0, 1 and the like
+    assert len(told) > 20
+    for one in told:
+        kept = (np.float32(one).tobytes(), np.float64(one).tobytes(), repr(float(one)).encode())
+        assert not [number for number in kept if number in content], one
+
+
 def files_that_tell(where: Path, *others: Path) -> list[str]:
     """Files that hold, or have in their name, a path, a user's or a machine's name, with that."""
     words = [str(Path(__file__).parents[2]), str(where), sys.prefix, str(Path.home()) + "/", socket.gethostname()]

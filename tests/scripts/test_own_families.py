@@ -141,12 +141,18 @@ def test_a_policy_is_refused_by_a_family_that_has_changed_and_by_another_one(
     assert run_script("evaluate.py", "run", *words, "--family", own) == 0
 
 
-def test_a_file_of_options_names_a_family_of_ones_own_and_another_runs_settings_need_its_name(
+def test_a_family_of_ones_own_that_a_file_names_is_run_where_the_command_line_names_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     named = write_family(tmp_path / "elsewhere")
     (tmp_path / "mine.yaml").write_text(f"family: {named}\niterations: 1\n")
-    assert run_script("train_locomotion.py", *TINY, "--config", "mine.yaml", "--run-dir", "first") == 0
+    begun = [*TINY, "--config", "mine.yaml", "--run-dir", "first"]
+    assert run_script("train_locomotion.py", *begun) == 2
+    assert f"no code runs because a file names it. Say that its code may be run: --family {named}." in (
+        capsys.readouterr().err
+    )
+    assert not FAMILIES.keys() & {"LimitedCarts-v0"}
+    assert run_script("train_locomotion.py", *begun, "--family", named) == 0
     forget()
     again = [*TINY, "--config", "first/run.json", "--run-dir", "second"]
     capsys.readouterr()

@@ -58,7 +58,9 @@ def test_no_link_that_somebody_planted_is_followed(tmp_path: Path, monkeypatch: 
     assert victim.read_text() == "precious"
 
 
-def test_the_directory_is_synchronised_after_the_renaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_synchronised_before_the_renaming_and_its_directory_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done: list[str] = []
     sync, rename = os.fsync, Path.replace
 
@@ -73,6 +75,10 @@ def test_the_directory_is_synchronised_after_the_renaming(tmp_path: Path, monkey
     monkeypatch.setattr(os, "fsync", seen_sync)
     monkeypatch.setattr(Path, "replace", seen_rename)
     write_atomically(tmp_path / "file", b"new")
+    assert done == ["file", "rename", "directory"]
+    done.clear()
+    with replacing(tmp_path / "film.gif") as target:
+        target.write_bytes(b"new")
     assert done == ["file", "rename", "directory"]
 
 
@@ -147,6 +153,9 @@ def test_a_place_that_cannot_hold_a_file_is_refused_before_anything_is_computed(
         (Path(), "it is a directory"),
         (tmp_path / "absent" / "x.json", "is no directory"),
         (tmp_path / "file" / "x.json", "is no directory"),
+        (tmp_path / os.fsdecode(b"caf\xe9.json"), r"is no text in UTF-8"),
+        (tmp_path / ("x" * 256), "There can be no .*File name too long"),
+        (tmp_path / "a\0b", "There can be no .*null"),
     ):
         with pytest.raises(UserError, match=reason):
             check_writable(path)

@@ -44,6 +44,30 @@ def test_a_file_of_other_contents_than_were_written_is_refused_with_the_cure(tmp
     assert read_json(path) == {"return": -8.84}
 
 
+def test_any_bit_of_a_sealed_file_that_is_another_is_refused_or_nothing_else_is_read(tmp_path: Path) -> None:
+    path, content = tmp_path / "x.json", {"a": [1, -2.5e-07], "text": "µ", "n": None}
+    for indent in (None, 2):
+        written, refused = as_json(sealed(content), indent=indent).encode(), 0
+        for bit in range(8 * len(written)):
+            damaged = bytearray(written)
+            damaged[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(damaged)
+            try:
+                assert read_json(path) == content, damaged
+            except DamagedError:
+                refused += 1
+        assert refused > 8 * len(written) - 50, "what is laid out, or spelled, in another way"
+
+
+def test_a_checksum_under_another_name_is_refused_wherever_there_is_none_of_its_own() -> None:
+    written = sealed({"commit": "f" * 64, "a": 1})
+    others = {name: value for name, value in written.items() if name != "checksum"}
+    assert unsealed(others) == others  # deleted on purpose
+    with pytest.raises(ValueError, match="its checksum is called 'chgcksum'"):
+        unsealed({**others, "chgcksum": written["checksum"]})
+    assert unsealed({}) == {}
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -85,10 +109,14 @@ def test_a_number_that_json_does_not_have_is_refused_with_where_it_is(wrong: flo
         as_json(wrong)
 
 
-def test_all_json_is_written_by_one_function() -> None:
+def test_all_json_is_written_by_one_function_and_read_by_one() -> None:
     root = Path(__file__).parents[3]
     for path in [*(root / "rlmaml").rglob("*.py"), *(root / "scripts").glob("*.py"), *(root / "envs").rglob("*.py")]:
         if path.name != "plain_data.py":
             for node in ast.walk(ast.parse(path.read_text())):
-                written = isinstance(node, ast.Attribute) and node.attr in ("dump", "dumps", "JSONEncoder")
-                assert not written, f"{path}:{getattr(node, 'lineno', 0)}"
+                of = node.value.id if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) else ""
+                names = ("load", "loads", "dump", "dumps", "JSONDecoder", "JSONEncoder") if of == "json" else ("dumps",)
+                used = isinstance(node, ast.Attribute) and node.attr in names
+                brought = isinstance(node, ast.ImportFrom) and node.module == "json"
+                assert not used, f"{path}:{getattr(node, 'lineno', 0)}"
+                assert not brought, f"{path}:{getattr(node, 'lineno', 0)}"

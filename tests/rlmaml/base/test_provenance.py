@@ -39,10 +39,14 @@ def test_a_file_that_was_touched_is_looked_at_without_a_lock_or_a_write_in_the_r
     git("add", "file.py")
     git("commit", "--quiet", "--message", "one")
     monkeypatch.setattr("rlmaml.base.provenance.__file__", str(file))
+    (watch := tmp_path / "watch").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    watch.chmod(0o755)
+    git("config", "core.fsmonitor", str(watch))  # which git would start, and a daemon of its own likewise
     os.utime(file, (0, 0))  # git would now like to write down that it is the same
     held = tmp_path / ".git" / "index.lock"
     before = (tmp_path / ".git" / "index").read_bytes()
     assert commit() == git("rev-parse", "HEAD")
+    assert not (tmp_path / "started").exists()
     assert (tmp_path / ".git" / "index").read_bytes() == before
     file.write_text("2")
     held.touch()  # of another process

@@ -87,6 +87,13 @@ def test_a_figure_is_the_same_whatever_somebodys_matplotlib_is_set_to(tmp_path: 
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
 
 
+def test_what_somebody_calls_a_task_is_text_and_never_markup(tmp_path: Path, report: IterationReport) -> None:
+    told = [rf"a_{{b$ = \frac{{ $, {number}" for number in range(9)]
+    figure = adaptation_figure(draw_rewards, report.tasks, report.rollouts, task_words=told)
+    write_figure(tmp_path / "figure.png", figure)
+    assert not any(text.get_parse_math() for axes in figure.axes for text in (axes.title, axes.xaxis.label))
+
+
 def test_an_episode_whose_simulation_failed_is_neither_drawn_nor_counted(report: IterationReport) -> None:
     failed = torch.tensor([[False, True, False], [True, True, True]])
     rollouts = [

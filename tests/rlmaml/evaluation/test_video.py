@@ -1,9 +1,12 @@
 import dataclasses
+import errno
+import os
 from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+from moviepy import ImageSequenceClip
 
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.driver import Driver
@@ -155,6 +158,26 @@ def test_a_video_is_written_at_its_speed(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(brightness, [0, 80, 160, 240], atol=12)
     if suffix == ".mp4":
         assert imageio.immeta(path)["fps"] == 20
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif"])
+def test_on_a_disk_that_fills_up_the_earlier_film_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    def fill(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def write_half(_: object, path: str, **__: object) -> None:
+        Path(path).write_bytes(b"half")
+        fill()
+
+    path = tmp_path / f"film{suffix}"
+    path.write_bytes(b"whole")
+    monkeypatch.setattr(ImageSequenceClip, "write_videofile", write_half)
+    monkeypatch.setattr(os, "fsync", fill)
+    with pytest.raises(UserError, match="No space left on device"):
+        write_video(path, list(side_by_side([shots([0, 80])], ["only"], "task")), 20.0)
+    assert [found.read_bytes() for found in tmp_path.iterdir()] == [b"whole"]
 
 
 def test_another_format_or_an_unwritable_place_is_refused(tmp_path: Path) -> None:

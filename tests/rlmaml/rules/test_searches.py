@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -114,6 +118,18 @@ def test_cma_es_is_told_of_whole_generations_alone() -> None:
     assert all(np.array_equal(point, first) for point in within)
     assert not np.array_equal(first, cma_es(known(points[:3], returns[:3]), generator(), 16))
     assert not np.array_equal(first, cma_es(known(points[:4], returns[3::-1]), generator(), 16))
+
+
+def test_the_first_search_by_cma_es_leaves_no_filter_of_warnings() -> None:
+    """In a process of its own: what it imports adds some, once."""
+    program = (
+        "import warnings, numpy as np\n"
+        "from rlmaml.rules.searches import cma_es, measured\n"
+        "before = list(warnings.filters)\n"
+        "cma_es(measured(np.zeros((1, 2)), np.zeros(1)), np.random.default_rng(0), 16)\n"
+        "assert list(warnings.filters) == before"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[3])
 
 
 @pytest.mark.parametrize(("entries", "attempts", "size"), [(5, 5, 4), (5, 20, 5), (5, 50, 8), (1, 50, 4), (20, 80, 12)])

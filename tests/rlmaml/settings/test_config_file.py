@@ -1,11 +1,12 @@
 import json
+import warnings
 from pathlib import Path
 
 import pytest
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.plain_data import sealed
-from rlmaml.settings.config_file import Config, read_config
+from rlmaml.settings.config_file import Config, config_of, read_config
 from rlmaml.settings.whole import configure
 
 
@@ -27,6 +28,23 @@ def test_a_run_json_that_is_not_as_the_run_wrote_it_is_read_and_told_of(tmp_path
     path.write_text(path.read_text().replace('"max_kl": 0.01', '"max_kl": 0.02'))
     with pytest.warns(UserWarning, match=r"run.json is read as it is now: its checksum is of other contents"):
         assert read_config(path).settings == configure(max_kl=0.02)
+
+
+def test_a_bit_of_the_checksum_s_name_that_is_another_is_told_of_or_refused(tmp_path: Path) -> None:
+    path, settings = tmp_path / "run.json", configure()
+    written = json.dumps(sealed({"settings": settings.as_plain()}), indent=2).encode()
+    start = written.index(b'"checksum"')
+    for bit in range(8 * start, 8 * (start + len(b'"checksum":'))):
+        damaged = bytearray(written)
+        damaged[bit // 8] ^= 1 << bit % 8  # a quotation mark may come to begin YAML's comment, and all still be YAML
+        path.write_bytes(damaged)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                assert read_config(path).settings == settings
+            except UserError:
+                continue
+        assert "is read as it is now" in str(told[0].message), damaged
 
 
 def test_yaml_gives_options_as_they_would_be_typed(tmp_path: Path) -> None:
@@ -58,6 +76,10 @@ def test_yaml_gives_options_as_they_would_be_typed(tmp_path: Path) -> None:
         ("a: !!timestamp soon\n", "cannot be read: "),
         ("a: " + "[" * 5000, "cannot be read: it is nested too deeply"),
         ("settings: {algorithm: maml-trpo}\n", "does not fit this version"),
+        ("tasks: --seed=3\n", "tasks is '--seed=3', which is an option; give it a line of its own"),
+        ("hidden: [8, --seed]\n", "hidden is '--seed', which is an option"),
+        ("seed=3: true\n", "'seed=3' is the name of no option"),
+        ("'': 3\n", "'' is the name of no option"),
         ("config: other.yaml\n", r"mine.yaml names another file, other.yaml; put its options into this one"),
     ],
 )
@@ -72,3 +94,25 @@ def test_what_holds_no_settings_is_refused_with_a_sentence(tmp_path: Path, text:
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent\.yaml cannot be read: No such file"):
         read_config(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", ["policy: net.py:Net\n", "--policy: net.py:Net\n", "family: net.py:Net\n", "family: x\n"]
+)
+def test_code_that_a_file_names_is_refused_unless_the_command_line_names_it(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    name, _, value = text.strip().removeprefix("--").partition(": ")
+    with pytest.raises(UserError, match=rf"because a file names it\. Say that its code may be run: --{name} {value}"):
+        config_of(["--config", str(path)])
+    words = (f"--{name}", value)
+    assert config_of(["--config", str(path), f"--{name}", "mine.py:Net"]) == Config(None, words)
+    assert config_of([f"--{name}=mine.py:Net", "--config", str(path)]) == Config(None, words)
+
+
+def test_the_code_of_another_run_s_policy_is_refused_unless_the_command_line_names_it(tmp_path: Path) -> None:
+    path, settings = tmp_path / "run.json", configure(policy="net.py:Net")
+    path.write_text(json.dumps({"settings": settings.as_plain()}))
+    with pytest.raises(UserError, match=r"Say that its code may be run: --policy net\.py:Net"):
+        config_of(["--config", str(path)])
+    assert config_of(["--config", str(path), "--policy", "gaussian"]).settings == settings

@@ -48,7 +48,7 @@ def as_bits(tensors: dict[str, torch.Tensor]) -> list[Any]:
 def parts(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The text and the tensors of a file."""
     with safetensors.safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         return json.loads(file.metadata()["rlmaml"]), tensors
 
 
@@ -212,12 +212,28 @@ def test_a_checkpoint_with_damaged_words_is_refused(path: Path, damage: dict[str
         load_checkpoint(path)
 
 
+def test_what_was_loaded_stays_whatever_becomes_of_the_file(path: Path) -> None:
+    loaded, content = load_checkpoint(path), path.read_bytes()
+    before = [as_bits(tensors) for tensors in (*loaded.meta, loaded.state)]
+    for other in (bytes(len(content)), b""):
+        with path.open("r+b") as file:  # the very file that was read, and none in its place
+            file.write(other)
+            file.truncate(len(other))
+        assert [as_bits(tensors) for tensors in (*loaded.meta, loaded.state)] == before
+
+
 def test_other_numbers_than_the_checksum_was_made_of_are_refused(path: Path) -> None:
     text, tensors = parts(path)
+    write(path, text, tensors, sealed=False)
+    assert load_checkpoint(path).iteration == 12
     for name, tensor in tensors.items():
         write(path, text, tensors | {name: tensor + 1}, sealed=False)
         with pytest.raises(UserError, match="It is damaged"):
             load_checkpoint(path)
+        for same_bytes in (tensor.view(torch.int32), tensor.flatten().unsqueeze(0)):
+            write(path, text, tensors | {name: same_bytes}, sealed=False)
+            with pytest.raises(UserError, match="It is damaged"):
+                load_checkpoint(path)
     write(path, text, tensors | {"params/more": torch.zeros(1)}, sealed=False)
     with pytest.raises(UserError, match="It is damaged"):
         load_checkpoint(path)

@@ -11,7 +11,7 @@ SHEET = {"family": "Mine-v0", "variant": "one", "controls": {"0": {"low": -1.0, 
 
 
 def saying(**changed: Any) -> Any:
-    return SimpleNamespace(origin="mine.py:Mine", sheet=SHEET | changed)
+    return SimpleNamespace(origin="/home/me/mine.py:Mine", sheet=SHEET | changed)
 
 
 def test_what_differs_between_two_sheets_is_named_by_its_path_with_both_values() -> None:

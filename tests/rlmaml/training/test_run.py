@@ -2,6 +2,7 @@ import os
 import resource
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 import rlmaml.storage.kept_checkpoints
 import rlmaml.training.run
@@ -152,6 +154,7 @@ def test_a_run_leaves_everything_a_user_looks_for(uninterrupted: tuple[Path, Eva
     run_dir, evaluation = uninterrupted
     directory = RunDirectory(run_dir)
     assert directory.figure.read_bytes().startswith(b"\x89PNG")
+    assert not directory.best.exists()  # which is asked for
     settings = written(run_dir)
     assert settings["settings"]["run"]["num_tasks"] == 3
     assert settings["settings"]["algorithm"] == "maml-trpo"
@@ -377,8 +380,14 @@ def test_a_crash_between_checkpoints_leaves_tensorboard_without_gaps(
     def sync_and_count(recorder: Recorder) -> None:
         sync(recorder)
         files = EventAccumulator(str(tmp_path)).Reload()
-        synced.append(len(files.Scalars("return/after_0_steps")))
+        synced.append(len(files.Scalars("seconds/rollout")))  # which are written last
 
+    def slowly(writer: RecordWriter, record: bytes) -> None:
+        time.sleep(0.01)  # TensorBoard's thread is behind
+        write(writer, record)
+
+    write = RecordWriter.write
+    monkeypatch.setattr(RecordWriter, "write", slowly)
     monkeypatch.setattr(Recorder, "sync", sync_and_count)
     train(SETTINGS, make_env, tmp_path)
     assert synced == [2, 4]  # all that a checkpoint has done is on the disk before it
@@ -464,8 +473,10 @@ def test_a_checkpoint_that_is_not_what_its_settings_say_is_refused_by_load_and_r
     directory = RunDirectory(tmp_path)
     save_checkpoint(directory.checkpoint, damaged)
     shutil.rmtree(directory.earlier)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     with pytest.raises(UserError, match=said):
         train(settings, make_env, tmp_path, resume=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before, "nothing was written before"
     if section != "state" or "NaN" in said:  # what adapts needs no state of the meta-algorithm
         with pytest.raises(UserError, match=said):
             load(tmp_path)
