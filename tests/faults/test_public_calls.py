@@ -48,6 +48,7 @@ MAY_CHANGE = {
     "rlmaml.base.files.replacing": ["processes"],  # within an export, whose end puts it back
     "rlmaml.terminal.command.run_command": ["Python's random numbers", "warnings"],  # the process is a script's
     "rlmaml.terminal.streams.make_streams_last": ["hooks"],
+    "rlmaml.training.record.Recorder.__init__": ["hooks"],  # of the writer's thread, until it is closed
     "rlmaml.terminal.waiting.signs_of_life": ["Python's random numbers"],
     "rlmaml.settings.command_line.parse": ["Python's random numbers"],  # which whoever checks types in tests draws
     "rlmaml.settings.command_line.options_of": ["Python's random numbers"],
@@ -58,12 +59,14 @@ MAY_CHANGE = {
 EXEMPT = {
     "rlmaml.results.benchmark.beside_pool",  # EnvPool is installed nowhere
     "rlmaml.terminal.processes.in_processes",  # all that these do is looked at in this one
+    "rlmaml.terminal.waiting.elsewhere",  # which this one says of its processes
     "rlmaml.families.images.check_apart",
     "rlmaml.training.train.nothing_known",  # after what went wrong
     "rlmaml.families.installed.read_fashion",  # of a package of Debian's
     "rlmaml.deploy.adaptable.in_copies",
     "rlmaml.deploy.export.state_at_start",  # of a memory
     "rlmaml.results.by_episodes.LivedComparison.cost",  # of a robot as it was built
+    "rlmaml.results.by_episodes.within_budget",  # of a search
     "rlmaml.evaluation.figures.draw_rewards",  # what scripts draw shows paths
     "rlmaml.results.contenders.worked_on",
     "rlmaml.results.contenders.on_one_thread",
