@@ -124,7 +124,7 @@ def main() -> None:
     policy.save(files["safetensors"])
     write_json(files["json"], card)
 
-    print(f"{'file':<24}   kB   us/action   largest difference")
+    print(f"{'file':<28}   kB   us/action   largest difference")
     for suffix, controls in (("onnx", export.load_onnx(files["onnx"])), ("pt2", controls_of_program)):
         difference = export.largest_difference(controls, policy, actuation, options.seed)
         if difference > export.LARGEST_DIFFERENCE:
@@ -135,6 +135,9 @@ def main() -> None:
         small = export.load_onnx(files["int8.onnx"])
         difference = export.largest_difference(small, policy, actuation, options.seed)
         report(files["int8.onnx"], latency(small, actor), difference)
+    print(
+        "(of controls from the Python policy's, in halves of a range, on random observations up to 10 times as large)"
+    )
     if options.int8 and actuation.function is not None:
         print("\nThe return of files whose controls are a function of the actions is not measured; --normalised does.")
     elif options.int8:
@@ -162,7 +165,7 @@ def held_out_returns(directory: "RunDirectory") -> dict[str, Any] | None:
 
 def report(path: Path, seconds: float, difference: float) -> None:
     """One line about one file."""
-    print(f"{path.name:<24} {path.stat().st_size / 1000:>6.1f} {1e6 * seconds:>11.1f} {difference:>20.1e}")
+    print(f"{path.name:<28} {path.stat().st_size / 1000:>6.1f} {1e6 * seconds:>11.1f} {difference:>20.1e}")
 
 
 if __name__ == "__main__":
