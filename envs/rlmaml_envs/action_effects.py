@@ -5,15 +5,14 @@ Copies of one task that are commanded otherwise in one number of one control ste
 while all are commanded alike: a cost of the action itself is no effect of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
 from rlmaml_envs.family import TaskFamily
-from rlmaml_envs.reading import read_only
-from rlmaml_envs.task_effects import MANY_STEPS, SOON, differing
+from rlmaml_envs.task_effects import MANY_STEPS, SOON, run_apart
 from rlmaml_envs.tasks import Task, stack_tasks
 
 ENDS = -1.0, 1.0
@@ -56,20 +55,15 @@ def commanded_otherwise(
     copies, asked = np.arange(num_copies), np.arange(len(changes) + 1)
     family.set_tasks(asked, stack_tasks([task] * len(asked)))
     family.reset(asked, {copy: np.random.default_rng(0) for copy in asked.tolist()})
-    stream = np.random.default_rng(100)
-    size = family.action_space.shape[0]
-    actions = np.tile(stream.uniform(-0.5, 0.5, size), (num_copies, 1))
-    for copy, (number, value) in enumerate(changes, 1):
-        actions[copy, number] = value
-    running, different = copies <= len(changes), np.zeros(num_copies, np.bool_)
-    for step in range(steps):
-        if not running[0] or running.sum() == 1:
-            break
-        terms, terminated, instability = family.step(read_only(actions), read_only(running))
-        paid = terms if step else {}
-        different |= running & differing(
-            {**paid, **family.readouts(), "end": terminated, "observation": family.observe()}, num_copies
-        )
-        running = running & ~different & ~terminated & (True if instability is None else instability == "")
-        actions = np.tile(stream.uniform(-1, 1, size), (num_copies, 1))
-    return different[1 : len(changes) + 1]
+
+    def actions() -> Iterator[npt.NDArray[np.float64]]:
+        stream, size = np.random.default_rng(100), family.action_space.shape[0]
+        first = np.tile(stream.uniform(-0.5, 0.5, size), (num_copies, 1))
+        for copy, (number, value) in enumerate(changes, 1):
+            first[copy, number] = value
+        yield first
+        for _ in range(steps - 1):
+            yield np.tile(stream.uniform(-1, 1, size), (num_copies, 1))
+
+    paid = lambda step, terms: {**(terms if step else {}), **family.readouts()}
+    return run_apart(family, copies <= len(changes), actions(), paid)[1 : len(changes) + 1]

@@ -6,7 +6,7 @@ episode.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import product, zip_longest
+from itertools import product, repeat, zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -162,15 +162,34 @@ def seen_to_differ(family: TaskFamily, tasks: Sequence[Task], num_copies: int, s
     family.reset(copies, {copy: np.random.default_rng(0) for copy in range(num_copies)})
     different = differing({**family.changed_fields(), "observation": family.observe()}, num_copies)
     action = np.random.default_rng(100).uniform(-1, 1, family.action_space.shape)
-    running = asked & ~different
-    for _ in range(steps):
+    actions = repeat(np.tile(action, (num_copies, 1)), steps)
+    different |= run_apart(family, asked & ~different, actions, lambda _, terms: terms)
+    return different[1 : len(tasks)]
+
+
+def run_apart(
+    family: TaskFamily,
+    running: npt.NDArray[np.bool_],
+    actions: Iterable[npt.NDArray[np.float64]],
+    told: Callable[[int, Mapping[str, npt.NDArray[Any]]], Mapping[str, npt.NDArray[Any]]],
+) -> npt.NDArray[np.bool_]:
+    """Which copies come to differ from the first one while they are stepped, (copy,).
+
+    Args:
+        family: as many worlds as there are flags.
+        running: which of them are stepped, (copy,); one that differs, or whose episode ends, stands still from then on.
+        actions: of each control step, (copy, action); after the last no more is looked for.
+        told: the number of a step and its reward terms -> what is compared beside ends and observations.
+    """
+    num_copies, different = len(running), np.zeros(len(running), np.bool_)
+    for step, action in enumerate(actions):
         if not running[0] or running.sum() == 1:
             break
-        terms, terminated, instability = family.step(read_only([action] * num_copies), read_only(running))
-        now = differing({**terms, "end": terminated, "observation": family.observe()}, num_copies)
-        different |= running & now
+        terms, terminated, instability = family.step(read_only(action), read_only(running))
+        seen = {**told(step, terms), "end": terminated, "observation": family.observe()}
+        different |= running & differing(seen, num_copies)
         running = running & ~different & ~terminated & (True if instability is None else instability == "")
-    return different[1 : len(tasks)]
+    return different
 
 
 def differing(values: Mapping[str, npt.NDArray[Any]], num_copies: int) -> npt.NDArray[np.bool_]:
