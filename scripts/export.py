@@ -120,12 +120,13 @@ def main() -> None:
         program = export.export_program(actor)
         metadata = export.as_metadata(card)
         export.write_onnx(program, files["onnx"], actor, metadata)
-    controls_of_program = export.write_program(program, files["pt2"], metadata)
+    by_program = export.write_program(program, files["pt2"], metadata)
     policy.save(files["safetensors"])
     write_json(files["json"], card)
 
     print(f"{'file':<28}   kB   us/action   largest difference")
-    for suffix, controls in (("onnx", export.load_onnx(files["onnx"])), ("pt2", controls_of_program)):
+    by_onnx = export.load_onnx(files["onnx"])
+    for suffix, controls in (("onnx", by_onnx), ("pt2", by_program)):
         difference = export.largest_difference(controls, policy, actuation, options.seed)
         if difference > export.LARGEST_DIFFERENCE:
             raise UserError(f"{files[suffix]} differs from the Python policy by {difference:.2g}; do not use it.")
@@ -145,7 +146,7 @@ def main() -> None:
 
         exact, rounded = (
             export.returns_of(env, export.driven(one, policy, env.num_envs), actuation, env.horizon, options.seed)
-            for one in (export.load_onnx(files["onnx"]), small)
+            for one in (by_onnx, small)
         )
         loss = exact - rounded
         print(

@@ -116,8 +116,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            mapped = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            tensors = {name: tensor.clone() for name, tensor in mapped.items()}  # what becomes of the file is no matter
+            # Copies: what is mapped would change with the file.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise no_policy_at(path) from error
     except (safetensors.SafetensorError, OSError, RuntimeError, TypeError, ValueError, AttributeError) as error:
