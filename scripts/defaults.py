@@ -214,7 +214,7 @@ RECOMMENDER = configure(
 )
 """Ratings of users."""
 
-MEMORY_OF_CHANGES = {"reward_scale": 4.0, "iterations": 300, "cosine_iterations": 300}
+MEMORY_OF_CHANGES = {"reward_scale": 4.0, "outer_step_size": 2e-3, "iterations": 300, "cosine_iterations": 300}
 
 METHODS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     ("Navigation2D-v0", "finn2017"): {
@@ -239,7 +239,7 @@ METHODS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     },
     **{
         ("HalfCheetahChanged-v0", variant): {
-            "rl2": MEMORY_OF_CHANGES | {"outer_step_size": 2e-3},
+            "rl2": MEMORY_OF_CHANGES,
             "rma": MEMORY_OF_CHANGES,
         }
         for variant in CHANGES

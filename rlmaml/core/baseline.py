@@ -1,7 +1,7 @@
 """The linear feature baseline: one small least-squares problem per task, all solved in one batch in float64."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
 from rlmaml.base.errors import NonFiniteError, UserError
@@ -13,6 +13,7 @@ RIDGE = 1e-5
 RIDGE_TRIES = 5
 BOOTSTRAP_LAMBDA = 0.9
 BOOTSTRAP_EPISODES = 5.0
+NUM_TIME_FEATURES = 3
 
 
 def state_features(observations: Float[Tensor, "*axes obs"]) -> Float[Tensor, "*axes feature"]:
@@ -25,8 +26,14 @@ def baseline_features(
     observations: Float[Tensor, "*axes obs"], time: Float[Tensor, "*axes"]
 ) -> Float[Tensor, "*axes feature"]:
     """Features ``[o, o², t/100, (t/100)², (t/100)³, 1]`` with o clipped to ±10, in float64 (arXiv 1604.06778)."""
+    times = time_features(time)
+    return torch.cat([state_features(observations), times, torch.ones_like(times[..., :1])], -1)
+
+
+def time_features(time: Num[Tensor, "*axes"]) -> Float[Tensor, "*axes 3"]:
+    """Features ``[t/100, (t/100)², (t/100)³]`` of the step in an episode or a trial, in float64 (arXiv 1604.06778)."""
     tau = (time.double() / 100.0).unsqueeze(-1)
-    return torch.cat([state_features(observations), tau, tau.square(), tau**3, torch.ones_like(tau)], -1)
+    return torch.cat([tau, tau.square(), tau**3], -1)
 
 
 def fixed_horizon_values(

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rlmaml.core.baseline import NUM_TIME_FEATURES, time_features
 from rlmaml.core.kronecker import FisherBlocks
 from rlmaml.core.policy import Act
 from rlmaml.core.types import Carry, Memory, Outputs, Params, Seen, last_valid
@@ -33,9 +34,11 @@ class GruPolicy:
     """Kind ``gru``: a memory h of observation, last action, last reward and first-step flag x (arXiv 1406.1078).
 
     ``r = σ(W_r x + U_r h)``, ``z = σ(W_z x + U_z h)``, ``n = tanh(W_n x + r ⊙ (U_n h))``, ``h' = (1 − z) ⊙ n + z ⊙ h``,
-    and a Gaussian perceptron on the observation and h'; where asked for, another one on the same for the value. It is
-    written from linear maps that broadcast over tasks, because torch's own GRU takes no task axis; where one theta
-    serves all tasks, torch's unrolls it. The memory is 0 where a trial begins, and it is reset nowhere else.
+    and a Gaussian perceptron on the observation and h'; where asked for, another one for the value, on the same and on
+    the steps lived in the trial (:func:`~rlmaml.core.baseline.time_features`), because the return to come depends on
+    how many are left. It is written from linear maps that broadcast over tasks, because torch's own GRU takes no task
+    axis; where one theta serves all tasks, torch's unrolls it. The memory is 0 where a trial begins, and it is reset
+    nowhere else.
 
     Args:
         settings: of the network.
@@ -67,7 +70,8 @@ class GruPolicy:
         head_seed = int(torch.randint(2**31, (), generator=generator))
         below = (self.observed + self._width_read(), *self.settings.hidden)
         layers = init_perceptron((*below, self.sizes.action), head_seed)
-        critic = init_perceptron((*below, 1), head_seed + 1) if self.settings.value_head else {}
+        judged = (below[0] + NUM_TIME_FEATURES, *below[1:], 1)
+        critic = init_perceptron(judged, head_seed + 1) if self.settings.value_head else {}
         return {
             **gates,
             **layers,
@@ -104,15 +108,17 @@ class GruPolicy:
         return step
 
     def unroll(self, params: Params, batch: Any, memory: Memory | None = None) -> tuple[Outputs, Memory | None]:
-        """What the policy says at every step, one after another, and its value where it has one."""
+        """What the policy says at every step, one after another, and of whole trials their value, where it has one."""
         seen, raw = seen_in(batch, memory), self.raw(params)
         start = self.start(params, seen.observation.shape[:-2]) if memory is None else memory.carry
         memories = self._memories(raw, self._inputs(seen), start)
         read = self._read(raw, seen.observation, memories)
         value: Any = ()
-        if self.settings.value_head:
+        if self.settings.value_head and memory is None:
             critic = {name.removeprefix(VALUE): raw[name] for name in raw if name.startswith(VALUE)}
-            value = perceptron(critic, self.settings.activation)(read).squeeze(-1)
+            time = time_features(torch.arange(read.shape[-2], device=read.device)).to(read)
+            judged = torch.cat([read, time.expand(*read.shape[:-1], -1)], -1)
+            value = perceptron(critic, self.settings.activation)(judged).squeeze(-1)
         distribution = gaussian(perceptron(raw, self.settings.activation)(read), params[LOG_STD])
         after = Memory(
             last_valid(memories, batch.valid, start),

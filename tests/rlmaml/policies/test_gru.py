@@ -22,10 +22,10 @@ def gru_cell(params: Params, inputs: int, width: int) -> nn.GRUCell:
     return cell
 
 
-def plain_network(params: Params, prefix: str, hidden: tuple[int, ...], size: int) -> nn.Sequential:
-    """Torch's own layers with the weights of these names, on observation and memory."""
+def plain_network(params: Params, prefix: str, sizes: tuple[int, ...]) -> nn.Sequential:
+    """Torch's own layers with the weights of these names."""
     network = nn.Sequential()
-    for index, (a, b) in enumerate(itertools.pairwise((3 + 6, *hidden, size))):
+    for index, (a, b) in enumerate(itertools.pairwise(sizes)):
         network.extend([nn.Tanh()] * (index > 0) + [nn.Linear(a, b, dtype=torch.float64)])
         network[-1].load_state_dict({kind: params[f"{prefix}layer{index}.{kind}"] for kind in ("weight", "bias")})
     return network
@@ -60,7 +60,10 @@ def test_it_is_torchs_cell_beside_the_observation_below_plain_networks(
         own, alone = {name: tensor[task] for name, tensor in params.items()}, slice(task, task + 1)
         memories = plain_memories(own, Batch(*(field[alone] for field in batch)), scales or (1.0, 1.0, 1.0), 6)
         seen = torch.cat([batch.observations[alone] / torch.tensor(scales or (1.0, 1.0, 1.0)), memories], -1)
-        mean, value = (plain_network(own, prefix, hidden, size)(seen) for prefix, size in (("", 2), ("value.", 1)))
+        mean = plain_network(own, "", (3 + 6, *hidden, 2))(seen)
+        lived = torch.stack([torch.arange(7, dtype=torch.float64).div(100) ** power for power in (1, 2, 3)], -1)
+        timed = torch.cat([seen, lived.expand(1, 3, 7, 3)], -1)
+        value = plain_network(own, "value.", (3 + 6 + 3, *hidden, 1))(timed)
         assert_same(outputs.distribution.mean[alone], mean, rtol=1e-6, atol=1e-6)
         assert_same(outputs.value[alone], value.squeeze(-1), rtol=1e-6, atol=1e-6)
         lengths = batch.valid[task].sum(-1)
@@ -140,16 +143,37 @@ def test_one_theta_for_all_tasks_says_the_same_as_a_copy_for_each_of_them() -> N
     policy = gru_policy(value_head=True)
     theta = random_theta(policy)
     batch = random_batch(policy, theta, num_tasks=3)
-    start = torch.randn(3, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    begun = Memory(start, torch.ones_like(batch.actions[:, :, 0]), torch.ones_like(batch.rewards[:, :, 0]))
-    shared, after = policy.unroll(theta, batch, begun)
-    copied, expected = policy.unroll(with_task_axis(theta, 3), batch, begun)
-    assert_same(shared.distribution.mean, copied.distribution.mean)
-    assert_same(shared.value, copied.value)
+    carried = torch.randn(3, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    begun = Memory(carried, torch.ones_like(batch.actions[:, :, 0]), torch.ones_like(batch.rewards[:, :, 0]))
+    for start in (None, begun):
+        shared, after = policy.unroll(theta, batch, start)
+        copied, expected = policy.unroll(with_task_axis(theta, 3), batch, start)
+        assert_same(shared.distribution.mean, copied.distribution.mean)
+        if start is None:
+            assert_same(shared.value, copied.value)
     assert after is not None
     assert expected is not None
     for ours, theirs in zip(after, expected, strict=True):
         assert_same(ours, theirs)
+
+
+def test_a_value_knows_how_many_steps_of_the_trial_were_lived() -> None:
+    policy = gru_policy(value_head=True)
+    theta = random_theta(policy)
+    batch = random_batch(policy, theta, num_tasks=1)
+    forgetful = {name: tensor * (not name.startswith("memory.")) for name, tensor in theta.items()}
+    standing = batch._replace(observations=torch.ones_like(batch.observations))
+    outputs = policy.unroll(forgetful, standing)[0]
+    assert (outputs.distribution.mean.diff(dim=2) == 0).all()
+    assert (outputs.value.diff(dim=2) != 0).all()
+
+
+def test_further_episodes_alone_have_no_value_because_they_do_not_say_how_long_the_trial_is() -> None:
+    policy = gru_policy(value_head=True)
+    theta = random_theta(policy)
+    batch = random_batch(policy, theta, num_tasks=1)
+    memory = policy.unroll(theta, batch)[1]
+    assert policy.unroll(theta, batch, memory)[0].value == ()
 
 
 def test_without_a_value_head_there_is_neither_a_value_nor_a_weight_of_it() -> None:
