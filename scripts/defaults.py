@@ -214,7 +214,14 @@ RECOMMENDER = configure(
 )
 """Ratings of users."""
 
-MEMORY_OF_CHANGES = {"reward_scale": 4.0, "outer_step_size": 2e-3, "iterations": 300, "cosine_iterations": 300}
+MEMORY_OF_CHANGES = {
+    "hidden": (64, 64),
+    "reward_scale": 4.0,
+    "gae_lambda": 0.9,
+    "outer_step_size": 4e-3,
+    "iterations": 300,
+    "cosine_iterations": 300,
+}
 
 METHODS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     ("Navigation2D-v0", "finn2017"): {
