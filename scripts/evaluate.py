@@ -52,6 +52,9 @@ class Options:
     trust_region: float | None = None
     """Adapt by trust-region steps of at most this KL, in nats, instead of inner steps; 0.05, say."""
     search: tyro.conf.OmitArgPrefixes[SearchSettings] = field(default_factory=SearchSettings)
+    teacher: bool = False
+    """Of a run of rma, judge the teacher, too, who is told the task, and then an episode of the student, who has to
+    guess it, or as many as its trials have."""
     seed: int = 10_000
     """Seed of the held-out tasks and of the episodes."""
     variant: str | None = None
@@ -82,6 +85,8 @@ class Options:
         if self.task and self.beyond:
             raise UserError("--beyond draws tasks outside of the training range, where --task may move them; give one.")
         check_trust_region(self.trust_region)
+        if self.teacher and self.steps is not None:
+            raise UserError("--teacher is followed by the episodes of one of the student's trials; leave --steps out.")
         if self.search.search:
             check_budget_alone(self.trust_region, steps=self.steps is not None, episodes=False)
             check_least(("--episodes", self.num_episodes, self.search.average))
@@ -121,10 +126,11 @@ def main() -> None:
     options.own.allow()
     checkpoint = policy_checkpoint(options.run_dir)
     options.own.check(checkpoint)
+    steps = checkpoint.settings.inner.inner_steps if options.teacher else options.num_steps
     settings = in_variant(options.machine.applied(checkpoint.settings), options.variant).changed(
         evaluation_tasks=options.num_tasks,
         evaluation_episodes=options.num_episodes,
-        evaluation_steps=options.num_steps,
+        evaluation_steps=steps,
     )
     warn_of_idle_threads(threads=options.machine.threads)
     if options.beyond:
@@ -135,12 +141,13 @@ def main() -> None:
         environment_maker(settings),
         num_tasks=options.num_tasks,
         num_episodes=options.num_episodes,
-        steps=options.num_steps,
+        steps=steps,
         seed=options.seed,
         beyond=options.beyond,
         choose=choose,
         trust_region=options.trust_region,
         search=trained_search(options.search, options.run_dir, options.machine) if options.search.search else None,
+        teacher=options.teacher,
         keep_rollouts=False,
         progress=True,
         actions=options.actions,
@@ -150,7 +157,7 @@ def main() -> None:
         written |= {"steps_taken": checkpoint.steps_taken} if checkpoint.steps_taken else {}
         written |= {"beyond": options.beyond, "trust_region": options.trust_region, "actions": options.actions}
         written |= {"task": list(options.task)} if options.task else {}
-        written |= {"search": options.search.as_plain() if options.search.search else None}
+        written |= {"search": options.search.as_plain() if options.search.search else None, "teacher": options.teacher}
         write_json(options.json, evaluation.as_json(written))
     inner_steps = options.trust_region is None and options.search.search is None
     differs = {
@@ -166,13 +173,13 @@ def main() -> None:
     judged = f"{counted(options.num_episodes, 'episode')} each, {options.actions} actions"
     print(f"Mean return on {counted(options.num_tasks, 'held-out task')}{place}, {judged}:\n")
     unit = "attempts" if options.search.search else stage_unit(settings)
-    zero_shot = not checkpoint.steps_taken
-    print(evaluation_table(evaluation.summary(), evaluation.terms, theirs, zero_shot=zero_shot, unit=unit))
+    zero_shot, first = not checkpoint.steps_taken, "teacher" if options.teacher else ""
+    print(evaluation_table(evaluation.summary(), evaluation.terms, theirs, zero_shot=zero_shot, unit=unit, first=first))
 
 
 def evaluate_examples(options: Options) -> None:
     """Score a run on supervised tasks, print the table."""
-    check_unasked(options, "num_episodes", "trust_region", "search", "variant", "actions", "beyond", "task")
+    check_unasked(options, "num_episodes", "trust_region", "search", "teacher", "variant", "actions", "beyond", "task")
 
     from rlmaml.evaluation.query_scores import score_table, scores_as_json
     from rlmaml.storage.run_directory import write_json

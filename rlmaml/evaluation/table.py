@@ -19,6 +19,7 @@ def evaluation_table(
     *,
     zero_shot: bool = True,
     unit: str = "steps",
+    first: str = "",
 ) -> str:
     """Mean return after each step with its 95 % interval and, if there are several, its terms; this run first.
 
@@ -30,11 +31,13 @@ def evaluation_table(
         published: returns after each step that compare, by name.
         zero_shot: see :func:`step_titles`.
         unit: what the steps are, such as episodes lived (:func:`rlmaml.settings.stages.stage_unit`).
+        first: another title of column 0, such as that of a teacher.
     """
     shown = shown_steps(len(summary["mean"]) - 1)
     intervals = ["" if low is None else f"± {(high - low) / 2:.2f}" for low, high in summary["ci95"]]
+    titles = step_titles(shown, "", zero_shot=zero_shot)
     rows = [
-        (unit, *step_titles(shown, "", zero_shot=zero_shot)),
+        (unit, first or titles[0], *titles[1:]),
         ("this run", *[_number(summary["mean"][step]) for step in shown]),
     ]
     if any(intervals):

@@ -42,7 +42,12 @@ def meta_like(settings: Settings, policy: Policy) -> Meta:
 
 
 def adaptation_rule(
-    settings: Settings, policy: Policy, trust_region: float | None = None, search: Search | None = None
+    settings: Settings,
+    policy: Policy,
+    trust_region: float | None = None,
+    search: Search | None = None,
+    *,
+    teacher: bool = False,
 ) -> InnerRule:
     """The inner rule of a run, or trust-region steps, otherwise as the run's meta-updates, or a search in the context.
 
@@ -51,12 +56,22 @@ def adaptation_rule(
         policy: the policy.
         trust_region: largest KL in nats of a step; None for none.
         search: the search and its range; None for none.
+        teacher: its teacher acts first, who is told the task, and then the student.
 
     Raises:
-        UserError: the trust region is no finite number above 0, both are asked for, or see
-            :func:`rlmaml.rules.search_rule.search_rule`.
+        UserError: the trust region is no finite number above 0, two of them are asked for, the policy has no teacher,
+            or see :func:`rlmaml.rules.search_rule.search_rule`.
     """
     check_trust_region(trust_region)
+    if teacher:
+        if trust_region is not None or search is not None:
+            raise UserError("A teacher does not adapt: --teacher excludes --trust-region and --search.")
+        if not isinstance(policy, TaughtPolicy):
+            raise UserError(
+                f"--teacher judges who is told the task, and a policy of {settings.algorithm} has nobody who is; give "
+                "a run of rma."
+            )
+        return training_rule(settings, policy)
     if search is not None:
         if trust_region is not None:
             raise UserError("--search and --trust-region exclude each other; give one of them.")

@@ -276,6 +276,7 @@ def evaluate_run(
     num_episodes: int,
     trust_region: float | None = None,
     search: Search | None = None,
+    teacher: bool = False,
     **options: Any,
 ) -> Evaluation:
     """Evaluate a checkpoint on ``num_tasks`` held-out tasks with ``num_episodes`` each.
@@ -287,6 +288,7 @@ def evaluate_run(
         num_episodes: episodes per task and stage.
         trust_region: adapt by trust-region steps of at most this KL instead of inner steps.
         search: adapt by this search in the context instead of inner steps; ``steps`` are its attempts.
+        teacher: stage 0 is the teacher's, who is told the task, and the further ones are the student's trial.
         options: ``steps`` and ``seed`` among them, those of :func:`rlmaml.evaluation.evaluate.evaluate`.
 
     Raises:
@@ -303,7 +305,8 @@ def evaluate_run(
     env = make_env(num_tasks * num_episodes)
     policy = policy_in(checkpoint, env, settings.run.variant)
     check_same_family(checkpoint.family, env)
-    rule, memory = adaptation_rule(settings, policy, trust_region, search), remembered(checkpoint, policy)
+    rule = adaptation_rule(settings, policy, trust_region, search, teacher=teacher)
+    memory = remembered(checkpoint, policy)
     check_goes_on(rule, memory)
     taken = checkpoint.steps_taken
     return evaluate(

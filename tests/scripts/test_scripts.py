@@ -188,6 +188,38 @@ def test_a_robot_is_trained_evaluated_beyond_its_training_range_and_timed(
     assert figures["evaluation"]["evaluation_over_physics"] > 0
 
 
+def test_a_teacher_is_judged_beside_its_student_and_of_who_has_none_that_is_said(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--algorithm", "rma", *TINY, "--memory", 4, "--minibatches", 1, "--run-dir", tmp_path / "run"]
+    assert run("train_nav.py", *words) == 0
+    capsys.readouterr()
+    evaluate = ["evaluate.py", tmp_path / "run", "--tasks", 3, "--episodes", 2, "--json", tmp_path / "e.json"]
+    assert run(*evaluate, "--teacher") == 0
+    assert "episodes, each begun anew            teacher         1" in capsys.readouterr().out
+    found = read_json(tmp_path / "e.json")
+    assert found["config"]["teacher"] is True
+    teacher = [task[0] for task in found["per_task"]]
+    assert run(*evaluate, "--steps", 0, "--overwrite") == 0
+    assert teacher != [task[0] for task in read_json(tmp_path / "e.json")["per_task"]]
+    student().save(tmp_path / "adapted.safetensors")
+    assert (
+        run(
+            "evaluate.py",
+            tmp_path / "adapted.safetensors",
+            "--tasks",
+            2,
+            "--episodes",
+            1,
+            "--trust-region",
+            0.1,
+            "--teacher",
+        )
+        == 2
+    )
+    assert "--teacher excludes --trust-region" in capsys.readouterr().err
+
+
 def test_a_family_without_tasks_beyond_the_training_range_says_so(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -299,6 +331,7 @@ def test_methods_are_timed_beside_each_other(tmp_path: Path, run: Run, capsys: p
         ("adapt.py /nowhere --trust-region inf", "(--trust-region) is inf; it is a KL in nats above 0"),
         ("evaluate.py /nowhere --search cmaes --steps 3", "--search takes as many steps as --search-episodes"),
         ("evaluate.py /nowhere --search cmaes --trust-region 0.1", "it excludes --trust-region"),
+        ("evaluate.py /nowhere --teacher --steps 2", "--teacher is followed by the episodes of one of the student's"),
         ("evaluate.py /nowhere --search-episodes 5", "--search-episodes is 5; it must be left out without --search"),
         (
             "evaluate.py /nowhere --search cmaes --episodes 1 --search-average 2",

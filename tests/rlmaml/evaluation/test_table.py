@@ -51,6 +51,11 @@ def test_the_table_says_what_its_columns_count() -> None:
     assert head.split() == ["episodes", "lived", "zero-shot", "1"]
 
 
+def test_the_first_column_may_be_a_teachers() -> None:
+    head = evaluation_table(SUMMARY, TERMS, {}, first="teacher").splitlines()[0]
+    assert head.split() == ["steps", "teacher", "1"]
+
+
 def test_several_terms_are_shown_below_the_return() -> None:
     terms = {"forward_reward": [-39.0, -8.0], "control_cost": [-1.0, -1.5]}
     lines = evaluation_table(SUMMARY, terms, {}).splitlines()

@@ -4,10 +4,13 @@ import pytest
 import torch
 
 from rlmaml.base.errors import UserError
+from rlmaml.policies.kinds import make_policy
+from rlmaml.policies.sizes import Sizes
 from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.rules.gradient_rule import gradient_rule
 from rlmaml.rules.search_rule import ContextRange, Search, SearchRule
 from rlmaml.rules.searches import SEARCHES
+from rlmaml.rules.teacher_rule import TeacherRule
 from rlmaml.rules.trust_region_rule import TrustRegionRule
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import TrustRegionSettings
@@ -52,3 +55,13 @@ def test_a_search_takes_the_place_of_the_trained_rule_and_excludes_a_trust_regio
     assert adaptation_rule(settings, policy, search=search) == SearchRule(SEARCHES["hill-climbing"], 5, 2, limits)
     with pytest.raises(UserError, match="--search and --trust-region exclude each other"):
         adaptation_rule(settings, policy, 0.02, search)
+
+
+def test_a_teacher_acts_first_where_there_is_one_and_does_not_adapt() -> None:
+    settings = configure("rma", memory=5, latent=3, hidden=(4,), trial_episodes=2)
+    policy = make_policy("latent", settings.network, Sizes(3, 2, extended=True, task=1))
+    assert adaptation_rule(settings, policy, teacher=True) == TeacherRule(2, "told")
+    with pytest.raises(UserError, match="a policy of fomaml has nobody who is; give a run of rma"):
+        adaptation_rule(configure("fomaml"), POLICY, teacher=True)
+    with pytest.raises(UserError, match="--teacher excludes --trust-region and --search"):
+        adaptation_rule(settings, policy, 0.02, teacher=True)
