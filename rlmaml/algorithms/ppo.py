@@ -3,7 +3,9 @@
     J(θ) = E[min(r A, clip(r, 1 − ε, 1 + ε) A)] − c_V ½ E[(v − G)²] + c_H E[H],   r = π_θ / π_old
 
 over all steps of all trials. The advantages A and returns G pass from one episode of a trial to the next (arXiv
-1506.02438), so that what is learned in the first one for the sake of later ones is credited.
+1506.02438), so that what is learned in the first one for the sake of later ones is credited. They are discounted by the
+trial's clock, which gives every episode its whole horizon: otherwise the next episode would be worth more the sooner a
+robot falls.
 """
 
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ from rlmaml.algorithms.epochs import Losses
 from rlmaml.algorithms.meta_algorithm import Learner
 from rlmaml.core.distributions import Distribution
 from rlmaml.core.losses import mean_over_steps
-from rlmaml.core.returns import generalised_advantages
+from rlmaml.core.returns import advantages_by_clock
 from rlmaml.core.surrogate import clipped_losses, divergences, entropies, replay_gap
 from rlmaml.core.task_sums import TaskMean, largest
 from rlmaml.core.types import Batch, Params
@@ -112,9 +114,8 @@ def _of_block(
     """What theta says of the trials of a block, its values in units of reward, and their advantages."""
     outputs, _ = learner.policy.unroll(params, trials)
     values = outputs.value * scale
-    end = torch.zeros_like(values[..., 0])
-    advantages = generalised_advantages(
-        trials.rewards, values, end, trials.valid, settings.discount, settings.gae_lambda
+    advantages = advantages_by_clock(
+        trials.rewards, values, trials.valid, trials.clock, settings.discount, settings.gae_lambda
     )
     return outputs.distribution, values, advantages
 
@@ -135,9 +136,9 @@ def ppo_losses(learner: Learner, lived: Lived, settings: PpoSettings) -> Losses:
     return losses
 
 
-def lived_trials(learner: Learner, stages: Sequence[Batch]) -> Trials:
+def lived_trials(learner: Learner, stages: Sequence[Batch], horizon: int | None) -> Trials:
     """The stages' trials, as long as the longest of all processes, one step at least."""
-    trials = as_trials(stages)
+    trials = as_trials(stages, horizon)
     return trials.until(max(1, int(largest(learner.sums, trials.valid.sum(-1).amax(-1).double()))))
 
 

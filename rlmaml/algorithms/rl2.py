@@ -2,7 +2,7 @@
 
     max over θ of E_task E_trial Σ_t γ^t r_t,   a_t ~ π_θ(· | everything seen, done and earned in the trial so far),
 
-by :mod:`rlmaml.algorithms.ppo`. What adapts to a task is the memory; theta stays.
+with t by the trial's clock, by :mod:`rlmaml.algorithms.ppo`. What adapts to a task is the memory; theta stays.
 """
 
 from collections.abc import Sequence
@@ -53,10 +53,12 @@ class Rl2:
     Attributes:
         settings: of the epochs.
         advantages: discount, λ and scale.
+        horizon: steps that the trial's clock gives to an episode; None for as many as its data have.
     """
 
     settings: PpoSettings
     advantages: AdvantageSettings
+    horizon: int | None = None
     reads_last_stage: bool = True
 
     def init(self, meta: Meta) -> Params:
@@ -80,7 +82,7 @@ class Rl2:
             before = judged(
                 learner,
                 meta.params,
-                lived_trials(learner, stages),
+                lived_trials(learner, stages, self.horizon),
                 state[RETURN_SCALE],
                 mean=mean,
                 blocks=blocks,
@@ -112,4 +114,4 @@ class Rl2:
 
 def meta_algorithm(settings: Settings) -> Rl2:
     """The meta-algorithm of a run."""
-    return Rl2(settings.outer, settings.advantages)
+    return Rl2(settings.outer, settings.advantages, settings.run.horizon)

@@ -65,10 +65,12 @@ class Rma:
     Attributes:
         settings: of the epochs.
         advantages: discount, λ and scale.
+        horizon: steps that the trial's clock gives to an episode; None for as many as its data have.
     """
 
     settings: RmaSettings
     advantages: AdvantageSettings
+    horizon: int | None = None
     reads_last_stage: bool = True
 
     def init(self, meta: Meta) -> Params:
@@ -99,7 +101,7 @@ class Rma:
         blocks = own_blocks(learner, len(stages[0].valid), settings.blocks)
         rate = settings.length(learner.streams.iteration)
         with region("trials"):
-            taught, guessed = (lived_trials(learner, part) for part in (stages[:1], stages[1:]))
+            taught, guessed = (lived_trials(learner, part, self.horizon) for part in (stages[:1], stages[1:]))
             with_teacher = theta | {told: torch.ones_like(theta[told])}
             before = judged(
                 learner,
@@ -183,4 +185,4 @@ def latent_losses(policy: TaughtPolicy, trials: Trials) -> Losses:
 
 def meta_algorithm(settings: Settings) -> Rma:
     """The meta-algorithm of a run."""
-    return Rma(settings.outer, settings.advantages)
+    return Rma(settings.outer, settings.advantages, settings.run.horizon)

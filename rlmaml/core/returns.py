@@ -1,7 +1,7 @@
 """Discounted returns and generalised advantages of padded episodes."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -65,3 +65,29 @@ def generalised_advantages(
     """
     differences = temporal_differences(rewards, values, final_values, valid, discount)
     return discounted_sum(differences, valid, discount * gae_lambda)
+
+
+def advantages_by_clock(
+    rewards: Float[Tensor, "*axes time"],
+    values: Float[Tensor, "*axes time"],
+    valid: Bool[Tensor, "*axes time"],
+    clock: Int[Tensor, "*axes time"],
+    discount: float,
+    gae_lambda: float,
+) -> Float[Tensor, "*axes time"]:
+    """Generalised advantages of steps between which a clock c runs on, as if nothing happened until the next one.
+
+
+        A_t = δ_t + (discount · λ)^g A_{t+1},   δ_t = r_t + discount^g V(s_{t+1}) − V(s_t),   g = c_{t+1} − c_t,
+
+    which are those of :func:`generalised_advantages` with g − 1 steps between, whose rewards are 0 and whose values are
+    the discounted one of what follows. After the last valid step the value is 0. Padding gets 0.
+    """
+    gaps = torch.where(valid[..., 1:], clock.diff(dim=-1), 0).to(values)
+    fades, traces = discount**gaps, (discount * gae_lambda) ** gaps
+    rewards, values = torch.where(valid, rewards, 0.0), torch.where(valid, values, 0.0)
+    advantages = [rewards[..., -1] - values[..., -1]]
+    for t in reversed(range(valid.shape[-1] - 1)):
+        differences = rewards[..., t] + fades[..., t] * values[..., t + 1] - values[..., t]
+        advantages.append(differences + traces[..., t] * advantages[-1])
+    return torch.stack(advantages[::-1], -1)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy.typing as npt
 import torch
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -118,6 +118,11 @@ class Rollout(NamedTuple):
         """Where an episode begins."""
         return at_the_start(self.valid)
 
+    @property
+    def clock(self) -> Int[Tensor, "task episode time"]:
+        """Steps since the episode began."""
+        return clock_of(self.valid)
+
 
 class Batch(NamedTuple):
     """What the losses read of a rollout: steps, sampling log-probabilities, advantages, and which steps count."""
@@ -135,6 +140,11 @@ class Batch(NamedTuple):
     def first_steps(self) -> Bool[Tensor, "task episode time"]:
         """Where an episode begins."""
         return at_the_start(self.valid)
+
+    @property
+    def clock(self) -> Int[Tensor, "task episode time"]:
+        """Steps since the episode began."""
+        return clock_of(self.valid)
 
 
 class Examples(NamedTuple):
@@ -157,6 +167,11 @@ class Stage(NamedTuple):
     """What inner rule and meta-algorithm read: a :class:`Batch`, or :class:`Examples`."""
     rollout: Rollout | None = None
     """The episodes it was made of, for whoever reports on them."""
+
+
+def clock_of(valid: Bool[Tensor, "*axes time"]) -> Int[Tensor, "*axes time"]:
+    """Steps since an episode began."""
+    return torch.arange(valid.shape[-1], device=valid.device).expand(valid.shape)
 
 
 def at_the_start(valid: Bool[Tensor, "*axes time"]) -> Bool[Tensor, "*axes time"]:

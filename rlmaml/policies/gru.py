@@ -35,8 +35,8 @@ class GruPolicy:
 
     ``r = σ(W_r x + U_r h)``, ``z = σ(W_z x + U_z h)``, ``n = tanh(W_n x + r ⊙ (U_n h))``, ``h' = (1 − z) ⊙ n + z ⊙ h``,
     and a Gaussian perceptron on the observation and h'; where asked for, another one for the value, on the same and on
-    the steps lived in the trial (:func:`~rlmaml.core.baseline.time_features`), because the return to come depends on
-    how many are left. It is written from linear maps that broadcast over tasks, because torch's own GRU takes no task
+    the trial's clock (:func:`~rlmaml.core.baseline.time_features`), because the return to come depends on how much time
+    is left. It is written from linear maps that broadcast over tasks, because torch's own GRU takes no task
     axis; where one theta serves all tasks, torch's unrolls it. The memory is 0 where a trial begins, and it is reset
     nowhere else.
 
@@ -116,8 +116,7 @@ class GruPolicy:
         value: Any = ()
         if self.settings.value_head and memory is None:
             critic = {name.removeprefix(VALUE): raw[name] for name in raw if name.startswith(VALUE)}
-            time = time_features(torch.arange(read.shape[-2], device=read.device)).to(read)
-            judged = torch.cat([read, time.expand(*read.shape[:-1], -1)], -1)
+            judged = torch.cat([read, time_features(batch.clock).to(read)], -1)
             value = perceptron(critic, self.settings.activation)(judged).squeeze(-1)
         distribution = gaussian(perceptron(raw, self.settings.activation)(read), params[LOG_STD])
         after = Memory(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 
@@ -18,6 +18,8 @@ class Trials(NamedTuple):
     valid: Bool[Tensor, "task trial time"]
     first_steps: Bool[Tensor, "task trial time"]
     """Where an episode begins."""
+    clock: Int[Tensor, "task trial time"]
+    """Steps since the trial began. It runs on where an episode ends before its horizon: nothing is gained by that."""
 
     def of(self, tasks: Any) -> "Trials":
         """The trials of some tasks."""
@@ -28,18 +30,22 @@ class Trials(NamedTuple):
         return Trials(*(field[:, :, :longest] for field in self))
 
 
-def as_trials(stages: Sequence[Any]) -> Trials:
+def as_trials(stages: Sequence[Any], horizon: int | None = None) -> Trials:
     """The stages' episodes one after another, without the padding between them, and with all of it at the end.
 
     Args:
         stages: a :class:`~rlmaml.core.types.Batch` or :class:`~rlmaml.core.types.Rollout` per stage, all with as many
             episodes. An episode without a valid step is left out of its trial.
+        horizon: steps that the clock gives to an episode; by default as many as a stage has.
     """
     joined = [
         torch.cat([getattr(stage, name) for stage in stages], 2)
         for name in ("observations", "actions", "rewards", "log_probs", "valid", "first_steps")
     ]
     valid = joined[Trials._fields.index("valid")]
+    joined.append(
+        torch.cat([stage.clock + k * (horizon or stage.valid.shape[-1]) for k, stage in enumerate(stages)], 2)
+    )
     if valid.all():
         return Trials(*joined)
     order = torch.argsort((~valid).to(torch.uint8), dim=-1, stable=True)

@@ -86,11 +86,21 @@ CASES: dict[str, Case] = {
     "reptile": Case("reptile", {"inner_steps": 2, "outer_step_size": 0.5}),
     "reptile, with a context": Case("reptile", {"inner_steps": 2, "context": 2}, None),
     "rl2": Case(
-        "rl2", {"memory": 5, "minibatches": 2, "epochs": 2, "blocks": 2, "outer_step_size": 0.02}, {"epochs": 1}
+        "rl2",
+        {"memory": 5, "minibatches": 2, "epochs": 2, "blocks": 2, "outer_step_size": 0.02, "horizon": 4},
+        {"epochs": 1, "horizon": 25},
     ),
     "rl2, three episodes": Case(
         "rl2",
-        {"memory": 5, "trial_episodes": 3, "minibatches": 3, "blocks": 2, "entropy_bonus": 0.1, "advantage_scale": 2.0},
+        {
+            "memory": 5,
+            "trial_episodes": 3,
+            "minibatches": 3,
+            "blocks": 2,
+            "entropy_bonus": 0.1,
+            "advantage_scale": 2.0,
+            "horizon": 4,
+        },
         None,
     ),
     "rma": Case(
@@ -103,8 +113,9 @@ CASES: dict[str, Case] = {
             "student_epochs": 2,
             "blocks": 2,
             "trial_episodes": 2,
+            "horizon": 4,
         },
-        {"epochs": 1, "student_epochs": 1, "trial_episodes": 1},
+        {"epochs": 1, "horizon": 25, "student_epochs": 1, "trial_episodes": 1},
     ),
     "reptile, adam": Case("reptile", {"inner_steps": 2, "outer_step": "adam", "outer_step_size": 0.01}),
 }

@@ -14,6 +14,7 @@ from rlmaml.algorithms.epochs import minibatches, own_blocks
 from rlmaml.algorithms.ppo import RETURN_SCALE, judged
 from rlmaml.base.errors import UserError
 from rlmaml.core.policy import Policy
+from rlmaml.core.returns import advantages_by_clock
 from rlmaml.core.task_sums import mean_over_usable
 from rlmaml.core.types import Batch, Outputs
 from rlmaml.sampling.trials import as_trials
@@ -73,14 +74,27 @@ def test_credit_passes_from_one_episode_of_a_trial_to_the_next_and_ends_with_it(
     discount, gae_lambda = 0.9, 0.8
     rewards, value = [1.0, 2.0, 10.0, 20.0, 30.0], 0.5
     expected, ahead = list[float](), 0.0
-    for t in reversed(range(5)):
-        difference = rewards[t] + (discount * value if t < 4 else 0.0) - value
-        ahead = difference + discount * gae_lambda * ahead
+    for t, gap in reversed(list(enumerate([1, 2, 1, 1, 1]))):  # the first episode ends a step before its horizon of 3
+        difference = rewards[t] + (discount**gap * value if t < 4 else 0.0) - value
+        ahead = difference + (discount * gae_lambda) ** gap * ahead
         expected.insert(0, ahead)
     advantages, returns = credited(discount, gae_lambda)
     raw = torch.tensor(expected, dtype=torch.float64)
     torch.testing.assert_close(advantages, raw - raw.mean())
     torch.testing.assert_close(returns, raw + value)
+
+
+def test_an_episode_that_ends_sooner_brings_the_next_one_no_nearer() -> None:
+    problem = make_problem("rl2").of_tasks([0])
+    first, second = hand_made(problem)
+    worths = []
+    for length in (1, 2, 3):
+        valid = (torch.arange(3) < length).expand(1, 1, 3)
+        trials = as_trials([first._replace(valid=valid, rewards=torch.zeros_like(first.rewards)), second])
+        nothing = torch.zeros_like(trials.rewards)
+        worth = advantages_by_clock(trials.rewards, nothing, trials.valid, trials.clock, 0.9, 1.0)
+        worths.append(float(worth[0, 0, 0]))
+    assert worths == pytest.approx([0.9**3 * 10 + 0.9**4 * 20 + 0.9**5 * 30] * 3)
 
 
 def test_without_discount_the_first_step_is_worth_the_whole_trial() -> None:

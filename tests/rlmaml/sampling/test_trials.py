@@ -37,9 +37,20 @@ def test_a_trial_is_its_episodes_valid_steps_one_after_another(name: str) -> Non
     assert int(trials.valid.sum()) == sum(int(stage.valid.sum()) for stage in lived)
 
 
+def test_the_clock_of_a_trial_gives_every_episode_its_horizon() -> None:
+    lived = stages()
+    for horizon in (None, 10):
+        trials = as_trials(lived, horizon)
+        for task in range(2):
+            for trial in range(3):
+                lengths = [int(stage.valid[task, trial].sum()) for stage in lived]
+                expected = [k * (horizon or 4) + t for k, length in enumerate(lengths) for t in range(length)]
+                assert trials.clock[task, trial][trials.valid[task, trial]].tolist() == expected
+
+
 def test_padding_of_the_stages_ends_up_behind_the_trial() -> None:
     trials = as_trials(stages())
-    padded = as_trials([padded_batch(stage) for stage in stages()])
+    padded = as_trials([padded_batch(stage) for stage in stages()], horizon=4)
     longest = int(trials.valid.sum(-1).max())
     for ours, theirs in zip(padded.until(longest), trials.until(longest), strict=True):
         assert torch.equal(ours[trials.valid[:, :, :longest]], theirs[trials.valid[:, :, :longest]])
