@@ -77,7 +77,6 @@ def advantages_by_clock(
 ) -> Float[Tensor, "*axes time"]:
     """Generalised advantages of steps between which a clock c runs on, as if nothing happened until the next one.
 
-
         A_t = δ_t + (discount · λ)^g A_{t+1},   δ_t = r_t + discount^g V(s_{t+1}) − V(s_t),   g = c_{t+1} − c_t,
 
     which are those of :func:`generalised_advantages` with g − 1 steps between, whose rewards are 0 and whose values are
