@@ -332,7 +332,7 @@ def lived_figure(comparison: LivedComparison) -> Figure:
             axes.set(title=f"{place}, {actions} actions", xlabel="episodes lived on the new robot")
             axes.spines[["top", "right"]].set_visible(False)
         line[0].set_ylabel("mean return")
-    panels[0][-1].legend(frameon=False)
+    figure.legend(*panels[0][-1].get_legend_handles_labels(), loc="outside lower center", ncols=8, frameon=False)
     return figure
 
 
