@@ -53,8 +53,8 @@ class Options:
     """Adapt by trust-region steps of at most this KL, in nats, instead of inner steps; 0.05, say."""
     search: tyro.conf.OmitArgPrefixes[SearchSettings] = field(default_factory=SearchSettings)
     teacher: bool = False
-    """Of a run of rma, judge the teacher, too, who is told the task, and then an episode of the student, who has to
-    guess it, or as many as its trials have."""
+    """Of a run of rma, judge the teacher, too, who is told the task, and then its student, who has to guess it, in as
+    many episodes as a trial has."""
     seed: int = 10_000
     """Seed of the held-out tasks and of the episodes."""
     variant: str | None = None

@@ -7,13 +7,13 @@ from torch import Tensor
 from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.threads import torch_threads
 from rlmaml.core.returns import discounted_sum, generalised_advantages
+from rlmaml.core.types import clock_of
 
 OBSERVATION_CLIP = 10.0
 RIDGE = 1e-5
 RIDGE_TRIES = 5
 BOOTSTRAP_LAMBDA = 0.9
 BOOTSTRAP_EPISODES = 5.0
-NUM_TIME_FEATURES = 3
 
 
 def state_features(observations: Float[Tensor, "*axes obs"]) -> Float[Tensor, "*axes feature"]:
@@ -23,17 +23,16 @@ def state_features(observations: Float[Tensor, "*axes obs"]) -> Float[Tensor, "*
 
 
 def baseline_features(
-    observations: Float[Tensor, "*axes obs"], time: Float[Tensor, "*axes"]
+    observations: Float[Tensor, "*axes obs"], time: Num[Tensor, "*axes"]
 ) -> Float[Tensor, "*axes feature"]:
     """Features ``[o, o², t/100, (t/100)², (t/100)³, 1]`` with o clipped to ±10, in float64 (arXiv 1604.06778)."""
-    times = time_features(time)
+    times = powers(time.double() / 100.0)
     return torch.cat([state_features(observations), times, torch.ones_like(times[..., :1])], -1)
 
 
-def time_features(time: Num[Tensor, "*axes"]) -> Float[Tensor, "*axes 3"]:
-    """Features ``[t/100, (t/100)², (t/100)³]`` of the step in an episode or a trial, in float64 (arXiv 1604.06778)."""
-    tau = (time.double() / 100.0).unsqueeze(-1)
-    return torch.cat([tau, tau.square(), tau**3], -1)
+def powers(time: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes 3"]:
+    """``[τ, τ², τ³]``: what a value is told of the time τ."""
+    return torch.stack([time, time.square(), time**3], -1)
 
 
 def fixed_horizon_values(
@@ -46,8 +45,7 @@ def fixed_horizon_values(
 
     The value of what comes after the last step is 0, so a value depends on the time left, and the features hold it.
     """
-    time = torch.arange(valid.shape[-1], device=valid.device).expand(valid.shape)
-    features = baseline_features(observations, time.double())
+    features = baseline_features(observations, clock_of(valid))
     return baseline_values(features, fit_baseline(features, discounted_sum(rewards.double(), valid, discount), valid))
 
 

@@ -60,13 +60,13 @@ class Policy(Acting, Protocol):
 
         Args:
             params: theta or task parameters.
-            batch: holds ``observations`` and, for kinds that remember, ``actions``, ``rewards`` and ``valid``: an
-                episode that is over keeps what it remembers.
+            batch: holds ``observations`` and, for kinds that remember, ``actions``, ``rewards``, ``first_steps``,
+                ``elapsed`` and ``valid``: an episode that is over keeps what it remembers.
             memory: what is remembered before the first step; None where a trial begins there.
 
         Returns:
-            What the policy says, and what it remembers after every episode's last valid step; a kind that remembers
-            nothing gives back what it was given.
+            What the policy says, with its value where the kind has one and no memory was given, and what it remembers
+            after every episode's last valid step; a kind that remembers nothing gives back what it was given.
         """
 
     def fisher_blocks(self, params: Params, batch: Any, step_weights: Tensor) -> FisherBlocks | None:

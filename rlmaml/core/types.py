@@ -77,7 +77,7 @@ class Outputs(NamedTuple):
     distribution: Any
     """Of the actions; see :mod:`rlmaml.core.distributions`."""
     value: Any = ()
-    """Its estimate of the return to come, where the kind has one."""
+    """Its estimate of the return to come, where the kind has one; of whole trials alone."""
 
 
 class Rollout(NamedTuple):
@@ -123,6 +123,11 @@ class Rollout(NamedTuple):
         """Steps since the episode began."""
         return clock_of(self.valid)
 
+    @property
+    def elapsed(self) -> Float[Tensor, "task episode time"]:
+        """Share of the episode's time that is over."""
+        return self.clock / self.valid.shape[-1]
+
 
 class Batch(NamedTuple):
     """What the losses read of a rollout: steps, sampling log-probabilities, advantages, and which steps count."""
@@ -145,6 +150,11 @@ class Batch(NamedTuple):
     def clock(self) -> Int[Tensor, "task episode time"]:
         """Steps since the episode began."""
         return clock_of(self.valid)
+
+    @property
+    def elapsed(self) -> Float[Tensor, "task episode time"]:
+        """Share of the episode's time that is over."""
+        return self.clock / self.valid.shape[-1]
 
 
 class Examples(NamedTuple):

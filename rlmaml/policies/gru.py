@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rlmaml.core.baseline import NUM_TIME_FEATURES, time_features
+from rlmaml.core.baseline import powers
 from rlmaml.core.kronecker import FisherBlocks
 from rlmaml.core.policy import Act
 from rlmaml.core.types import Carry, Memory, Outputs, Params, Seen, last_valid
@@ -28,6 +28,8 @@ from rlmaml.policies.sizes import Sizes, check_actions
 from rlmaml.settings.policy import RecurrentSettings
 
 INPUT, MEMORY, VALUE = "memory.input", "memory.state", "value."
+TIME_FEATURES = 3
+"""Numbers that say how much of a trial's time is over."""
 
 
 class GruPolicy:
@@ -35,10 +37,10 @@ class GruPolicy:
 
     ``r = σ(W_r x + U_r h)``, ``z = σ(W_z x + U_z h)``, ``n = tanh(W_n x + r ⊙ (U_n h))``, ``h' = (1 − z) ⊙ n + z ⊙ h``,
     and a Gaussian perceptron on the observation and h'; where asked for, another one for the value, on the same and on
-    the trial's clock (:func:`~rlmaml.core.baseline.time_features`), because the return to come depends on how much time
-    is left. It is written from linear maps that broadcast over tasks, because torch's own GRU takes no task
-    axis; where one theta serves all tasks, torch's unrolls it. The memory is 0 where a trial begins, and it is reset
-    nowhere else.
+    the share of the trial's time that is over (:func:`~rlmaml.core.baseline.powers`), because the return to come
+    depends on how much is left. It is written from linear maps that broadcast over tasks, because torch's own GRU takes
+    no task axis; where one theta serves all tasks, torch's unrolls it. The memory is 0 where a trial begins, and it is
+    reset nowhere else.
 
     Args:
         settings: of the network.
@@ -70,7 +72,7 @@ class GruPolicy:
         head_seed = int(torch.randint(2**31, (), generator=generator))
         below = (self.observed + self._width_read(), *self.settings.hidden)
         layers = init_perceptron((*below, self.sizes.action), head_seed)
-        judged = (below[0] + NUM_TIME_FEATURES, *below[1:], 1)
+        judged = (below[0] + TIME_FEATURES, *below[1:], 1)
         critic = init_perceptron(judged, head_seed + 1) if self.settings.value_head else {}
         return {
             **gates,
@@ -116,7 +118,7 @@ class GruPolicy:
         value: Any = ()
         if self.settings.value_head and memory is None:
             critic = {name.removeprefix(VALUE): raw[name] for name in raw if name.startswith(VALUE)}
-            judged = torch.cat([read, time_features(batch.clock).to(read)], -1)
+            judged = torch.cat([read, powers(batch.elapsed.to(read))], -1)
             value = perceptron(critic, self.settings.activation)(judged).squeeze(-1)
         distribution = gaussian(perceptron(raw, self.settings.activation)(read), params[LOG_STD])
         after = Memory(

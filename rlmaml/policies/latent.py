@@ -18,7 +18,9 @@ SHIFT, LOWEST, HIGHEST = "latent.shift", "latent.lowest", "latent.highest"
 
 
 class LatentPolicy(GruPolicy):
-    """Kind ``latent`` (arXiv 2107.04034): Gaussian perceptron and value on the observation and a latent z.
+    """Kind ``latent`` (arXiv 2107.04034): Gaussian perceptron on the observation and a latent z.
+
+    Its value reads these and the time, as that of :class:`GruPolicy` does.
 
     ``z = w μ(e) + (1 − w) φ(h)``: the teacher μ, a perceptron, reads the task's parameters e, which the observations of
     a training end in; the student φ, a linear layer, reads the memory h of a :class:`GruPolicy`. Both end in tanh. The

@@ -49,7 +49,7 @@ def adaptation_rule(
     *,
     teacher: bool = False,
 ) -> InnerRule:
-    """The inner rule of a run, or trust-region steps, otherwise as the run's meta-updates, or a search in the context.
+    """The inner rule of a run, trust-region steps, otherwise as its meta-updates, a search, or its teacher before it.
 
     Args:
         settings: of the run.
@@ -59,8 +59,8 @@ def adaptation_rule(
         teacher: its teacher acts first, who is told the task, and then the student.
 
     Raises:
-        UserError: the trust region is no finite number above 0, two of them are asked for, the policy has no teacher,
-            or see :func:`rlmaml.rules.search_rule.search_rule`.
+        UserError: the trust region is no finite number above 0, more than one of trust region, search and teacher is
+            asked for, the policy has no teacher, or see :func:`rlmaml.rules.search_rule.search_rule`.
     """
     check_trust_region(trust_region)
     if teacher:

@@ -19,7 +19,10 @@ class Trials(NamedTuple):
     first_steps: Bool[Tensor, "task trial time"]
     """Where an episode begins."""
     clock: Int[Tensor, "task trial time"]
-    """Steps since the trial began. It runs on where an episode ends before its horizon: nothing is gained by that."""
+    """Steps since the trial began, as if every episode had lasted its whole horizon, so that one that ends early does
+    not bring the next nearer."""
+    elapsed: Float[Tensor, "task trial time"]
+    """Share of the trial's time that is over by the clock, from 0 to 1."""
 
     def of(self, tasks: Any) -> "Trials":
         """The trials of some tasks."""
@@ -43,9 +46,9 @@ def as_trials(stages: Sequence[Any], horizon: int | None = None) -> Trials:
         for name in ("observations", "actions", "rewards", "log_probs", "valid", "first_steps")
     ]
     valid = joined[Trials._fields.index("valid")]
-    joined.append(
-        torch.cat([stage.clock + k * (horizon or stage.valid.shape[-1]) for k, stage in enumerate(stages)], 2)
-    )
+    each = horizon or stages[0].valid.shape[-1]
+    clock = torch.cat([stage.clock + k * each for k, stage in enumerate(stages)], 2)
+    joined += [clock, clock / (len(stages) * each)]
     if valid.all():
         return Trials(*joined)
     order = torch.argsort((~valid).to(torch.uint8), dim=-1, stable=True)

@@ -293,12 +293,14 @@ def evaluate_run(
 
     Raises:
         UserError: the environment has other observations or actions than the training's, a device is not there, a
-            policy that has adapted already would search, one that has lived through episodes would take steps, or see
-            :func:`rlmaml.rules.adaptation_rule.adaptation_rule`.
+            policy that has adapted already would search or have its teacher judged, one that has lived through episodes
+            would take steps, or see :func:`rlmaml.rules.adaptation_rule.adaptation_rule`.
     """
     settings = checkpoint.settings
     if search and checkpoint.steps_taken:
         raise UserError("A search starts from a policy as it was trained; this one has adapted since. Give the run.")
+    if teacher and checkpoint.steps_taken:
+        raise UserError("A teacher is judged as it was trained; this policy has adapted since. Give the run.")
     check_count("num_tasks", num_tasks, 1)
     check_count("num_episodes", num_episodes, 1)
     check_devices(settings.run)

@@ -202,22 +202,15 @@ def test_a_teacher_is_judged_beside_its_student_and_of_who_has_none_that_is_said
     teacher = [task[0] for task in found["per_task"]]
     assert run(*evaluate, "--steps", 0, "--overwrite") == 0
     assert teacher != [task[0] for task in read_json(tmp_path / "e.json")["per_task"]]
-    student().save(tmp_path / "adapted.safetensors")
-    assert (
-        run(
-            "evaluate.py",
-            tmp_path / "adapted.safetensors",
-            "--tasks",
-            2,
-            "--episodes",
-            1,
-            "--trust-region",
-            0.1,
-            "--teacher",
-        )
-        == 2
-    )
-    assert "--teacher excludes --trust-region" in capsys.readouterr().err
+    for taken, message in (
+        (0, "--teacher excludes --trust-region"),
+        (1, "A teacher is judged as it was trained; this policy has adapted since."),
+    ):
+        dataclasses.replace(student(), steps_taken=taken).save(tmp_path / "adapted.safetensors")
+        few = ["--tasks", 2, "--episodes", 1, "--teacher", *(() if taken else ("--trust-region", 0.1))]
+        assert run("evaluate.py", tmp_path / "adapted.safetensors", *few) == 2
+        assert message in capsys.readouterr().err
+        (tmp_path / "adapted.safetensors").unlink()
 
 
 def test_a_family_without_tasks_beyond_the_training_range_says_so(

@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rlmaml.core.baseline import powers
 from rlmaml.core.parameters import with_task_axis
 from rlmaml.core.types import Batch, Memory, Params
 from rlmaml.policies.gru import GruPolicy
+from rlmaml.sampling.trials import as_trials
 from tests.rlmaml.makers import assert_same, gru_policy, random_batch, random_task_params, random_theta
 
 SCALES = (0.5, 4.0, 2.0)
@@ -61,7 +63,7 @@ def test_it_is_torchs_cell_beside_the_observation_below_plain_networks(
         memories = plain_memories(own, Batch(*(field[alone] for field in batch)), scales or (1.0, 1.0, 1.0), 6)
         seen = torch.cat([batch.observations[alone] / torch.tensor(scales or (1.0, 1.0, 1.0)), memories], -1)
         mean = plain_network(own, "", (3 + 6, *hidden, 2))(seen)
-        lived = torch.stack([torch.arange(7, dtype=torch.float64).div(100) ** power for power in (1, 2, 3)], -1)
+        lived = torch.stack([torch.arange(7, dtype=torch.float64).div(7) ** power for power in (1, 2, 3)], -1)
         timed = torch.cat([seen, lived.expand(1, 3, 7, 3)], -1)
         value = plain_network(own, "value.", (3 + 6 + 3, *hidden, 1))(timed)
         assert_same(outputs.distribution.mean[alone], mean, rtol=1e-6, atol=1e-6)
@@ -157,15 +159,28 @@ def test_one_theta_for_all_tasks_says_the_same_as_a_copy_for_each_of_them() -> N
         assert_same(ours, theirs)
 
 
-def test_a_value_knows_how_many_steps_of_the_trial_were_lived() -> None:
+def test_a_value_knows_how_much_of_the_trial_is_over_by_its_clock() -> None:
     policy = gru_policy(value_head=True)
     theta = random_theta(policy)
-    batch = random_batch(policy, theta, num_tasks=1)
+    stage = random_batch(policy, theta, num_tasks=1)._replace(
+        valid=torch.tensor([True, False, False, False]).expand(1, 5, 4)
+    )
+    batch = as_trials([stage, stage._replace(valid=torch.ones_like(stage.valid))])
     forgetful = {name: tensor * (not name.startswith("memory.")) for name, tensor in theta.items()}
     standing = batch._replace(observations=torch.ones_like(batch.observations))
     outputs = policy.unroll(forgetful, standing)[0]
     assert (outputs.distribution.mean.diff(dim=2) == 0).all()
-    assert (outputs.value.diff(dim=2) != 0).all()
+    assert (outputs.value[:, :, :5].diff(dim=2) != 0).all()
+    whole = standing._replace(elapsed=torch.arange(8, dtype=torch.float64).div(8).expand(1, 5, 8))
+    by_clock = policy.unroll(forgetful, whole)[0].value
+    assert_same(outputs.value[:, :, :5], by_clock[:, :, [0, 4, 5, 6, 7]])
+
+
+def test_the_time_saturates_no_unit_of_a_fresh_value_however_long_the_trial() -> None:
+    policy = gru_policy(value_head=True, hidden=(64,))
+    theta = policy.init(0)
+    clock = powers(torch.arange(2000) / 2000) @ theta["value.layer0.weight"][:, -3:].T
+    assert clock.abs().max() < 3
 
 
 def test_further_episodes_alone_have_no_value_because_they_do_not_say_how_long_the_trial_is() -> None:

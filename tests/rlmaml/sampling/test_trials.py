@@ -45,7 +45,10 @@ def test_the_clock_of_a_trial_gives_every_episode_its_horizon() -> None:
             for trial in range(3):
                 lengths = [int(stage.valid[task, trial].sum()) for stage in lived]
                 expected = [k * (horizon or 4) + t for k, length in enumerate(lengths) for t in range(length)]
-                assert trials.clock[task, trial][trials.valid[task, trial]].tolist() == expected
+                own = trials.valid[task, trial]
+                assert trials.clock[task, trial][own].tolist() == expected
+                share = torch.tensor(expected) / (3 * (horizon or 4))
+                assert torch.equal(trials.elapsed[task, trial][own], share)
 
 
 def test_padding_of_the_stages_ends_up_behind_the_trial() -> None:
