@@ -238,6 +238,6 @@ def test_a_bandit_whose_good_arm_changes_per_trial_is_learnt_by_memory_alone() -
 def test_navigation_whose_reward_is_seen_once_an_episode_is_learnt_by_memory_alone() -> None:
     first, *_, last = pays(FORK, Fork)
     assert first < -0.9
-    assert last > -0.68  # ten seeds passed -0.36, twice as far from what no memory can pass
+    assert last > -0.71  # ten seeds passed -0.42, twice as far from what no memory can pass
     (without,) = pays(FORK.changed(trial_episodes=1), Fork)
     assert without < -0.9
