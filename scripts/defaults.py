@@ -70,6 +70,9 @@ A control step of 0.05 s is five of ``finn2017``'s, so credit goes back over few
 is held as much longer, so the same noise disturbs a gait more: the standard deviation is smaller, too.
 """
 
+WALKER_SCALES = (1.0, 0.3, *[0.5] * 6, 3.0, 1.0, 3.0, *[5.0] * 6)
+"""Of a walker's 17 observations: height, pitch and joint angles in m and rad, then their rates."""
+
 ANT_SCALES = (
     *(5.0, 5.0, 0.2, *[0.3] * 4, *[0.5] * 8),  # x, y, height in m; quaternion; joint angles in rad
     *([1.0] * 3 + [2.0] * 3 + [4.0] * 8),  # speeds in m/s and rad/s, joint rates in rad/s
@@ -214,7 +217,7 @@ RECOMMENDER = configure(
 )
 """Ratings of users."""
 
-MEMORY_OF_CHANGES = {
+MEMORY = {
     "hidden": (64, 64),
     "reward_scale": 4.0,
     "gae_lambda": 0.9,
@@ -222,7 +225,7 @@ MEMORY_OF_CHANGES = {
     "iterations": 300,
     "cosine_iterations": 300,
 }
-"""Of changed half-cheetahs without dead motors, by trainings of one seed of up to 130 meta-iterations."""
+"""Of a half-cheetah that runs: tuned on changed ones without dead motors, by one seed and up to 130 meta-iterations."""
 
 METHODS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     ("Navigation2D-v0", "finn2017"): {
@@ -239,7 +242,17 @@ METHODS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
         "rl2": {"reward_scale": 2.0, "outer_step_size": 2e-3, "iterations": 600, "cosine_iterations": 600},
     },
     ("HalfCheetahDir-v0", "rothfuss2019"): {
-        "rl2": {"reward_scale": 4.0, "outer_step_size": 2e-3, "iterations": 300, "cosine_iterations": 300},
+        "rl2": MEMORY,
+    },
+    ("Walker2dParams-v0", "rakelly2019"): {
+        "rl2": {
+            "hidden": (64, 64),
+            "observation_scales": WALKER_SCALES,
+            "reward_scale": 4.0,
+            "outer_step_size": 2e-3,
+            "iterations": 300,
+            "cosine_iterations": 300,
+        },
     },
     ("HalfCheetahDir-v0", "finn2017"): {
         "promp": {"outer_step_size": 3e-3},
@@ -247,8 +260,8 @@ METHODS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     },
     **{
         ("HalfCheetahChanged-v0", variant): {
-            "rl2": MEMORY_OF_CHANGES,
-            "rma": MEMORY_OF_CHANGES,
+            "rl2": MEMORY,
+            "rma": MEMORY,
         }
         for variant in CHANGES
     },
