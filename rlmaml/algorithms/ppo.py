@@ -3,9 +3,9 @@
     J(θ) = E[min(r A, clip(r, 1 − ε, 1 + ε) A)] − c_V ½ E[(v − G)²] + c_H E[H],   r = π_θ / π_old
 
 over all steps of all trials. The advantages A and returns G pass from one episode of a trial to the next (arXiv
-1506.02438), so that what is learned in the first one for the sake of later ones is credited. They are discounted by the
-trial's clock, which gives every episode its whole horizon: otherwise the next episode would be worth more the sooner a
-robot falls.
+1506.02438), so that what is learned in the first one for the sake of later ones is credited. They are discounted by
+time, of which every episode takes its whole horizon: otherwise the next one would be worth more the sooner a robot
+falls.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from rlmaml.algorithms.epochs import Losses
 from rlmaml.algorithms.meta_algorithm import Learner
 from rlmaml.core.distributions import Distribution
 from rlmaml.core.losses import mean_over_steps
-from rlmaml.core.returns import advantages_by_clock
+from rlmaml.core.returns import advantages_over_time
 from rlmaml.core.surrogate import clipped_losses, divergences, entropies, replay_gap
 from rlmaml.core.task_sums import TaskMean, largest
 from rlmaml.core.types import Batch, Params
@@ -114,8 +114,8 @@ def _of_block(
     """What theta says of the trials of a block, its values in units of reward, and their advantages."""
     outputs, _ = learner.policy.unroll(params, trials)
     values = outputs.value * scale
-    advantages = advantages_by_clock(
-        trials.rewards, values, trials.valid, trials.clock, settings.discount, settings.gae_lambda
+    advantages = advantages_over_time(
+        trials.rewards, values, trials.valid, trials.time, settings.discount, settings.gae_lambda
     )
     return outputs.distribution, values, advantages
 

@@ -2,7 +2,7 @@
 
     max over θ of E_task E_trial Σ_t γ^t r_t,   a_t ~ π_θ(· | everything seen, done and earned in the trial so far),
 
-with t by the trial's clock, by :mod:`rlmaml.algorithms.ppo`. What adapts to a task is the memory; theta stays.
+t the time in the trial, by :mod:`rlmaml.algorithms.ppo`. What adapts to a task is the memory; theta stays.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Rl2:
     Attributes:
         settings: of the epochs.
         advantages: discount, λ and scale.
-        horizon: steps that the trial's clock gives to an episode; None for as many as its data have.
+        horizon: steps of time that an episode takes, however soon it ends; None for as many as its data have.
     """
 
     settings: PpoSettings

@@ -65,7 +65,7 @@ class Rma:
     Attributes:
         settings: of the epochs.
         advantages: discount, λ and scale.
-        horizon: steps that the trial's clock gives to an episode; None for as many as its data have.
+        horizon: steps of time that an episode takes, however soon it ends; None for as many as its data have.
     """
 
     settings: RmaSettings

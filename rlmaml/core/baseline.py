@@ -7,7 +7,7 @@ from torch import Tensor
 from rlmaml.base.errors import NonFiniteError, UserError
 from rlmaml.base.threads import torch_threads
 from rlmaml.core.returns import discounted_sum, generalised_advantages
-from rlmaml.core.types import clock_of
+from rlmaml.core.types import time_of
 
 OBSERVATION_CLIP = 10.0
 RIDGE = 1e-5
@@ -45,7 +45,7 @@ def fixed_horizon_values(
 
     The value of what comes after the last step is 0, so a value depends on the time left, and the features hold it.
     """
-    features = baseline_features(observations, clock_of(valid))
+    features = baseline_features(observations, time_of(valid))
     return baseline_values(features, fit_baseline(features, discounted_sum(rewards.double(), valid, discount), valid))
 
 

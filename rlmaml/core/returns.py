@@ -67,22 +67,22 @@ def generalised_advantages(
     return discounted_sum(differences, valid, discount * gae_lambda)
 
 
-def advantages_by_clock(
+def advantages_over_time(
     rewards: Float[Tensor, "*axes time"],
     values: Float[Tensor, "*axes time"],
     valid: Bool[Tensor, "*axes time"],
-    clock: Int[Tensor, "*axes time"],
+    time: Int[Tensor, "*axes time"],
     discount: float,
     gae_lambda: float,
 ) -> Float[Tensor, "*axes time"]:
-    """Generalised advantages of steps between which a clock c runs on, as if nothing happened until the next one.
+    """Generalised advantages of steps between which time may pass, as if nothing happened until the next one.
 
-        A_t = δ_t + (discount · λ)^g A_{t+1},   δ_t = r_t + discount^g V(s_{t+1}) − V(s_t),   g = c_{t+1} − c_t,
+        A_t = δ_t + (discount · λ)^g A_{t+1},   δ_t = r_t + discount^g V(s_{t+1}) − V(s_t),   g = time_{t+1} − time_t,
 
     which are those of :func:`generalised_advantages` with g − 1 steps between, whose rewards are 0 and whose values are
     the discounted one of what follows. After the last valid step the value is 0. Padding gets 0.
     """
-    gaps = torch.where(valid[..., 1:], clock.diff(dim=-1), 0).to(values)
+    gaps = torch.where(valid[..., 1:], time.diff(dim=-1), 0).to(values)
     fades, traces = discount**gaps, (discount * gae_lambda) ** gaps
     rewards, values = torch.where(valid, rewards, 0.0), torch.where(valid, values, 0.0)
     advantages = [rewards[..., -1] - values[..., -1]]

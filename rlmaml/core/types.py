@@ -119,14 +119,14 @@ class Rollout(NamedTuple):
         return at_the_start(self.valid)
 
     @property
-    def clock(self) -> Int[Tensor, "task episode time"]:
+    def time(self) -> Int[Tensor, "task episode time"]:
         """Steps since the episode began."""
-        return clock_of(self.valid)
+        return time_of(self.valid)
 
     @property
     def elapsed(self) -> Float[Tensor, "task episode time"]:
         """Share of the episode's time that is over."""
-        return self.clock / self.valid.shape[-1]
+        return self.time / self.valid.shape[-1]
 
 
 class Batch(NamedTuple):
@@ -147,14 +147,14 @@ class Batch(NamedTuple):
         return at_the_start(self.valid)
 
     @property
-    def clock(self) -> Int[Tensor, "task episode time"]:
+    def time(self) -> Int[Tensor, "task episode time"]:
         """Steps since the episode began."""
-        return clock_of(self.valid)
+        return time_of(self.valid)
 
     @property
     def elapsed(self) -> Float[Tensor, "task episode time"]:
         """Share of the episode's time that is over."""
-        return self.clock / self.valid.shape[-1]
+        return self.time / self.valid.shape[-1]
 
 
 class Examples(NamedTuple):
@@ -179,7 +179,7 @@ class Stage(NamedTuple):
     """The episodes it was made of, for whoever reports on them."""
 
 
-def clock_of(valid: Bool[Tensor, "*axes time"]) -> Int[Tensor, "*axes time"]:
+def time_of(valid: Bool[Tensor, "*axes time"]) -> Int[Tensor, "*axes time"]:
     """Steps since an episode began."""
     return torch.arange(valid.shape[-1], device=valid.device).expand(valid.shape)
 

@@ -18,11 +18,11 @@ class Trials(NamedTuple):
     valid: Bool[Tensor, "task trial time"]
     first_steps: Bool[Tensor, "task trial time"]
     """Where an episode begins."""
-    clock: Int[Tensor, "task trial time"]
+    time: Int[Tensor, "task trial time"]
     """Steps since the trial began, as if every episode had lasted its whole horizon, so that one that ends early does
     not bring the next nearer."""
     elapsed: Float[Tensor, "task trial time"]
-    """Share of the trial's time that is over by the clock, from 0 to 1."""
+    """Share of the trial's time that is over, from 0 to 1."""
 
     def of(self, tasks: Any) -> "Trials":
         """The trials of some tasks."""
@@ -39,7 +39,7 @@ def as_trials(stages: Sequence[Any], horizon: int | None = None) -> Trials:
     Args:
         stages: a :class:`~rlmaml.core.types.Batch` or :class:`~rlmaml.core.types.Rollout` per stage, all with as many
             episodes. An episode without a valid step is left out of its trial.
-        horizon: steps that the clock gives to an episode; by default as many as a stage has.
+        horizon: steps of time that an episode takes, however soon it ends; by default as many as a stage has.
     """
     joined = [
         torch.cat([getattr(stage, name) for stage in stages], 2)
@@ -47,8 +47,8 @@ def as_trials(stages: Sequence[Any], horizon: int | None = None) -> Trials:
     ]
     valid = joined[Trials._fields.index("valid")]
     each = horizon or stages[0].valid.shape[-1]
-    clock = torch.cat([stage.clock + k * each for k, stage in enumerate(stages)], 2)
-    joined += [clock, clock / (len(stages) * each)]
+    time = torch.cat([stage.time + k * each for k, stage in enumerate(stages)], 2)
+    joined += [time, time / (len(stages) * each)]
     if valid.all():
         return Trials(*joined)
     order = torch.argsort((~valid).to(torch.uint8), dim=-1, stable=True)

@@ -14,7 +14,7 @@ from rlmaml.algorithms.epochs import minibatches, own_blocks
 from rlmaml.algorithms.ppo import RETURN_SCALE, judged
 from rlmaml.base.errors import UserError
 from rlmaml.core.policy import Policy
-from rlmaml.core.returns import advantages_by_clock
+from rlmaml.core.returns import advantages_over_time
 from rlmaml.core.task_sums import mean_over_usable
 from rlmaml.core.types import Batch, Outputs
 from rlmaml.sampling.trials import as_trials
@@ -92,7 +92,7 @@ def test_an_episode_that_ends_sooner_brings_the_next_one_no_nearer() -> None:
         valid = (torch.arange(3) < length).expand(1, 1, 3)
         trials = as_trials([first._replace(valid=valid, rewards=torch.zeros_like(first.rewards)), second])
         nothing = torch.zeros_like(trials.rewards)
-        worth = advantages_by_clock(trials.rewards, nothing, trials.valid, trials.clock, 0.9, 1.0)
+        worth = advantages_over_time(trials.rewards, nothing, trials.valid, trials.time, 0.9, 1.0)
         worths.append(float(worth[0, 0, 0]))
     assert worths == pytest.approx([0.9**3 * 10 + 0.9**4 * 20 + 0.9**5 * 30] * 3)
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rlmaml.core.returns import (
-    advantages_by_clock,
+    advantages_over_time,
     discounted_sum,
     generalised_advantages,
     temporal_differences,
@@ -107,28 +107,28 @@ def test_garbage_in_the_padding_changes_no_advantage() -> None:
 
 def test_by_a_clock_that_never_runs_on_advantages_are_the_generalised_ones() -> None:
     rewards, values, final, valid = random_steps(4)
-    clock = torch.arange(7).expand(valid.shape)
+    time = torch.arange(7).expand(valid.shape)
     plain = generalised_advantages(rewards, values, torch.zeros_like(final), valid, 0.9, 0.8)
-    assert_same(advantages_by_clock(rewards, values, valid, clock, 0.9, 0.8), plain)
-    dirty = torch.where(valid, clock, clock.flip(-1) - 1000)
+    assert_same(advantages_over_time(rewards, values, valid, time, 0.9, 0.8), plain)
+    dirty = torch.where(valid, time, time.flip(-1) - 1000)
     garbage = torch.where(valid, rewards, torch.nan), torch.where(valid, values, torch.inf)
     assert_same(
-        advantages_by_clock(*garbage, valid, dirty, 0.9, 0.0),
+        advantages_over_time(*garbage, valid, dirty, 0.9, 0.0),
         temporal_differences(rewards, values, torch.zeros_like(final), valid, 0.9),
     )
 
 
 def test_by_a_clock_that_runs_on_advantages_are_those_of_steps_in_which_nothing_happens() -> None:
-    clock, discount = torch.tensor([0, 1, 5, 6, 9]), 0.9
+    time, discount = torch.tensor([0, 1, 5, 6, 9]), 0.9
     generator = torch.Generator().manual_seed(0)
     rewards, values = torch.randn(2, 5, generator=generator, dtype=torch.float64)
     every_reward, every_value = torch.zeros(2, 10, dtype=torch.float64)
-    every_reward[clock], every_value[clock] = rewards, values
+    every_reward[time], every_value[time] = rewards, values
     for t in reversed(range(10)):
-        if t not in clock:
+        if t not in time:
             every_value[t] = discount * every_value[t + 1]
     everything = torch.ones(10, dtype=torch.bool)
     nothing = torch.zeros((), dtype=torch.float64)
     expected = generalised_advantages(every_reward, every_value, nothing, everything, discount, 0.8)
-    found = advantages_by_clock(rewards, values, everything[:5], clock, discount, 0.8)
-    assert_same(found, expected[clock])
+    found = advantages_over_time(rewards, values, everything[:5], time, discount, 0.8)
+    assert_same(found, expected[time])

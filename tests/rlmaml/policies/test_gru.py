@@ -172,15 +172,15 @@ def test_a_value_knows_how_much_of_the_trial_is_over_by_its_clock() -> None:
     assert (outputs.distribution.mean.diff(dim=2) == 0).all()
     assert (outputs.value[:, :, :5].diff(dim=2) != 0).all()
     whole = standing._replace(elapsed=torch.arange(8, dtype=torch.float64).div(8).expand(1, 5, 8))
-    by_clock = policy.unroll(forgetful, whole)[0].value
-    assert_same(outputs.value[:, :, :5], by_clock[:, :, [0, 4, 5, 6, 7]])
+    by_time = policy.unroll(forgetful, whole)[0].value
+    assert_same(outputs.value[:, :, :5], by_time[:, :, [0, 4, 5, 6, 7]])
 
 
 def test_the_time_saturates_no_unit_of_a_fresh_value_however_long_the_trial() -> None:
     policy = gru_policy(value_head=True, hidden=(64,))
     theta = policy.init(0)
-    clock = powers(torch.arange(2000) / 2000) @ theta["value.layer0.weight"][:, -3:].T
-    assert clock.abs().max() < 3
+    time = powers(torch.arange(2000) / 2000) @ theta["value.layer0.weight"][:, -3:].T
+    assert time.abs().max() < 3
 
 
 def test_further_episodes_alone_have_no_value_because_they_do_not_say_how_long_the_trial_is() -> None:

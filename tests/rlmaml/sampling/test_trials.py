@@ -37,7 +37,7 @@ def test_a_trial_is_its_episodes_valid_steps_one_after_another(name: str) -> Non
     assert int(trials.valid.sum()) == sum(int(stage.valid.sum()) for stage in lived)
 
 
-def test_the_clock_of_a_trial_gives_every_episode_its_horizon() -> None:
+def test_the_time_of_a_trial_gives_every_episode_its_horizon() -> None:
     lived = stages()
     for horizon in (None, 10):
         trials = as_trials(lived, horizon)
@@ -46,7 +46,7 @@ def test_the_clock_of_a_trial_gives_every_episode_its_horizon() -> None:
                 lengths = [int(stage.valid[task, trial].sum()) for stage in lived]
                 expected = [k * (horizon or 4) + t for k, length in enumerate(lengths) for t in range(length)]
                 own = trials.valid[task, trial]
-                assert trials.clock[task, trial][own].tolist() == expected
+                assert trials.time[task, trial][own].tolist() == expected
                 share = torch.tensor(expected) / (3 * (horizon or 4))
                 assert torch.equal(trials.elapsed[task, trial][own], share)
 
