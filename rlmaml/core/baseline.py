@@ -14,6 +14,7 @@ RIDGE = 1e-5
 RIDGE_TRIES = 5
 BOOTSTRAP_LAMBDA = 0.9
 BOOTSTRAP_EPISODES = 5.0
+NUM_POWERS = 3
 
 
 def state_features(observations: Float[Tensor, "*axes obs"]) -> Float[Tensor, "*axes feature"]:
@@ -32,7 +33,7 @@ def baseline_features(
 
 def powers(time: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes 3"]:
     """``[τ, τ², τ³]``: what a value is told of the time τ."""
-    return torch.stack([time, time.square(), time**3], -1)
+    return torch.stack([time**power for power in range(1, NUM_POWERS + 1)], -1)
 
 
 def fixed_horizon_values(

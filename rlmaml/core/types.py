@@ -119,14 +119,9 @@ class Rollout(NamedTuple):
         return at_the_start(self.valid)
 
     @property
-    def time(self) -> Int[Tensor, "task episode time"]:
-        """Steps since the episode began."""
-        return time_of(self.valid)
-
-    @property
     def elapsed(self) -> Float[Tensor, "task episode time"]:
         """Share of the episode's time that is over."""
-        return self.time / self.valid.shape[-1]
+        return elapsed_in(self.valid)
 
 
 class Batch(NamedTuple):
@@ -147,14 +142,9 @@ class Batch(NamedTuple):
         return at_the_start(self.valid)
 
     @property
-    def time(self) -> Int[Tensor, "task episode time"]:
-        """Steps since the episode began."""
-        return time_of(self.valid)
-
-    @property
     def elapsed(self) -> Float[Tensor, "task episode time"]:
         """Share of the episode's time that is over."""
-        return self.time / self.valid.shape[-1]
+        return elapsed_in(self.valid)
 
 
 class Examples(NamedTuple):
@@ -182,6 +172,11 @@ class Stage(NamedTuple):
 def time_of(valid: Bool[Tensor, "*axes time"]) -> Int[Tensor, "*axes time"]:
     """Steps since an episode began."""
     return torch.arange(valid.shape[-1], device=valid.device).expand(valid.shape)
+
+
+def elapsed_in(valid: Bool[Tensor, "*axes time"]) -> Float[Tensor, "*axes time"]:
+    """Share of an episode's time that is over."""
+    return time_of(valid) / valid.shape[-1]
 
 
 def at_the_start(valid: Bool[Tensor, "*axes time"]) -> Bool[Tensor, "*axes time"]:

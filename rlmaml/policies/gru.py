@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rlmaml.core.baseline import powers
+from rlmaml.core.baseline import NUM_POWERS, powers
 from rlmaml.core.kronecker import FisherBlocks
 from rlmaml.core.policy import Act
 from rlmaml.core.types import Carry, Memory, Outputs, Params, Seen, last_valid
@@ -28,8 +28,6 @@ from rlmaml.policies.sizes import Sizes, check_actions
 from rlmaml.settings.policy import RecurrentSettings
 
 INPUT, MEMORY, VALUE = "memory.input", "memory.state", "value."
-TIME_FEATURES = 3
-"""Numbers that say how much of a trial's time is over."""
 
 
 class GruPolicy:
@@ -72,7 +70,7 @@ class GruPolicy:
         head_seed = int(torch.randint(2**31, (), generator=generator))
         below = (self.observed + self._width_read(), *self.settings.hidden)
         layers = init_perceptron((*below, self.sizes.action), head_seed)
-        judged = (below[0] + TIME_FEATURES, *below[1:], 1)
+        judged = (below[0] + NUM_POWERS, *below[1:], 1)
         critic = init_perceptron(judged, head_seed + 1) if self.settings.value_head else {}
         return {
             **gates,

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
+from rlmaml.core.types import time_of
+
 
 class Trials(NamedTuple):
     """Trials of every task: trial j holds the j-th episode of every stage. Padding comes after a trial's last step."""
@@ -47,7 +49,7 @@ def as_trials(stages: Sequence[Any], horizon: int | None = None) -> Trials:
     ]
     valid = joined[Trials._fields.index("valid")]
     each = horizon or stages[0].valid.shape[-1]
-    time = torch.cat([stage.time + k * each for k, stage in enumerate(stages)], 2)
+    time = torch.cat([time_of(stage.valid) + k * each for k, stage in enumerate(stages)], 2)
     joined += [time, time / (len(stages) * each)]
     if valid.all():
         return Trials(*joined)

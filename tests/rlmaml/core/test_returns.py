@@ -105,7 +105,7 @@ def test_garbage_in_the_padding_changes_no_advantage() -> None:
     assert torch.equal(clean, dirty)
 
 
-def test_by_a_clock_that_never_runs_on_advantages_are_the_generalised_ones() -> None:
+def test_where_no_time_passes_between_steps_advantages_are_the_generalised_ones() -> None:
     rewards, values, final, valid = random_steps(4)
     time = torch.arange(7).expand(valid.shape)
     plain = generalised_advantages(rewards, values, torch.zeros_like(final), valid, 0.9, 0.8)
@@ -118,7 +118,7 @@ def test_by_a_clock_that_never_runs_on_advantages_are_the_generalised_ones() -> 
     )
 
 
-def test_by_a_clock_that_runs_on_advantages_are_those_of_steps_in_which_nothing_happens() -> None:
+def test_where_time_passes_between_steps_advantages_are_those_of_steps_in_which_nothing_happens() -> None:
     time, discount = torch.tensor([0, 1, 5, 6, 9]), 0.9
     generator = torch.Generator().manual_seed(0)
     rewards, values = torch.randn(2, 5, generator=generator, dtype=torch.float64)

@@ -159,7 +159,7 @@ def test_one_theta_for_all_tasks_says_the_same_as_a_copy_for_each_of_them() -> N
         assert_same(ours, theirs)
 
 
-def test_a_value_knows_how_much_of_the_trial_is_over_by_its_clock() -> None:
+def test_a_value_knows_how_much_of_the_trials_time_is_over() -> None:
     policy = gru_policy(value_head=True)
     theta = random_theta(policy)
     stage = random_batch(policy, theta, num_tasks=1)._replace(
