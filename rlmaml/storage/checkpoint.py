@@ -40,6 +40,8 @@ episodes. Empty for none."""
 
 CURE = "Choose the variant of the training, or one with the same observations and actions."
 """Where a policy does not fit."""
+CURE_OF_WEIGHTS = f"{CURE} Where they are the same, another version of rlmaml wrote it: use that one, or train anew."
+"""Where weights have other names or shapes than this version gives them."""
 LARGEST_COUNT = 1 << 40
 """Of iterations, observations and the like; more are none."""
 
@@ -252,7 +254,7 @@ def check_entries(stored: Params, expected: Params, what: str, observed: str) ->
             shape = "is missing" if found is None else f"has shape {tuple(found.shape)}"
             raise UserError(
                 f"The checkpoint does not fit {observed}: its {what}{name} {shape}, and {tuple(tensor.shape)} is "
-                f"needed. {CURE}"
+                f"needed. {CURE_OF_WEIGHTS}"
             )
         if found.dtype != tensor.dtype:
             raise UserError(
@@ -261,7 +263,9 @@ def check_entries(stored: Params, expected: Params, what: str, observed: str) ->
             )
     for name in stored:
         if name not in expected:
-            raise UserError(f"The checkpoint does not fit {observed}: its {what}{name} is not known there. {CURE}")
+            raise UserError(
+                f"The checkpoint does not fit {observed}: its {what}{name} is not known there. {CURE_OF_WEIGHTS}"
+            )
 
 
 def remembered(checkpoint: Checkpoint, policy: Policy) -> Memory | None:
