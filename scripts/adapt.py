@@ -21,14 +21,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from common import (
-    Machine,
-    OwnCode,
-    check_budget_alone,
-    check_least,
-    in_variant,
-    trained_search,
-)
+from environments import in_variant
+from machine import Machine, check_least
+from own_code import OwnCode
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
 from rlmaml.settings.command_line import options_of
@@ -36,6 +31,7 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import INNER_KL, KL_SCALE, check_trust_region
 from rlmaml.terminal.command import lasting_imports, run_command
 from rlmaml.terminal.words import counted
+from searching import check_budget_alone, trained_search
 from supervised import check_of_episodes
 from task_choice import TaskChoice, help_with_tasks, make_task_environment, task_values
 

@@ -6,21 +6,16 @@ directly after each meta-iteration, and, with --against envpool, beside EnvPool'
 other methods are timed in turn with those of --algorithm.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from common import (
-    check_envpool,
-    chosen_family,
-    default_variant,
-    environment_maker,
-    envpool_measure,
-    physics_replay,
-    resolved,
-)
+from environments import default_variant, environment_maker, resolved
+from own_code import chosen_family
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
 from rlmaml.settings.command_line import options_of
@@ -28,6 +23,10 @@ from rlmaml.settings.inner import InnerLoss
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, find_method
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.terminal.command import run_command
+
+if TYPE_CHECKING:
+    from rlmaml.core.types import Rollout
+    from rlmaml_envs import TaskVectorEnv
 
 
 @dataclass(frozen=True)
@@ -160,6 +159,41 @@ def print_alone(figures: dict[str, Any]) -> None:
     print(f"peak memory                  {figures['peak_memory_mb']:.0f} MiB")
     for name, value in (figures.get("simulators", {}) | figures.get("evaluation", {})).items():
         print(f"{name.replace('_', ' '):<28} {value:,.{0 if value > 100 else 2}f}")
+
+
+def check_envpool(env_id: str, variant: str) -> str:
+    """The name of EnvPool's environment with the same body and control step.
+
+    Raises:
+        UserError: EnvPool is not installed, or has no such body.
+    """
+    from rlmaml_envs.throughput import envpool_name
+
+    try:
+        name = envpool_name(env_id, variant)
+    except ValueError as error:
+        raise UserError(f"--against envpool: {error}") from error
+    try:
+        import_module("envpool")
+    except ImportError as error:
+        raise UserError(f"--against envpool: {error}. EnvPool is installed with: pip install envpool.") from error
+    return name
+
+
+def envpool_measure(settings: Settings, name: str, horizon: int) -> Callable[[], float]:
+    """Measures EnvPool's control steps per second, at the sizes of a run and under its first policy's actions."""
+    from rlmaml_envs.throughput import envpool_rate
+
+    run = settings.run
+    copies = run.num_tasks * run.num_episodes
+    return lambda: envpool_rate(name, copies, horizon, run.rollout_threads, settings.network.initial_std)
+
+
+def physics_replay(env: "TaskVectorEnv", sampled: "Rollout") -> float:
+    """Seconds that MuJoCo alone takes for a rollout's steps, from the states to which the environment was reset."""
+    from rlmaml_envs.throughput import replay_seconds
+
+    return replay_seconds(env, sampled.actions.flatten(0, 1).numpy(), sampled.valid.flatten(0, 1).numpy())
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from common import check_least
 from defaults import SUPERVISED
+from machine import check_least
 from rlmaml.base.files import check_new, check_writable
 from rlmaml.settings.command_line import options_of
 from rlmaml.settings.whole import Settings

@@ -32,11 +32,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from common import (
-    Machine,
-    OwnCode,
-    check_least,
-    chosen_family,
+from defaults import tuned
+from environments import (
     chosen_variant,
     environment_maker,
     episode_drawing,
@@ -44,7 +41,8 @@ from common import (
     resolved,
     unchanged_variant,
 )
-from defaults import tuned
+from machine import Machine, check_least
+from own_code import OwnCode, chosen_family
 from rlmaml.base.cores import num_cores
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from common import Machine, OwnCode, check_least, environment_maker, episode_drawing
+from environments import environment_maker, episode_drawing
+from machine import Machine, check_least
+from own_code import OwnCode
 from resuming import resume_command
 from rlmaml.settings.command_line import options_of
 from rlmaml.settings.policy import CompressionSettings

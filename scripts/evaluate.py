@@ -11,17 +11,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from common import (
-    Machine,
-    OwnCode,
-    check_beyond,
-    check_budget_alone,
-    check_least,
-    environment_maker,
-    in_variant,
-    published,
-    trained_search,
-)
+from environments import check_beyond, environment_maker, in_variant, published
+from machine import Machine, check_least
+from own_code import OwnCode
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable
 from rlmaml.settings.command_line import options_of
@@ -29,6 +21,7 @@ from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.trust_region import check_trust_region
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted
+from searching import check_budget_alone, trained_search
 from supervised import check_unasked
 from supervised_runs import opened_run
 from task_choice import chosen_in_all, help_with_tasks

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from common import OwnCode, in_variant
+from environments import in_variant
+from own_code import OwnCode
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, unwritable
 from rlmaml.settings.command_line import options_of

@@ -13,14 +13,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from common import (
-    Machine,
-    OwnCode,
-    check_least,
-    environment_maker,
-    episode_drawing,
-    in_variant,
-)
+from environments import environment_maker, episode_drawing, in_variant
+from machine import Machine, check_least
+from own_code import OwnCode
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, replacing
 from rlmaml.settings.command_line import options_of

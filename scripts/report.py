@@ -14,7 +14,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from common import Machine, OwnCode, check_least, environment_maker, published
+from environments import environment_maker, published
+from machine import Machine, check_least
+from own_code import OwnCode
 from rlmaml.base.errors import UserError
 from rlmaml.base.files import check_new, check_writable, write_atomically
 from rlmaml.settings.command_line import options_of

@@ -10,7 +10,9 @@ from typing import Annotated
 
 import tyro
 
-from common import Machine, OwnCode, check_least, environment_maker
+from environments import environment_maker
+from machine import Machine, check_least
+from own_code import OwnCode
 from rlmaml.settings.command_line import options_of
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted

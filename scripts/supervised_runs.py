@@ -6,8 +6,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from common import Machine, OwnCode, chosen_variant
 from defaults import SUPERVISED, as_supervised
+from environments import chosen_variant
+from machine import Machine
+from own_code import OwnCode
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import option
 from rlmaml.settings.command_line import options_of

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from common import OwnCode, environment_maker, in_variant
+from environments import environment_maker, in_variant
+from own_code import OwnCode
 from rlmaml.base.errors import UserError
 from rlmaml.settings.command_line import chosen, positional_words
 from rlmaml.settings.whole import Settings

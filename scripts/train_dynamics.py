@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from common import check_least, chosen_family, chosen_variant, environment_maker
 from defaults import supervised, tuned
+from environments import chosen_variant, environment_maker
+from machine import check_least
+from own_code import chosen_family
 from rlmaml.base.errors import UserError
 from rlmaml.settings.command_line import chosen
 from rlmaml.settings.whole import Settings

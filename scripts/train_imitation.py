@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import tyro
 
-from common import OwnCode, check_least, environment_maker
+from environments import environment_maker
+from machine import check_least
+from own_code import OwnCode
 from rlmaml.base.errors import UserError
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
@@ -161,7 +163,7 @@ def demonstrator_of(run_dir: Path, settings: Settings, own: OwnCode) -> "Checkpo
     """The policy of a run, on the machine that these settings name.
 
     Raises:
-        UserError: its family is of the user's own, and was not named; see :meth:`common.OwnCode.check`.
+        UserError: its family is of the user's own, and was not named; see :meth:`own_code.OwnCode.check`.
     """
     from rlmaml.storage.kept_checkpoints import policy_checkpoint
 

@@ -11,11 +11,13 @@ scripts/train_locomotion.py ID processes share the tasks, with the same result.
 
 import sys
 
-from common import chosen_family, family_of, has_physics, train_command
+from environments import has_physics
+from own_code import chosen_family, family_of
 from rlmaml.base.errors import UserError
 from rlmaml.settings.command_line import chosen
 from rlmaml.settings.config_file import config_of
 from rlmaml.terminal.command import run_command
+from training_command import train_command
 
 
 def main() -> None:

@@ -6,9 +6,9 @@ evaluation.json and a picture of adaptation. Ctrl-C ends the training after its 
 torchrun --nproc-per-node=2 scripts/train_nav.py shares the tasks among processes, with the same result.
 """
 
-from common import train_command
 from resuming import NAVIGATION
 from rlmaml.terminal.command import run_command
+from training_command import train_command
 
 
 def main() -> None:

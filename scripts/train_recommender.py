@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from common import check_least
+from machine import check_least
 from rlmaml.base.errors import UserError
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command

@@ -15,7 +15,10 @@ from rlmaml.terminal import waiting
 from tests.once import filled_once
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-SHARED = ("common.py", "defaults.py", "resuming.py", "supervised.py", "supervised_runs.py", "task_choice.py")
+SHARED = (
+    *("defaults.py", "environments.py", "machine.py", "own_code.py", "resuming.py", "searching.py", "supervised.py"),
+    *("supervised_runs.py", "task_choice.py", "training_command.py"),
+)
 """What the scripts share; the others are commands."""
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

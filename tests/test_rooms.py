@@ -79,6 +79,8 @@ def test_a_room_is_about_a_dozen_files_and_no_file_is_long() -> None:
         assert 2 <= len(paths) <= most, room
         for path in paths:
             assert len(path.read_text().splitlines()) <= 400, path
+    for path in (ROOT / "scripts").glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 400, path
 
 
 def test_no_two_files_of_the_package_have_one_name_but_a_method_and_its_settings() -> None:

@@ -187,13 +187,13 @@ def test_any_byte_of_how_the_tasks_of_a_run_on_examples_were_made(
     words = ("--iterations", 1, "--tasks", 2, "--hidden", 2, "--evaluation-tasks", 2, "--no-pretrained")
     assert run_script("train_sinusoid.py", *words, "--run-dir", run.path) == 0
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    scripts, common = import_module("supervised_runs"), import_module("common")
+    scripts, own_code, machine = map(import_module, ("supervised_runs", "own_code", "machine"))
     made_by = json.loads(run.settings.read_text())["made_by"]
     whole = json.dumps({"made_by": made_by}).encode()
 
     def opened(_: Path) -> None:
         try:
-            scripts.opened_run(run.path, common.OwnCode(), common.Machine())
+            scripts.opened_run(run.path, own_code.OwnCode(), machine.Machine())
         except SystemExit as error:  # an option's value is none: it is told of as on the command line
             raise UserError(str(error)) from error
 

@@ -927,7 +927,7 @@ def test_published_returns_stand_beside_evaluations_of_their_size_alone(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    published, settings = import_module("common").published, configure(horizon=100)
+    published, settings = import_module("environments").published, configure(horizon=100)
     assert published(settings, 40, 40)["MAML, published"][0] == -40.41
     assert capsys.readouterr().err == ""
     assert published(settings, 40, 20) == {}

@@ -88,15 +88,15 @@ def read(monkeypatch: pytest.MonkeyPatch) -> ReadBy:
 def make_env(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """``make_env(settings)``: what the scripts make environments with, or choices where the policy makes them."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    common = __import__("common")
+    environments = __import__("environments")
     yield (
         lambda settings, render_mode=None: (
             (lambda num_envs: Corridor(num_envs, settings.run.horizon))
             if settings.policy == "categorical"
-            else common.environment_maker(settings, render_mode)
+            else environments.environment_maker(settings, render_mode)
         )
     )
-    for name in ("common", "defaults"):
+    for name in ("environments", "own_code", "supervised", "defaults"):
         sys.modules.pop(name, None)
 
 
@@ -139,7 +139,7 @@ def test_every_field_is_read_by_somebody_who_is_no_settings_class(tmp_path: Path
     )
     unread = [f"{kind.__name__}.{name}" for kind, fields in read.items() for name, by in fields.items() if not by]
     assert not unread, f"nobody reads {unread}"
-    ignored = [name for name in ENVIRONMENT if "common" not in read[RunSettings][name]]
+    ignored = [name for name in ENVIRONMENT if "environments" not in read[RunSettings][name]]
     assert not ignored, f"environments are made without {ignored}"
 
 
