@@ -158,7 +158,10 @@ def parse(
     with told_in_a_sentence({one.name: one.kind for kind in kinds for one in _known(kind)}):
         read: Any = tyro.cli(whole, description=wrapped_text(description), args=list(arguments), config=SENTENCES)
     said = {name: as_meant(type(value), getattr(read, name)) for name, value in values.items()}
-    return said.pop("script"), Settings(**vars(said.pop("choice")), **said)
+    script, settings = said.pop("script"), Settings(**vars(said.pop("choice")), **said)
+    if chosen(arguments, "stage_weights", ""):
+        settings.outer.check_all_count(settings.inner)
+    return script, settings
 
 
 def check_known(arguments: Sequence[str], choice: Choice, kinds: Sequence[type[Any]], cure: str = "") -> None:

@@ -42,6 +42,19 @@ class ObjectiveSettings(ScheduleSettings):
                 "all 0."
             )
 
+    def check_all_count(self, inner: InnerSettings) -> None:
+        """Refuse more weights than stages, as somebody typed them; of a family's default ones the first count.
+
+        Raises:
+            UserError: names both numbers.
+        """
+        given, stages = len(self.stage_weights), inner.inner_steps + 1
+        if given > stages:
+            raise UserError(
+                f"{option('stage_weights')} has {given} weights, but with {option('inner_steps')} {inner.inner_steps} "
+                f"there are {stages} stages: one before the first step, and one after each. Give at most {stages}."
+            )
+
     def weights(self, inner_steps: int, iteration: int = 0) -> tuple[float, ...]:
         """Weight of each of the ``inner_steps + 1`` stages in a meta-iteration; they sum to 1."""
         given = self.stage_weights or (*[0.0] * inner_steps, 1.0)
