@@ -114,6 +114,7 @@ def main() -> None:
     from rlmaml.settings.stages import stage_unit
     from rlmaml.storage.kept_checkpoints import policy_checkpoint
     from rlmaml.storage.run_directory import write_json
+    from rlmaml.training.fine_tuning import words_on_sizes
     from rlmaml.training.run import evaluate_run, run_settings
 
     options.own.allow()
@@ -168,6 +169,8 @@ def main() -> None:
     unit = "attempts" if options.search.search else stage_unit(settings)
     zero_shot, first = not checkpoint.steps_taken, "teacher" if options.teacher else ""
     print(evaluation_table(evaluation.summary(), evaluation.terms, theirs, zero_shot=zero_shot, unit=unit, first=first))
+    if inner_steps and (words := words_on_sizes(settings)):
+        print(f"\n{words}")
 
 
 def evaluate_examples(options: Options) -> None:

@@ -89,6 +89,7 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
     from rlmaml.core.ranks import join_ranks, own_device
     from rlmaml.evaluation.table import evaluation_table
     from rlmaml.settings.stages import stage_unit
+    from rlmaml.training.fine_tuning import words_on_sizes
     from rlmaml.training.run import train
 
     allow_policy(settings.policy)
@@ -113,6 +114,8 @@ def train_command(env_id: str, description: str, arguments: Sequence[str] | None
     tasks, episodes = counted(run.evaluation_tasks, "held-out task"), counted(run.evaluation_episodes, "episode")
     print(f"\nMean return on {tasks}, {episodes} each, of sampled actions:\n")
     print(evaluation_table(evaluation.summary(), evaluation.terms, shown, unit=stage_unit(settings)))
+    if words := words_on_sizes(settings):
+        print(f"\n{words}")
     print(f"\nRun: {run_dir}\nLook at it with: tensorboard --logdir {run_dir.parent}")
 
 

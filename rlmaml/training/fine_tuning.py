@@ -16,6 +16,17 @@ def fine_tuning(settings: Settings) -> list[float] | None:
     return list(FINE_TUNING) if takes_steps else None
 
 
+def words_on_sizes(settings: Settings) -> str:
+    """What a reader of returns after steps has to know of their sizes; empty where the policy was trained for them."""
+    if fine_tuning(settings) is None:
+        return ""
+    sizes = ", ".join(f"{size:g}" for size in settings.inner.inner_step_sizes)
+    return (
+        f"The policy was trained for no inner step; these have the configured size, {sizes}. compare.py finds the size "
+        "that is best on validation tasks."
+    )
+
+
 def fine_tuned(trained: Checkpoint, reached: Callable[[Checkpoint], float], *, progress: bool = True) -> Checkpoint:
     """The policy with the inner step sizes with which it reaches most on validation tasks.
 

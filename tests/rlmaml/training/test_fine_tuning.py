@@ -4,7 +4,7 @@ import pytest
 
 from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import Checkpoint
-from rlmaml.training.fine_tuning import FINE_TUNING, fine_tuned, fine_tuning
+from rlmaml.training.fine_tuning import FINE_TUNING, fine_tuned, fine_tuning, words_on_sizes
 from tests.rlmaml.deploy.trained import checkpoint
 
 
@@ -13,6 +13,13 @@ def test_only_what_was_not_meta_trained_and_takes_steps_is_fine_tuned() -> None:
     assert fine_tuning(configure("pretrained", evaluation_steps=0)) is None
     for method in ("maml-trpo", "oracle", "rl2"):
         assert fine_tuning(configure(method)) is None
+
+
+def test_steps_of_a_policy_that_was_trained_for_none_are_told_to_have_the_configured_size() -> None:
+    words = words_on_sizes(configure("pretrained", inner_step_sizes=(0.2, 0.1)))
+    assert words.startswith("The policy was trained for no inner step; these have the configured size, 0.2, 0.1.")
+    for method in ("maml-trpo", "oracle", "rl2"):
+        assert words_on_sizes(configure(method)) == ""
 
 
 def test_all_sizes_are_scaled_alike_and_the_best_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
