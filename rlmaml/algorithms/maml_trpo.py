@@ -216,8 +216,11 @@ def centred(batch: Any) -> Any:
     if isinstance(batch, Examples):
         return batch
     count = batch.valid.sum((1, 2), keepdim=True).clamp(min=1)
-    mean = (batch.advantages * batch.valid).sum((1, 2), keepdim=True) / count
-    return batch._replace(advantages=(batch.advantages - mean) * batch.valid)
+    means = {
+        name: (getattr(batch, name) * batch.valid).sum((1, 2), keepdim=True) / count
+        for name in ("advantages", "inner_advantages")
+    }
+    return batch._replace(**{name: (getattr(batch, name) - mean) * batch.valid for name, mean in means.items()})
 
 
 def meta_algorithm(settings: Settings) -> MamlTrpo | QueryLoss:

@@ -18,9 +18,17 @@ def with_advantages(
     gae_lambda: float,
     bootstrap: bool,
     scale: float | None = None,
+    inner_reward_power: float = 1.0,
+    inner_scale: float | None = None,
     read: Sequence[int] | None = None,
 ) -> Batch:
     """Advantages of every valid step, each task with its own baseline, normalised per task.
+
+    Those of an inner loss may be of rewards raised to a power, with their sign, ``sign(r) |r|^p``. A reward of minus
+    the distance d to a goal has a gradient of one length wherever the goal is, so that a step on it tells the direction
+    alone. Minus d², of which the text of arXiv 1703.03400 speaks, has one of length 2 d, and a step on it goes as far
+    as the goal is, where the advantages of all tasks are divided by the same number. What is maximised after the steps
+    are the rewards as they are.
 
     Args:
         rollout: sampled episodes.
@@ -29,33 +37,45 @@ def with_advantages(
         bootstrap: whether an episode cut by the time limit goes on with the baseline's value of its final state
             (the infinite-horizon objective), or ends there (the fixed-horizon objective of the MAML papers).
         scale: see :func:`normalise`.
+        inner_reward_power: p above; 1 for the rewards as they are.
+        inner_scale: as ``scale``, of the advantages of an inner loss; None for the same.
         read: which numbers of an observation the baseline reads, such as those that are no pixels; None for all.
 
     Raises:
         NonFiniteError: the baseline has no finite solution.
         UserError: ``bootstrap`` with a discount of 1.
     """
-    rewards, valid = rollout.rewards.double(), rollout.valid
+    valid = rollout.valid
     seen, seen_last = rollout.observations, rollout.final_observations
     if read is not None:
         seen, seen_last = seen[..., read], seen_last[..., read]
-    if bootstrap:
-        goes_on = rollout.truncated & ~rollout.terminated
-        values, final_values = bootstrapped_values(seen, seen_last, rewards, valid, goes_on, discount)
-    else:
-        values = fixed_horizon_values(seen, rewards, valid, discount)
-        final_values = torch.zeros_like(values[..., 0])
-    advantages = generalised_advantages(rewards, values, final_values, valid, discount, gae_lambda)
-    centred, divisor = centred_and_scale(advantages, valid, scale)
-    dtype = rollout.rewards.dtype
+
+    def judged(rewards: Tensor, divided_by: float | None) -> tuple[Tensor, Tensor]:
+        if bootstrap:
+            goes_on = rollout.truncated & ~rollout.terminated
+            values, final_values = bootstrapped_values(seen, seen_last, rewards, valid, goes_on, discount)
+        else:
+            values = fixed_horizon_values(seen, rewards, valid, discount)
+            final_values = torch.zeros_like(values[..., 0])
+        advantages = generalised_advantages(rewards, values, final_values, valid, discount, gae_lambda)
+        return centred_and_scale(advantages, valid, divided_by)
+
+    rewards, dtype = rollout.rewards.double(), rollout.rewards.dtype
+    centred, divisor = judged(rewards, scale)
+    advantages = inner_advantages = (centred / divisor).to(dtype)
+    if inner_reward_power != 1 or inner_scale is not None:
+        raised = rewards.sign() * rewards.abs() ** inner_reward_power
+        inner, inner_divisor = judged(raised, scale if inner_scale is None else inner_scale)
+        inner_advantages = (inner / inner_divisor).to(dtype)
     return Batch(
         observations=rollout.observations,
         actions=rollout.actions,
         rewards=rollout.rewards,
         log_probs=rollout.log_probs,
-        advantages=(centred / divisor).to(dtype),
+        advantages=advantages,
         valid=valid,
         advantage_scale=divisor.to(dtype).expand_as(valid),
+        inner_advantages=inner_advantages,
     )
 
 

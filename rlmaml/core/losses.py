@@ -82,7 +82,7 @@ def policy_gradient(form: PolicyGradient) -> InnerLoss:
 
     def loss(outputs: Outputs, batch: Batch) -> Tensor:
         log_ratio = outputs.distribution.log_prob(batch.actions) - batch.log_probs
-        return form(log_ratio, batch.advantages, batch.valid)
+        return form(log_ratio, batch.inner_advantages, batch.valid)
 
     return loss
 

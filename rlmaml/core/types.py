@@ -135,6 +135,8 @@ class Batch(NamedTuple):
     valid: Bool[Tensor, "task episode time"]
     advantage_scale: Float[Tensor, "task episode time"]
     """What the advantages were divided by, in units of reward: one number per task."""
+    inner_advantages: Float[Tensor, "task episode time"]
+    """What an inner loss reads in place of the advantages; see :func:`rlmaml.core.advantages.with_advantages`."""
 
     @property
     def first_steps(self) -> Bool[Tensor, "task episode time"]:

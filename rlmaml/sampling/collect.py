@@ -67,5 +67,7 @@ def to_batch(sampled: Rollout, settings: AdvantageSettings, parts: Sequence[Part
         gae_lambda=settings.gae_lambda,
         bootstrap=settings.bootstraps,
         scale=settings.advantage_scale,
+        inner_reward_power=settings.inner_reward_power,
+        inner_scale=settings.inner_advantage_scale,
         read=numbers_in_vectors(parts, sampled.observations.shape[-1]),
     )

@@ -21,6 +21,12 @@ class AdvantageSettings:
     """At the horizon the return ends (fixed_horizon, as in the papers) or goes on with the baseline (bootstrap)."""
     advantage_scale: float | None = None
     """Divide the centred advantages of all tasks by this, in reward units; by default by each task's own deviation."""
+    inner_reward_power: float = 1.0
+    """Power to which rewards are raised, with their sign, for an inner step. Where they are minus a distance, 2 makes
+    the step the longer the farther the goal is; give --inner-advantage-scale with it."""
+    inner_advantage_scale: float | None = None
+    """Divide the centred advantages of all tasks by this for an inner step, in units of reward to that power; by
+    default as --advantage-scale says."""
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
@@ -29,8 +35,11 @@ class AdvantageSettings:
             require(self, name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
         bounded = self.discount < 1 or not self.bootstraps
         require(self, "discount", bounded, "below 1 with --time-limit bootstrap: without an end, returns have no bound")
-        scale = self.advantage_scale
-        require(self, "advantage_scale", scale is None or 0 < scale < math.inf, "a finite number above 0")
+        for name in ("advantage_scale", "inner_advantage_scale"):
+            scale = getattr(self, name)
+            require(self, name, scale is None or 0 < scale < math.inf, "a finite number above 0")
+        power = self.inner_reward_power
+        require(self, "inner_reward_power", 0 < power < math.inf, "a finite number above 0")
 
     @property
     def bootstraps(self) -> bool:

@@ -111,7 +111,12 @@ def random_batch(
     rewards = torch.from_numpy(generator.standard_normal(shape)) * valid
     actions, log_probs = sampled_steps(policy, params, observations, noise, rewards, memory)
     scale = torch.full(shape, 2.0, dtype=torch.float64)
-    return Batch(observations, actions, rewards, log_probs, advantages, valid, scale)
+    return Batch(observations, actions, rewards, log_probs, advantages, valid, scale, advantages)
+
+
+def with_both(batch: Batch, advantages: Tensor) -> Batch:
+    """The batch with other advantages, which its inner loss reads, too."""
+    return batch._replace(advantages=advantages, inner_advantages=advantages)
 
 
 def sampled_steps(
@@ -200,6 +205,7 @@ def padded_batch(batch: Batch, extra: int = 3) -> Batch:
         observations=torch.full_like(batch.observations, 7.0),
         log_probs=torch.full_like(batch.log_probs, -3.0),
         advantages=torch.full_like(batch.advantages, 11.0),
+        inner_advantages=torch.full_like(batch.inner_advantages, 13.0),
     )
     dirty = Batch(*(where_valid(batch.valid, field, other) for field, other in zip(batch, garbage, strict=True)))
     padded = Batch(*(pad(field, extra, 2.0) for field in dirty))

@@ -100,7 +100,7 @@ def exact_batch(process: Process) -> Batch:
     chosen = torch.tensor(actions).unsqueeze(0)
     to_go_now = torch.tensor(to_go, dtype=torch.float64).unsqueeze(0)
     valid, scale = torch.ones(chosen.shape, dtype=torch.bool), torch.ones_like(to_go_now)
-    bare = Batch(observations, chosen, to_go_now, to_go_now, to_go_now, valid, scale)
+    bare = Batch(observations, chosen, to_go_now, to_go_now, to_go_now, valid, scale, to_go_now)
     return bare._replace(log_probs=POLICY.unroll(rational_theta(), bare)[0].distribution.log_prob(chosen))
 
 

@@ -20,7 +20,7 @@ from rlmaml.training.guard import check_update, nothing_learned
 from tests.rlmaml.algorithms.cases import CASES, Problem, Updated, make_large_problem, make_problem, tensors_of
 from tests.rlmaml.algorithms.task_threads import one_thread_per_task
 from tests.rlmaml.algorithms.two_ranks import PROBLEMS, SOLVED, as_plain, key
-from tests.rlmaml.makers import assert_same, padded_batch
+from tests.rlmaml.makers import assert_same, padded_batch, with_both
 from tests.rlmaml.shapes import shapes_checked
 from tests.rlmaml.two_ranks import Ranks
 
@@ -212,9 +212,7 @@ class AlgorithmContract:
         remaining = problem.of_tasks([0, 1, 3]).update()
         for stage, batch in enumerate(problem.stages):
             gone = without_steps(batch, 2)
-            left = changed(
-                problem, stage, gone._replace(advantages=gone.advantages.masked_fill(~gone.valid, 1e6))
-            ).update()
+            left = changed(problem, stage, with_both(gone, gone.advantages.masked_fill(~gone.valid, 1e6))).update()
             assert left.report.tasks_left_out == 1
             counted = left.report._replace(tasks_left_out=0, replay_gap=remaining.report.replay_gap)  # type: ignore[attr-defined]
             assert_close(left._replace(report=counted), remaining, problem, rtol=1e-12)
@@ -232,7 +230,7 @@ class AlgorithmContract:
 
     def test_rewards_and_advantages_that_are_not_a_number_are_refused(self, problem: Problem) -> None:
         batch = problem.stages[0]
-        planted = {name: getattr(batch, name).clone() for name in ("rewards", "advantages")}
+        planted = {name: getattr(batch, name).clone() for name in ("rewards", "advantages", "inner_advantages")}
         for values in planted.values():
             values[1, 0, 0] = float("nan")
         with pytest.raises(NonFiniteError, match="became NaN or infinite"):
@@ -244,7 +242,7 @@ class AlgorithmContract:
         problem = problem.in_single_precision()
         last = problem.stages[-1]
         for size in (1e15, 10**19.5, 1e20, 1e30):
-            large = last._replace(rewards=size * last.rewards, advantages=size * last.advantages)
+            large = with_both(last._replace(rewards=size * last.rewards), size * last.advantages)
             try:
                 meta, state, report = changed(problem, -1, large).update()
                 check_update(problem.learner.policy, meta, state, report)

@@ -218,6 +218,40 @@ def test_advantages_times_their_scale_are_the_centred_ones_in_units_of_reward(sc
 
 
 @pytest.mark.parametrize("bootstrap", [False, True])
+@pytest.mark.parametrize(("power", "inner_scale"), [(2.0, 3.0), (2.0, None), (1.0, 3.0), (0.5, 0.1)])
+def test_an_inner_loss_reads_advantages_of_rewards_to_a_power_and_what_is_maximised_stays(
+    bootstrap: bool, power: float, inner_scale: float | None
+) -> None:
+    rollout = random_rollout()
+    judged = partial(with_advantages, discount=0.9, gae_lambda=0.8, bootstrap=bootstrap)
+    raised = rollout._replace(rewards=rollout.rewards.sign() * rollout.rewards.abs() ** power)
+    assert (rollout.rewards > 0.1).any()
+    assert (rollout.rewards < -0.1).any()
+    both = judged(rollout, scale=7.0, inner_reward_power=power, inner_scale=inner_scale)
+    assert torch.equal(both.inner_advantages, judged(raised, scale=inner_scale or 7.0).advantages)
+    plain = judged(rollout, scale=7.0)
+    assert torch.equal(both.advantages, plain.advantages)
+    assert torch.equal(both.rewards, rollout.rewards)
+    assert torch.equal(both.advantage_scale, plain.advantage_scale)
+    assert torch.equal(plain.inner_advantages, plain.advantages)
+    assert not torch.allclose(both.inner_advantages, plain.advantages, rtol=1e-2)
+
+
+def test_of_minus_a_distance_advantages_tell_the_side_of_a_goal_and_of_its_square_how_far_it_is() -> None:
+    # one step of 0.1 to either side, goals 1 and 3 away: -(3 - 0.1)² is 1.2 more than -(3 + 0.1)²
+    steps = torch.tensor([[0.1], [-0.1]]).double().expand(2, 2, 1)
+    goals = torch.tensor([1.0, 3.0]).double().view(2, 1, 1)
+    rollout = random_rollout((2, 2, 1))._replace(
+        observations=torch.zeros(2, 2, 1, 2).double(), rewards=-(goals - steps).abs(), valid=torch.ones(2, 2, 1).bool()
+    )
+    judged = partial(with_advantages, rollout, discount=1.0, gae_lambda=1.0, bootstrap=False)
+    for batch in (judged(), judged(inner_scale=1.0), judged(inner_reward_power=2.0)):
+        assert_same(batch.inner_advantages[0], batch.inner_advantages[1], rtol=1e-4)
+    squared = judged(inner_reward_power=2.0, inner_scale=1.0).inner_advantages
+    assert_same(squared, 2 * goals * steps, rtol=1e-4)
+
+
+@pytest.mark.parametrize("bootstrap", [False, True])
 def test_the_baseline_reads_the_numbers_that_it_is_told_to_and_no_others(bootstrap: bool) -> None:
     rollout = random_rollout()
     read = partial(with_advantages, discount=0.9, gae_lambda=0.9, bootstrap=bootstrap, read=[0])

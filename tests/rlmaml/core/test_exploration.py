@@ -60,7 +60,7 @@ def sample(process: Process, params: Params, episodes: int, seed: int) -> Batch:
     to_go = earned.flip(-1).cumsum(-1).flip(-1)
     observations = torch.eye(3, dtype=torch.float64)[torch.stack(states, -1)]
     ones = torch.ones_like(earned)
-    bare = Batch(observations, torch.stack(actions, -1), earned, ones, to_go, ones.bool(), ones)
+    bare = Batch(observations, torch.stack(actions, -1), earned, ones, to_go, ones.bool(), ones, to_go)
     log_probs = POLICY.unroll(params, bare)[0].distribution.log_prob(bare.actions)
     return bare._replace(log_probs=log_probs)
 
@@ -100,7 +100,8 @@ def test_with_credit_the_meta_gradient_is_unbiased_and_without_it_is_not() -> No
 def batch_of(rewards: list[list[list[float]]], valid: list[list[list[int]]], scale: float) -> Batch:
     earned, counted = torch.tensor(rewards).double(), torch.tensor(valid).bool()
     nothing = torch.zeros_like(earned)
-    return Batch(nothing.unsqueeze(-1), nothing.unsqueeze(-1), earned, nothing, nothing, counted, nothing + scale)
+    seen = nothing.unsqueeze(-1)
+    return Batch(seen, seen, earned, nothing, nothing, counted, nothing + scale, nothing)
 
 
 def test_returns_beside_those_of_the_other_tasks_by_hand() -> None:

@@ -217,14 +217,16 @@ def test_a_mean_over_steps_weighs_steps_not_episodes() -> None:
 
 
 @LOSSES
-def test_the_inner_loss_of_a_form_is_the_form_on_the_log_ratio_to_what_sampled(loss: PolicyGradient) -> None:
+def test_the_inner_loss_of_a_form_is_the_form_on_the_log_ratio_to_what_sampled_and_on_inner_advantages(
+    loss: PolicyGradient,
+) -> None:
     batch = exact_batch(CHAIN)
     moved = one_task(THETA + 0.3 * torch.linspace(-1, 1, len(THETA), dtype=torch.float64))
     outputs, _ = POLICY.unroll(moved, batch)
     log_ratio = outputs.distribution.log_prob(batch.actions) - batch.log_probs
     assert log_ratio.abs().amax() > 0.01
     expected = loss(log_ratio[0], batch.advantages[0], batch.valid[0])
-    one = type(batch)(*(field[0] for field in batch))
+    one = type(batch)(*(field[0] for field in batch))._replace(advantages=torch.full_like(batch.advantages[0], 5.0))
     said = Outputs(type(outputs.distribution)(*(field[0] for field in outputs.distribution)))
     assert torch.equal(policy_gradient(loss)(said, one), expected)
 

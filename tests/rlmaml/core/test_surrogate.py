@@ -39,6 +39,7 @@ def mean_of_valid(values: Tensor, batch: Batch) -> Tensor:
 def test_the_surrogate_loss_is_minus_the_mean_of_ratio_times_advantage_over_valid_steps() -> None:
     old, new, batch = old_and_new()
     ratio = new.log_prob(batch.actions).exp() / old.log_prob(batch.actions).exp()
+    batch = batch._replace(inner_advantages=torch.full_like(batch.advantages, 5.0))
     assert_same(surrogate_losses(new, old, batch), -mean_of_valid(ratio * batch.advantages, batch))
     assert (ratio - 1).abs().median() > 0.1
 

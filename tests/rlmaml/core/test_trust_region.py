@@ -31,6 +31,7 @@ from tests.rlmaml.makers import (
     gaussian_policy,
     random_theta,
     vector,
+    with_both,
 )
 
 NUM_TASKS = 3
@@ -187,14 +188,14 @@ def test_a_task_that_does_not_count_leaves_no_trace() -> None:
     whole, other = Stages().without(1), Stages().without(1)
     garbled = other.batches[0].advantages.clone()
     garbled[1] += 5.0
-    other.batches[0] = other.batches[0]._replace(advantages=garbled)
+    other.batches[0] = with_both(other.batches[0], garbled)
     assert torch.equal(whole.step().point, other.step().point)
     assert whole.step().accepted
 
 
 def test_without_an_admissible_step_the_start_is_handed_back_itself() -> None:
     stages = Stages()
-    stages.batches = [batch._replace(advantages=torch.zeros_like(batch.advantages)) for batch in stages.batches]
+    stages.batches = [with_both(batch, torch.zeros_like(batch.advantages)) for batch in stages.batches]
     done = stages.step()
     assert done.point is stages.start
     assert not done.accepted
@@ -216,6 +217,6 @@ def test_advantages_that_are_not_finite_are_refused(value: float) -> None:
     stages = Stages()
     advantages = stages.batches[1].advantages.clone()
     advantages[0, 0, 0] = value
-    stages.batches[1] = stages.batches[1]._replace(advantages=advantages)
+    stages.batches[1] = with_both(stages.batches[1], advantages)
     with pytest.raises(NonFiniteError, match="The loss or its gradient's norm became NaN or infinite"):
         stages.step()

@@ -496,9 +496,7 @@ def test_what_holds_task_parameters_near_theta_by_hand() -> None:
     shape = (1, 5, 4)
     nothing, valid = torch.zeros(shape).double(), torch.ones(shape, dtype=torch.bool)
     seen, done = torch.full((*shape, 1), 2.0).double(), torch.zeros((*shape, 1)).double()
-    batch = Batch(
-        seen, done, rewards=nothing, log_probs=nothing, advantages=nothing, valid=valid, advantage_scale=nothing
-    )
+    batch = Batch(seen, done, nothing, nothing, nothing, valid, nothing, nothing)
     rule = GradientRule(2, (0.1,), policy_gradient(log_likelihood), towards=Towards(l2=0.3, kl=0.7))
     stepped = rule.step(policy, Meta(theta, {}), Adaptation(task), batch, 1).params
     assert float(stepped["layer0.weight"]) == pytest.approx(1.5 - 0.1 * (0.3 * 0.5 + 0.7 * 2))

@@ -64,6 +64,18 @@ def test_the_data_are_the_rollout_with_the_advantages_of_the_settings(time_limit
     assert torch.equal(to_batch(sampled, settings).advantages, expected.advantages)
 
 
+def test_inner_advantages_are_those_of_the_settings() -> None:
+    data, sampled = collector(AdvantageSettings(inner_reward_power=2.0, inner_advantage_scale=3.0))(
+        Adaptation(params()), 0
+    )
+    assert sampled is not None
+    expected = with_advantages(
+        sampled, discount=0.99, gae_lambda=1.0, bootstrap=False, inner_reward_power=2.0, inner_scale=3.0
+    )
+    assert torch.equal(data.inner_advantages, expected.inner_advantages)
+    assert not torch.equal(data.inner_advantages, data.advantages)
+
+
 def test_the_baseline_reads_the_parts_of_an_environments_observations_that_are_vectors() -> None:
     settings, parts = AdvantageSettings(), (Part("picture", (1, 1, 2)), Part("speed", (1,)))
     env = ScriptedEnvironment(NUM_TASKS * 4)

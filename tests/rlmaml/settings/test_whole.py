@@ -109,6 +109,8 @@ def test_what_is_written_of_a_place_has_no_folders_and_a_method_that_takes_the_s
         ({"anneal_stage_weights": 5, "inner_steps": 0}, "--anneal-stage-weights is 5; it must be 0 where"),
         ({"entropy_bonus": float("nan")}, "--entropy-bonus is nan"),
         ({"inner_step_sizes": (0.1, -0.1)}, "--inner-step-sizes is (0.1, -0.1)"),
+        ({"inner_reward_power": 0.0}, "--inner-reward-power is 0.0; it must be a finite number above 0"),
+        ({"inner_advantage_scale": -1.0}, "--inner-advantage-scale is -1.0; it must be a finite number above 0"),
         ({"curvature_fraction": 0.0}, "--curvature-fraction is 0.0"),
         ({"backtrack": 1.0}, "--backtrack is 1.0"),
         ({"stage_weights": (1.0, -1.0)}, "--stage-weights is (1.0, -1.0); it must be finite numbers not below 0"),
