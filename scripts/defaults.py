@@ -15,13 +15,16 @@ NAVIGATION = configure(
     inner_loss="likelihood_ratio",
     stage_weights=(0.0, 2.0, 2.0, 1.0),
     gae_lambda=0.97,
+    inner_reward_power=2.0,
+    inner_advantage_scale=2.0,
     max_kl=0.02,
     jacobian_fraction=0.25,
 )
 """2-D navigation: a policy that is good after one step and goes on improving.
 
-The credit that ``likelihood_ratio`` gives to what is sampled before a step keeps the policy exploring until it has
-adapted; with ``log_likelihood`` its standard deviation shrinks early, and the first step suffers.
+Rewards are minus the distance to the goal; on their squares an inner step goes as far as the goal is. The credit that
+``likelihood_ratio`` gives to what is sampled before a step keeps the policy exploring until it has adapted; with
+``log_likelihood`` its standard deviation shrinks early, and the first step suffers.
 """
 
 LOCOMOTION = configure(

@@ -16,6 +16,8 @@ RL2 = Method(
         "num_episodes": 2,
         "gae_lambda": 0.95,
         "advantage_scale": None,
+        "inner_reward_power": 1.0,
+        "inner_advantage_scale": None,
         "hidden": (64,),
         "memory": 96,
         "value_head": True,
