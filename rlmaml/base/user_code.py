@@ -112,7 +112,7 @@ def _found_in(folder: Path) -> Iterator[list[str]]:
     """Find modules in a folder, inside the block after what is installed alone, and from then on after all others.
 
     Modules and packages of a script, or of another folder, that are called as one here are set aside in the block: a
-    ``common.py`` beside somebody's robot is not that of our scripts. The working directory is as before afterwards.
+    ``defaults.py`` beside somebody's robot is not that of our scripts. The working directory is as before afterwards.
 
     Returns:
         What another file of the user's own has beside it, too: a function that imports it later is given the first one.

@@ -81,10 +81,19 @@ def policy_gradient(form: PolicyGradient) -> InnerLoss:
     """An inner loss for reinforcement learning: a form of the policy gradient on a task's :class:`Batch`."""
 
     def loss(outputs: Outputs, batch: Batch) -> Tensor:
-        log_ratio = outputs.distribution.log_prob(batch.actions) - batch.log_probs
-        return form(log_ratio, batch.inner_advantages, batch.valid)
+        return form(_log_ratio(outputs, batch), batch.inner_advantages, batch.valid)
 
     return loss
+
+
+def return_loss(outputs: Outputs, batch: Batch) -> Float[Tensor, ""]:
+    """Minus the log-likelihood's policy gradient of the return as it is, whatever an inner step sees of rewards."""
+    return log_likelihood(_log_ratio(outputs, batch), batch.advantages, batch.valid)
+
+
+def _log_ratio(outputs: Outputs, batch: Batch) -> Float[Tensor, "episode time"]:
+    log_ratio: Tensor = outputs.distribution.log_prob(batch.actions) - batch.log_probs
+    return log_ratio
 
 
 def squared_error(outputs: Outputs, data: Examples) -> Float[Tensor, ""]:

@@ -132,6 +132,7 @@ class Batch(NamedTuple):
     rewards: Float[Tensor, "task episode time"]
     log_probs: Float[Tensor, "task episode time"]
     advantages: Float[Tensor, "task episode time"]
+    """Of rewards as they are: what is maximised."""
     valid: Bool[Tensor, "task episode time"]
     advantage_scale: Float[Tensor, "task episode time"]
     """What the advantages were divided by, in units of reward: one number per task."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import RandomStreams
-from rlmaml.core.losses import InnerLoss, log_likelihood, policy_gradient
+from rlmaml.core.losses import InnerLoss, return_loss
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Meta, Params, at_most
 from rlmaml.rules.gradient_rule import losses_of
@@ -224,5 +224,5 @@ def search_rule(search: Search, policy: Policy) -> SearchRule:
             "--search has nothing to try: no context was ever other than 0 in the training, which adapts without it."
         )
     assert settings.search is not None
-    loss = policy_gradient(log_likelihood) if settings.search == "gradient" else None
+    loss = return_loss if settings.search == "gradient" else None
     return SearchRule(SEARCHES[settings.search], settings.attempts, settings.average, limits, loss)

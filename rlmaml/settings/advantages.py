@@ -6,6 +6,8 @@ from typing import Literal
 
 from rlmaml.settings.checks import require, require_kinds
 
+LARGEST_POWER = 10
+"""Of rewards; beyond it the largest one alone would count."""
 TimeLimit = Literal["fixed_horizon", "bootstrap"]
 
 
@@ -39,7 +41,10 @@ class AdvantageSettings:
             scale = getattr(self, name)
             require(self, name, scale is None or 0 < scale < math.inf, "a finite number above 0")
         power = self.inner_reward_power
-        require(self, "inner_reward_power", 0 < power < math.inf, "a finite number above 0")
+        require(self, "inner_reward_power", 0 < power <= LARGEST_POWER, f"a number above 0, at most {LARGEST_POWER}")
+        scaled = power == 1 or self.inner_advantage_scale is not None
+        legal = "1 without --inner-advantage-scale: each task's own deviation takes away how long a step it makes"
+        require(self, "inner_reward_power", scaled, legal)
 
     @property
     def bootstraps(self) -> bool:

@@ -159,7 +159,7 @@ def parse(
         read: Any = tyro.cli(whole, description=wrapped_text(description), args=list(arguments), config=SENTENCES)
     said = {name: as_meant(type(value), getattr(read, name)) for name, value in values.items()}
     script, settings = said.pop("script"), Settings(**vars(said.pop("choice")), **said)
-    if chosen(arguments, "stage_weights", ""):
+    if any(word.split("=")[0] == option("stage_weights") for word in _spelled(arguments)):
         settings.outer.check_all_count(settings.inner)
     return script, settings
 

@@ -43,7 +43,7 @@ class ObjectiveSettings(ScheduleSettings):
             )
 
     def check_all_count(self, inner: InnerSettings) -> None:
-        """Refuse more weights than stages, as somebody typed them; of a family's default ones the first count.
+        """Refuse more weights than stages where a command gives them; of a family's default ones the first count.
 
         Raises:
             UserError: names both numbers.
@@ -51,8 +51,8 @@ class ObjectiveSettings(ScheduleSettings):
         given, stages = len(self.stage_weights), inner.inner_steps + 1
         if given > stages:
             raise UserError(
-                f"{option('stage_weights')} has {given} weights, but with {option('inner_steps')} {inner.inner_steps} "
-                f"there are {stages} stages: one before the first step, and one after each. Give at most {stages}."
+                f"{option('stage_weights')} has {given} weights; there is one before the first step, one after each "
+                f"of {option('inner_steps')} {inner.inner_steps}. Give at most {stages}."
             )
 
     def weights(self, inner_steps: int, iteration: int = 0) -> tuple[float, ...]:

@@ -114,9 +114,10 @@ def random_batch(
     return Batch(observations, actions, rewards, log_probs, advantages, valid, scale, advantages)
 
 
-def with_both(batch: Batch, advantages: Tensor) -> Batch:
-    """The batch with other advantages, which its inner loss reads, too."""
-    return batch._replace(advantages=advantages, inner_advantages=advantages)
+def with_both(batch: Batch, change: Callable[..., Tensor], *by: Any) -> Batch:
+    """The batch with changed advantages, and those that its inner loss reads changed in the same way."""
+    names = ("advantages", "inner_advantages")
+    return batch._replace(**{name: change(getattr(batch, name), *by) for name in names})
 
 
 def sampled_steps(

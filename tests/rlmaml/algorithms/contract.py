@@ -15,6 +15,7 @@ from rlmaml.base.threads import torch_threads
 from rlmaml.core.parameters import entries, repeated
 from rlmaml.core.types import Batch, Params
 from rlmaml.policies.sizes import Sizes
+from rlmaml.settings.inner import InnerSettings
 from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rlmaml.training.guard import check_update, nothing_learned
 from tests.rlmaml.algorithms.cases import CASES, Problem, Updated, make_large_problem, make_problem, tensors_of
@@ -212,7 +213,7 @@ class AlgorithmContract:
         remaining = problem.of_tasks([0, 1, 3]).update()
         for stage, batch in enumerate(problem.stages):
             gone = without_steps(batch, 2)
-            left = changed(problem, stage, with_both(gone, gone.advantages.masked_fill(~gone.valid, 1e6))).update()
+            left = changed(problem, stage, with_both(gone, torch.masked_fill, ~gone.valid, 1e6)).update()
             assert left.report.tasks_left_out == 1
             counted = left.report._replace(tasks_left_out=0, replay_gap=remaining.report.replay_gap)  # type: ignore[attr-defined]
             assert_close(left._replace(report=counted), remaining, problem, rtol=1e-12)
@@ -228,6 +229,20 @@ class AlgorithmContract:
         assert all(np.isfinite(number) for number in left.report.numbers().values())
         check_replay(left.report)
 
+    def test_inner_steps_read_their_own_advantages_and_what_is_maximised_the_others(self, problem: Problem) -> None:
+        first, last = problem.stages[0], problem.stages[-1]
+        settings = problem.settings
+        inner = settings.inner
+        if not (
+            isinstance(inner, InnerSettings) and inner.inner_steps and make_meta_algorithm(settings).reads_last_stage
+        ):
+            pytest.skip("every stage is one of an inner step, or none is")
+        before = problem.update().meta
+        nothing = changed(problem, -1, last._replace(inner_advantages=last.inner_advantages + 3.0)).update().meta
+        assert all(torch.equal(*pair) for pair in zip(entries(before), entries(nothing), strict=True))
+        moved = changed(problem, 0, first._replace(inner_advantages=-first.inner_advantages)).update().meta
+        assert not all(torch.equal(*pair) for pair in zip(entries(before), entries(moved), strict=True))
+
     def test_rewards_and_advantages_that_are_not_a_number_are_refused(self, problem: Problem) -> None:
         batch = problem.stages[0]
         planted = {name: getattr(batch, name).clone() for name in ("rewards", "advantages", "inner_advantages")}
@@ -242,7 +257,7 @@ class AlgorithmContract:
         problem = problem.in_single_precision()
         last = problem.stages[-1]
         for size in (1e15, 10**19.5, 1e20, 1e30):
-            large = with_both(last._replace(rewards=size * last.rewards), size * last.advantages)
+            large = with_both(last._replace(rewards=size * last.rewards), torch.mul, size)
             try:
                 meta, state, report = changed(problem, -1, large).update()
                 check_update(problem.learner.policy, meta, state, report)

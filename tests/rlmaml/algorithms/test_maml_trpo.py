@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlmaml.algorithms.maml_trpo import MamlTrpo
+from rlmaml.algorithms.maml_trpo import MamlTrpo, centred
 from rlmaml.algorithms.meta_algorithm import Learner, replay
 from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.random_streams import RandomStreams
@@ -215,7 +215,7 @@ def test_the_replayed_policies_are_those_that_sampled_with_and_without_a_graph(n
 
 def test_the_loss_before_the_step_sees_advantages_that_do_not_average_to_zero() -> None:
     posed = make_posed(inner_steps=2, stage_weights=(1.0, 0.0, 3.0))
-    shifted = [with_both(b, b.advantages + 1.0 + k) for k, b in enumerate(posed.batches)]
+    shifted = [with_both(b, torch.add, 1.0 + k) for k, b in enumerate(posed.batches)]
     # stage 0 has mean advantage 1 and weight 1/4, stage 2 has mean 3 and weight 3/4
     report = posed._replace(batches=shifted).update()[1]
     assert report.loss_before == pytest.approx(-(1 / 4 + 3 * 3 / 4), rel=1e-12)
@@ -273,7 +273,7 @@ def test_on_an_enumerated_process_the_meta_gradient_is_exact_but_for_the_known_t
     said = tabular.POLICY.unroll(unflatten(adapted, theta), before)[0].distribution
     log_probs = said.log_prob(before.actions)
     likelier = (log_probs - before.log_probs).sum(-1, keepdim=True).exp()
-    after = with_both(before._replace(log_probs=log_probs), before.advantages * likelier)
+    after = with_both(before._replace(log_probs=log_probs), torch.mul, likelier)
 
     rule = GradientRule(1, (EXACT_STEP * CHAIN.horizon,), policy_gradient(POLICY_GRADIENTS[name]))
     algorithm = MamlTrpo(MamlTrpoSettings(**DOWNHILL, curvature_fraction=1.0))  # type: ignore[arg-type]
@@ -324,14 +324,27 @@ def test_the_metric_is_that_of_fully_adapted_policies_on_the_states_of_the_first
         assert float((ours - others).norm()) > 0.01
 
 
+def centred_over(values: Tensor, valid: Tensor) -> Tensor:
+    means = torch.stack([own[counts].mean() for own, counts in zip(values, valid, strict=True)])
+    return values - means.view(-1, 1, 1)
+
+
+def test_advantages_and_those_of_the_inner_loss_are_each_centred_by_their_own_mean() -> None:
+    batch = make_posed(**CASES["one step"]).batches[0]
+    few = batch._replace(inner_advantages=2.0 * batch.advantages + 1.0)
+    done = centred(few)
+    for ours, raw in ((done.advantages, few.advantages), (done.inner_advantages, few.inner_advantages)):
+        assert_same(ours, torch.where(few.valid, centred_over(raw, few.valid), 0.0))
+    assert_same(done.inner_advantages, 2.0 * done.advantages)
+
+
 @pytest.mark.parametrize("name", ["one step", "learned step sizes"])
 def test_the_metrics_jacobians_see_how_steps_bend_on_the_first_episodes_with_centred_advantages(name: str) -> None:
     posed, exact = (make_posed(**CASES[name], jacobian_fraction=fraction, damping=0.25) for fraction in (0.3, 1.0))
     few = []
     for batch in posed.batches:
         first = Batch(*(field[:, :2] for field in batch))
-        means = torch.stack([a[v].mean() for a, v in zip(first.advantages, first.valid, strict=True)])
-        few.append(with_both(first, first.advantages - means.view(-1, 1, 1)))
+        few.append(with_both(first, centred_over, first.valid))
     natural = check_natural(posed, metric(posed, bends_on=few))
     ours, others = (torch.nn.functional.normalize(each, dim=0) for each in (natural, exact.step()[0]))
     assert float((ours - others).norm()) > 0.01
@@ -370,7 +383,7 @@ def test_accepted_steps_respect_max_kl_and_lower_the_loss(name: str) -> None:
 
 def test_without_an_admissible_step_meta_is_handed_back_itself() -> None:
     posed = make_posed()
-    indifferent = [with_both(batch, torch.zeros_like(batch.advantages)) for batch in posed.batches]
+    indifferent = [with_both(batch, torch.zeros_like) for batch in posed.batches]
     new, report = posed._replace(batches=indifferent).update()
     assert new is posed.meta
     assert not report.accepted

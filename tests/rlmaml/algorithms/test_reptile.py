@@ -76,7 +76,7 @@ def test_episodes_of_the_adapted_policies_are_sampled_only_to_be_shown_and_chang
     assert not problem.algorithm.reads_last_stage
     shown = type(problem.algorithm)(problem.settings.changed(sample_last_stage=True).outer)  # type: ignore[call-arg]
     assert shown.reads_last_stage
-    last: Batch = with_both(problem.stages[0], 100 * problem.stages[0].advantages)
+    last: Batch = with_both(problem.stages[0], lambda each: 100 * each)
     expected, (ours, _, report) = (
         problem.update(),
         problem._replace(algorithm=shown, stages=[*problem.stages, last]).update(),
@@ -88,6 +88,6 @@ def test_episodes_of_the_adapted_policies_are_sampled_only_to_be_shown_and_chang
 
 def test_adapted_parameters_that_overflow_are_refused() -> None:
     problem = make_problem("reptile")
-    stages = [with_both(batch, 1e308 * batch.advantages) for batch in problem.stages]
+    stages = [with_both(batch, lambda each: 1e308 * each) for batch in problem.stages]
     with pytest.raises(NonFiniteError, match="The adapted parameters became NaN or infinite: the inner step sizes"):
         problem._replace(stages=stages).update()

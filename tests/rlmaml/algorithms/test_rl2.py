@@ -133,8 +133,11 @@ def test_the_typical_return_is_that_of_the_trials_and_changes_slowly() -> None:
     [
         ({"num_tasks": 3}, "--minibatches is 4; it must be at most --tasks, which is 3"),
         ({"blocks": 65}, "--blocks is 65; it must be at most --tasks"),
-        ({"inner_reward_power": 2.0}, "--inner-reward-power is 2.0; it must be 1 where no inner step is taken"),
-        ({"inner_advantage_scale": 2.0}, "--inner-advantage-scale is 2.0; it must be None where no inner step"),
+        (
+            {"inner_reward_power": 2.0, "inner_advantage_scale": 1.0},
+            "--inner-reward-power is 2.0; it must be 1 where nothing adapts by gradient steps",
+        ),
+        ({"inner_advantage_scale": 2.0}, "--inner-advantage-scale is 2.0; it must be None where nothing adapts"),
         ({"time_limit": "bootstrap"}, "--time-limit is 'bootstrap'; it must be fixed_horizon with trials"),
         ({"value_head": False}, "needs --policy gru with --value-head"),
         ({"policy": "gaussian"}, "needs --policy gru with --value-head"),

@@ -186,16 +186,15 @@ def test_without_a_preconditioner_three_times_as_many_iterations_are_taken_where
 
 def test_a_task_that_does_not_count_leaves_no_trace() -> None:
     whole, other = Stages().without(1), Stages().without(1)
-    garbled = other.batches[0].advantages.clone()
-    garbled[1] += 5.0
-    other.batches[0] = with_both(other.batches[0], garbled)
+    left_out = torch.arange(len(other.batches[0].valid)).view(-1, 1, 1) == 1
+    other.batches[0] = with_both(other.batches[0], lambda advantages: advantages + 5.0 * left_out)
     assert torch.equal(whole.step().point, other.step().point)
     assert whole.step().accepted
 
 
 def test_without_an_admissible_step_the_start_is_handed_back_itself() -> None:
     stages = Stages()
-    stages.batches = [with_both(batch, torch.zeros_like(batch.advantages)) for batch in stages.batches]
+    stages.batches = [with_both(batch, torch.zeros_like) for batch in stages.batches]
     done = stages.step()
     assert done.point is stages.start
     assert not done.accepted
@@ -215,8 +214,8 @@ def test_a_line_search_that_fails_with_a_gradient_hands_the_start_back_itself() 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_advantages_that_are_not_finite_are_refused(value: float) -> None:
     stages = Stages()
-    advantages = stages.batches[1].advantages.clone()
-    advantages[0, 0, 0] = value
-    stages.batches[1] = with_both(stages.batches[1], advantages)
+    first = torch.zeros_like(stages.batches[1].valid)
+    first[0, 0, 0] = True
+    stages.batches[1] = with_both(stages.batches[1], lambda advantages: advantages.masked_fill(first, value))
     with pytest.raises(NonFiniteError, match="The loss or its gradient's norm became NaN or infinite"):
         stages.step()

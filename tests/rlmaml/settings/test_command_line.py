@@ -80,9 +80,11 @@ def test_options_of_a_file_are_overruled_and_those_of_another_method_are_refused
 
 def test_more_stage_weights_than_stages_are_refused_where_they_were_typed_and_cut_where_they_are_a_family_s() -> None:
     weights = ["--stage-weights", "0", "2", "1"]
-    with pytest.raises(UserError, match="--stage-weights has 3 weights, but with --inner-steps 1 there are 2 stages"):
+    with pytest.raises(UserError, match=r"--stage-weights has 3 weights; .* --inner-steps 1\. Give at most 2\."):
         parsed(*weights, "--inner-steps", "1")
     assert parsed(*weights, "--inner-steps", "2")[1].outer.stage_weights == (0.0, 2.0, 1.0)
+
+    assert parsed("--stage-weights", "--inner-steps", "1")[1].outer.stage_weights == ()
 
     def of_a_family(variant: str | None, method: str) -> Settings:
         return defaults(variant, method).changed(stage_weights=(0.0, 2.0, 1.0))
