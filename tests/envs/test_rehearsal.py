@@ -8,9 +8,8 @@ import pytest
 from gymnasium import spaces
 
 from rlmaml_envs.bodies import scalar_box
-from rlmaml_envs.body_checks import check_body
 from rlmaml_envs.episodes import tried_out
-from rlmaml_envs.locomotion import LocomotionFamily
+from rlmaml_envs.locomotion import LocomotionFamily, check_body
 from rlmaml_envs.navigation import Navigation2D
 from rlmaml_envs.physics import Simulation
 from rlmaml_envs.registry import load_family
