@@ -61,7 +61,7 @@ def interrupted(directory: Path, times: int, polled: float = 0.2) -> tuple[int, 
         if times > 1:
             if polled < 1:
                 _until(directory, "*.asked", process)
-            time.sleep(0.1)
+            time.sleep(0.5)  # two that come together are one, on a busy machine even with 0.1 s between them
             os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=0.8 * MOST)
     finally:
@@ -85,7 +85,7 @@ def test_one_ctrl_c_lets_every_process_finish_what_it_does(tmp_path: Path) -> No
     assert len(list(tmp_path.glob("*.ended"))) == 2
 
 
-@pytest.mark.parametrize("polled", [0.2, 1.0])
+@pytest.mark.parametrize("polled", [0.2, 2.0])
 def test_the_second_ctrl_c_stops_every_process_at_once_whether_the_first_was_passed_on_or_not(
     tmp_path: Path, polled: float
 ) -> None:
