@@ -418,7 +418,7 @@ def same_run(one: Path, other: Path) -> bool:
     """Whether two runs are the same but for their times: checkpoint byte for byte, metrics and evaluation."""
     lines = [
         [
-            {name: value for name, value in json.loads(line).items() if not name.startswith("seconds/")}
+            {name: value for name, value in json.loads(line).items() if not name.startswith(("seconds/", "checksum"))}
             for line in RunDirectory(run_dir).metrics.read_text().splitlines()
         ]
         for run_dir in (one, other)
