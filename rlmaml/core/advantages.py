@@ -58,15 +58,15 @@ def with_advantages(
             values = fixed_horizon_values(seen, rewards, valid, discount)
             final_values = torch.zeros_like(values[..., 0])
         advantages = generalised_advantages(rewards, values, final_values, valid, discount, gae_lambda)
-        return centred_and_scale(advantages, valid, divided_by)
+        centred, divisor = centred_and_scale(advantages, valid, divided_by)
+        return (centred / divisor).to(dtype), divisor.to(dtype).expand_as(valid)
 
     rewards, dtype = rollout.rewards.double(), rollout.rewards.dtype
-    centred, divisor = judged(rewards, scale)
-    advantages = inner_advantages = (centred / divisor).to(dtype)
+    advantages, advantage_scale = judged(rewards, scale)
+    inner_advantages = advantages
     if inner_reward_power != 1 or inner_scale is not None:
         raised = rewards.sign() * rewards.abs() ** inner_reward_power
-        inner, inner_divisor = judged(raised, scale if inner_scale is None else inner_scale)
-        inner_advantages = (inner / inner_divisor).to(dtype)
+        inner_advantages, _ = judged(raised, scale if inner_scale is None else inner_scale)
     return Batch(
         observations=rollout.observations,
         actions=rollout.actions,
@@ -74,7 +74,7 @@ def with_advantages(
         log_probs=rollout.log_probs,
         advantages=advantages,
         valid=valid,
-        advantage_scale=divisor.to(dtype).expand_as(valid),
+        advantage_scale=advantage_scale,
         inner_advantages=inner_advantages,
     )
 

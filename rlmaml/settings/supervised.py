@@ -9,16 +9,8 @@ from rlmaml.settings.whole import Settings, configure
 
 OF_EPISODES = (
     *("num_episodes", "horizon", "observe_task", "evaluation_episodes", "rollout_device", "video_interval"),
-    *(
-        "discount",
-        "gae_lambda",
-        "time_limit",
-        "advantage_scale",
-        "inner_reward_power",
-        "inner_advantage_scale",
-        "adapt_std",
-    ),
-    *("inner_loss", "initial_std", "entropy_bonus", "curvature_fraction", "jacobian_fraction"),
+    *("discount", "gae_lambda", "time_limit", "advantage_scale", "inner_reward_power", "inner_advantage_scale"),
+    *("inner_loss", "initial_std", "adapt_std", "entropy_bonus", "curvature_fraction", "jacobian_fraction"),
 )
 """Fields that say something about episodes, or about how policies explore in them."""
 SUPERVISED = tuple(
