@@ -15,11 +15,6 @@ from rlmaml.terminal import waiting
 from tests.once import filled_once
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-SHARED = (
-    *("defaults.py", "environments.py", "machine.py", "own_code.py", "resuming.py", "searching.py", "supervised.py"),
-    *("supervised_runs.py", "task_choice.py", "training_command.py"),
-)
-"""What the scripts share; the others are commands."""
 
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")  # how fast a machine is decides nothing
@@ -48,9 +43,9 @@ def help_texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def write_help(directory: Path) -> None:
-    """Write what each script's ``--help`` prints."""
+    """Write what each script's ``--help`` prints; what scripts share is no command."""
     commands: list[tuple[Path, list[str]]] = [
-        (path, []) for path in sorted(SCRIPTS.glob("*.py")) if path.name not in SHARED
+        (path, []) for path in sorted(SCRIPTS.glob("*.py")) if "__main__" in path.read_text()
     ]
     commands += [(SCRIPTS / "train_nav.py", ["--algorithm", method]) for method in METHODS]
     for path, words in commands:
