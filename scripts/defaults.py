@@ -228,7 +228,8 @@ MEMORY = {
     "iterations": 300,
     "cosine_iterations": 300,
 }
-"""Of a half-cheetah that runs: tuned on changed ones without dead motors, by one seed and up to 130 meta-iterations."""
+"""Of a half-cheetah that runs: tuned on changed ones without dead motors, by one seed and up to 130 meta-iterations, of
+what remembers; a policy without a memory has the same."""
 
 METHODS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     ("Navigation2D-v0", "finn2017"): {
@@ -265,6 +266,7 @@ METHODS: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
         ("HalfCheetahChanged-v0", variant): {
             "rl2": MEMORY,
             "rma": MEMORY,
+            "robust": MEMORY,
         }
         for variant in CHANGES
     },

@@ -38,7 +38,8 @@ class GruPolicy:
     the share of the trial's time that is over (:func:`~rlmaml.core.baseline.powers`), because the return to come
     depends on how much is left. It is written from linear maps that broadcast over tasks, because torch's own GRU takes
     no task axis; where one theta serves all tasks, torch's unrolls it. The memory is 0 where a trial begins, and it is
-    reset nowhere else.
+    reset nowhere else. A memory of no numbers has no weights: what is left is a perceptron on the observation, and its
+    value.
 
     Args:
         settings: of the network.
@@ -61,12 +62,7 @@ class GruPolicy:
         """Fresh theta."""
         width, inputs = self.settings.memory, self.observed + self.sizes.action + 2
         generator = torch.Generator().manual_seed(seed)
-        gates = {
-            f"{INPUT}.weight": torch.cat([glorot(width, inputs, generator) for _ in range(3)]),
-            f"{INPUT}.bias": torch.zeros(3 * width),
-            f"{MEMORY}.weight": torch.cat([glorot(width, width, generator) for _ in range(3)]),
-            f"{MEMORY}.bias": torch.zeros(3 * width),
-        }
+        gates = init_gates(inputs, width, generator) if width else {}
         head_seed = int(torch.randint(2**31, (), generator=generator))
         below = (self.observed + self._width_read(), *self.settings.hidden)
         layers = init_perceptron((*below, self.sizes.action), head_seed)
@@ -171,12 +167,15 @@ class GruPolicy:
         """Parameters that compute on observations and rewards as they come what the given ones do on scaled ones."""
         observation = self.settings.observation_scales
         unscaled = (1.0,) * (self.observed - len(observation) + self.sizes.action)
-        gates = for_raw_inputs(params, (*observation, *unscaled, self.settings.reward_scale), f"{INPUT}.weight")
+        scales = (*observation, *unscaled, self.settings.reward_scale)
+        gates = for_raw_inputs(params, scales, f"{INPUT}.weight") if self.settings.memory else params
         heads = [f"{prefix}layer0.weight" for prefix in ("", VALUE) if f"{prefix}layer0.weight" in params]
         return gates | {name: for_raw_inputs(params, observation, name)[name] for name in heads}
 
     def _memories(self, raw: Params, inputs: Tensor, start: Tensor) -> Float[Tensor, "*axes time memory"]:
         """What is remembered after every step."""
+        if not self.settings.memory:
+            return inputs[..., :0]
         weights, biases = _gates(raw)
         if weights[0].dim() == 2:
             rows = inputs.flatten(0, -3)
@@ -192,6 +191,8 @@ class GruPolicy:
 
     def _memory(self, raw: Params) -> Any:
         """``(x, h) -> h'`` on ``[*axes, feature]``."""
+        if not self.settings.memory:
+            return lambda inputs, memory: memory  # noqa: ARG005
         weights, biases = _gates(raw)
         if weights[0].dim() == 3:
             weights = [laid_out(weight) for weight in weights]
@@ -207,6 +208,16 @@ class GruPolicy:
             return ((1 - update) * new + update * rows[1]).view(memory.shape)
 
         return advance
+
+
+def init_gates(inputs: int, width: int, generator: torch.Generator) -> Params:
+    """Weights of fresh gates, Glorot uniform gate by gate, and biases of 0."""
+    return {
+        f"{INPUT}.weight": torch.cat([glorot(width, inputs, generator) for _ in range(3)]),
+        f"{INPUT}.bias": torch.zeros(3 * width),
+        f"{MEMORY}.weight": torch.cat([glorot(width, width, generator) for _ in range(3)]),
+        f"{MEMORY}.bias": torch.zeros(3 * width),
+    }
 
 
 def _gates(params: Params) -> tuple[list[Tensor], list[Tensor]]:

@@ -322,7 +322,7 @@ def lived_figure(comparison: LivedComparison) -> Figure:
             for row, returns in of_actions[actions].items():
                 half = _shown_half(returns)
                 colour = "#222222" if row == TEACHER else colour_of(row)
-                style = "--" if row in (TEACHER, "oracle", "pretrained", "random") else "o-"
+                style = "--" if row in (TEACHER, "oracle", "pretrained", "robust", "random") else "o-"
                 axes.errorbar(
                     comparison.lived, returns.mean, np.nan_to_num(half), fmt=style, color=colour, capsize=3, label=row
                 )

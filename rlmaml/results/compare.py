@@ -41,7 +41,13 @@ from rlmaml.terminal.words import counted, in_short, markdown_table
 from rlmaml.training.fine_tuning import fine_tuning
 from rlmaml.training.run import MakeEnv, run_settings
 
-COLOURS = {"maml-trpo": "#d1495b", "pretrained": "#00798c", "random": "#9aa4b2", "oracle": "#2e8b57"}
+COLOURS = {
+    "maml-trpo": "#d1495b",
+    "pretrained": "#00798c",
+    "robust": "#14213d",
+    "random": "#9aa4b2",
+    "oracle": "#2e8b57",
+}
 OTHER_COLOURS = (
     *("#edae49", "#8f6bc1", "#8d6b48", "#4a7fb5", "#c06a9d"),
     *("#5f7f3f", "#b8602a", "#3f4a8a", "#a3a13b", "#2fa8f5", "#7a5195"),

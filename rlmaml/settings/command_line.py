@@ -39,7 +39,7 @@ class Choice:
 
     algorithm: str
     """How it meta-learns: maml-trpo, fomaml, e-maml, meta-sgd, maml++, anil, cavia, promp, maml-ppo, reptile, rl2, rma,
-    or, without adaptation, pretrained, oracle, random; the help lists the options of the one that is named."""
+    or, without adaptation, pretrained, robust, oracle, random; the help lists the options of the one that is named."""
     policy: Annotated[str, tyro.conf.arg(metavar="KIND")]
     """Who acts: gaussian, categorical, gru, latent, conv4, embedded, multimodal, or FILE.py:NAME of a torch module of
     your own, which is then run."""

@@ -86,7 +86,7 @@ class RecurrentSettings(PerceptronSettings):
     initial_std: float = 1.0
     """Initial standard deviation of the policy, in units of the normalised action."""
     memory: int = 64
-    """Width of the recurrent memory."""
+    """Width of the recurrent memory; 0, with a value head, for none: ``--algorithm robust``, one policy for all."""
     reward_scale: float = 1.0
     """Typical size of a step's reward, in its unit; the memory reads the last reward divided by it."""
     value_head: bool = False
@@ -96,7 +96,9 @@ class RecurrentSettings(PerceptronSettings):
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
         require_deviation(self)
-        require_positive(self, "memory reward_scale")
+        alone = self.memory == 0 and self.value_head
+        require(self, "memory", self.memory > 0 or alone, "at least 1; what remembers nothing is --policy gaussian")
+        require_positive(self, "reward_scale")
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class LatentSettings(RecurrentSettings):
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
-        require_positive(self, "latent")
+        require_positive(self, "memory latent")
 
 
 @dataclass(frozen=True)

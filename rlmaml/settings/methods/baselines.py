@@ -1,8 +1,13 @@
-"""Settings of what does not meta-learn: a policy for all tasks, one that is told the task, and one never trained."""
+"""Settings of what does not meta-learn: a policy for all tasks, one that is told the task, and one never trained.
+
+Of policies for all tasks there are two: ``pretrained`` learns as ``maml-trpo`` does, ``robust`` as ``rl2`` and the
+teacher of ``rma`` do, so that what either is behind them by is what adaptation brings, and no other optimiser's doing.
+"""
 
 from typing import Any
 
 from rlmaml.settings.methods.maml_trpo import MAML_TRPO
+from rlmaml.settings.methods.rl2 import RL2
 
 NO_STEPS = {"inner_steps": 0}
 ALONE: dict[str, Any] = {
@@ -36,4 +41,9 @@ RANDOM = PRETRAINED._replace(
     name="random",
     summary="a policy that was never trained; fine-tuned where it is evaluated",
     stands_for=NO_STEPS | {"iterations": 0},
+)
+ROBUST = RL2._replace(
+    name="robust",
+    summary="one policy trained over all tasks as rl2 is, without its memory: domain randomisation (arXiv 1710.06537)",
+    stands_for={"memory": 0},
 )

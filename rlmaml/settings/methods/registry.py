@@ -2,7 +2,7 @@
 
 from rlmaml.base.errors import UserError
 from rlmaml.settings.methods.anil import ANIL
-from rlmaml.settings.methods.baselines import ORACLE, PRETRAINED, RANDOM
+from rlmaml.settings.methods.baselines import ORACLE, PRETRAINED, RANDOM, ROBUST
 from rlmaml.settings.methods.cavia import CAVIA
 from rlmaml.settings.methods.e_maml import E_MAML
 from rlmaml.settings.methods.fomaml import FOMAML
@@ -21,7 +21,7 @@ METHODS: dict[str, Method] = {
     for method in (
         *(MAML_TRPO, FOMAML, E_MAML, META_SGD, MAML_PLUS_PLUS, ANIL, CAVIA),
         *(PROMP, MAML_PPO, REPTILE, RL2, RMA),
-        *(PRETRAINED, ORACLE, RANDOM),
+        *(PRETRAINED, ROBUST, ORACLE, RANDOM),
     )
 }
 

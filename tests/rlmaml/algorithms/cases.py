@@ -103,6 +103,7 @@ CASES: dict[str, Case] = {
         },
         None,
     ),
+    "robust": Case("robust", {"minibatches": 2, "epochs": 2, "blocks": 2, "outer_step_size": 0.02, "horizon": 4}, None),
     "rma": Case(
         "rma",
         {

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rlmaml.base.errors import UserError
 from rlmaml.core.baseline import powers
 from rlmaml.core.parameters import with_task_axis
 from rlmaml.core.types import Batch, Memory, Params
@@ -196,3 +197,17 @@ def test_without_a_value_head_there_is_neither_a_value_nor_a_weight_of_it() -> N
     theta = random_theta(policy)
     assert policy.unroll(theta, random_batch(policy, theta, num_tasks=1))[0].value == ()
     assert not [name for name in theta if "value" in name]
+
+
+def test_without_a_memory_it_is_the_perceptron_on_the_observation_alone_whatever_was_done_and_earned() -> None:
+    policy = gru_policy(hidden=(5,), memory=0, observation_scales=SCALES, value_head=True)
+    params = random_theta(policy)
+    assert not [name for name in params if name.startswith("memory.")]
+    batch = random_batch(policy, params, 1)
+    distribution = policy.unroll(params, batch)[0].distribution
+    expected = plain_network(params, "", (3, 5, 2))(batch.observations / torch.tensor(SCALES))
+    torch.testing.assert_close(distribution.mean, expected)
+    other = batch._replace(actions=batch.actions + 1.0, rewards=batch.rewards - 2.0)
+    assert torch.equal(policy.unroll(params, other)[0].distribution.mean, distribution.mean)
+    with pytest.raises(UserError, match="--memory is 0; it must be at least 1; what remembers nothing is --policy gau"):
+        gru_policy(memory=0)

@@ -10,7 +10,7 @@ from tests.rlmaml.families.supervised import supervised
 
 
 def test_every_method_that_needs_a_gradient_alone_takes_supervised_tasks() -> None:
-    assert set(METHODS) - set(SUPERVISED) == {"e-maml", "promp", "maml-ppo", "rl2", "rma", "oracle"}
+    assert set(METHODS) - set(SUPERVISED) == {"e-maml", "promp", "maml-ppo", "rl2", "rma", "robust", "oracle"}
     for name in SUPERVISED:
         check_source(supervised(name), supervised=True)
 

@@ -25,7 +25,10 @@ EVERY = [
     (method, policy)
     for method in METHODS
     for policy in (*POLICIES, "my.py:Net")
-    if policy in {"cavia": ("gaussian", "categorical"), "rl2": ("gru",), "rma": ("latent",)}.get(method, (policy,))
+    if policy
+    in {"cavia": ("gaussian", "categorical"), "rl2": ("gru",), "robust": ("gru",), "rma": ("latent",)}.get(
+        method, (policy,)
+    )
     and (policy != "latent" or method == "rma")
 ]
 """Every method with every policy kind that it can have: the others have no context or no memory, or teach nobody."""
