@@ -30,6 +30,8 @@ from rlmaml.training.run import (
     validation_return,
 )
 
+SCHEDULES = ("cosine_iterations", "first_order_until", "anneal_stage_weights")
+"""Settings that are a number of meta-iterations, of 0 for none."""
 IN_RANGE, BEYOND_RANGE = "in the training range", "beyond the training range"
 
 WITH_FAILED = "per_task_with_failed"
@@ -76,7 +78,17 @@ def contender_settings(settings: Settings, own: Settings, seed: int) -> Settings
     if "iterations" in find_method(own.algorithm).stands_for:
         return own
     steps = settings.run.iterations * sampled_episodes(settings)
-    return own.changed(iterations=max(1, round(steps / sampled_episodes(own))))
+    return of_length(own, max(1, round(steps / sampled_episodes(own))))
+
+
+def of_length(settings: Settings, iterations: int) -> Settings:
+    """The settings for a training of another length, whose schedules are as much of it as they were.
+
+    Otherwise a shorter training would end before its step size has fallen, and a longer one would stand still.
+    """
+    longer, flat = iterations / max(1, settings.run.iterations), settings.flat()
+    lengths = {name: flat[name] for name in SCHEDULES if flat.get(name)}
+    return settings.changed(iterations=iterations, **{name: max(1, round(longer * n)) for name, n in lengths.items()})
 
 
 def sampled_episodes(settings: Settings) -> int:
@@ -89,10 +101,13 @@ def asked_of(settings: Settings, **asked: Any) -> Settings:
     """A method's settings with what is asked of all methods, but for what is the method's own.
 
     What a method stands for or begins from is: an oracle is evaluated without steps, a random policy is not trained.
+    Where ``iterations`` are asked for, its schedules go with them.
     """
     method = find_method(settings.algorithm)
     own = {**method.stands_for, **method.defaults}
-    return settings.changed(**{name: value for name, value in asked.items() if name not in own})
+    left = {name: value for name, value in asked.items() if name not in own}
+    length = left.pop("iterations", settings.run.iterations)
+    return of_length(settings, length).changed(**left)
 
 
 def searched_methods(methods: Mapping[str, Settings], search: SearchSettings | None) -> dict[str, str]:

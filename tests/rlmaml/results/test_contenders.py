@@ -62,6 +62,20 @@ def test_a_method_that_samples_more_episodes_has_fewer_meta_iterations() -> None
     assert contender_settings(SETTINGS.changed(iterations=20), larger, 7).run.iterations == 10
 
 
+def test_a_training_of_another_length_has_schedules_of_that_length() -> None:
+    # Twice as many episodes per meta-iteration leave half of them, and a cosine of 80 of 99 becomes one of 8 of 10.
+    larger = SETTINGS.changed(iterations=99, num_tasks=4, cosine_iterations=80)
+    fitted = contender_settings(SETTINGS.changed(iterations=20), larger, 7)
+    assert (fitted.run.iterations, fitted.outer.cosine_iterations) == (10, 8)
+    begun = as_method(SETTINGS.changed(iterations=100, inner_steps=2), "maml++")
+    schedules = begun.outer.cosine_iterations, begun.inner.first_order_until, begun.outer.anneal_stage_weights
+    assert schedules == (100, 20, 50)
+    half = asked_of(begun, iterations=50)
+    assert (half.outer.cosine_iterations, half.inner.first_order_until, half.outer.anneal_stage_weights) == (50, 10, 25)
+    assert asked_of(begun, iterations=1).inner.first_order_until == 1  # and not 0, which is none
+    assert asked_of(SETTINGS, iterations=7) == SETTINGS.changed(iterations=7)  # what has no schedule has none
+
+
 def test_the_random_policy_and_the_oracle_start_from_nothing() -> None:
     settings = SETTINGS.changed(start_from="elsewhere")
     assert {m: of_method(settings, m, 0).run.start_from for m in PAPERS} == {
