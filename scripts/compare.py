@@ -260,6 +260,7 @@ def main() -> None:
     run = settings.run
 
     from rlmaml.results.compare import compare, comparison_table, fractions_recovered
+    from rlmaml.results.costs import cost_table
     from rlmaml.storage.run_directory import ComparisonDirectory
 
     directory = ComparisonDirectory(options.output or Path("runs") / f"compare-{run.env_id}-{run.variant}")
@@ -293,12 +294,14 @@ def main() -> None:
         if recovered:
             shares = ", ".join(f"{method} {100 * share:.0f} %" for method, share in recovered.items())
             print(f"Of what knowing the task is worth, one step recovers: {shares}.")
+    print(f"\n{cost_table(comparison.costs)}")
     print(f"\n{directory.figure}\n{directory.results}")
 
 
 def compare_by_episodes(options: Options, settings: Settings, directory: "ComparisonDirectory") -> None:
     """Compare by episodes lived on a new robot, and print a table for every set of tasks."""
     from rlmaml.results.by_episodes import compare_lived, lived_table
+    from rlmaml.results.costs import cost_table
 
     comparison = compare_lived(
         settings,
@@ -318,6 +321,7 @@ def compare_by_episodes(options: Options, settings: Settings, directory: "Compar
         print(f"\n{tasks} {place}, {episodes} each:")
         for actions in of_actions:
             print(f"\n{lived_table(comparison, place, actions)}")
+    print(f"\n{cost_table(comparison.costs)}")
     print(f"\n{directory.lived_figure}\n{directory.lived}")
 
 

@@ -31,6 +31,7 @@ from rlmaml.results.contenders import (
     searched_methods,
     worked_on,
 )
+from rlmaml.results.costs import TrainingCost, costs_as_plain, training_costs
 from rlmaml.results.paired import Mean, cells_of
 from rlmaml.rules.adaptation_rule import trained_rule
 from rlmaml.rules.inner_rule import InnerRule
@@ -81,6 +82,8 @@ class LivedComparison(NamedTuple):
     lived: tuple[int, ...]
     results: Mapping[str, Mapping[str, Mapping[str, MethodReturns]]]
     """Set of tasks -> actions -> row of the table -> returns, a stage for each number of episodes."""
+    costs: Mapping[str, TrainingCost] = {}
+    """What a training of each method took."""
 
     def cost(self, actions: str, row: str, place: str) -> float:
         """What the change costs: the return on the robot as it was built, minus that on the changed one, at once."""
@@ -181,7 +184,7 @@ def compare_lived(
         place.name: {actions: _rows(found, methods, seeds, place.name, actions) for actions in ACTIONS}
         for place in places
     }
-    comparison = LivedComparison(asked.lived, results)
+    comparison = LivedComparison(asked.lived, results, training_costs(contenders))
     write_figure(directory.lived_figure, lived_figure(comparison))
     write_json(directory.lived, _as_plain(comparison) | {"config": run_settings(settings) | {"seeds": list(seeds)}})
     return comparison
@@ -356,4 +359,5 @@ def _as_plain(comparison: LivedComparison) -> dict[str, Any]:
             }
             for place, of_actions in comparison.results.items()
         },
+        "training": costs_as_plain(comparison.costs),
     }

@@ -31,6 +31,7 @@ from rlmaml.results.contenders import (
     evaluated,
     searched_methods,
 )
+from rlmaml.results.costs import TrainingCost, costs_as_plain, training_costs
 from rlmaml.results.summary import failed_in_words
 from rlmaml.settings.inner import MemorySettings
 from rlmaml.settings.methods.registry import METHODS, PAPERS, find_method
@@ -93,6 +94,8 @@ class Comparison(NamedTuple):
     """Methods that adapt by a search, and by which; a step of theirs is an attempt, after the last is the best."""
     actions: ActionKind = "sampled"
     """With which returns were earned."""
+    costs: Mapping[str, TrainingCost] = {}
+    """What a training of each method took."""
 
 
 def compare(
@@ -147,7 +150,8 @@ def compare(
         reports[contender.method, contender.seed] = found
         tell(f"run {done} of {len(contenders)}: {in_words(contender, found)}")
     results = {place: {m: gather(reports[m, seed][place] for seed in seeds) for m in methods} for place in places}
-    comparison = Comparison(settings.changed(seed=seeds[0]), tuple(seeds), results, searched, actions)
+    costs = training_costs(contenders)
+    comparison = Comparison(settings.changed(seed=seeds[0]), tuple(seeds), results, searched, actions, costs)
     write_figure(directory.figure, comparison_figure(results, searched, actions))
     write_json(directory.results, as_plain(comparison))
     return comparison
@@ -189,7 +193,8 @@ def read_comparison(directory: ComparisonDirectory) -> Comparison | None:
         for methods in results.values():
             for method in (*methods, *searched):
                 find_method(method)
-        return Comparison(settings, tuple(seeds), results, searched, actions)
+        costs = {method: TrainingCost(**cost) for method, cost in stored.get("training", {}).items()}
+        return Comparison(settings, tuple(seeds), results, searched, actions, costs)
     except (AttributeError, KeyError, TypeError, ValueError, UserError) as error:
         raise UserError(
             f"{path} is damaged, or is not of this version ({error}). Repeat compare.py with --overwrite; runs "
@@ -362,7 +367,7 @@ def as_plain(comparison: Comparison) -> dict[str, Any]:
         }
         for place, methods in comparison.results.items()
     }
-    return {"config": written, "results": results}
+    return {"config": written, "results": results, "training": costs_as_plain(comparison.costs)}
 
 
 def problem(settings: Settings) -> tuple[str, str, int | None]:

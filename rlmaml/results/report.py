@@ -24,6 +24,9 @@ from rlmaml.results.compression import JudgedOn, SmallRow, read_table, small_pag
 from rlmaml.results.contenders import IN_RANGE
 from rlmaml.results.page_parts import (
     COLOURS,
+    INK,
+    PAGE,
+    STYLE,
     as_label,
     as_picture,
     as_svg,
@@ -34,7 +37,6 @@ from rlmaml.results.page_parts import (
     page_axes,
     place_legend,
 )
-from rlmaml.results.page_style import INK, PAGE, STYLE
 from rlmaml.results.paired import Reached, check_one_problem, check_same_tasks
 from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.settings.inner import MemorySettings

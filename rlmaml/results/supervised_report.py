@@ -13,6 +13,8 @@ from rlmaml.evaluation.table import ZERO_SHOT, step_titles
 from rlmaml.results.compression import read_table, small_page
 from rlmaml.results.page_parts import (
     COLOURS,
+    PAGE,
+    STYLE,
     as_picture,
     as_svg,
     as_table,
@@ -22,7 +24,6 @@ from rlmaml.results.page_parts import (
     page_axes,
     place_legend,
 )
-from rlmaml.results.page_style import PAGE, STYLE
 from rlmaml.results.paired import cells_of, mean_over_tasks
 from rlmaml.results.scored import (
     DIGITS,

@@ -381,6 +381,7 @@ def test_a_comparison_that_was_interrupted_goes_on_and_a_finished_one_is_used_ag
     assert stored is not None
     for other in (again, stored):
         assert (other.settings, other.seeds) == (comparison.settings, comparison.seeds)
+        assert other.costs == comparison.costs
         for place, methods in comparison.results.items():
             for method, reached in methods.items():
                 np.testing.assert_array_equal(other.results[place][method].per_task, reached.per_task)
