@@ -73,10 +73,9 @@ def check_remembers(policy: Any, episodes: int) -> None:
     Raises:
         UserError: a student's trial ends with them, and it begins anew.
     """
-    trial = _forgets_after(policy)
-    if not trial or (policy.steps_taken + episodes) % trial:
+    if not trial_ends(policy, episodes):
         return
-    if trial == 1:
+    if begins_anew(policy):
         raise UserError(
             "This policy adapts within every episode, by what it sees and does in it, and begins anew after each: "
             "nothing is kept of an episode. It is ready for a robot as it is, and evaluate.py says what it earns. "
@@ -84,17 +83,28 @@ def check_remembers(policy: Any, episodes: int) -> None:
             "search around what it guesses, --online --search cmaes."
         )
     raise UserError(
-        f"This policy begins anew after every {trial} episodes, and would remember nothing of these {episodes}. Let it "
-        "live through one more, or one fewer."
+        f"This policy begins anew after every {forgets_after(policy)} episodes, and would remember nothing of these "
+        f"{episodes}. Let it live through one more, or one fewer."
     )
 
 
 def begins_anew(policy: Any) -> bool:
     """Whether a policy adapts within every episode, of which nothing is kept."""
-    return _forgets_after(policy) == 1
+    return forgets_after(policy) == 1
 
 
-def _forgets_after(policy: Any) -> int:
+def goes_on(policy: Any) -> bool:
+    """Whether a policy keeps what it lives through in an episode for the next one on the same robot."""
+    return bool(policy.adapts_by_memory) and not begins_anew(policy)
+
+
+def trial_ends(policy: Any, episodes: int) -> bool:
+    """Whether a policy that adapts by its memory has forgotten everything after so many more episodes."""
+    trial = forgets_after(policy)
+    return trial > 0 and (policy.steps_taken + episodes) % trial == 0
+
+
+def forgets_after(policy: Any) -> int:
     """Episodes after which a policy begins anew; 0 for one that does not."""
     rule = adaptation_rule(policy.settings, policy.network)
     return rule.forgets_after if isinstance(rule, MemoryRule) else 0

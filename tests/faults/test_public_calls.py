@@ -65,6 +65,7 @@ EXEMPT = {
     "rlmaml.families.installed.read_fashion",  # of a package of Debian's
     "rlmaml.deploy.adaptable.in_copies",
     "rlmaml.deploy.export.state_at_start",  # of a memory
+    "rlmaml.deploy.fit.trial_ends",
     "rlmaml.results.by_episodes.LivedComparison.cost",  # of a robot as it was built
     "rlmaml.results.by_episodes.within_budget",  # of a search
     "rlmaml.evaluation.figures.draw_rewards",  # what scripts draw shows paths

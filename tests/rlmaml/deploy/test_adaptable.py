@@ -41,6 +41,7 @@ from tests.rlmaml.deploy.trained import (
     PLAIN,
     REMEMBERS,
     checkpoint,
+    moved,
     navigation,
     student,
     trained_policy,
@@ -288,17 +289,9 @@ def test_a_memory_of_several_parts_is_one_too(policy: AdaptablePolicy) -> None:
     assert dataclasses.replace(policy, network=network).remembers
 
 
-def moving(settings: Settings) -> AdaptablePolicy:
-    """A policy whose actions depend on what it sees and, where it can, on what it did before."""
-    fresh = trained_policy(settings)
-    generator = torch.Generator().manual_seed(0)
-    moved = {n: tensor + 0.5 * torch.randn(tensor.shape, generator=generator) for n, tensor in fresh.weights.items()}
-    return dataclasses.replace(fresh, meta=Meta(moved, fresh.meta.rates))
-
-
 @pytest.mark.parametrize("settings", [LEARNED, REMEMBERS], ids=["gaussian", "gru"])
 def test_an_actor_lives_through_an_episode_as_the_policy_unrolled(settings: Settings) -> None:
-    policy, generator = moving(settings), np.random.default_rng(0)
+    policy, generator = moved(trained_policy(settings)), np.random.default_rng(0)
     observations = generator.standard_normal((1, 3, 7, 2)).astype(np.float32)
     rewards = generator.standard_normal((1, 3, 7)).astype(np.float32)
     actor = Driver(policy, copies=3)
@@ -358,7 +351,7 @@ def test_a_further_step_of_a_rule_that_holds_it_where_adaptation_began_is_refuse
 @pytest.fixture(scope="module")
 def living() -> AdaptablePolicy:
     """A policy whose method adapts by memory alone."""
-    return moving(LIVES)
+    return moved(trained_policy(LIVES))
 
 
 def test_a_policy_that_adapts_by_memory_lives_through_the_episodes_one_after_another(living: AdaptablePolicy) -> None:

@@ -40,7 +40,7 @@ from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml_envs import make_tasks_env
 from tests.faults.process_wide import put_back
-from tests.rlmaml.deploy.trained import HORIZON, LEARNED, LIVES, navigation, trained_policy
+from tests.rlmaml.deploy.trained import HORIZON, LEARNED, LIVES, moved, navigation, trained_policy
 
 pytestmark = pytest.mark.usefixtures("operators_read_once")
 
@@ -65,10 +65,7 @@ WHOLE = Actuation(np.array([[-1.0, 1.0], [-1.0, 1.0]]))
 @pytest.fixture(scope="module")
 def policy() -> AdaptablePolicy:
     """Weights far from their initial values, so that some actions are clipped."""
-    fresh = trained_policy(LEARNED.changed(hidden=(16, 8), observation_scales=(0.5, 3.0)))
-    generator = torch.Generator().manual_seed(0)
-    moved = {name: tensor + torch.randn(tensor.shape, generator=generator) for name, tensor in fresh.weights.items()}
-    return dataclasses.replace(fresh, meta=fresh.meta._replace(params=moved))
+    return moved(trained_policy(LEARNED.changed(hidden=(16, 8), observation_scales=(0.5, 3.0))), 1.0)
 
 
 def test_the_actor_is_the_policy_in_the_robots_units(policy: AdaptablePolicy) -> None:
@@ -212,10 +209,7 @@ LIVED = "having lived through episodes"
 @pytest.fixture(scope="module", params=["fresh", LIVED])
 def remembering(request: pytest.FixtureRequest) -> AdaptablePolicy:
     """A policy with a memory, with weights far from their initial values."""
-    policy = trained_policy(LIVES)
-    generator = torch.Generator().manual_seed(0)
-    moved = {n: tensor + 0.3 * torch.randn(tensor.shape, generator=generator) for n, tensor in policy.weights.items()}
-    policy = dataclasses.replace(policy, meta=policy.meta._replace(params=moved))
+    policy = moved(trained_policy(LIVES), 0.3)
     return policy if request.param == "fresh" else policy.adapt(policy.record(navigation(), 0))
 
 

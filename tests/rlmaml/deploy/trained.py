@@ -1,8 +1,10 @@
 """A robot and the policies that it is given."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.types import Meta
@@ -61,6 +63,17 @@ def student(**options: Any) -> AdaptablePolicy:
     sizes = sizes_of(navigation(1, observe_task=True), extended=True)
     params = make_policy("latent", settings.network, sizes).init(0)
     return as_policy(Checkpoint(Meta(params, {}), 0, settings, sizes))
+
+
+def moved(policy: AdaptablePolicy, by: float = 0.5) -> AdaptablePolicy:
+    """The policy with weights far from their initial values, but for those of a teacher that are never learned."""
+    kept, generator = [getattr(policy.network, "told", ""), *getattr(policy.network, "bounds", ())], torch.Generator()
+    generator.manual_seed(0)
+    weights = {
+        name: tensor if name in kept else tensor + by * torch.randn(tensor.shape, generator=generator)
+        for name, tensor in policy.weights.items()
+    }
+    return replace(policy, meta=policy.meta._replace(params=weights))
 
 
 def trained_policy(settings: Settings = LEARNED) -> AdaptablePolicy:
