@@ -82,6 +82,7 @@ def main() -> None:
         from rlmaml.base.provenance import provenance
         from rlmaml.deploy import export
         from rlmaml.deploy.adaptable import load
+        from rlmaml.deploy.carried_state import Driven
         from rlmaml.deploy.cost import latency
         from rlmaml.deploy.fit import check_acts_in
         from rlmaml.deploy.robot import robot_of
@@ -146,7 +147,7 @@ def main() -> None:
         from rlmaml.base.intervals import half_interval
 
         exact, rounded = (
-            export.returns_of(env, export.driven(one, policy, env.num_envs), actuation, env.horizon, options.seed)
+            export.returns_of(env, Driven(one, policy, env.num_envs), actuation, env.horizon, options.seed)
             for one in (by_onnx, small)
         )
         loss = exact - rounded

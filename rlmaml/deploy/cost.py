@@ -13,7 +13,8 @@ from torch.utils._pytree import tree_leaves
 
 from rlmaml.base.threads import torch_threads
 from rlmaml.deploy.adaptable import AdaptablePolicy
-from rlmaml.deploy.export import Actor, Controls
+from rlmaml.deploy.carried_state import Controls
+from rlmaml.deploy.export import Actor
 from rlmaml.sampling.recorded import RecordedEpisodes
 
 

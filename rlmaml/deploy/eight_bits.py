@@ -13,7 +13,8 @@ from rlmaml.core.distributions import Gaussian
 from rlmaml.core.policy import Act
 from rlmaml.core.types import Carry, Examples, Memory, Meta, Outputs, Params
 from rlmaml.deploy.adaptable import AdaptablePolicy
-from rlmaml.deploy.export import Actor, Controls, export_program, load_onnx, write_int8, write_onnx
+from rlmaml.deploy.carried_state import Controls
+from rlmaml.deploy.export import Actor, export_program, load_onnx, write_int8, write_onnx
 from rlmaml.deploy.robot import Actuation, normalised_actuation
 
 

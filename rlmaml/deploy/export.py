@@ -43,14 +43,13 @@ from rlmaml.base.plain_data import as_json
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.deploy.adaptable import AdaptablePolicy
+from rlmaml.deploy.carried_state import Controls, Driven, how_to_carry
 from rlmaml.deploy.driver import Driver
+from rlmaml.deploy.fit import goes_on, trial_ends
 from rlmaml.deploy.robot import Actuation, Robot, described_interface
 from rlmaml.sampling.rollout import TaskEnvironment
 from rlmaml.settings.checks import without_folders
 
-Controls: TypeAlias = Callable[..., Any]
-"""Observations (batch, obs) to controls (batch, action); with a memory, also last rewards and states, to controls and
-states."""
 Drive: TypeAlias = Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """Observations and last rewards of copies to their controls, step after step of an episode."""
 NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
@@ -248,48 +247,32 @@ def load_onnx(path: Path | str) -> Controls:
     return controls
 
 
-@ordinary_torch()
-def state_at_start(policy: AdaptablePolicy) -> npt.NDArray[np.float32]:
-    """The state with which an episode of a policy that remembers begins, (state,); empty for one that does not."""
-    if not policy.remembers:
-        return np.zeros(0, np.float32)
-    size = policy.network.start(policy.weights, (1, 1)).shape[-1]
-    lived = policy.memory
-    parts = [torch.zeros(size), torch.zeros(policy.sizes.action)] if lived is None else [lived.carry, lived.last_action]
-    return np.concatenate([*(part.reshape(-1).numpy() for part in parts), [0.0]]).astype(np.float32)
-
-
-def driven(controls: Controls, policy: AdaptablePolicy, copies: int) -> Drive:
-    """An exported policy through an episode of several copies, carrying its state where it has one."""
-    if not policy.remembers:
-        return lambda observations, rewards: np.asarray(controls(observations))  # noqa: ARG005
-    state = np.tile(state_at_start(policy), (copies, 1))
-    lived, begun = policy.memory, False
-
-    def drive(observations: npt.NDArray[np.float32], rewards: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        nonlocal state, begun
-        earned = np.full_like(rewards, float(lived.last_reward)) if lived is not None and not begun else rewards
-        commanded, state = controls(observations[:, : policy.observed], earned, state)
-        begun = True
-        return np.asarray(commanded)
-
-    return drive
-
-
 def largest_difference(controls: Controls, policy: AdaptablePolicy, actuation: Actuation, seed: int = 0) -> float:
     """Between an exported policy and the Python one, on random observations of several scales.
 
     It is in normalised units: a share of half the range of each actuator.
 
-    A policy that remembers is followed through whole episodes.
+    A policy that remembers is followed through a whole episode, and through the next one where it goes on into that.
+
+    Raises:
+        UserError: the policy remembers, and its settings do not say how long an episode is.
     """
     generator = np.random.default_rng(seed)
-    steps = (policy.settings.run.horizon or 1) if policy.remembers else 1
+    steps = policy.settings.run.horizon if policy.remembers else 1
+    if steps is None:
+        raise UserError(
+            "A policy that remembers is compared with its files over whole episodes, and its settings have --horizon "
+            "None. Give it one: dataclasses.replace(policy, settings=policy.settings.changed(horizon=200))."
+        )
+    followed = 2 if goes_on(policy) and not trial_ends(policy, 1) else 1
     worst = 0.0
     for copies, scale in ((1, 1.0), (7, 0.1), (256, 1.0), (256, 10.0)):
-        ours, theirs = driven(controls, policy, copies), Driver(policy, copies)
+        ours, theirs = Driven(controls, policy, copies), Driver(policy, copies)
         rewards = np.zeros(copies, np.float32)
-        for _ in range(steps):
+        for step in range(followed * steps):
+            if step == steps:
+                ours.go_on()
+                theirs.begin(go_on=True)
             seen = scale * generator.standard_normal((copies, policy.observed), dtype=np.float32)
             difference = ours(seen, rewards) - commanded_controls(theirs.act(seen, rewards), actuation)
             worst = max(worst, float(np.abs(difference / actuation.half_width).max()))
@@ -328,7 +311,7 @@ def card(policy: AdaptablePolicy, robot: Robot, made_with: dict[str, Any]) -> di
         **described_interface(robot, policy.observed, policy.sizes.action),
         "horizon": run.horizon,
         "network": {"kind": without_folders(policy.settings.policy), **policy.network.describe()},
-        "memory": _how_to_carry(policy) if policy.remembers else None,
+        "memory": how_to_carry(policy) if policy.remembers else None,
         "training": {
             "algorithm": policy.settings.algorithm,
             "variant": policy.family.get("sheet", {}).get("variant", run.variant),
@@ -341,20 +324,6 @@ def card(policy: AdaptablePolicy, robot: Robot, made_with: dict[str, Any]) -> di
         "steps_taken": policy.steps_taken,
         "adaptation": dict(policy.adaptation),
         **made_with,
-    }
-
-
-def _how_to_carry(policy: AdaptablePolicy) -> dict[str, Any]:
-    """What a user of files with a memory must know of their state."""
-    start, lived = state_at_start(policy), policy.memory
-    return {
-        "size": len(start),
-        "holds": "memory, last action, and 1 after the first step of an episode",
-        "at_the_start": start.tolist(),
-        "reward_at_the_start": 0.0 if lived is None else float(lived.last_reward),
-        "each_step": "give the last reward and the state; keep next_state for the next step",
-        "next_episode_on_the_same_robot": "keep the state, and set its last number to 0",
-        "on_another_robot": "begin with the state of a policy that has not adapted",
     }
 
 

@@ -64,7 +64,8 @@ EXEMPT = {
     "rlmaml.training.train.nothing_known",  # after what went wrong
     "rlmaml.families.installed.read_fashion",  # of a package of Debian's
     "rlmaml.deploy.adaptable.in_copies",
-    "rlmaml.deploy.export.state_at_start",  # of a memory
+    "rlmaml.deploy.carried_state.Driven.go_on",  # of a memory
+    "rlmaml.deploy.carried_state.how_to_carry",
     "rlmaml.deploy.fit.trial_ends",
     "rlmaml.results.by_episodes.LivedComparison.cost",  # of a robot as it was built
     "rlmaml.results.by_episodes.within_budget",  # of a search

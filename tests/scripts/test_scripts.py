@@ -188,11 +188,16 @@ def test_a_robot_is_trained_evaluated_beyond_its_training_range_and_timed(
     assert figures["evaluation"]["evaluation_over_physics"] > 0
 
 
-def test_a_teacher_is_judged_beside_its_student_and_of_who_has_none_that_is_said(
+def test_a_run_with_a_teacher_is_exported_and_who_has_one_is_judged_beside_it(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--algorithm", "rma", *TINY, "--memory", 4, "--minibatches", 1, "--run-dir", tmp_path / "run"]
-    assert run("train_nav.py", *words) == 0
+    """After three meta-iterations; its files are the student's, who is told nothing."""
+    words = ["--algorithm", "rma", *TINY, "--iterations", 3, "--memory", 4, "--minibatches", 1]
+    assert run("train_nav.py", *words, "--run-dir", tmp_path / "run") == 0
+    assert run("export.py", tmp_path / "run") == 0
+    told = read_json(tmp_path / "run" / "export" / "policy.json")
+    assert (told["network"]["kind"], told["observation"]["size"]) == ("latent", 2)
+    assert told["memory"]["next_episode_on_the_same_robot"].startswith("begin as at the start")
     capsys.readouterr()
     evaluate = ["evaluate.py", tmp_path / "run", "--tasks", 3, "--episodes", 2, "--json", tmp_path / "e.json"]
     assert run(*evaluate, "--teacher") == 0

@@ -16,6 +16,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.base.files import write_atomically
 from rlmaml.core.types import Meta
 from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy, load
+from rlmaml.deploy.carried_state import Driven
 from rlmaml.deploy.cost import latency
 from rlmaml.deploy.driver import Driver
 from rlmaml.deploy.export import (
@@ -23,7 +24,6 @@ from rlmaml.deploy.export import (
     Actor,
     as_metadata,
     card,
-    driven,
     export_program,
     largest_difference,
     load_onnx,
@@ -35,12 +35,12 @@ from rlmaml.deploy.export import (
 from rlmaml.deploy.robot import Actuation, Robot, normalised_actuation, robot_of
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
-from rlmaml.sampling.recorded import read_episodes
+from rlmaml.sampling.recorded import RecordedEpisodes, read_episodes
 from rlmaml.settings.whole import configure
 from rlmaml.storage.checkpoint import Checkpoint
 from rlmaml_envs import make_tasks_env
 from tests.faults.process_wide import put_back
-from tests.rlmaml.deploy.trained import HORIZON, LEARNED, LIVES, moved, navigation, trained_policy
+from tests.rlmaml.deploy.trained import HORIZON, LEARNED, LIVES, moved, navigation, student, trained_policy
 
 pytestmark = pytest.mark.usefixtures("operators_read_once")
 
@@ -203,17 +203,38 @@ def test_the_return_of_a_file_is_that_of_the_policy(policy: AdaptablePolicy) -> 
     assert returns_of(env, controls, WHOLE, HORIZON, 3).mean() == pytest.approx(expected, rel=1e-5)
 
 
-LIVED = "having lived through episodes"
+def recorded(policy: AdaptablePolicy, episodes: int, **options: Any) -> RecordedEpisodes:
+    """Episodes of a policy where its teacher, if it has one, would be told the goal."""
+    return policy.record(navigation(episodes, observe_task=bool(policy.sizes.task)), 0, **options)
 
 
-@pytest.fixture(scope="module", params=["fresh", LIVED])
+REMEMBERING: dict[str, Callable[[], AdaptablePolicy]] = {
+    "rl2": lambda: trained_policy(LIVES),
+    "rl2, having lived through episodes": lambda: trained_policy(LIVES),
+    "rma": student,
+    "rma, having lived through episodes": lambda: student(trial_episodes=4),
+}
+
+
+QUICK = ("rl2, having lived through episodes", "rma")
+"""Whose files every suite compares."""
+
+
+@pytest.fixture(scope="module", params=REMEMBERING)
 def remembering(request: pytest.FixtureRequest) -> AdaptablePolicy:
     """A policy with a memory, with weights far from their initial values."""
-    policy = moved(trained_policy(LIVES), 0.3)
-    return policy if request.param == "fresh" else policy.adapt(policy.record(navigation(), 0))
+    policy = moved(REMEMBERING[request.param](), 0.3)
+    return policy.adapt(recorded(policy, 6)) if "lived" in request.param else policy
 
 
-@pytest.mark.parametrize("remembering", [pytest.param("fresh", marks=pytest.mark.slow), LIVED], indirect=True)
+@pytest.mark.parametrize(
+    "remembering",
+    [
+        pytest.param(name, marks=pytest.mark.slow if ("lived" in name) == ("rma" in name) else ())
+        for name in REMEMBERING
+    ],
+    indirect=True,
+)
 def test_files_of_a_policy_that_remembers_do_what_it_does_through_episodes(
     tmp_path: Path, remembering: AdaptablePolicy
 ) -> None:
@@ -249,21 +270,46 @@ def test_a_memory_that_goes_wrong_in_the_last_step_of_an_episode_is_seen(remembe
     assert largest_difference(tires, long, WHOLE) > 0.9
 
 
+@pytest.mark.parametrize(
+    ("fresh", "seen"), [(trained_policy(LIVES), True), (student(trial_episodes=4), True), (student(), False)]
+)
+def test_a_file_that_forgets_what_was_before_an_episode_is_seen_but_of_who_forgets_it_too(
+    fresh: AdaptablePolicy, *, seen: bool
+) -> None:
+    policy = moved(fresh, 0.3)
+    exact = by_actor(policy)
+
+    def forgets(observation: np.ndarray, reward: np.ndarray, state: np.ndarray) -> Any:
+        begun = state[:, -1:] == 1
+        return exact(observation, np.where(begun[:, 0], reward, 0), np.where(begun, state, 0))
+
+    assert largest_difference(exact, policy, WHOLE) < LARGEST_DIFFERENCE
+    assert (largest_difference(forgets, policy, WHOLE) > 0.01) == seen
+    endless = dataclasses.replace(policy, settings=policy.settings.changed(horizon=None))
+    with pytest.raises(UserError, match="over whole episodes, and its settings have --horizon None"):
+        largest_difference(exact, endless, WHOLE)
+
+
+@pytest.mark.filterwarnings("ignore:Nothing is remembered")
 def test_with_the_state_that_the_card_keeps_the_next_episode_begins_as_that_of_a_policy_that_lived_through_the_last(
     remembering: AdaptablePolicy,
 ) -> None:
     controls, said = by_actor(remembering), card(remembering, ROBOT, {})["memory"]
-    episode = remembering.record(navigation(1), 0, actions="mean")
+    episode = recorded(remembering, 1, actions="mean")
     state = np.array([said["at_the_start"]], np.float32)
     earned = [said["reward_at_the_start"], *episode.rewards]
-    for observation, reward in zip(episode.observations, earned, strict=False):
+    for observation, reward in zip(episode.observations[:, : remembering.observed], earned, strict=False):
         _, state = controls(np.array([observation], np.float32), np.array([reward], np.float32), state)
     assert state[0, -1] == 1.0
-    state[0, -1] = 0.0
+    if keeps := said["next_episode_on_the_same_robot"].startswith("keep the state, and set its last number to 0"):
+        state[0, -1] = 0.0
+    else:
+        assert said["next_episode_on_the_same_robot"].startswith("begin as at the start")
+        state[0], earned[-1] = said["at_the_start"], said["reward_at_the_start"]
     next_one = card(remembering.adapt(episode), ROBOT, {})["memory"]
     np.testing.assert_allclose(state[0], next_one["at_the_start"], rtol=0, atol=1e-6)
     assert next_one["reward_at_the_start"] == pytest.approx(earned[-1])
-    assert np.abs(state[0] - said["at_the_start"]).max() > 0.1
+    assert (np.abs(state[0] - said["at_the_start"]).max() > 0.1) == keeps
 
 
 def test_the_card_says_how_a_memory_is_carried(remembering: AdaptablePolicy) -> None:
@@ -275,6 +321,15 @@ def test_the_card_says_how_a_memory_is_carried(remembering: AdaptablePolicy) -> 
         assert state["at_the_start"][:4] == pytest.approx(lived.carry.flatten().tolist())
         assert state["at_the_start"][4:] == pytest.approx([*lived.last_action.flatten().tolist(), 0.0])
         assert state["reward_at_the_start"] == pytest.approx(float(lived.last_reward))
+    assert state["each_step"] == "give the last reward and the state; keep next_state for the next step"
+    assert "of zeros, and a reward of 0" in state["on_another_robot"]
+    between = state["next_episode_on_the_same_robot"]
+    if remembering.settings.algorithm == "rl2":
+        assert between == "keep the state, and set its last number to 0"
+    elif lived is None:  # a trial of one episode
+        assert between == "begin as at the start: nothing is kept of an episode"
+    else:  # the second of two trials of four episodes, two of which are over
+        assert between.endswith("after 2 episodes, and then after every 4, set all of it to 0, and the reward")
 
 
 def test_a_policy_that_remembers_earns_by_its_file_what_it_earns_in_person(remembering: AdaptablePolicy) -> None:
@@ -284,7 +339,7 @@ def test_a_policy_that_remembers_earns_by_its_file_what_it_earns_in_person(remem
     for _ in range(HORIZON):
         observation, reward, *_ = env.step(driver.act(observation, reward).astype(np.float64))
         expected += float(reward.mean())
-    by_file = returns_of(env, driven(controls, remembering, 6), WHOLE, HORIZON, 3).mean()
+    by_file = returns_of(env, Driven(controls, remembering, 6), WHOLE, HORIZON, 3).mean()
     assert by_file == pytest.approx(expected, rel=1e-5)
 
 
