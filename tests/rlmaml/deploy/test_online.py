@@ -25,7 +25,7 @@ from rlmaml.rules.search_rule import ContextRange, Search
 from rlmaml.sampling.recorded import FailedEpisodesError, RecordedEpisodes
 from rlmaml.settings.search import SearchSettings
 from rlmaml.settings.whole import configure
-from tests.rlmaml.deploy.trained import HORIZON, LEARNED, LIVES, navigation, trained_policy
+from tests.rlmaml.deploy.trained import HORIZON, LEARNED, LIVES, moved, navigation, student, trained_policy
 from tests.rlmaml.makers import vector
 from tests.rlmaml.shapes import shapes_checked
 
@@ -413,18 +413,48 @@ SEARCHING = configure(
 LIMITS = ContextRange({"context": torch.tensor([-1.0, -2.0])}, {"context": torch.tensor([2.0, 1.0])})
 
 
-def search(kind: Any = "hill-climbing", episodes: int = 10, average: int = 1) -> Search:
-    return Search(SearchSettings(kind, episodes, average), LIMITS)
+LOWEST, HIGHEST = torch.tensor([-0.5, -0.3, -0.6]), torch.tensor([0.4, 0.6, 0.5])
+AROUND = ContextRange(
+    {"latent.shift": LOWEST - HIGHEST},
+    {"latent.shift": HIGHEST - LOWEST},
+    {"latent.lowest": LOWEST, "latent.highest": HIGHEST},
+)
+
+
+def telling() -> AdaptablePolicy:
+    """A student whose most likely action is the first two numbers of the latent on which it acts."""
+    policy, small = moved(student()), 1e-2
+    told = {name: torch.zeros_like(tensor) for name, tensor in policy.weights.items() if name.startswith("layer")}
+    told["layer0.weight"][:2, 2:4], told["layer1.weight"][:, :2] = small * torch.eye(2), torch.eye(2) / small
+    weights = policy.weights | told | {"latent.shift": torch.zeros(3)}
+    return replace(policy, meta=policy.meta._replace(params=weights))
+
+
+SEARCHED: dict[str, tuple[Callable[[], AdaptablePolicy], ContextRange]] = {
+    "cavia": (lambda: trained_policy(SEARCHING), LIMITS),
+    "rma": (telling, AROUND),
+}
+
+
+def context_of(policy: AdaptablePolicy) -> torch.Tensor:
+    """What a search sets."""
+    (name,) = policy.network.context
+    return policy.weights[name]
+
+
+def search(kind: Any = "hill-climbing", episodes: int = 10, average: int = 1, limits: Any = LIMITS) -> Search:
+    return Search(SearchSettings(kind, episodes, average), limits)
 
 
 class Plant:
     """Episodes of a robot whose return is a function of the policy's context; it remembers who came."""
 
-    def __init__(self, average: int = 1) -> None:
-        self.env, self.visitors = navigation(average), list[AdaptablePolicy]()
+    def __init__(self, average: int = 1, *, observe_task: bool = False) -> None:
+        self.env, self.visitors = navigation(average, observe_task=observe_task), list[AdaptablePolicy]()
 
     def worth(self, policy: AdaptablePolicy) -> float:
-        return -float((policy.weights["context"] - torch.tensor([1.5, -1.0])).square().sum())
+        best = torch.tensor([1.5, -1.0, 0.3])[: len(context_of(policy))]
+        return -float((context_of(policy) - best).square().sum())
 
     def __call__(self, policy: AdaptablePolicy, visit: int) -> RecordedEpisodes:
         self.visitors.append(policy)
@@ -432,6 +462,7 @@ class Plant:
         return episodes._replace(rewards=np.full_like(episodes.rewards, self.worth(policy)))
 
 
+@pytest.mark.parametrize("method", SEARCHED)
 @pytest.mark.parametrize(
     ("kind", "average"),
     [
@@ -442,9 +473,10 @@ class Plant:
         pytest.param("hill-climbing", 1, marks=pytest.mark.slow),
     ],
 )
-def test_a_search_spends_its_budget_and_goes_on_with_the_best_it_measured(kind: str, average: int) -> None:
-    plant, policy = Plant(average), trained_policy(SEARCHING)
-    *attempts, last = search_online(policy, plant, search(kind, 20, average), seed=3)
+def test_a_search_spends_its_budget_and_goes_on_with_the_best_it_measured(kind: str, average: int, method: str) -> None:
+    make, limits = SEARCHED[method]
+    plant, policy = Plant(average, observe_task=method == "rma"), make()
+    *attempts, last = search_online(policy, plant, search(kind, 20, average, limits), seed=3)
     assert sum(len(attempt.returns) for attempt in attempts) == 20
     assert len(attempts) == 20 // average
     worth = [plant.worth(visitor) for visitor in plant.visitors][: len(attempts)]
@@ -453,11 +485,13 @@ def test_a_search_spends_its_budget_and_goes_on_with_the_best_it_measured(kind: 
         assert attempt.undone == (worth[number] < max(worth[: number + 1]))
         assert attempt.policy.steps_taken == number + 1
     assert max(worth) > worth[0]
-    contexts = torch.stack([visitor.weights["context"] for visitor in plant.visitors])
-    assert bool(((contexts >= LIMITS.low["context"]) & (contexts <= LIMITS.high["context"])).all())
-    assert torch.equal(contexts[0], torch.zeros(2))
+    contexts, (name,) = torch.stack([context_of(visitor) for visitor in plant.visitors]), policy.network.context
+    assert bool(((contexts >= limits.low[name]) & (contexts <= limits.high[name])).all())
+    assert torch.equal(contexts[0], torch.zeros_like(contexts[0]))
     for number, attempt in enumerate(attempts):
         assert attempt.repeated == any(torch.equal(contexts[number], earlier) for earlier in contexts[:number])
+        others = policy.weights | limits.bounds | {name: contexts[number]}
+        assert all(torch.equal(tensor, others[entry]) for entry, tensor in plant.visitors[number].weights.items())
     assert any(attempt.repeated for attempt in attempts)
     assert last.policy is attempts[-1].policy
     assert last.reason.startswith(
@@ -466,6 +500,17 @@ def test_a_search_spends_its_budget_and_goes_on_with_the_best_it_measured(kind: 
     again = plant.visitors[len(attempts) :]
     assert again[: len(again) // 2] == [policy] * (CHECKED // average)
     assert again[len(again) // 2 :] == [last.policy] * (CHECKED // average)
+
+
+def test_on_a_robot_whatever_a_search_adds_to_a_guess_stays_within_the_latents_of_the_teacher() -> None:
+    plant, policy = Plant(observe_task=True), telling()
+    list(islice(search_online(policy, plant, search("cmaes", 20, limits=AROUND), seed=3), 20))
+    latents = np.stack([visitor.record(plant.env, 0, actions="mean").actions for visitor in plant.visitors])
+    low, high = LOWEST[:2].numpy(), HIGHEST[:2].numpy()
+    assert (latents >= low - 1e-3).all()
+    assert (latents <= high + 1e-3).all()
+    at_an_end = (np.abs(latents - low) < 1e-3) | (np.abs(latents - high) < 1e-3)
+    assert 0.1 < at_an_end.mean() < 0.9
 
 
 def test_what_a_search_found_by_luck_or_makes_episodes_fail_is_not_left() -> None:

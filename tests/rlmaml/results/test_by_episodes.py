@@ -127,6 +127,8 @@ def test_every_method_has_a_row_on_every_set_of_tasks_and_the_teacher_one_of_its
             assert (rows[TEACHER].per_task == rows[TEACHER].per_task[:, :, :1]).all()
             assert (rows[TEACHER].per_task != rows["rma"].per_task)[:, :, 0].all()  # at once: who is told, who guesses
             assert not (rows["rl2"].per_task == rows["rl2"].per_task[:, :, :1]).all()
+    found_by_search = [rows["rma"].per_task for of_actions in found.results.values() for rows in of_actions.values()]
+    assert all((row[:, :, 1:] != row[:, :, :1]).any() for row in found_by_search)
     robots = [of_actions["mean"]["rl2"].per_task[..., 0] for of_actions in found.results.values()]
     assert all(
         (one != other).all() for one, other in itertools.combinations(robots, 2)
