@@ -130,11 +130,25 @@ def test_policies_may_be_judged_by_other_episodes_than_those_they_adapt_from(
     assert torch.equal(vector(attempts[1].policy.weights), vector(stepped.weights))
 
 
-def test_a_policy_that_remembers_is_told_by_the_episodes_that_it_lived_through() -> None:
-    robot = Robot([0.0] + [100.0] * 6)
-    *_, last = best_in_steps(trained_policy(LIVES), robot, 1)
+@pytest.mark.parametrize("adapt", [best_in_steps, adapt_online])
+def test_a_policy_that_remembers_is_told_by_the_episodes_that_it_lived_through(adapt: Any) -> None:
+    policy, robot = trained_policy(LIVES), Robot([0.0] + [100.0] * 6)
+    first, *_, last = adapt(policy, robot, 1)
     assert last.policy.steps_taken == 6
+    lived = policy.adapt(first.episodes).memory
+    assert lived is not None
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(last.policy.memory, lived, strict=True))
     assert last.reason.startswith("The policy after living through 6 episodes, on fresh episodes: its mean return is")
+
+
+def test_online_what_makes_the_robot_worse_is_not_remembered() -> None:
+    policy, robot = trained_policy(LIVES), Robot([0.0] + [-100.0] * 6)
+    attempts = list(adapt_online(policy, robot, 2))
+    assert [attempt.undone for attempt in attempts] == [False, True, True, False]
+    assert all(attempt.policy is policy for attempt in attempts)
+    assert robot.visitors == [(0, 0), (6, 1), (0, 1), (6, 2), (0, 2), (0, 3)]
+    better = Robot([0.0] + [100.0] * 6 + [200.0] * 6)
+    assert [attempt.policy.steps_taken for attempt in adapt_online(policy, better, 2)] == [0, 6, 12, 12]
 
 
 def test_luck_that_fresh_episodes_do_not_confirm_leaves_the_policy_as_it_was(policy: AdaptablePolicy) -> None:
