@@ -26,7 +26,7 @@ from rlmaml.evaluation.video import (
 )
 from rlmaml.settings.whole import as_method
 from rlmaml_envs import TaskVectorEnv
-from tests.rlmaml.deploy.trained import HORIZON, PLAIN, REMEMBERS, navigation, student, trained_policy
+from tests.rlmaml.deploy.trained import HORIZON, LIVES, PLAIN, REMEMBERS, moved, navigation, student, trained_policy
 
 
 def drawn_navigation() -> TaskVectorEnv:
@@ -104,6 +104,25 @@ def test_progress_is_a_short_video_before_and_after_one_step() -> None:
     frames, rate = film_progress(alone, navigation(), scene, task, 0)
     assert (len(frames), rate) == (41, 1.0)
     assert frames[0].shape[1] == width
+
+
+def test_a_memory_is_filmed_before_and_after_a_life_of_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, task, told = moved(trained_policy(LIVES)), {"goal": np.array([0.3, -0.2])}, []
+
+    def noted(films: list[list[Shot]], captions: tuple[str, ...], title: str) -> list[np.ndarray]:
+        told.append((films, captions))
+        return []
+
+    monkeypatch.setattr(video, "side_by_side", noted)
+    film_progress(policy, navigation(), drawn_navigation(), task, 0)
+    ((films, captions),) = told
+    assert captions == ("before adaptation", "after 6 episodes")
+    lived = policy.adapt(policy.record(navigation(), 0))
+    expected = [film(drawn_navigation(), one, 0, 1)[-1] for one in (policy, lived)]
+    for filmed, shot in zip(films, expected, strict=True):
+        np.testing.assert_array_equal(filmed[-1].picture, shot.picture)
+        assert filmed[-1].earned == shot.earned
+    assert abs(films[0][-1].earned - films[1][-1].earned) > 1e-3
 
 
 def test_who_begins_anew_after_every_episode_is_filmed_once() -> None:
