@@ -278,7 +278,7 @@ def search_online(
 ) -> Iterator[Attempt]:
     """One attempt of a search in the context after another, and at last the best policy, measured again.
 
-    The attempts spend the search's budget exactly: ``collect`` is called once for each. An attempt counts as undone
+    The attempts never spend more than the search's budget: ``collect`` is called once for each. One counts as undone
     where the best so far is another. That one was chosen because it was lucky, too, so in the end it drives on fresh
     visits beside the policy to begin with, for at least ``CHECKED`` episodes each, and is judged as in
     :func:`adapt_online`: what is left is worse than the first by more than ``MARGIN`` standard deviations of its

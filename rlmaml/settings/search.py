@@ -18,7 +18,8 @@ class SearchSettings:
     cmaes or hill-climbing, which need returns alone, or gradient, which climbs along the context's policy gradient. It
     stays within the range that contexts had in the training, and ends with the best one that it measured."""
     search_episodes: int = DEFAULT_EPISODES
-    """Budget of the search in episodes on the task: 5, 10, 20 or 50, say. It is spent exactly."""
+    """Budget of the search in episodes on the task: 5, 10, 20 or 50, say. What is left of it and too little for one
+    more attempt is not spent: of 5, --search gradient takes 4."""
     search_average: int | None = None
     """Episodes over which the return of one attempt is averaged; each of them counts. By default 1, or 2 with
     --search gradient, which one episode cannot tell."""
@@ -28,8 +29,8 @@ class SearchSettings:
         require_kinds(self)
         require_positive(self, "search_episodes")
         require(self, "search_average", self.average > 0, "a number above 0")
-        whole = self.search_episodes % self.average == 0
-        require(self, "search_episodes", whole, f"a multiple of --search-average, {self.average}")
+        enough = self.search_episodes >= self.average
+        require(self, "search_episodes", enough, f"--search-average, {self.average}, or more")
         alone = self.search == "gradient" and self.average == 1
         require(self, "search_average", not alone, "2 or more with --search gradient, which one episode cannot tell")
         if self.search is None:
@@ -43,7 +44,7 @@ class SearchSettings:
 
     @property
     def attempts(self) -> int:
-        """Contexts that are tried, the first one and repeated ones among them."""
+        """Contexts that are tried, the first one and repeated ones among them: as many as the budget is enough for."""
         return self.search_episodes // self.average
 
     def as_plain(self) -> dict[str, Any]:

@@ -516,6 +516,13 @@ def test_a_search_spends_its_budget_and_goes_on_with_the_best_it_measured(kind: 
     assert again[len(again) // 2 :] == [last.policy] * (CHECKED // average)
 
 
+def test_a_search_leaves_what_is_too_little_for_another_attempt() -> None:
+    plant = Plant(2)
+    *attempts, _ = search_online(trained_policy(SEARCHING), plant, search("gradient", 5, 2), seed=3)
+    assert [len(attempt.returns) for attempt in attempts] == [2, 2]
+    assert attempts[-1].policy.adaptation["episodes"] == 4
+
+
 def test_on_a_robot_whatever_a_search_adds_to_a_guess_stays_within_the_latents_of_the_teacher() -> None:
     plant, policy = Plant(observe_task=True), telling()
     list(islice(search_online(policy, plant, search("cmaes", 20, limits=AROUND), seed=3), 20))

@@ -11,6 +11,13 @@ def test_a_budget_is_spent_by_attempts_of_as_many_episodes_as_are_averaged() -> 
     assert SearchSettings("hill-climbing", 50, 5).attempts == 10
 
 
+def test_every_search_takes_every_named_budget_and_spends_no_more() -> None:
+    for kind in ("cmaes", "hill-climbing", "gradient"):
+        for episodes, left in ((5, kind == "gradient"), (10, 0), (20, 0), (50, 0)):
+            search: Any = SearchSettings(kind, episodes)
+            assert search.attempts * search.average == episodes - left
+
+
 def test_every_kind_of_search_has_episodes_per_attempt_that_it_can_work_with_by_default() -> None:
     for kind, average in {"cmaes": 1, "hill-climbing": 1, "gradient": 2}.items():
         search: Any = SearchSettings(kind)  # type: ignore[arg-type]
@@ -29,7 +36,10 @@ def test_every_kind_of_search_has_episodes_per_attempt_that_it_can_work_with_by_
             {"search": "gradient", "search_average": 1},
             "--search-average is 1; it must be 2 or more",
         ),
-        ({"search_episodes": 10, "search_average": 3}, "--search-episodes is 10; it must be a multiple of"),
+        (
+            {"search_episodes": 2, "search_average": 3},
+            "--search-episodes is 2; it must be --search-average, 3, or more",
+        ),
         ({"search": None, "search_episodes": 10}, "--search-episodes is 10; it must be left out without --search"),
         ({"search": None, "search_average": 2}, "--search-average is 2; it must be left out without --search"),
     ],
