@@ -107,6 +107,12 @@ def unrolled(policy: Policy, params: Params, batch: Batch, memory: Memory | None
     return Stepped(list(outputs.distribution), () if after is None else after.carry)
 
 
+def garbage_in_padding(values: Tensor, valid: Tensor) -> Tensor:
+    """Values that nobody would have seen, done or earned where no step counts; of choices, another one."""
+    garbage = torch.full_like(values, 9) if values.is_floating_point() else (values == 0).to(values)
+    return torch.where(valid.view(*valid.shape, *[1] * (values.dim() - valid.dim())), values, garbage)
+
+
 def tensors_in(carry: Carry) -> list[Tensor]:
     return [carry] if isinstance(carry, Tensor) else [tensor for part in carry for tensor in tensors_in(part)]
 
@@ -211,11 +217,17 @@ class PolicyContract:
         self, policy: Policy, params: Params, batch: Batch
     ) -> None:
         assert not batch.valid.all()
-        garbage = torch.where(batch.valid.unsqueeze(-1), batch.observations, 9.0)
-        clean, dirty = unrolled(policy, params, batch), unrolled(policy, params, batch._replace(observations=garbage))
-        for one, other in zip(clean.fields, dirty.fields, strict=True):
+        dirty = batch._replace(
+            **{
+                name: garbage_in_padding(getattr(batch, name), batch.valid)
+                for name in ("observations", "actions", "rewards")
+            }
+        )
+        assert not any((one == other).all() for one, other in zip(dirty[:3], batch[:3], strict=True))
+        (said, remembered), (still_said, still_remembered) = (policy.unroll(params, one) for one in (batch, dirty))
+        for one, other in zip(said.distribution, still_said.distribution, strict=True):
             assert torch.equal(one[batch.valid], other[batch.valid])
-        for one, other in zip(tensors_in(clean.carry), tensors_in(dirty.carry), strict=True):
+        for one, other in zip(remembered or (), still_remembered or (), strict=True):
             assert torch.equal(one, other)
 
     def test_what_is_remembered_is_handed_on_and_reset_where_it_is_not(
