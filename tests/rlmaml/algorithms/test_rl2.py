@@ -235,6 +235,7 @@ def test_a_bandit_whose_good_arm_changes_per_trial_is_learnt_by_memory_alone() -
     first, *_, last = pays(BANDIT, Bandit)
     assert first == pytest.approx(0.5, abs=0.1)
     assert last > 0.7  # ten seeds passed 0.9, twice as far from chance
+    # Without a memory: in a trial of one episode, of one step, there is nothing to remember when it acts.
     (without,) = pays(BANDIT.changed(trial_episodes=1), Bandit)
     assert without == pytest.approx(0.5, abs=0.1)
 
@@ -244,5 +245,6 @@ def test_navigation_whose_reward_is_seen_once_an_episode_is_learnt_by_memory_alo
     first, *_, last = pays(FORK, Fork)
     assert first < -0.9
     assert last > -0.71  # ten seeds passed -0.42, twice as far from what no memory can pass
+    # Without a memory: in a trial of one episode, whose reward comes last, nothing that it remembers tells the side.
     (without,) = pays(FORK.changed(trial_episodes=1), Fork)
     assert without < -0.9
