@@ -21,7 +21,7 @@ from rlmaml.core.distributions import Distribution
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Batch, Memory, Meta, Params, Rollout
-from rlmaml.deploy.fit import check_acts_in, check_adapts_from_rewards, off_policy_reason
+from rlmaml.deploy.fit import check_acts_in, check_adapts_from_rewards, check_has_memory, off_policy_reason
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.rules.adaptation_rule import adaptation_rule, check_goes_on, meta_like
@@ -163,6 +163,7 @@ class AdaptablePolicy:
         check_adapts_from_rewards(self)
         rule = adaptation_rule(self.settings, self.network, trust_region)
         if rule.remembers:
+            check_has_memory(self)
             return self._having_lived_through(check_fit(self, episodes), rule)
         check_goes_on(rule, self.memory)
         inner = self.settings.inner

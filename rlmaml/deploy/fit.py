@@ -71,8 +71,9 @@ def check_remembers(policy: Any, episodes: int) -> None:
         episodes: how many more.
 
     Raises:
-        UserError: a student's trial ends with them, and it begins anew.
+        UserError: a student's trial ends with them, and it begins anew; or the policy has no memory.
     """
+    check_has_memory(policy)
     if not trial_ends(policy, episodes):
         return
     if begins_anew(policy):
@@ -88,6 +89,19 @@ def check_remembers(policy: Any, episodes: int) -> None:
     )
 
 
+def check_has_memory(policy: Any) -> None:
+    """Refuse to adapt a policy that would, by its method, adapt by its memory, and has none.
+
+    Raises:
+        UserError: it is that of ``robust``.
+    """
+    if policy.adapts_by_memory and not policy.remembers:
+        raise UserError(
+            "This policy has no memory, and does not adapt: it was trained to be good at every task as it is. What "
+            "changes it for one are steps within a trust region, --trust-region 0.05."
+        )
+
+
 def begins_anew(policy: Any) -> bool:
     """Whether a policy adapts within every episode, of which nothing is kept."""
     return forgets_after(policy) == 1
@@ -95,7 +109,7 @@ def begins_anew(policy: Any) -> bool:
 
 def goes_on(policy: Any) -> bool:
     """Whether a policy keeps what it lives through in an episode for the next one on the same robot."""
-    return bool(policy.adapts_by_memory) and not begins_anew(policy)
+    return bool(policy.adapts_by_memory) and bool(policy.remembers) and not begins_anew(policy)
 
 
 def trial_ends(policy: Any, episodes: int) -> bool:

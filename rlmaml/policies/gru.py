@@ -15,6 +15,7 @@ from rlmaml.core.policy import Act
 from rlmaml.core.types import Carry, Memory, Outputs, Params, Seen, last_valid
 from rlmaml.policies.gaussian import LOG_STD, describe_perceptron, gaussian, initial_log_std, mean_std
 from rlmaml.policies.perceptron import (
+    Perceptron,
     check_scales,
     for_raw_inputs,
     glorot,
@@ -76,7 +77,9 @@ class GruPolicy:
         }
 
     def start(self, params: Params, shape: tuple[int, ...]) -> Carry:
-        """A memory of 0, ``[task, episode, memory]``."""
+        """A memory of 0, ``[task, episode, memory]``; nothing where there is none."""
+        if not self.settings.memory:
+            return ()
         return params[LOG_STD].new_zeros(*shape, self.settings.memory)
 
     def act(self, params: Params) -> Act:
@@ -115,6 +118,8 @@ class GruPolicy:
             judged = torch.cat([read, powers(batch.elapsed.to(read))], -1)
             value = perceptron(critic, self.settings.activation)(judged).squeeze(-1)
         distribution = gaussian(perceptron(raw, self.settings.activation)(read), params[LOG_STD])
+        if not self.settings.memory:
+            return Outputs(distribution, value), None
         after = Memory(
             last_valid(memories, batch.valid, start),
             last_valid(batch.actions, batch.valid, seen.last_action[..., 0, :]),
@@ -147,7 +152,9 @@ class GruPolicy:
         return [name for name in params if name != LOG_STD and not name.startswith(VALUE)]
 
     def deterministic(self, params: Params) -> torch.nn.Module:
-        """The mean as a module of observation, last reward and state; see :class:`RememberingMean`."""
+        """The mean as a :class:`RememberingMean`; without a memory as a module of the observation alone."""
+        if not self.settings.memory:
+            return Perceptron(self.raw({name: params[name] for name in self.acting(params)}), self.settings.activation)
         return RememberingMean(self, params)
 
     def _inputs(self, seen: Seen) -> Float[Tensor, "*axes input"]:
@@ -159,9 +166,9 @@ class GruPolicy:
         """How many numbers the perceptrons read beside the observation."""
         return self.settings.memory
 
-    def _read(self, raw: Params, observation: Tensor, memory: Tensor) -> Tensor:  # noqa: ARG002
+    def _read(self, raw: Params, observation: Tensor, memory: Carry) -> Tensor:  # noqa: ARG002
         """What the perceptrons read, ``[*axes, read]``: the observation first."""
-        return torch.cat([observation, memory], -1)
+        return torch.cat([observation, memory], -1) if self.settings.memory else observation
 
     def raw(self, params: Params) -> Params:
         """Parameters that compute on observations and rewards as they come what the given ones do on scaled ones."""
@@ -172,7 +179,7 @@ class GruPolicy:
         heads = [f"{prefix}layer0.weight" for prefix in ("", VALUE) if f"{prefix}layer0.weight" in params]
         return gates | {name: for_raw_inputs(params, observation, name)[name] for name in heads}
 
-    def _memories(self, raw: Params, inputs: Tensor, start: Tensor) -> Float[Tensor, "*axes time memory"]:
+    def _memories(self, raw: Params, inputs: Tensor, start: Carry) -> Float[Tensor, "*axes time memory"]:
         """What is remembered after every step."""
         if not self.settings.memory:
             return inputs[..., :0]

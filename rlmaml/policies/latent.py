@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rlmaml.base.errors import UserError
-from rlmaml.core.types import Memory, Params
+from rlmaml.core.types import Carry, Memory, Params
 from rlmaml.policies.gru import GruPolicy, seen_in
 from rlmaml.policies.perceptron import init_perceptron, perceptron
 from rlmaml.policies.sizes import Sizes
@@ -96,7 +96,7 @@ class LatentPolicy(GruPolicy):
     def _width_read(self) -> int:
         return self.settings.latent
 
-    def _read(self, raw: Params, observation: Tensor, memory: Tensor) -> Tensor:
+    def _read(self, raw: Params, observation: Tensor, memory: Carry) -> Tensor:
         """The observation without the task's parameters, and the latent."""
         latent = self._student(raw, memory)
         if TOLD in raw and observation.shape[-1] > self.observed:

@@ -15,8 +15,9 @@ from rlmaml.core.policy import Policy
 from rlmaml.core.types import Meta, Outputs, Params, Rollout
 from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy, in_copies, load
 from rlmaml.deploy.driver import Driver
-from rlmaml.deploy.export import load_onnx, write_int8, write_onnx, write_program
+from rlmaml.deploy.export import Actor, export_program, load_onnx, write_int8, write_onnx, write_program
 from rlmaml.deploy.fit import begins_anew, check_remembers, off_policy_reason
+from rlmaml.deploy.robot import normalised_actuation
 from rlmaml.evaluation.evaluate import adapted_in_stages
 from rlmaml.evaluation.figures import write_figure
 from rlmaml.evaluation.video import write_video
@@ -40,6 +41,7 @@ from tests.rlmaml.deploy.trained import (
     LIVES,
     PLAIN,
     REMEMBERS,
+    ROBUST,
     checkpoint,
     moved,
     navigation,
@@ -522,3 +524,23 @@ def test_what_is_known_of_an_adaptation_is_stored_and_further_steps_count_on(
     again = load(tmp_path / "a.safetensors")
     assert again.adaptation == known.adaptation
     assert again.adapt(again.record(navigation(), 2)).adaptation == {"episodes": 12}
+
+
+def test_a_policy_without_memory_acts_and_is_exported_as_any_other_and_says_that_it_does_not_adapt(
+    tmp_path: Path,
+) -> None:
+    policy = moved(trained_policy(ROBUST))
+    assert not policy.remembers
+    seen = np.array([[0.1, -0.2], [0.3, 0.0]], np.float32)
+    acted = policy.act(seen)
+    np.testing.assert_array_equal(Driver(policy, 2).act(seen, np.zeros(2, np.float32)), acted)
+    actor = Actor(policy, normalised_actuation(2))
+    write_onnx(export_program(actor), tmp_path / "robust.onnx", actor, {})
+    np.testing.assert_allclose(load_onnx(tmp_path / "robust.onnx")(seen), acted, atol=1e-5)
+    episodes = policy.record(navigation(), 0)
+    for adapt in (policy.adapt, lambda _: check_remembers(policy, 1)):
+        with pytest.raises(UserError, match=r"has no memory, and does not adapt.*--trust-region 0\.05"):
+            adapt(episodes)
+    assert policy.adapt(episodes, trust_region=0.05).steps_taken == 1
+    with pytest.raises(UserError, match="cannot go on from an episode"):
+        Driver(policy).begin(go_on=True)

@@ -33,6 +33,8 @@ REMEMBERS = configure(
 
 LIVES = configure("rl2", num_tasks=4, num_episodes=6, horizon=HORIZON, hidden=(8,), memory=4, threads=1)
 """Adapts by memory alone."""
+ROBUST = configure("robust", num_tasks=4, num_episodes=6, horizon=HORIZON, hidden=(8,), threads=1)
+"""Does not adapt."""
 
 
 def navigation(
