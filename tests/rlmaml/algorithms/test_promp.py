@@ -1,4 +1,6 @@
 import dataclasses
+from math import log
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,10 +8,14 @@ import torch
 from rlmaml.algorithms.maml_trpo import MamlTrpo
 from rlmaml.algorithms.meta_algorithm import replay
 from rlmaml.algorithms.promp import FACTORS, Promp
+from rlmaml.core.distributions import Categorical
 from rlmaml.core.parameters import meta_vector, repeated
 from rlmaml.core.surrogate import divergences
+from rlmaml.core.types import Batch
+from rlmaml.policies.sizes import Sizes
 from rlmaml.settings.methods.maml_trpo import MamlTrpoSettings
 from rlmaml.settings.whole import configure
+from rlmaml.storage.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tests.rlmaml.algorithms.cases import Problem, make_problem
 from tests.rlmaml.makers import assert_same
 
@@ -19,6 +25,30 @@ def with_outer(problem: Problem, **changes: object) -> Problem:
     steps = problem.settings.inner.inner_steps
     algorithm = Promp(outer, steps)
     return problem._replace(algorithm=algorithm, state=algorithm.init(problem.meta))
+
+
+def coin(heads: float) -> Categorical:
+    """Two steps of one episode of one task, and one of padding, in each of which the first action is this probable."""
+    return Categorical(torch.tensor([heads, 1 - heads], dtype=torch.float64).log().expand(1, 1, 3, 2))
+
+
+def test_the_loss_between_other_policies_is_the_clipped_surrogate_with_entropies_and_factors_by_hand() -> None:
+    nothing = torch.zeros(1, 1, 3, dtype=torch.float64)
+    stage = Batch(*[nothing] * 8)._replace(
+        actions=torch.tensor([[[0, 1, 0]]]),
+        advantages=torch.tensor([[[2.0, -1.0, 50.0]]]).double(),
+        valid=torch.tensor([[[True, True, False]]]),
+    )
+    outer = configure("promp", inner_steps=2, stage_weights=(1.0, 0.0, 3.0), clip=0.3, entropy_bonus=0.1).outer
+    # every coin was fair: ratios are 1.6 and 0.4, then 1.8 and 0.2, where nothing is weighed, then 1.2 and 0.8
+    new, factors = [coin(0.8), coin(0.9), coin(0.6)], torch.tensor([2.0, 3.0]).double()
+    (loss,) = Promp(outer, 2)._losses(new, [coin(0.5)] * 3, [stage] * 3, factors, iteration=0).tolist()
+    first = (min(1.6 * 2, 1.3 * 2) + min(-0.4, -0.7)) / 2
+    last = (1.2 * 2 - 0.8) / 2
+    entropies = [-(p * log(p) + (1 - p) * log(1 - p)) for p in (0.8, 0.6)]
+    kls = [0.5 * log(0.5 / 0.8) + 0.5 * log(0.5 / 0.2), 0.5 * log(0.5 / 0.9) + 0.5 * log(0.5 / 0.1)]
+    gain = 0.25 * (first + 0.1 * entropies[0]) + 0.75 * (last + 0.1 * entropies[1])
+    assert loss == pytest.approx(-gain + 2 * kls[0] + 3 * kls[1], rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["promp", "maml-ppo"])
@@ -68,6 +98,19 @@ def test_the_divergences_of_the_report_are_those_of_the_new_policies() -> None:
     numbers = report.numbers()
     assert (numbers["kl_inner"], numbers["kl"]) == pytest.approx((max(kls[:2]), kls[2]), rel=1e-9)
     assert min(kls) > 1e-6
+
+
+def test_an_update_holds_its_policies_by_the_factors_of_its_state_also_by_those_of_a_checkpoint(tmp_path: Path) -> None:
+    problem = with_outer(make_problem("promp"), kl_penalty=0.25, epochs=6, outer_step_size=0.004)
+    free = problem.update()
+    held = problem._replace(state=problem.state | {FACTORS: 20 * problem.state[FACTORS]})
+    save_checkpoint(tmp_path / "held", Checkpoint(held.meta, 1, held.settings, Sizes(3, 2), held.state))
+    stored = held._replace(state=load_checkpoint(tmp_path / "held").state)
+    for ours in (held.update(), stored.update()):
+        numbers, others = ours.report.numbers(), free.report.numbers()
+        assert numbers["kl_factor"] == 5.0 == 20 * others["kl_factor"]
+        assert 1e-6 < numbers["kl_inner"] < 0.5 * others["kl_inner"]
+        assert float((meta_vector(ours.meta) - meta_vector(free.meta)).norm()) > 0.1 * others["step_norm"]
 
 
 @pytest.mark.parametrize(("target", "changes"), [(1e-9, 2.0), (1e3, 0.5), (0.0, 1.0)])

@@ -9,9 +9,10 @@ import pytest
 import torch
 from gymnasium import spaces
 from torch import Tensor
+from torch.distributions import kl_divergence
 
 from rlmaml.algorithms.epochs import minibatches, own_blocks
-from rlmaml.algorithms.ppo import RETURN_SCALE, judged
+from rlmaml.algorithms.ppo import RETURN_SCALE, Lived, judged, ppo_losses
 from rlmaml.base.errors import UserError
 from rlmaml.core.policy import Policy
 from rlmaml.core.returns import advantages_over_time
@@ -21,9 +22,9 @@ from rlmaml.sampling.trials import as_trials
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.training.begin import begin, make_method
 from rlmaml.training.train import meta_train
-from tests.rlmaml.algorithms.cases import Problem, make_problem
+from tests.rlmaml.algorithms.cases import Problem, make_problem, noise
 from tests.rlmaml.delegation import lent
-from tests.rlmaml.makers import streams_of
+from tests.rlmaml.makers import assert_same, streams_of, torch_distribution
 
 NOTHING = torch.zeros(())
 
@@ -100,6 +101,27 @@ def test_an_episode_that_ends_sooner_brings_the_next_one_no_nearer() -> None:
 def test_without_discount_the_first_step_is_worth_the_whole_trial() -> None:
     _, returns = credited(1.0, 1.0)
     assert returns.tolist() == pytest.approx([63.0, 62.0, 60.0, 50.0, 30.0])
+
+
+def test_the_loss_between_other_policies_is_clipped_and_has_the_value_s_error_and_the_entropy() -> None:
+    problem = make_problem("rl2")
+    policy, trials = problem.learner.policy, as_trials(problem.stages)
+    moved = {name: tensor + 0.2 * noise(tensor) for name, tensor in problem.meta.params.items()}
+    old, new = (policy.unroll(params, trials)[0] for params in (problem.meta.params, moved))
+    advantages, targets = noise(trials.rewards), 1 + noise(trials.rewards)
+    settings = configure("rl2", clip=0.1, value_weight=0.7, entropy_bonus=0.3).outer
+    losses = ppo_losses(problem.learner, Lived(trials, old.distribution, advantages, targets), settings)
+    of_tasks, kls = losses(moved, torch.tensor([2, 0]))
+    for task, loss, kl in zip((2, 0), of_tasks, kls, strict=True):
+        valid = trials.valid[task]
+        said = [torch_distribution(type(one)(*(field[task] for field in one))) for one in (old[0], new[0])]
+        before, after = (each.log_prob(trials.actions[task]) for each in said)
+        ratio, gain = (after - before).exp(), advantages[task]
+        lesser = torch.where(gain > 0, ratio.clamp(max=1.1), ratio.clamp(min=0.9)) * gain
+        assert (lesser != ratio * gain)[valid].any()
+        error = 0.5 * (new.value[task] - targets[task]).square()
+        assert_same(loss, (-lesser + 0.7 * error - 0.3 * said[1].entropy())[valid].mean())
+        assert_same(kl, kl_divergence(*said)[valid].mean())
 
 
 @pytest.mark.parametrize(("most", "sizes"), [(1, [4]), (2, [2, 2]), (3, [2, 1, 1]), (9, [1, 1, 1, 1])])

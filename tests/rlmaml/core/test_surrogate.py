@@ -6,7 +6,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 from rlmaml.core.distributions import Distribution, Gaussian, detach
 from rlmaml.core.parameters import with_task_axis
 from rlmaml.core.policy import Policy
-from rlmaml.core.surrogate import divergences, fisher_products, replay_gap, surrogate_losses
+from rlmaml.core.surrogate import clipped_losses, divergences, entropies, fisher_products, replay_gap, surrogate_losses
 from rlmaml.core.types import Batch
 from tests.rlmaml.makers import (
     assert_same,
@@ -17,6 +17,7 @@ from tests.rlmaml.makers import (
     random_task_params,
     random_theta,
     summed,
+    torch_distribution,
 )
 
 NUM_TASKS = 3
@@ -42,6 +43,22 @@ def test_the_surrogate_loss_is_minus_the_mean_of_ratio_times_advantage_over_vali
     batch = batch._replace(inner_advantages=torch.full_like(batch.advantages, 5.0))
     assert_same(surrogate_losses(new, old, batch), -mean_of_valid(ratio * batch.advantages, batch))
     assert (ratio - 1).abs().median() > 0.1
+
+
+def test_the_clipped_loss_is_minus_the_mean_of_the_lesser_of_ratio_and_clipped_ratio_times_advantage() -> None:
+    old, new, batch = old_and_new()
+    ratio, gain = new.log_prob(batch.actions).exp() / old.log_prob(batch.actions).exp(), batch.advantages
+    for clip in (0.1, 0.4):
+        lesser = torch.where(gain > 0, ratio.clamp(max=1 + clip), ratio.clamp(min=1 - clip)) * gain
+        assert_same(clipped_losses(new, old, batch, clip), -mean_of_valid(lesser, batch))
+        cut = (lesser != ratio * gain) & batch.valid
+        assert cut.any((1, 2)).all()
+        assert not cut[batch.valid].all()
+
+
+def test_the_entropy_is_torchs_over_valid_steps() -> None:
+    _, new, batch = old_and_new()
+    assert_same(entropies(new, batch), mean_of_valid(torch_distribution(new).entropy(), batch))
 
 
 def test_where_the_policies_are_the_same_the_ratio_is_exactly_one() -> None:
