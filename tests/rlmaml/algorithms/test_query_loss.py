@@ -98,6 +98,25 @@ def test_the_step_is_adams_along_the_gradient_of_finite_differences(name: str) -
     assert_same(meta_vector(new), flatten(expected.values()), rtol=1e-9)
 
 
+@pytest.mark.parametrize("iteration", [0, 2, 4])
+def test_a_meta_iterations_stage_weights_and_step_size_are_those_of_the_schedule_set_by_hand(iteration: int) -> None:
+    posed, by_hand = Posed("learned sizes"), Posed("learned sizes")
+    outer = dataclasses.replace(posed.settings.outer, anneal_stage_weights=4, cosine_iterations=4)
+    learner = posed.learner()
+    late = learner._replace(streams=dataclasses.replace(learner.streams, iteration=iteration))
+    new, state, report = QueryLoss(outer).update(late, posed.meta, posed.state, posed.stages)
+    weights, length = {0: ((0.0, 1.0, 1.0), 1.0), 2: ((0.0, 1.0, 3.0), 0.55), 4: ((), 0.1)}[iteration]
+    rate = length * outer.adam_step_size
+    by_hand.algorithm = QueryLoss(
+        dataclasses.replace(by_hand.settings.outer, stage_weights=weights, adam_step_size=rate)
+    )
+    expected, moments, other = by_hand.update()
+    assert_same(meta_vector(new) - meta_vector(posed.meta), meta_vector(expected) - meta_vector(posed.meta))
+    assert report.numbers() == pytest.approx(other.numbers(), rel=1e-10)
+    for name, moment in moments.items():
+        assert_same(state[name], moment)
+
+
 def test_first_order_differs_from_the_derivative() -> None:
     first, second = Posed("fomaml").update()[2], Posed("maml-trpo").update()[2]
     assert first.loss == pytest.approx(second.loss, rel=1e-12)
