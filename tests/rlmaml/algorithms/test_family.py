@@ -8,6 +8,7 @@ import torch
 
 from rlmaml.algorithms.maml_trpo import MamlTrpo
 from rlmaml.algorithms.meta_algorithm import replay
+from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.errors import UserError
 from rlmaml.core.parameters import repeated
 from rlmaml.core.surrogate import entropies
@@ -15,6 +16,8 @@ from rlmaml.settings.methods.maml_trpo import MamlTrpoSettings
 from rlmaml.settings.methods.registry import METHODS
 from rlmaml.settings.whole import as_method, configure
 from tests.rlmaml.algorithms.cases import make_problem
+from tests.rlmaml.algorithms.contract import assert_same_bits
+from tests.rlmaml.makers import vector
 
 
 def test_stage_weights_go_from_equal_ones_after_every_step_to_their_own_by_hand() -> None:
@@ -35,15 +38,19 @@ def test_a_cosine_falls_from_1_to_a_tenth_and_stays_there() -> None:
     assert constant.during(50) is constant
 
 
-def test_a_meta_iterations_schedule_reaches_its_update() -> None:
-    problem = make_problem("maml++")
-    outer = dataclasses.replace(problem.settings.outer, cosine_iterations=10)
-    scheduled = problem._replace(algorithm=MamlTrpo(outer))
-    late = scheduled._replace(
-        learner=problem.learner._replace(streams=dataclasses.replace(problem.learner.streams, iteration=10))
+@pytest.mark.parametrize("name", ["rl2", "rma"])
+def test_a_schedule_shortens_every_step_of_adam_of_a_method_with_memory(name: str) -> None:
+    problem = make_problem(name)
+    late = problem.learner._replace(streams=dataclasses.replace(problem.learner.streams, iteration=10))
+    sizes = {f"{who}_step_size": 0.02 for who in ("outer", "student") if problem.settings.has(f"{who}_step_size")}
+    tenth = problem.settings.changed(**{which: (1 - 0.9) * size for which, size in sizes.items()})
+    scheduled = problem.settings.changed(cosine_iterations=10, **sizes)
+    ours, theirs = (
+        problem._replace(algorithm=make_meta_algorithm(settings), learner=late).update()
+        for settings in (scheduled, tenth)
     )
-    first, last = scheduled.update(), late.update()
-    assert last.report.numbers()["kl"] < 0.2 * first.report.numbers()["kl"]
+    assert_same_bits(ours, theirs)
+    assert not torch.equal(vector(ours.meta), vector(problem.meta))
 
 
 def test_the_entropy_of_the_stages_policies_is_part_of_the_objective() -> None:
