@@ -64,9 +64,12 @@ CASES: dict[str, Case] = {
     "maml++": trust_region("maml++", large=False, inner_steps=2, first_order_until=0),
     "anil": trust_region("anil", large=False, inner_steps=2),
     "anil, with the deviation": trust_region("anil", large=False, adapt_std=True, learn_step_sizes=True),
+    "anil, first order": trust_region("anil", large=False, first_order=True),
     "cavia": trust_region("cavia", inner_steps=2, context=3),
     "cavia, held near theta": trust_region("cavia", large=False, inner_steps=3, context=3, inner_l2=0.3, inner_kl=0.7),
+    "cavia, first order": trust_region("cavia", large=False, inner_steps=2, context=3, first_order=True),
     "pretrained": trust_region("pretrained", large=False),
+    "oracle": trust_region("oracle", large=False),
     "e-maml": trust_region("e-maml", inner_steps=2, stage_weights=(0.0, 1.0, 2.0), backtrack_tries=30),
     "fomaml": trust_region("fomaml", inner_steps=2),
     "promp": Case("promp", {"inner_steps": 2, "kl_penalty": 0.5, "epochs": 3, "outer_step_size": 0.02}, {"epochs": 2}),
@@ -83,8 +86,12 @@ CASES: dict[str, Case] = {
         None,
     ),
     "maml-ppo": Case("maml-ppo", {"stage_weights": (1.0, 2.0), "outer_step_size": 0.02}, None),
+    "promp, held near theta": Case(
+        "promp", {"inner_steps": 2, "inner_l2": 0.3, "inner_kl": 0.7, "epochs": 1, "outer_step_size": 0.02}, None
+    ),
     "reptile": Case("reptile", {"inner_steps": 2, "outer_step_size": 0.5}),
     "reptile, with a context": Case("reptile", {"inner_steps": 2, "context": 2}, None),
+    "reptile, noise": Case("reptile", {"inner_steps": 2, "outer_step_size": 0.5, "parameter_noise": 0.05}, None),
     "rl2": Case(
         "rl2",
         {"memory": 5, "minibatches": 2, "epochs": 2, "blocks": 2, "outer_step_size": 0.02, "horizon": 4},
