@@ -75,7 +75,7 @@ class InnerSettings:
         """Refuse to adapt what the policy does not have, and a teacher who would teach nobody.
 
         Raises:
-            UserError: a context adapts, and there is none; or the policy has a teacher.
+            UserError: a context adapts, and there is none, or a head that is all there is; or the policy has a teacher.
         """
         refuse_teacher(network)
         has_context = getattr(network, "context", 0) > 0
@@ -85,6 +85,8 @@ class InnerSettings:
             self.adapt != "context" or has_context,
             "all or head where the policy has no --context above 0; all kinds but gru, latent and modules can have it",
         )
+        below = self.adapt != "head" or not getattr(network, "all_is_head", False)
+        require(self, "adapt", below, "all where --hidden is (): without hidden layers the head is all there is")
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,11 @@ class CategoricalSettings(PerceptronSettings):
         super().__post_init__()
         require_not_negative(self, "context")
 
+    @property
+    def all_is_head(self) -> bool:
+        """Whether the last layer is the only one."""
+        return not self.hidden
+
 
 @dataclass(frozen=True)
 class GaussianSettings(CategoricalSettings):

@@ -1,5 +1,6 @@
 """All settings of a run: each group belongs to its owner; a flat view of them serves command lines and tables."""
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from rlmaml.settings.run import RunSettings
 
 CHOICES = ("env_id", "algorithm", "policy")
 """Settings on which depends what others there are, or what they are by default."""
+LOSS = {"inner_loss"}
+STEPS = {"inner_steps", "inner_step_sizes", "stage_weights", "adapt", "adapt_std"}
+"""Settings that another method may be unable to take over."""
 
 
 class OtherSettingsError(UserError):
@@ -152,8 +156,9 @@ def as_method(settings: Settings, algorithm: str, policy: str | None = None) -> 
 
     Without a kind, it is the one that the method needs, or that of these settings.
 
-    What a method stands for, and begins from and still has, is its own, and goes with it; and where these have no inner
-    steps, or others than the new one can take, so are its steps, what adapts in them, and the stages' weights.
+    What a method stands for, and begins from and still has, is its own, and goes with it. So is its inner loss where
+    these have one that makes no sense for the new one; and where these have no inner steps, or others than the new one
+    can take, so are its steps, what adapts in them, and the stages' weights.
 
     Raises:
         UserError: there is no such method or kind.
@@ -172,14 +177,11 @@ def as_method(settings: Settings, algorithm: str, policy: str | None = None) -> 
         shared = {name: value for name, value in shared.items() if name not in own or own[name] != value}
         shared |= {name: value for name, value in method.defaults.items() if name in names}
         shared |= method.stands_for
-    try:
-        return configure(algorithm, policy, **shared)
-    except UserError:
-        steps = {"inner_steps", "inner_step_sizes", "stage_weights", "adapt", "adapt_std"} - {
-            *method.defaults,
-            *method.stands_for,
-        }
-        return configure(algorithm, policy, **{name: value for name, value in shared.items() if name not in steps})
+    may_stay = {*method.defaults, *method.stands_for}
+    for left_out in (set[str](), LOSS, STEPS):
+        with contextlib.suppress(UserError):
+            return configure(algorithm, policy, **_without(shared, left_out - may_stay))
+    return configure(algorithm, policy, **_without(shared, (LOSS | STEPS) - may_stay))
 
 
 def from_plain(stored: Any) -> Settings:
@@ -245,6 +247,10 @@ def _owners_of(algorithm: str, policy: str) -> dict[str, str]:
         for owner, kind in owner_classes(algorithm, policy).items()
         for field in dataclasses.fields(kind)
     }
+
+
+def _without(values: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

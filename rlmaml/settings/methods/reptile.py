@@ -27,12 +27,14 @@ class ReptileSettings:
         require_positive(self, "outer_step_size")
 
     def check_with(self, inner: InnerSettings) -> None:
-        """Refuse to learn from steps that are not taken.
+        """Refuse to learn from steps that are not taken, and an inner loss that is none of its own here.
 
         Raises:
-            UserError: there are no inner steps.
+            UserError: there are no inner steps, not everything adapts, or the inner loss is ``dice``.
         """
         require(inner, "adapt", inner.adapt == "all", "all for reptile, which learns nothing of what does not adapt")
+        legal = "another for reptile, which takes no second derivative: dice differs by that alone"
+        require(inner, "inner_loss", inner.inner_loss != "dice", legal)
         require(inner, "inner_steps", inner.inner_steps > 0, "at least 1 for reptile, which learns from the steps")
 
 

@@ -104,6 +104,22 @@ def test_what_is_written_of_a_place_has_no_folders_and_a_method_that_takes_the_s
             "--kl-target is 0.1; it must be 0 where --inner-steps",
         ),
         ({"algorithm": "reptile", "adapt": "head"}, "--adapt is 'head'; it must be all for reptile"),
+        (
+            {"algorithm": "reptile", "inner_loss": "dice"},
+            "--inner-loss is 'dice'; it must be another for reptile, which takes no second derivative: dice differs by",
+        ),
+        (
+            {"algorithm": "e-maml", "stage_weights": (1.0, 0.0)},
+            "--stage-weights is (1.0, 0.0); it must be weights that are not all 0 after the first for e-maml, whose",
+        ),
+        (
+            {"algorithm": "e-maml", "stage_weights": (1.0, 0.0), "inner_steps": 2, "anneal_stage_weights": 5},
+            "--stage-weights is (1.0, 0.0); it must be weights that are not all 0 after the first for e-maml",
+        ),
+        (
+            {"algorithm": "anil", "hidden": ()},
+            "--adapt is 'head'; it must be all where --hidden is (): without hidden layers the head is all there is",
+        ),
         ({"algorithm": "pretrained", "inner_steps": 1}, "--inner-steps is 1, but --algorithm pretrained stands for 0"),
         ({"adapt_std": True}, "--adapt-std is True; it must be off unless --adapt is head"),
         ({"inner_kl": 1.0}, "--inner-kl is 1.0; it must be 0 with fewer than two inner steps"),
@@ -228,9 +244,24 @@ def test_the_settings_of_another_method_agree_wherever_both_have_a_field() -> No
     assert as_method(start, "maml-trpo", "gaussian") is start
 
 
+@pytest.mark.parametrize("method", ["fomaml", "reptile"])
+def test_a_method_that_another_s_inner_loss_makes_no_sense_for_has_its_own(method: str) -> None:
+    settings = as_method(configure(inner_loss="dice", inner_steps=3), method)
+    assert (settings.inner.inner_loss, settings.inner.inner_steps) == ("log_likelihood", 3)
+
+
+def test_a_head_on_what_has_no_hidden_layers_but_other_ones_adapts_alone() -> None:
+    for policy in ("gru", "embedded", "multimodal"):
+        assert configure("anil", policy, hidden=()).inner.adapt == "head"
+    assert configure("e-maml", stage_weights=(1.0, 0.0, 1.0), inner_steps=2).outer.weights(2) == (0.5, 0.0, 0.5)
+
+
 def test_a_method_that_needs_inner_steps_has_its_own_where_others_have_none() -> None:
     reptile = as_method(configure(inner_steps=0, stage_weights=(1.0,), hidden=(5,)), "reptile", "gaussian")
     assert (reptile.inner.inner_steps, reptile.network.hidden) == (1, (5,))
+    for loss, own in (("dice", "log_likelihood"), ("likelihood_ratio", "likelihood_ratio")):
+        alone = as_method(configure(inner_loss=loss, inner_steps=0, stage_weights=(1.0,)), "reptile")
+        assert (alone.inner.inner_loss, alone.inner.inner_steps) == (own, 1)
 
 
 def test_what_a_method_begins_from_goes_with_it_unless_it_was_changed() -> None:
