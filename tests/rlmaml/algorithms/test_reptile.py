@@ -12,6 +12,7 @@ from tests.rlmaml.algorithms.cases import Problem, make_problem
 from tests.rlmaml.makers import assert_same, select_tasks, with_both
 
 RATE = 0.01
+BATCHED_AND_SERIAL = pytest.mark.parametrize("tasks", [[0, 1, 2, 3], [2]], ids=["four tasks", "one task"])
 
 
 def mean_adapted(problem: Problem) -> dict[str, Tensor]:
@@ -27,8 +28,9 @@ def mean_adapted(problem: Problem) -> dict[str, Tensor]:
     return {name: torch.cat([params[name] for params in adapted]).mean(0) for name in meta.params}
 
 
-def test_theta_moves_by_its_share_of_the_way_to_the_mean_of_the_adapted_parameters() -> None:
-    problem = make_problem("reptile")
+@BATCHED_AND_SERIAL
+def test_theta_moves_by_its_share_of_the_way_to_the_mean_of_the_adapted_parameters(tasks: list[int]) -> None:
+    problem = make_problem("reptile").of_tasks(tasks)
     new, _, report = problem.update()
     mean, theta = mean_adapted(problem), problem.meta.params
     for name, tensor in theta.items():
@@ -55,9 +57,10 @@ def test_with_one_inner_step_theta_moves_along_the_plain_gradient_of_all_tasks_t
         assert gradient.norm() > 1e-3
 
 
-def test_with_adam_its_first_step_goes_the_rate_in_every_entry_towards_the_adapted_parameters() -> None:
+@BATCHED_AND_SERIAL
+def test_with_adam_its_first_step_goes_the_rate_in_every_entry_towards_the_adapted_parameters(tasks: list[int]) -> None:
     # the bias-corrected moments of a first gradient g are g and g², so that the step is −rate · g / (|g| + ε)
-    problem = make_problem("reptile, adam")
+    problem = make_problem("reptile, adam").of_tasks(tasks)
     problem = problem._replace(state=problem.algorithm.init(problem.meta))
     new, state, report = problem.update()
     mean = mean_adapted(problem)

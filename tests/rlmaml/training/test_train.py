@@ -98,6 +98,7 @@ VARIANTS: dict[str, Settings] = {
     "learned step sizes": SMALL.changed(learn_step_sizes=True, inner_loss="dice"),
     "fomaml": as_method(SMALL, "fomaml", "gaussian"),
     "reptile": as_method(SMALL, "reptile", "gaussian"),
+    "reptile, serial": as_method(SMALL, "reptile", "gaussian").changed(num_tasks=1),
     "reptile, adam": as_method(SMALL, "reptile", "gaussian").changed(outer_step="adam"),
 }
 EVERY_VARIANT = pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)
