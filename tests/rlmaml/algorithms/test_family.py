@@ -72,9 +72,15 @@ def test_a_context_of_theta_stays_as_it_is_while_everything_else_is_learned(name
         assert torch.equal(after[name], tensor) == (name == "context"), name
 
 
-def test_the_head_alone_adapts_in_anil_while_everything_is_learned() -> None:
-    problem = make_problem("anil")
-    head = problem.learner.policy.head
+@pytest.mark.parametrize(
+    ("case", "std"), [("anil", False), ("anil, first order", False), ("anil, with the deviation", True)]
+)
+def test_the_head_alone_adapts_in_anil_and_the_deviation_where_asked_to_while_everything_is_learned(
+    case: str, std: bool
+) -> None:
+    problem = make_problem(case)
+    assert problem.learner.policy.exploration == ("log_std",)
+    head = {*problem.learner.policy.head, *(["log_std"] if std else [])}
     points = repeated(problem.meta, len(problem.stages[0].valid))
     adapted = replay(problem.learner, points, problem.stages, create_graph=False).adaptations[-1].params
     after = problem.update().meta.params
