@@ -73,10 +73,10 @@ def sampled_stages(process: Process) -> list[Batch]:
     return [pre, sample(process, adapted, EPISODES, seed=1)]
 
 
-def estimates(process: Process, *, credited: bool) -> Tensor:
+def estimates(process: Process, *, credited: bool, rule: GradientRule = RULE) -> Tensor:
     """The meta-gradient of every task by itself, in units of the return."""
     stages, points = sampled_stages(process), repeated(Meta(tabular.rational_theta(), {}), TASKS)
-    policies = [said.distribution for said in replay(learner(POLICY, RULE), points, stages, create_graph=True).outputs]
+    policies = [said.distribution for said in replay(learner(POLICY, rule), points, stages, create_graph=True).outputs]
     old = [detach(policy) for policy in policies]
     losses = surrogate_losses(policies[1], old[1], stages[1])
     if credited:

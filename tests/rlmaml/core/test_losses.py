@@ -1,5 +1,6 @@
 """The inner losses on an enumerated decision process, where their derivatives are known exactly."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,7 @@ from rlmaml.core.parameters import flatten, for_every_task, unflatten
 from rlmaml.core.types import Examples, Meta, Outputs, Params
 from rlmaml.rules.gradient_rule import GradientRule, task_losses
 from tests.rlmaml import tabular
-from tests.rlmaml.core.test_exploration import sample
+from tests.rlmaml.core.test_exploration import RULE, estimates, sample
 from tests.rlmaml.families.supervised import random_examples
 from tests.rlmaml.makers import assert_same, central_differences, vector
 from tests.rlmaml.tabular import BANDIT, CHAIN, POLICY, Process, curvature_terms, exact_batch, rational_theta
@@ -152,6 +153,17 @@ def test_second_derivatives_of_the_likelihood_ratio_vary_less_from_episode_to_ep
         (found - found.mean(0)).square().sum(1) for found in map(second_derivatives, (likelihood_ratio, dice))
     )
     less = others - ours
+    assert float(less.mean()) > 5 * float(less.std()) / len(less) ** 0.5
+
+
+def test_meta_gradients_through_the_likelihood_ratio_vary_less_from_task_to_task_than_those_through_dice() -> None:
+    # of episodes of eight steps; of three, after which little is still to come, they vary as much
+    long = CHAIN._replace(horizon=8)
+    ours, others = (
+        estimates(long, credited=False, rule=dataclasses.replace(RULE, loss=policy_gradient(loss)))
+        for loss in (likelihood_ratio, dice)
+    )
+    less = (others - others.mean(0)).square().sum(1) - (ours - ours.mean(0)).square().sum(1)
     assert float(less.mean()) > 5 * float(less.std()) / len(less) ** 0.5
 
 
