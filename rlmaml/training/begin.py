@@ -1,5 +1,6 @@
 """What a run starts from: a policy that fits the environment, a rule, a meta-algorithm, and theta from the seed."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,21 @@ def check_predicts_distribution(settings: Settings, family: SupervisedFamily, po
         raise UserError(
             f"--outer-optimiser is 'trust_region', whose natural gradient is that of a distribution; the loss of "
             f"{family.variant} is no negative log-likelihood of what the model says. Take adam."
+        )
+
+
+def warn_of_first_order(settings: Settings) -> None:
+    """Warn where no meta-iteration takes the second derivative by which alone ``dice`` differs from log_likelihood.
+
+    It is no refusal: a run that is resumed may have more meta-iterations.
+    """
+    inner, iterations = settings.inner, settings.run.iterations
+    until = getattr(inner, "first_order_until", 0)
+    if 0 < iterations <= until and inner.inner_loss == "dice":
+        warnings.warn(
+            f"--first-order-until is {until}, and --iterations {iterations}: this training takes no second derivative, "
+            "by which alone --inner-loss dice differs. Take it sooner, or train for longer.",
+            stacklevel=2,
         )
 
 

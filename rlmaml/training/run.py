@@ -37,7 +37,7 @@ from rlmaml.storage.kept_checkpoints import keep_checkpoint
 from rlmaml.storage.range_file import StoredRange, read_context_range, write_context_range
 from rlmaml.storage.run_directory import RunDirectory, write_json
 from rlmaml.terminal.words import counted
-from rlmaml.training.begin import make_method, policy_in
+from rlmaml.training.begin import make_method, policy_in, warn_of_first_order
 from rlmaml.training.in_progress import reason_of, show_adaptation, show_progress
 from rlmaml.training.opening import best_so_far, earlier_commits, opened_together
 from rlmaml.training.record import Recorder, write_outcome
@@ -95,6 +95,7 @@ def train(
     check_devices(run)
     warn_of_idle_threads(threads=run.threads, rollout_threads=run.rollout_threads)
     warn_of_fork(run.threads)
+    warn_of_first_order(settings)
     own = len(sums.own(run.num_tasks, settings.task_blocks))
     check_training_fits(settings, own)
     env = make_env(own * run.num_episodes)

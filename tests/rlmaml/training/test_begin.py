@@ -19,7 +19,8 @@ from rlmaml.policies.sizes import Sizes
 from rlmaml.settings.whole import Settings, configure
 from rlmaml.storage.checkpoint import Checkpoint, save_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
-from rlmaml.training.begin import begin, make_method, sizes_in
+from rlmaml.training.begin import begin, make_method, sizes_in, warn_of_first_order
+from rlmaml.training.run import train
 from rlmaml.training.train import Learned
 from rlmaml_envs import TaskVectorEnv, make_tasks_env
 from tests.rlmaml.makers import vector
@@ -85,6 +86,23 @@ def test_learned_step_sizes_start_from_the_given_ones() -> None:
     for logs in meta.rates.values():
         assert torch.allclose(logs.exp(), torch.tensor([0.3, 0.1]))
     assert begun(SETTINGS.changed(learn_step_sizes=False)).meta.rates == {}
+
+
+def test_a_training_that_never_takes_what_dice_differs_by_is_warned_of(tmp_path: Path) -> None:
+    def fail(num_envs: int) -> TaskVectorEnv:
+        raise RuntimeError("far enough")
+
+    with (
+        pytest.warns(
+            UserWarning, match="--first-order-until is 20, and --iterations 20: this training takes no second"
+        ),
+        pytest.raises(RuntimeError, match="far enough"),
+    ):
+        train(configure("maml++", inner_loss="dice", iterations=20, threads=1, rollout_threads=1), fail, tmp_path)
+    for loss, iterations in (("dice", 21), ("dice", 0), ("likelihood_ratio", 20)):
+        warn_of_first_order(configure("maml++", inner_loss=loss, iterations=iterations))
+    for other in ("reptile", "rl2"):
+        warn_of_first_order(configure(other))
 
 
 def test_the_algorithm_begins_with_its_state() -> None:
