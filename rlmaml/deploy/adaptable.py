@@ -21,7 +21,7 @@ from rlmaml.core.distributions import Distribution
 from rlmaml.core.parameters import for_every_task
 from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Batch, Memory, Meta, Params, Rollout
-from rlmaml.deploy.fit import check_acts_in, check_adapts_from_rewards, check_has_memory, off_policy_reason
+from rlmaml.deploy.fit import LIVED, check_acts_in, check_adapts_from_rewards, lived_through, off_policy_reason
 from rlmaml.policies.kinds import make_policy
 from rlmaml.policies.sizes import Sizes
 from rlmaml.rules.adaptation_rule import adaptation_rule, check_goes_on, meta_like
@@ -163,7 +163,6 @@ class AdaptablePolicy:
         check_adapts_from_rewards(self)
         rule = adaptation_rule(self.settings, self.network, trust_region)
         if rule.remembers:
-            check_has_memory(self)
             return self._having_lived_through(check_fit(self, episodes), rule)
         check_goes_on(rule, self.memory)
         inner = self.settings.inner
@@ -281,11 +280,11 @@ class AdaptablePolicy:
     def _having_lived_through(self, episodes: RecordedEpisodes, rule: InnerRule) -> "AdaptablePolicy":
         """The policy that remembers these episodes, too."""
         per_task = for_every_task(self.meta, 1)
-        lived = rule.begin(per_task)._replace(memory=self.memory)
+        lived, before = rule.begin(per_task)._replace(memory=self.memory), lived_through(self)
         sampled = as_rollout(episodes)
         for episode in range(sampled.valid.shape[1]):
             alone = Rollout(*(field[:, episode : episode + 1] for field in sampled))
-            lived = rule.step(self.network, per_task, lived, alone, self.steps_taken + episode)
+            lived = rule.step(self.network, per_task, lived, alone, before + episode)
         if lived.memory is None:
             warnings.warn(
                 "Nothing is remembered of these episodes: the policy begins anew after every "
@@ -293,7 +292,8 @@ class AdaptablePolicy:
                 stacklevel=3,
             )
         count = sampled.valid.shape[1]
-        return replace(self, memory=lived.memory, steps_taken=self.steps_taken + count, adaptation=self._on_more(count))
+        record = {**self._on_more(count), LIVED: before + count}
+        return replace(self, memory=lived.memory, steps_taken=self.steps_taken + count, adaptation=record)
 
     def _on_more(self, episodes: int) -> AdaptationRecord:
         """The record after so many more episodes; what was known of task and returns is not known any more."""

@@ -9,7 +9,7 @@ import torch
 
 from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.deploy.adaptable import AdaptablePolicy
-from rlmaml.deploy.fit import forgets_after, goes_on
+from rlmaml.deploy.fit import forgets_after, goes_on, lived_through
 from rlmaml.terminal.words import counted
 
 Controls: TypeAlias = Callable[..., Any]
@@ -80,5 +80,5 @@ def _between_episodes(policy: AdaptablePolicy) -> str:
     kept, trial = "keep the state, and set its last number to 0", forgets_after(policy)
     if not trial:
         return kept
-    left = counted(trial - policy.steps_taken % trial, "episode")
+    left = counted(trial - lived_through(policy) % trial, "episode")
     return f"{kept}; after {left}, and then after every {trial}, set all of it to 0, and the reward"

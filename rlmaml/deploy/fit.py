@@ -17,6 +17,8 @@ from rlmaml.sampling.recorded import RecordedEpisodes, as_rollout
 from rlmaml.storage.checkpoint import Checkpoint, check_fits, check_sizes_fit
 from rlmaml.storage.family_record import check_same_family
 
+LIVED = "lived"
+"""Where the record of an adaptation has the episodes since what is remembered began."""
 LARGEST_LOG_RATIO = 0.5
 """Mean |log importance ratio| in nats above which episodes count as another policy's."""
 LEGAL_SPREAD = (0.5, 2.0)
@@ -71,9 +73,8 @@ def check_remembers(policy: Any, episodes: int) -> None:
         episodes: how many more.
 
     Raises:
-        UserError: a student's trial ends with them, and it begins anew; or the policy has no memory.
+        UserError: a student's trial ends with them, and it begins anew.
     """
-    check_has_memory(policy)
     if not trial_ends(policy, episodes):
         return
     if begins_anew(policy):
@@ -89,19 +90,6 @@ def check_remembers(policy: Any, episodes: int) -> None:
     )
 
 
-def check_has_memory(policy: Any) -> None:
-    """Refuse to adapt a policy that would, by its method, adapt by its memory, and has none.
-
-    Raises:
-        UserError: it is that of ``robust``.
-    """
-    if policy.adapts_by_memory and not policy.remembers:
-        raise UserError(
-            "This policy has no memory, and does not adapt: it was trained to be good at every task as it is. What "
-            "changes it for one are steps within a trust region, --trust-region 0.05."
-        )
-
-
 def begins_anew(policy: Any) -> bool:
     """Whether a policy adapts within every episode, of which nothing is kept."""
     return forgets_after(policy) == 1
@@ -109,13 +97,18 @@ def begins_anew(policy: Any) -> bool:
 
 def goes_on(policy: Any) -> bool:
     """Whether a policy keeps what it lives through in an episode for the next one on the same robot."""
-    return bool(policy.adapts_by_memory) and bool(policy.remembers) and not begins_anew(policy)
+    return bool(policy.adapts_by_memory) and not begins_anew(policy)
 
 
 def trial_ends(policy: Any, episodes: int) -> bool:
     """Whether a policy that adapts by its memory has forgotten everything after so many more episodes."""
     trial = forgets_after(policy)
-    return trial > 0 and (policy.steps_taken + episodes) % trial == 0
+    return trial > 0 and (lived_through(policy) + episodes) % trial == 0
+
+
+def lived_through(policy: Any) -> int:
+    """Episodes since what a policy remembers began, whatever steps of its parameters came before."""
+    return 0 if policy.memory is None else int(policy.adaptation.get(LIVED, policy.steps_taken))
 
 
 def forgets_after(policy: Any) -> int:

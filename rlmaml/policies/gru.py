@@ -119,7 +119,7 @@ class GruPolicy:
             value = perceptron(critic, self.settings.activation)(judged).squeeze(-1)
         distribution = gaussian(perceptron(raw, self.settings.activation)(read), params[LOG_STD])
         if not self.settings.memory:
-            return Outputs(distribution, value), None
+            return Outputs(distribution, value), memory
         after = Memory(
             last_valid(memories, batch.valid, start),
             last_valid(batch.actions, batch.valid, seen.last_action[..., 0, :]),
@@ -141,11 +141,8 @@ class GruPolicy:
 
     def describe(self) -> dict[str, Any]:
         """Memory, layers and scales."""
-        return {
-            "memory": self.settings.memory,
-            "rewards_divided_by": self.settings.reward_scale,
-            **describe_perceptron(self.settings),
-        }
+        memory = {"memory": self.settings.memory, "rewards_divided_by": self.settings.reward_scale}
+        return {**(memory if self.settings.memory else {}), **describe_perceptron(self.settings)}
 
     def acting(self, params: Params) -> list[str]:
         """Names of the weights that the mean action depends on where the policy is used."""

@@ -13,7 +13,7 @@ from rlmaml.rules.search_rule import Search
 from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.policy import LatentSettings
 from rlmaml.settings.search import SearchSettings
-from rlmaml.settings.whole import Settings, check_resumable, differences, from_plain
+from rlmaml.settings.whole import Settings, check_resumable, differences, from_plain, of_length
 from rlmaml.storage.evaluation_file import read_evaluation
 from rlmaml.storage.kept_checkpoints import newest_checkpoint
 from rlmaml.storage.run_directory import ComparisonDirectory, RunDirectory, write_json
@@ -30,8 +30,6 @@ from rlmaml.training.run import (
     validation_return,
 )
 
-SCHEDULES = ("cosine_iterations", "first_order_until", "anneal_stage_weights")
-"""Settings that are a number of meta-iterations, of 0 for none."""
 IN_RANGE, BEYOND_RANGE = "in the training range", "beyond the training range"
 
 WITH_FAILED = "per_task_with_failed"
@@ -81,16 +79,6 @@ def contender_settings(settings: Settings, own: Settings, seed: int) -> Settings
     return of_length(own, max(1, round(steps / sampled_episodes(own))))
 
 
-def of_length(settings: Settings, iterations: int) -> Settings:
-    """The settings for a training of another length, whose schedules are as much of it as they were.
-
-    Otherwise a shorter training would end before its step size has fallen, and a longer one would stand still.
-    """
-    longer, flat = iterations / max(1, settings.run.iterations), settings.flat()
-    lengths = {name: flat[name] for name in SCHEDULES if flat.get(name)}
-    return settings.changed(iterations=iterations, **{name: max(1, round(longer * n)) for name, n in lengths.items()})
-
-
 def sampled_episodes(settings: Settings) -> int:
     """Episodes that a meta-iteration samples, of all tasks and stages."""
     stages: int = settings.inner.inner_steps + make_meta_algorithm(settings).reads_last_stage
@@ -124,7 +112,7 @@ def searched_methods(methods: Mapping[str, Settings], search: SearchSettings | N
             f"--search tries contexts, and none of {', '.join(methods)} has one; add --algorithms cavia or rma."
         )
     average = f", {search.average} per attempt" if search.average > 1 else ""
-    return dict.fromkeys(found, f"{search.search}, {counted(search.search_episodes, 'episode')}{average}")
+    return dict.fromkeys(found, f"{search.search}, {counted(search.attempts * search.average, 'episode')}{average}")
 
 
 def is_searched(settings: Settings) -> bool:

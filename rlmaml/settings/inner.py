@@ -41,8 +41,8 @@ class InnerSettings:
     inner_loss: InnerLoss = "log_likelihood"
     """Inner loss: log_likelihood (MAML), likelihood_ratio (LVC, as in ProMP) or dice."""
     adapt: Adapt = "all"
-    """Which weights adapt: all, the head alone (the last layer), or a context alone: inputs of --context numbers that
-    begin at 0 on every task."""
+    """Which weights adapt: all, the head alone (the last layer), or a context alone, inputs that begin at 0 on every
+    task."""
     adapt_std: bool = False
     """Whether the standard deviation adapts along with the head."""
     inner_l2: float = 0.0

@@ -91,7 +91,7 @@ class RecurrentSettings(PerceptronSettings):
     initial_std: float = 1.0
     """Initial standard deviation of the policy, in units of the normalised action."""
     memory: int = 64
-    """Width of the recurrent memory; 0, with a value head, for none: ``--algorithm robust``, one policy for all."""
+    """Width of the recurrent memory; 0 for none is what ``--algorithm robust`` stands for."""
     reward_scale: float = 1.0
     """Typical size of a step's reward, in its unit; the memory reads the last reward divided by it."""
     value_head: bool = False
@@ -101,8 +101,7 @@ class RecurrentSettings(PerceptronSettings):
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
         require_deviation(self)
-        alone = self.memory == 0 and self.value_head
-        require(self, "memory", self.memory > 0 or alone, "at least 1; what remembers nothing is --policy gaussian")
+        require_not_negative(self, "memory")
         require_positive(self, "reward_scale")
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ CHOICES = ("env_id", "algorithm", "policy")
 LOSS = {"inner_loss"}
 STEPS = {"inner_steps", "inner_step_sizes", "stage_weights", "adapt", "adapt_std"}
 """Settings that another method may be unable to take over."""
+
+SCHEDULES = ("cosine_iterations", "first_order_until", "anneal_stage_weights")
+"""Settings that are a number of meta-iterations, of 0 for none."""
 
 
 class OtherSettingsError(UserError):
@@ -54,6 +58,11 @@ class Settings:
                     f"{option(name)} is {received!r}, but --algorithm {self.algorithm} stands for {value!r}. Choose "
                     "another --algorithm."
                 )
+        if getattr(self.network, "memory", 1) == 0 and "memory" not in find_method(self.algorithm).stands_for:
+            raise UserError(
+                "--memory is 0; it must be at least 1. What remembers nothing is --policy gaussian, and one policy for "
+                "all tasks that is trained as rl2 is --algorithm robust."
+            )
         if hasattr(self.outer, "check_with"):
             self.outer.check_with(self.inner)
         if hasattr(self.outer, "check_within"):
@@ -156,9 +165,9 @@ def as_method(settings: Settings, algorithm: str, policy: str | None = None) -> 
 
     Without a kind, it is the one that the method needs, or that of these settings.
 
-    What a method stands for, and begins from and still has, is its own, and goes with it. So is its inner loss where
-    these have one that makes no sense for the new one; and where these have no inner steps, or others than the new one
-    can take, so are its steps, what adapts in them, and the stages' weights.
+    What a method stands for, and begins from and still has, is its own, and goes with it, with schedules of this
+    length. So is its inner loss where these have one that makes no sense for the new one; and where these have no inner
+    steps, or others than the new one can take, so are its steps, what adapts in them, and the stages' weights.
 
     Raises:
         UserError: there is no such method or kind.
@@ -175,13 +184,28 @@ def as_method(settings: Settings, algorithm: str, policy: str | None = None) -> 
         left = find_method(settings.algorithm)
         own = {**left.defaults, **left.stands_for}
         shared = {name: value for name, value in shared.items() if name not in own or own[name] != value}
-        shared |= {name: value for name, value in method.defaults.items() if name in names}
+        longer = settings.run.iterations / RunSettings.iterations if settings.run.iterations else 1.0
+        shared |= {name: value for name, value in _rescaled(method.defaults, longer).items() if name in names}
         shared |= method.stands_for
     may_stay = {*method.defaults, *method.stands_for}
     for left_out in (set[str](), LOSS, STEPS):
         with contextlib.suppress(UserError):
             return configure(algorithm, policy, **_without(shared, left_out - may_stay))
     return configure(algorithm, policy, **_without(shared, (LOSS | STEPS) - may_stay))
+
+
+def of_length(settings: Settings, iterations: int) -> Settings:
+    """The settings for a training of another length, whose schedules are as much of it as they were.
+
+    Otherwise a shorter training would end before its step size has fallen, and a longer one would stand still.
+    """
+    if not settings.run.iterations:
+        return settings.changed(iterations=iterations)
+    flat = settings.flat()
+    return settings.changed(
+        iterations=iterations,
+        **_rescaled({name: flat[name] for name in SCHEDULES if name in flat}, iterations / settings.run.iterations),
+    )
 
 
 def from_plain(stored: Any) -> Settings:
@@ -247,6 +271,12 @@ def _owners_of(algorithm: str, policy: str) -> dict[str, str]:
         for owner, kind in owner_classes(algorithm, policy).items()
         for field in dataclasses.fields(kind)
     }
+
+
+def _rescaled(values: Mapping[str, Any], longer: float) -> dict[str, Any]:
+    """The values with schedules so many times as long; one that there is does not vanish."""
+    scaled = {name: max(1, round(longer * values[name])) for name in SCHEDULES if values.get(name)}
+    return {**values, **scaled}
 
 
 def _without(values: dict[str, Any], names: set[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ teacher of ``rma`` do, so that what either is behind them by is what adaptation 
 
 from typing import Any
 
+from rlmaml.settings.inner import InnerSettings
 from rlmaml.settings.methods.maml_trpo import MAML_TRPO
 from rlmaml.settings.methods.rl2 import RL2
 
@@ -45,5 +46,7 @@ RANDOM = PRETRAINED._replace(
 ROBUST = RL2._replace(
     name="robust",
     summary="one policy trained over all tasks as rl2 is, without its memory: domain randomisation (arXiv 1710.06537)",
-    stands_for={"memory": 0},
+    inner=InnerSettings,
+    stands_for=NO_STEPS | {"memory": 0},
+    defaults=ALONE | {name: value for name, value in RL2.defaults.items() if name != "memory"} | {"num_episodes": 4},
 )

@@ -130,9 +130,7 @@ class AlgorithmContract:
         points = repeated(problem.meta, len(problem.stages[0].valid))
         stages = problem.stages[: problem.learner.rule.steps]
         adapted = replay(problem.learner, points, stages, create_graph=False).adaptations[-1]
-        if not problem.learner.rule.remembers:
-            return adapted.params
-        return {} if adapted.memory is None else adapted.memory._asdict()
+        return adapted.params if adapted.memory is None else adapted.memory._asdict()
 
     def test_padding_changes_nothing(self, problem: Problem, updated: Updated) -> None:
         padded = problem._replace(stages=[padded_batch(batch) for batch in problem.stages])

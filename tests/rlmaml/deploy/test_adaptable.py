@@ -526,9 +526,7 @@ def test_what_is_known_of_an_adaptation_is_stored_and_further_steps_count_on(
     assert again.adapt(again.record(navigation(), 2)).adaptation == {"episodes": 12}
 
 
-def test_a_policy_without_memory_acts_and_is_exported_as_any_other_and_says_that_it_does_not_adapt(
-    tmp_path: Path,
-) -> None:
+def test_a_robust_policy_acts_is_exported_and_fine_tuned_as_any_other(tmp_path: Path) -> None:
     policy = moved(trained_policy(ROBUST))
     assert not policy.remembers
     seen = np.array([[0.1, -0.2], [0.3, 0.0]], np.float32)
@@ -537,10 +535,8 @@ def test_a_policy_without_memory_acts_and_is_exported_as_any_other_and_says_that
     actor = Actor(policy, normalised_actuation(2))
     write_onnx(export_program(actor), tmp_path / "robust.onnx", actor, {})
     np.testing.assert_allclose(load_onnx(tmp_path / "robust.onnx")(seen), acted, atol=1e-5)
-    episodes = policy.record(navigation(), 0)
-    for adapt in (policy.adapt, lambda _: check_remembers(policy, 1)):
-        with pytest.raises(UserError, match=r"has no memory, and does not adapt.*--trust-region 0\.05"):
-            adapt(episodes)
-    assert policy.adapt(episodes, trust_region=0.05).steps_taken == 1
+    tuned = policy.adapt(policy.record(navigation(), 0))
+    assert (tuned.steps_taken, tuned.memory) == (1, None)
+    assert not np.array_equal(tuned.act(seen), acted)
     with pytest.raises(UserError, match="cannot go on from an episode"):
         Driver(policy).begin(go_on=True)

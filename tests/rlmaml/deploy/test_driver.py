@@ -1,11 +1,14 @@
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
 
 from rlmaml.base.errors import UserError
 from rlmaml.deploy.adaptable import AdaptablePolicy
+from rlmaml.deploy.carried_state import how_to_carry
 from rlmaml.deploy.driver import Driver
+from rlmaml.deploy.fit import lived_through, trial_ends
 from rlmaml.sampling.recorded import RecordedEpisodes, joined
 from tests.rlmaml.deploy.trained import HORIZON, LEARNED, LIVES, REMEMBERS, moved, navigation, student, trained_policy
 
@@ -63,3 +66,16 @@ def test_a_policy_that_keeps_nothing_of_an_episode_cannot_go_on_from_it(policy: 
         driver.begin(go_on=True)
     driver.begin()
     np.testing.assert_array_equal(driver.act(SEEN), before)
+
+
+def test_a_students_trial_begins_with_what_it_remembers_whatever_steps_its_parameters_took_before() -> None:
+    policy = dataclasses.replace(moved(student(trial_episodes=4)), steps_taken=3)  # within a trust region, say
+    assert "after 4 episodes" in how_to_carry(policy)["next_episode_on_the_same_robot"]
+    first = driven_episode(Driver(policy), 0)
+    once = policy.adapt(first)
+    assert once.memory is not None
+    assert (once.steps_taken, lived_through(once)) == (4, 1)
+    assert "after 3 episodes" in how_to_carry(once)["next_episode_on_the_same_robot"]
+    thrice = once.adapt(first).adapt(first)
+    assert not trial_ends(thrice, 2)
+    assert trial_ends(thrice, 1)

@@ -229,10 +229,7 @@ def remembering(request: pytest.FixtureRequest) -> AdaptablePolicy:
 
 @pytest.mark.parametrize(
     "remembering",
-    [
-        pytest.param(name, marks=pytest.mark.slow if ("lived" in name) == ("rma" in name) else ())
-        for name in REMEMBERING
-    ],
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in REMEMBERING],
     indirect=True,
 )
 def test_files_of_a_policy_that_remembers_do_what_it_does_through_episodes(

@@ -65,7 +65,12 @@ def kind(
     """An entry of the table."""
     task = int(policy == "latent")
     sizes = Sizes(3, action, discrete=policy == "categorical", extended=bool(task), task=task, parts=parts)
-    return Kind(configure("rma" if task else "maml-trpo", policy, **options), sizes, exportable, module)
+    return Kind(
+        configure(options.pop("algorithm", "rma" if task else "maml-trpo"), policy, **options),
+        sizes,
+        exportable,
+        module,
+    )
 
 
 class Stepped(NamedTuple):

@@ -43,7 +43,7 @@ KINDS: dict[str, Kind] = {
     "categorical, context": kind("categorical", 4, exportable=False, hidden=(4,), context=3),
     "categorical": kind("categorical", 4, exportable=False, hidden=(4,)),
     "gru": kind("gru", exportable=True, hidden=(4,), memory=5),
-    "gru, of no memory": kind("gru", exportable=True, hidden=(4,), memory=0, value_head=True),
+    "gru, of no memory": kind("gru", exportable=True, hidden=(4,), algorithm="robust"),
     "gru, scaled": kind(
         "gru",
         exportable=True,

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rlmaml.base.errors import UserError
 from rlmaml.core.baseline import powers
 from rlmaml.core.parameters import with_task_axis
 from rlmaml.core.types import Batch, Memory, Params
@@ -209,5 +208,3 @@ def test_without_a_memory_it_is_the_perceptron_on_the_observation_alone_whatever
     torch.testing.assert_close(distribution.mean, expected)
     other = batch._replace(actions=batch.actions + 1.0, rewards=batch.rewards - 2.0)
     assert torch.equal(policy.unroll(params, other)[0].distribution.mean, distribution.mean)
-    with pytest.raises(UserError, match="--memory is 0; it must be at least 1; what remembers nothing is --policy gau"):
-        gru_policy(memory=0)

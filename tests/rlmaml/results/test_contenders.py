@@ -20,7 +20,7 @@ from rlmaml.results.contenders import (
 )
 from rlmaml.settings.methods.registry import METHODS, PAPERS
 from rlmaml.settings.search import SearchSettings
-from rlmaml.settings.whole import Settings, as_method
+from rlmaml.settings.whole import Settings, as_method, of_length
 from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.fine_tuning import FINE_TUNING
@@ -73,7 +73,15 @@ def test_a_training_of_another_length_has_schedules_of_that_length() -> None:
     half = asked_of(begun, iterations=50)
     assert (half.outer.cosine_iterations, half.inner.first_order_until, half.outer.anneal_stage_weights) == (50, 10, 25)
     assert asked_of(begun, iterations=1).inner.first_order_until == 1  # and not 0, which is none
+    short = as_method(SETTINGS.changed(iterations=20, inner_steps=2), "maml++")  # not of first order all along
+    assert (short.outer.cosine_iterations, short.inner.first_order_until, short.outer.anneal_stage_weights) == (
+        20,
+        4,
+        10,
+    )
     assert asked_of(SETTINGS, iterations=7) == SETTINGS.changed(iterations=7)  # what has no schedule has none
+    idle = SETTINGS.changed(iterations=0, cosine_iterations=100)
+    assert of_length(idle, 0) == idle
 
 
 def test_the_random_policy_and_the_oracle_start_from_nothing() -> None:

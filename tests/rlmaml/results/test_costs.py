@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from rlmaml.base.plain_data import DamagedError
 from rlmaml.results.contenders import Contender
 from rlmaml.results.costs import TrainingCost, cost_table, costs_as_plain, training_costs
 from rlmaml.settings.whole import configure
@@ -31,5 +32,5 @@ def test_what_a_training_took_is_a_mean_over_seeds_and_counts_every_stage_by_han
 def test_a_run_without_a_record_of_its_time_is_not_taken_for_a_quick_one(tmp_path: Path) -> None:
     lost = contender(tmp_path, 0)
     lost.directory.metrics.write_text('{"iteration": 0}\n')
-    with pytest.raises(Exception, match="line 1 has no seconds/iteration"):
+    with pytest.raises(DamagedError, match="line 1 has no seconds/iteration"):
         training_costs([lost])
