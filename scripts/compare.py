@@ -7,8 +7,8 @@ with a context (cavia) adapt by it instead of by their inner steps, and --steps 
 
 With --lived 0 1 2 5 10 20 50 methods are compared by what they cost on a new robot: the return, with sampled and with
 mean actions, after so many episodes lived on it. Memory (rl2, rma) lives through them, a search tries one context in
-each, or in every --search-average of them, inner steps share them, and a policy without steps (pretrained: the robust
-one; oracle; random) stays as it is. Of rma there is the teacher, too. Where a family has the variant unchanged, the
+each, or in every --search-average of them, inner steps share them, and a policy without steps (pretrained, robust,
+oracle, random) stays as it is. Of rma there is the teacher, too. Where a family has the variant unchanged, the
 table says what share of the cost of a change is recovered.
 
 With --source VARIANT --target VARIANT methods are trained on either variant of a family, with as many episodes, and
