@@ -45,7 +45,7 @@ from rlmaml.training.run import MakeEnv, run_settings
 COLOURS = {
     "maml-trpo": "#d1495b",
     "pretrained": "#00798c",
-    "robust": "#14213d",
+    "robust": "#b5179e",
     "random": "#9aa4b2",
     "oracle": "#2e8b57",
 }
