@@ -434,13 +434,13 @@ def test_whether_episodes_leave_anything_to_remember_is_known_before_they_are_li
 ) -> None:
     lasting, short, long = trained_policy(LIVES), student(), student(trial_episodes=3)
     assert [begins_anew(one) for one in (policy, lasting, short, long)] == [False, False, True, False]
-    for one in (policy, lasting, dataclasses.replace(long, steps_taken=1), dataclasses.replace(long, steps_taken=5)):
+    episodes = trained_policy(LIVES).record(navigation(), 0)
+    for one in (policy, lasting, long.adapt(episodes.first(1)), long.adapt(episodes.first(5))):
         check_remembers(one, 6)
     with pytest.raises(UserError, match=r"begins anew after each: .* steps within a trust region"):
         check_remembers(short, 5)
     with pytest.raises(UserError, match="begins anew after every 3 episodes, and would remember nothing of these 6"):
         check_remembers(long, 6)
-    episodes = trained_policy(LIVES).record(navigation(), 0)
     assert long.adapt(episodes.first(4)).memory is not None
     with pytest.warns(UserWarning, match="begins anew after every 3 episodes"):
         assert long.adapt(episodes).memory is None
