@@ -66,6 +66,7 @@ EXEMPT = {
     "rlmaml.deploy.adaptable.in_copies",
     "rlmaml.deploy.carried_state.Driven.go_on",  # of a memory
     "rlmaml.deploy.carried_state.how_to_carry",
+    "rlmaml.deploy.fit.lived_through",
     "rlmaml.deploy.fit.trial_ends",
     "rlmaml.results.by_episodes.LivedComparison.cost",  # of a robot as it was built
     "rlmaml.results.by_episodes.within_budget",  # of a search
