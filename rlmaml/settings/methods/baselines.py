@@ -48,5 +48,5 @@ ROBUST = RL2._replace(
     summary="one policy trained over all tasks as rl2 is, without its memory: domain randomisation (arXiv 1710.06537)",
     inner=InnerSettings,
     stands_for=NO_STEPS | {"memory": 0},
-    defaults=ALONE | {name: value for name, value in RL2.defaults.items() if name != "memory"} | {"num_episodes": 4},
+    defaults={**ALONE, **RL2.defaults, "num_episodes": 4},
 )
