@@ -20,11 +20,10 @@ from rlmaml.policies.perceptron import (
     for_raw_inputs,
     glorot,
     init_perceptron,
-    laid_out,
     last_layer,
-    linear,
     perceptron,
 )
+from rlmaml.policies.recurrence import one_step, unrolled
 from rlmaml.policies.sizes import Sizes, check_actions
 from rlmaml.settings.policy import RecurrentSettings
 
@@ -37,10 +36,8 @@ class GruPolicy:
     ``r = σ(W_r x + U_r h)``, ``z = σ(W_z x + U_z h)``, ``n = tanh(W_n x + r ⊙ (U_n h))``, ``h' = (1 − z) ⊙ n + z ⊙ h``,
     and a Gaussian perceptron on the observation and h'; where asked for, another one for the value, on the same and on
     the share of the trial's time that is over (:func:`~rlmaml.core.baseline.powers`), because the return to come
-    depends on how much is left. It is written from linear maps that broadcast over tasks, because torch's own GRU takes
-    no task axis; where one theta serves all tasks, torch's unrolls it. The memory is 0 where a trial begins, and it is
-    reset nowhere else. A memory of no numbers has no weights: what is left is a perceptron on the observation, and its
-    value.
+    depends on how much is left. The memory is 0 where a trial begins, and it is reset nowhere else. A memory of no
+    numbers has no weights: what is left is a perceptron on the observation, and its value.
 
     Args:
         settings: of the network.
@@ -181,37 +178,15 @@ class GruPolicy:
         if not self.settings.memory:
             return inputs[..., :0]
         weights, biases = _gates(raw)
-        if weights[0].dim() == 2:
-            rows = inputs.flatten(0, -3)
-            options = (True, 1, 0.0, True, False, True)  # biases, one layer, no dropout, training, one way, batch first
-            with torch.backends.cudnn.flags(enabled=False):  # whose rounding is not that of the steps of a rollout
-                memories = torch.gru(rows, start.reshape(1, len(rows), -1), (*weights, *biases), *options)[0]
-            return memories.view(*inputs.shape[:-1], -1)
-        advance, memory, steps = self._memory(raw), start, []
-        for t in range(inputs.shape[-2]):
-            memory = advance(inputs[..., t, :], memory)
-            steps.append(memory)
-        return torch.stack(steps, -2)
+        rows = inputs.flatten(weights[0].dim() - 2, -3)
+        memories = unrolled(rows, start.reshape(*rows.shape[:-2], -1), weights, biases)
+        return memories.reshape(*inputs.shape[:-1], -1)
 
     def _memory(self, raw: Params) -> Any:
         """``(x, h) -> h'`` on ``[*axes, feature]``."""
         if not self.settings.memory:
             return lambda inputs, memory: memory  # noqa: ARG005
-        weights, biases = _gates(raw)
-        if weights[0].dim() == 3:
-            weights = [laid_out(weight) for weight in weights]
-
-        def advance(inputs: Tensor, memory: Tensor) -> Tensor:
-            rows = [inputs, memory]
-            if weights[0].dim() == 3:
-                rows = [values.flatten(1, -2) for values in rows]
-            seen, kept = (linear(*each) for each in zip(rows, weights, biases, strict=True))
-            (x_r, x_z, x_n), (h_r, h_z, h_n) = seen.chunk(3, -1), kept.chunk(3, -1)
-            reset, update = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
-            new = torch.tanh(x_n + reset * h_n)
-            return ((1 - update) * new + update * rows[1]).view(memory.shape)
-
-        return advance
+        return one_step(*_gates(raw))
 
 
 def init_gates(inputs: int, width: int, generator: torch.Generator) -> Params:

@@ -81,7 +81,7 @@ def linear(
     return torch.baddbmm(bias.unsqueeze(1), inputs, weight.mT)
 
 
-def laid_out(weight: Float[Tensor, "task out feature"]) -> Float[Tensor, "task out feature"]:
+def laid_out(weight: Float[Tensor, "*task out feature"]) -> Float[Tensor, "*task out feature"]:
     """The same weights, with their transpose in memory order: multiplied with often, they are read in order."""
     return weight.mT.contiguous().mT
 

@@ -75,6 +75,10 @@ EXEMPT = {
     "rlmaml.results.contenders.on_one_thread",
     # data sheets hold these themselves, or each is looked at within whoever calls it
     "rlmaml.base.files.is_left_over",
+    "rlmaml.policies.recurrence.gates",
+    "rlmaml.policies.recurrence.next_memory",
+    "rlmaml.policies.recurrence.one_step",
+    "rlmaml.policies.recurrence.unrolled",
     "rlmaml.policies.reduced.ReducedPolicy.fisher_blocks",
     "rlmaml.policies.latent.LatentPolicy.taught",  # of a search around what a student guesses
     "rlmaml.evaluation.context_range.around",
