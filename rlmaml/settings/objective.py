@@ -28,10 +28,10 @@ class ObjectiveSettings(ScheduleSettings):
         require_not_negative(self, "anneal_stage_weights entropy_bonus")
 
     def check_with(self, inner: InnerSettings) -> None:
-        """Refuse weights that leave nothing to be optimised.
+        """Refuse weights that leave nothing to be optimised, or no adaptation to be trained.
 
         Raises:
-            UserError: a weight is negative or infinite, or all those of the stages are 0.
+            UserError: a weight is negative or infinite, all those of the stages are 0, or of those after inner steps.
         """
         annealed = inner.inner_steps > 0 or not self.anneal_stage_weights
         require(self, "anneal_stage_weights", annealed, "0 where --inner-steps is 0: there are no stages to weigh")
@@ -41,6 +41,9 @@ class ObjectiveSettings(ScheduleSettings):
                 f"{option('stage_weights')} is {self.stage_weights!r}; it must be finite numbers not below 0, and not "
                 "all 0."
             )
+        later = self.weights(inner.inner_steps, self.anneal_stage_weights)[1:]
+        legal = "weights that are not all 0 after the first, or nothing trains the steps; --inner-steps 0 takes none"
+        require(self, "stage_weights", any(later) or not later, legal)
 
     def check_all_count(self, inner: InnerSettings) -> None:
         """Refuse more weights than stages where a command gives them; of a family's default ones the first count.

@@ -6,7 +6,7 @@ The inner loss is the log-likelihood: the second derivatives of the others hold 
 from dataclasses import dataclass
 
 from rlmaml.base.errors import UserError
-from rlmaml.settings.checks import require, require_not_negative
+from rlmaml.settings.checks import require_not_negative
 from rlmaml.settings.inner import InnerSettings
 from rlmaml.settings.methods.maml_trpo import MAML_TRPO, MamlTrpoSettings
 
@@ -24,19 +24,16 @@ class EMamlSettings(MamlTrpoSettings):
         require_not_negative(self, "exploration_credit")
 
     def check_with(self, inner: InnerSettings) -> None:
-        """Refuse to credit episodes that nothing is learned from, and for returns that do not count.
+        """Refuse to credit episodes that nothing is learned from.
 
         Raises:
-            UserError: there are no inner steps, no stage after one counts, or see :class:`MamlTrpoSettings`.
+            UserError: there are no inner steps, or see :class:`MamlTrpoSettings`.
         """
         super().check_with(inner)
         if not inner.inner_steps:
             raise UserError(
                 "--inner-steps is 0; it must be at least 1 for e-maml, which credits what is sampled before."
             )
-        later = self.weights(inner.inner_steps, self.anneal_stage_weights)[1:]
-        legal = "weights that are not all 0 after the first for e-maml, whose credit is for returns after an inner step"
-        require(self, "stage_weights", any(later), legal)
 
 
 E_MAML = MAML_TRPO._replace(

@@ -396,7 +396,7 @@ def test_without_an_admissible_step_meta_is_handed_back_itself() -> None:
 
 
 def test_every_stage_is_checked_for_its_replay_gap_also_where_its_weight_is_zero() -> None:
-    posed = make_posed(inner_steps=2, stage_weights=(1.0, 0.0, 0.0))
+    posed = make_posed(inner_steps=2, stage_weights=(0.0, 1.0, 0.0))
     for k, batch in enumerate(posed.batches):
         log_probs = batch.log_probs.clone()
         log_probs[2, 0, 1] += 0.125

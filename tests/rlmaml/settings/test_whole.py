@@ -109,12 +109,12 @@ def test_what_is_written_of_a_place_has_no_folders_and_a_method_that_takes_the_s
             "--inner-loss is 'dice'; it must be another for reptile, which takes no second derivative: dice differs by",
         ),
         (
-            {"algorithm": "e-maml", "stage_weights": (1.0, 0.0)},
-            "--stage-weights is (1.0, 0.0); it must be weights that are not all 0 after the first for e-maml, whose",
+            {"stage_weights": (1.0, 0.0)},
+            "--stage-weights is (1.0, 0.0); it must be weights that are not all 0 after the",
         ),
         (
-            {"algorithm": "e-maml", "stage_weights": (1.0, 0.0), "inner_steps": 2, "anneal_stage_weights": 5},
-            "--stage-weights is (1.0, 0.0); it must be weights that are not all 0 after the first for e-maml",
+            {"algorithm": "promp", "stage_weights": (1.0, 0.0), "inner_steps": 2, "anneal_stage_weights": 5},
+            "first, or nothing trains the steps; --inner-steps 0 takes none.",
         ),
         (
             {"algorithm": "anil", "hidden": ()},
