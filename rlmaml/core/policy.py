@@ -118,3 +118,9 @@ class TaughtPolicy(Policy, Protocol):
 
     def taught(self, params: Params, observations: Tensor) -> Tensor:
         """The teacher's latent at observations that end in the task's parameters."""
+
+
+def carries(policy: Policy, params: Params) -> bool:
+    """Whether a policy takes anything from one step to the next: then an action depends on more than what is seen."""
+    carry = policy.start(params, (1, 1))
+    return not (isinstance(carry, tuple) and not carry)

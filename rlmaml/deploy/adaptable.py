@@ -19,7 +19,7 @@ from rlmaml.base.torch_modes import ordinary_torch
 from rlmaml.core.devices import move
 from rlmaml.core.distributions import Distribution
 from rlmaml.core.parameters import for_every_task
-from rlmaml.core.policy import Policy
+from rlmaml.core.policy import Policy, carries
 from rlmaml.core.types import Adaptation, Batch, Memory, Meta, Params, Rollout
 from rlmaml.deploy.fit import LIVED, check_acts_in, check_adapts_from_rewards, lived_through, off_policy_reason
 from rlmaml.policies.kinds import make_policy
@@ -87,8 +87,7 @@ class AdaptablePolicy:
     @property
     def remembers(self) -> bool:
         """Whether an action depends on more than the observation."""
-        carry = self.network.start(self.weights, (1, 1))
-        return not (isinstance(carry, tuple) and not carry)
+        return carries(self.network, self.weights)
 
     def on(self, device: str, rollout_device: str) -> "AdaptablePolicy":
         """The same policy with its steps of adaptation on one device, and acting in simulation on another.

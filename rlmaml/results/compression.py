@@ -15,7 +15,7 @@ from rlmaml.base.plain_data import DamagedError, is_number, read_json
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.base.threads import torch_threads
 from rlmaml.core.parameters import for_every_task
-from rlmaml.core.policy import Policy
+from rlmaml.core.policy import Policy, carries
 from rlmaml.core.types import Params
 from rlmaml.deploy.adaptable import AdaptablePolicy, as_policy
 from rlmaml.deploy.cost import StepCost, cost_of, latency, step_cost
@@ -209,8 +209,7 @@ def exports(policy: Policy, params: Params) -> bool:
         policy.deterministic(params)
     except UserError:
         return False
-    carry = policy.start(params, (1, 1))
-    return isinstance(carry, tuple) and not carry
+    return not carries(policy, params)
 
 
 def exported(policy: AdaptablePolicy, actuation: Actuation) -> list[SmallFile]:

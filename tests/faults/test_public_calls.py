@@ -92,6 +92,7 @@ EXEMPT = {
     "rlmaml.core.exploration.credits_of",
     "rlmaml.core.exploration.mean_returns",
     "rlmaml.core.exploration.standardised_returns",
+    "rlmaml.core.policy.carries",
     "rlmaml.core.ranks.Ranks.agree",
     "rlmaml.core.ranks.Ranks.gather",
     "rlmaml.core.ranks.Ranks.own",

@@ -15,7 +15,7 @@ from torch import Tensor
 from rlmaml.base.errors import UserError
 from rlmaml.base.random_streams import RandomStreams
 from rlmaml.core.parameters import with_task_axis
-from rlmaml.core.policy import Policy, TaughtPolicy
+from rlmaml.core.policy import Policy, TaughtPolicy, carries
 from rlmaml.core.types import Batch, Carry, Memory, Meta, Params, Seen
 from rlmaml.policies.gru import VALUE
 from rlmaml.policies.kinds import KINDS, make_policy, register_module
@@ -251,7 +251,7 @@ class PolicyContract:
         remembers = between is not None and all(
             (left != begun).any() for left, begun in zip(tensors_in(between), tensors_in(nothing), strict=True)
         )
-        assert remembers == bool(tensors_in(start))
+        assert remembers == bool(tensors_in(start)) == carries(policy, params)
         assert remembers == (not torch.allclose(trial.fields[0], fresh.fields[0]))
 
     def test_half_an_episode_and_the_other_half_are_the_whole(
