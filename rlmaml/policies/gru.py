@@ -33,11 +33,11 @@ INPUT, MEMORY, VALUE = "memory.input", "memory.state", "value."
 class GruPolicy:
     """Kind ``gru``: a memory h of observation, last action, last reward and first-step flag x (arXiv 1406.1078).
 
-    ``r = σ(W_r x + U_r h)``, ``z = σ(W_z x + U_z h)``, ``n = tanh(W_n x + r ⊙ (U_n h))``, ``h' = (1 − z) ⊙ n + z ⊙ h``,
-    and a Gaussian perceptron on the observation and h'; where asked for, another one for the value, on the same and on
-    the share of the trial's time that is over (:func:`~rlmaml.core.baseline.powers`), because the return to come
-    depends on how much is left. The memory is 0 where a trial begins, and it is reset nowhere else. A memory of no
-    numbers has no weights: what is left is a perceptron on the observation, and its value.
+    :mod:`rlmaml.policies.recurrence` has the equations. A Gaussian perceptron reads the observation and h'; where asked
+    for, another one, of the value, reads these and the share of the trial's time that is over
+    (:func:`~rlmaml.core.baseline.powers`), because the return to come depends on how much is left. The memory is 0
+    where a trial begins, and it is reset nowhere else. A memory of no numbers has no weights: what is left is a
+    perceptron on the observation, and its value.
 
     Args:
         settings: of the network.

@@ -1,8 +1,9 @@
-"""The gated recurrent unit (arXiv 1406.1078) step by step, and over whole trials with its gradient in closed form.
+"""The gated recurrent unit (arXiv 1406.1078), step by step and over whole trials with its gradient in closed form.
 
     r = σ(x_r + k_r),   z = σ(x_z + k_z),   n = tanh(x_n + r ⊙ k_n),   h' = (1 − z) ⊙ n + z ⊙ h,
 
-x what comes in, as the gates see it, and k = U h + b what is kept. With δ = ∂L/∂h' of a step, all told,
+x = W i + a what comes in, k = U h + b what is kept, reset after its product as in torch. With δ = ∂L/∂h' of a step,
+all told,
 
     ∂L/∂k_n = δ ⊙ (1 − z) ⊙ (1 − n²) ⊙ r,   ∂L/∂k_z = δ ⊙ (h − n) ⊙ z ⊙ (1 − z),
     ∂L/∂k_r = δ ⊙ (1 − z) ⊙ (1 − n²) ⊙ k_n ⊙ r ⊙ (1 − r),   ∂L/∂x like ∂L/∂k, but for the r of its last part,
@@ -21,7 +22,7 @@ from rlmaml.policies.perceptron import laid_out, linear
 
 
 def gates(seen: Float[Tensor, "*axes gate"], kept: Float[Tensor, "*axes gate"]) -> tuple[Tensor, ...]:
-    """Reset r, update z and new memory n, ``[*axes, memory]`` each; a gate's inputs are three times as wide."""
+    """Reset r, update z and new memory n, ``[*axes, memory]`` each, of the inputs of all three."""
     width = seen.shape[-1] // 3
     reset, update = torch.sigmoid(seen[..., : 2 * width] + kept[..., : 2 * width]).chunk(2, -1)
     return reset, update, torch.tanh(torch.addcmul(seen[..., 2 * width :], reset, kept[..., 2 * width :]))
@@ -71,7 +72,10 @@ def _at_every_step(rows: Float[Tensor, "*task time row feature"], weight: Tensor
 
 
 class _Unrolled(torch.autograd.Function):
-    """``(x, h_0, U, b) -> h``, ``[*task, time, row, …]`` each but the weights; derivatives of every order."""
+    """``(x, h_0, U, b) -> h``, x and h ``[*task, time, row, …]``, h_0 without time.
+
+    Autograd takes derivatives of every order; :mod:`torch.func` takes none.
+    """
 
     @staticmethod
     def forward(ctx: Any, seen: Tensor, start: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

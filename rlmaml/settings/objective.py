@@ -31,7 +31,7 @@ class ObjectiveSettings(ScheduleSettings):
         """Refuse weights that leave nothing to be optimised, or no adaptation to be trained.
 
         Raises:
-            UserError: a weight is negative or infinite, all those of the stages are 0, or of those after inner steps.
+            UserError: a weight is negative or infinite, or all of the stages, or all after an inner step, are 0.
         """
         annealed = inner.inner_steps > 0 or not self.anneal_stage_weights
         require(self, "anneal_stage_weights", annealed, "0 where --inner-steps is 0: there are no stages to weigh")
@@ -42,7 +42,7 @@ class ObjectiveSettings(ScheduleSettings):
                 "all 0."
             )
         later = self.weights(inner.inner_steps, self.anneal_stage_weights)[1:]
-        legal = "weights that are not all 0 after the first, or nothing trains the steps; --inner-steps 0 takes none"
+        legal = f"not all 0 for the {inner.inner_steps} after an inner step; --algorithm pretrained has none"
         require(self, "stage_weights", any(later) or not later, legal)
 
     def check_all_count(self, inner: InnerSettings) -> None:

@@ -110,11 +110,11 @@ def test_what_is_written_of_a_place_has_no_folders_and_a_method_that_takes_the_s
         ),
         (
             {"stage_weights": (1.0, 0.0)},
-            "--stage-weights is (1.0, 0.0); it must be weights that are not all 0 after the",
+            "--stage-weights is (1.0, 0.0); it must be not all 0 for the 1 after an inner",
         ),
         (
             {"algorithm": "promp", "stage_weights": (1.0, 0.0), "inner_steps": 2, "anneal_stage_weights": 5},
-            "first, or nothing trains the steps; --inner-steps 0 takes none.",
+            "it must be not all 0 for the 2 after an inner step; --algorithm pretrained has none",
         ),
         (
             {"algorithm": "anil", "hidden": ()},
