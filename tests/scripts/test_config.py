@@ -108,14 +108,14 @@ def test_rewards_are_squared_for_inner_steps_where_they_are_costs_alone(monkeypa
     monkeypatch.syspath_prepend(str(SCRIPTS))
     defaults, environments = import_module("defaults"), import_module("environments")
     squared = {place: own for place, own in defaults.TUNED.items() if own.advantages.inner_reward_power != 1}
-    assert set(squared) == {("Navigation2D-v0", "finn2017")}
-    for settings in squared.values():
+    assert set(squared) == {("Navigation2D-v0", "finn2017"), ("HalfCheetahVel-v0", "rothfuss2019")}
+    for place, settings in squared.items():
         env = environments.environment_maker(environments.resolved(settings))(4)
         env.reset(seed=0)
         assert all((env.step(env.action_space.sample())[1] <= 0).all() for _ in range(20))
-    for method in ("rl2", "rma"):
-        own = defaults.tuned("Navigation2D-v0", "finn2017", method).advantages
-        assert (own.inner_reward_power, own.inner_advantage_scale) == (1.0, None)
+        for method in ("rl2", "rma", "robust"):
+            own = defaults.tuned(*place, method).advantages
+            assert (own.inner_reward_power, own.inner_advantage_scale) == (1.0, None)
 
 
 def test_tasks_beyond_a_training_range_have_the_tuned_settings_of_their_variant(
