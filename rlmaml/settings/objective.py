@@ -41,7 +41,7 @@ class ObjectiveSettings(ScheduleSettings):
                 f"{option('stage_weights')} is {self.stage_weights!r}; it must be finite numbers not below 0, and not "
                 "all 0."
             )
-        later = self.weights(inner.inner_steps, self.anneal_stage_weights)[1:]
+        later = used[1:]
         legal = f"not all 0 for the {inner.inner_steps} after an inner step; --algorithm pretrained has none"
         require(self, "stage_weights", any(later) or not later, legal)
 
