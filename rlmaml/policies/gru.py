@@ -177,10 +177,7 @@ class GruPolicy:
         """What is remembered after every step."""
         if not self.settings.memory:
             return inputs[..., :0]
-        weights, biases = _gates(raw)
-        rows = inputs.flatten(weights[0].dim() - 2, -3)
-        memories = unrolled(rows, start.reshape(*rows.shape[:-2], -1), weights, biases)
-        return memories.reshape(*inputs.shape[:-1], -1)
+        return unrolled(inputs, start, *_gates(raw))
 
     def _memory(self, raw: Params) -> Any:
         """``(x, h) -> h'`` on ``[*axes, feature]``."""

@@ -21,16 +21,16 @@ from torch import Tensor
 from rlmaml.policies.perceptron import laid_out, linear
 
 
-def gates(seen: Float[Tensor, "*axes gate"], kept: Float[Tensor, "*axes gate"]) -> tuple[Tensor, ...]:
+def _gates(seen: Float[Tensor, "*axes gate"], kept: Float[Tensor, "*axes gate"]) -> tuple[Tensor, ...]:
     """Reset r, update z and new memory n, ``[*axes, memory]`` each, of the inputs of all three."""
     width = seen.shape[-1] // 3
     reset, update = torch.sigmoid(seen[..., : 2 * width] + kept[..., : 2 * width]).chunk(2, -1)
     return reset, update, torch.tanh(torch.addcmul(seen[..., 2 * width :], reset, kept[..., 2 * width :]))
 
 
-def next_memory(seen: Tensor, kept: Tensor, memory: Float[Tensor, "*axes memory"]) -> Float[Tensor, "*axes memory"]:
+def _next_memory(seen: Tensor, kept: Tensor, memory: Float[Tensor, "*axes memory"]) -> Float[Tensor, "*axes memory"]:
     """The memory after a step."""
-    _, update, new = gates(seen, kept)
+    _, update, new = _gates(seen, kept)
     return torch.lerp(new, memory, update)
 
 
@@ -42,29 +42,31 @@ def one_step(weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Callable[[T
     def advance(inputs: Tensor, memory: Tensor) -> Tensor:
         rows = [each.flatten(1, -2) if per_task else each for each in (inputs, memory)]
         seen, kept = (linear(*each) for each in zip(rows, read, biases, strict=True))
-        return next_memory(seen, kept, rows[1]).view(memory.shape)
+        return _next_memory(seen, kept, rows[1]).view(memory.shape)
 
     return advance
 
 
 def unrolled(
-    inputs: Float[Tensor, "*task row time feature"],
-    start: Float[Tensor, "*task row memory"],
+    inputs: Float[Tensor, "*axes time feature"],
+    start: Float[Tensor, "*axes memory"],
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
-) -> Float[Tensor, "*task row time memory"]:
+) -> Float[Tensor, "*axes time memory"]:
     """The memory after every step.
 
     Args:
         inputs: what comes in.
         start: the memory before the first step.
         weights: of the inputs and of the memory, ``[*task, 3 × memory, feature]`` and ``[*task, 3 × memory, memory]``;
-            with a task axis, ``inputs`` and ``start`` have one.
+            with a task axis, it is the first one of ``inputs`` and ``start``.
         biases: of both, ``[*task, 3 × memory]``.
     """
-    seen = _at_every_step(inputs.transpose(-3, -2), weights[0], biases[0])
-    memories: Tensor = _Unrolled.apply(seen, start, weights[1], biases[1])  # type: ignore[no-untyped-call]
-    return memories.transpose(-3, -2)
+    rows = inputs.flatten(weights[0].dim() - 2, -3)
+    seen = _at_every_step(rows.transpose(-3, -2), weights[0], biases[0])
+    begun = start.reshape(*rows.shape[:-2], start.shape[-1])
+    memories: Tensor = _Unrolled.apply(seen, begun, weights[1], biases[1])  # type: ignore[no-untyped-call]
+    return memories.transpose(-3, -2).reshape(*inputs.shape[:-1], start.shape[-1])
 
 
 def _at_every_step(rows: Float[Tensor, "*task time row feature"], weight: Tensor, bias: Tensor) -> Tensor:
@@ -81,7 +83,7 @@ class _Unrolled(torch.autograd.Function):
     def forward(ctx: Any, seen: Tensor, start: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         read, memory, memories = laid_out(weight), start, []
         for step in seen.unbind(-3):
-            memory = next_memory(step, linear(memory, read, bias), memory)
+            memory = _next_memory(step, linear(memory, read, bias), memory)
             memories.append(memory)
         every = torch.stack(memories, -3)
         ctx.save_for_backward(seen, start, weight, bias, every)
@@ -92,7 +94,7 @@ class _Unrolled(torch.autograd.Function):
         seen, start, weight, bias, memories = ctx.saved_tensors
         before = torch.cat([start.unsqueeze(-3), memories[..., :-1, :, :]], -3)
         kept = _at_every_step(before, weight, bias)
-        reset, update, new = gates(seen, kept)
+        reset, update, new = _gates(seen, kept)
         to_new = (1 - update) * (1 - new.square())
         to_kept = to_new * reset
         to_reset = to_kept * kept[..., -start.shape[-1] :] * (1 - reset)

@@ -75,8 +75,6 @@ EXEMPT = {
     "rlmaml.results.contenders.on_one_thread",
     # data sheets hold these themselves, or each is looked at within whoever calls it
     "rlmaml.base.files.is_left_over",
-    "rlmaml.policies.recurrence.gates",
-    "rlmaml.policies.recurrence.next_memory",
     "rlmaml.policies.recurrence.one_step",
     "rlmaml.policies.recurrence.unrolled",
     "rlmaml.policies.reduced.ReducedPolicy.fisher_blocks",
