@@ -4,7 +4,8 @@
 
 the sum being over all episodes τ_i that task i's inner step was computed from. MAML leaves the second term out. It is
 weighed by the returns of the other tasks as a baseline, and enters the trust-region step of
-:mod:`rlmaml.algorithms.maml_trpo` as a term of its surrogate; see :mod:`rlmaml.core.exploration`.
+:mod:`rlmaml.algorithms.maml_trpo` as a term of its surrogate; see :mod:`rlmaml.core.exploration`. The credit needs no
+derivative of the inner update: with ``first_order``, fomaml's gradient has the same second term.
 """
 
 from collections.abc import Sequence

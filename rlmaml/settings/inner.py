@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rlmaml.base.errors import UserError
+from rlmaml.settings.advantages import AdvantageSettings
 from rlmaml.settings.checks import (
     all_finite_and_positive,
     require,
@@ -115,6 +116,15 @@ class MemorySettings:
         refuse_teacher(network)
         if not getattr(network, "value_head", False):
             raise UserError("A method with memory needs --policy gru with --value-head.")
+
+    def check_within(self, advantages: AdvantageSettings) -> None:
+        """Refuse rewards and advantages of their own for gradient steps, of which there are none, also in evaluation.
+
+        Raises:
+            UserError: names the option, what was received and what is legal.
+        """
+        for name, own in (("inner_reward_power", 1), ("inner_advantage_scale", None)):
+            require(advantages, name, getattr(advantages, name) == own, f"{own} where nothing adapts by gradient steps")
 
 
 @dataclass(frozen=True)

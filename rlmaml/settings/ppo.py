@@ -45,6 +45,4 @@ class PpoSettings(ScheduleSettings):
         """
         for name in ("minibatches", "blocks"):
             require(self, name, getattr(self, name) <= run.num_tasks, f"at most --tasks, which is {run.num_tasks}")
-        for name, own in (("inner_reward_power", 1), ("inner_advantage_scale", None)):
-            require(advantages, name, getattr(advantages, name) == own, f"{own} where nothing adapts by gradient steps")
         require(advantages, "time_limit", not advantages.bootstraps, "fixed_horizon with trials, which end there")

@@ -113,9 +113,13 @@ def test_rewards_are_squared_for_inner_steps_where_they_are_costs_alone(monkeypa
         env = environments.environment_maker(environments.resolved(settings))(4)
         env.reset(seed=0)
         assert all((env.step(env.action_space.sample())[1] <= 0).all() for _ in range(20))
-        for method in ("rl2", "rma", "robust"):
+        for method in ("rl2", "rma"):
             own = defaults.tuned(*place, method).advantages
             assert (own.inner_reward_power, own.inner_advantage_scale) == (1.0, None)
+        for method in ("pretrained", "robust"):  # fine-tuned by the same steps
+            own, maml = defaults.tuned(*place, method).advantages, settings.advantages
+            assert own.inner_reward_power == maml.inner_reward_power
+            assert own.inner_advantage_scale == maml.inner_advantage_scale
 
 
 def test_tasks_beyond_a_training_range_have_the_tuned_settings_of_their_variant(

@@ -41,12 +41,14 @@ ORACLE = PRETRAINED._replace(
 RANDOM = PRETRAINED._replace(
     name="random",
     summary="a policy that was never trained; fine-tuned where it is evaluated",
-    stands_for=NO_STEPS | {"iterations": 0},
+    stands_for=NO_STEPS | {"iterations": 0, "entropy_bonus": 0.0},
 )
+AS_RL2 = {name: value for name, value in RL2.defaults.items() if not name.startswith("inner_")}
+"""What ``rl2`` begins from, but for what its lack of inner steps asks: ``robust`` is fine-tuned by such."""
 ROBUST = RL2._replace(
     name="robust",
     summary="one policy trained over all tasks as rl2 is, without its memory: domain randomisation (arXiv 1710.06537)",
     inner=InnerSettings,
     stands_for=NO_STEPS | {"memory": 0},
-    defaults={**ALONE, **RL2.defaults, "num_episodes": 4},
+    defaults={**ALONE, **AS_RL2, "num_episodes": 4},
 )

@@ -159,6 +159,14 @@ def test_what_is_written_of_a_place_has_no_folders_and_a_method_that_takes_the_s
         ({"algorithm": "rl2", "memory": 0}, "all tasks that is trained as rl2 is --algorithm robust"),
         ({"algorithm": "pretrained", "policy": "gru", "memory": 0, "value_head": True}, "--memory is 0"),
         ({"algorithm": "robust", "memory": 5}, "--memory is 5, but --algorithm robust stands for 0"),
+        (
+            {"algorithm": "random", "entropy_bonus": 0.1},
+            "--entropy-bonus is 0.1, but --algorithm random stands for 0.0",
+        ),
+        (
+            {"algorithm": "rma", "inner_advantage_scale": 2.0},
+            "--inner-advantage-scale is 2.0; it must be None where nothing adapts by gradient steps",
+        ),
         ({"algorithm": "reptile", "outer_step_size": 0.0}, "--outer-step-size is 0.0"),
         ({"algorithm": "reptile", "inner_steps": 0}, "--inner-steps is 0; it must be at least 1 for reptile"),
         ({"algorithm": "reptile", "max_kl": 0.1}, "--max-kl is not a setting of reptile"),
