@@ -25,7 +25,7 @@ from rlmaml.core.task_sums import TaskMean, largest
 from rlmaml.core.types import Batch, Params
 from rlmaml.sampling.trials import Trials, as_trials
 from rlmaml.settings.advantages import AdvantageSettings
-from rlmaml.settings.ppo import PpoSettings
+from rlmaml.settings.methods.ppo import PpoSettings
 
 RETURN_SCALE = "return_scale"
 """In a state: the typical return, 0 before the first update; see :class:`Judged`."""

@@ -20,7 +20,7 @@ from rlmaml.core.parameters import flatten
 from rlmaml.core.task_sums import mean_over_usable
 from rlmaml.core.types import Batch, Meta, Params
 from rlmaml.settings.advantages import AdvantageSettings
-from rlmaml.settings.ppo import PpoSettings
+from rlmaml.settings.methods.ppo import PpoSettings
 from rlmaml.settings.whole import Settings
 
 

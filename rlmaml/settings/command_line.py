@@ -21,6 +21,7 @@ import tyro
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import SPELLING, kind_in_words, option
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, METHODS, find_method
+from rlmaml.settings.unread import check_read
 from rlmaml.settings.whole import Settings, as_method, owner_classes
 from rlmaml.terminal.option_help import HELP, as_meant, shown_options, wrapped_text
 from rlmaml.terminal.words import did_you_mean
@@ -132,7 +133,8 @@ def parse(
         written: options of a file, which it overrules.
 
     Raises:
-        UserError: the method or the policy kind is unknown, or an option is none that they have.
+        UserError: the method or the policy kind is unknown, or an option is none that they have, or nothing reads it
+            beside others.
     """
     typed = sys.argv[1:] if arguments is None else list(arguments)
     arguments = [*written, *typed]
@@ -159,7 +161,9 @@ def parse(
         read: Any = tyro.cli(whole, description=wrapped_text(description), args=list(arguments), config=SENTENCES)
     said = {name: as_meant(type(value), getattr(read, name)) for name, value in values.items()}
     script, settings = said.pop("script"), Settings(**vars(said.pop("choice")), **said)
-    if any(word.split("=")[0] == option("stage_weights") for word in _spelled(arguments)):
+    given = {word.split("=")[0] for word in _spelled(arguments)}
+    check_read(settings, given)
+    if option("stage_weights") in given:
         settings.outer.check_all_count(settings.inner)
     return script, settings
 

@@ -63,7 +63,10 @@ class InnerSettings:
         )
         require_not_negative(self, "inner_l2 inner_kl parameter_noise")
         require(
-            self, "adapt", self.inner_steps > 0 or self.adapt == "all", "all where --inner-steps is 0: nothing adapts"
+            self,
+            "adapt",
+            self.inner_steps > 0 or self.adapt == "all",
+            "all where --inner-steps is 0, or that above 0: nothing adapts",
         )
         require(self, "adapt_std", self.adapt == "head" or not self.adapt_std, "off unless --adapt is head")
         for name in ("inner_l2", "inner_kl"):
@@ -73,21 +76,25 @@ class InnerSettings:
         require(self, "parameter_noise", noisy, "0 where --inner-steps is 0: no step is taken")
 
     def check_with(self, network: object) -> None:
-        """Refuse to adapt what the policy does not have, and a teacher who would teach nobody.
+        """Refuse to adapt what the policy does not have, and a teacher or a value that nobody would learn from.
 
         Raises:
-            UserError: a context adapts, and there is none, or a head that is all there is; or the policy has a teacher.
+            UserError: a context adapts, and there is none, or a head that is all there is, or one beside a context that
+                stays; or the policy has a teacher, or a memory and a value.
         """
         refuse_teacher(network)
-        has_context = getattr(network, "context", 0) > 0
-        require(
-            self,
-            "adapt",
-            self.adapt != "context" or has_context,
-            "all or head where the policy has no --context above 0; all kinds but gru, latent and modules can have it",
-        )
-        below = self.adapt != "head" or not getattr(network, "all_is_head", False)
-        require(self, "adapt", below, "all where --hidden is (): without hidden layers the head is all there is")
+        if self.adapt == "context":
+            legal = "all or head with this policy; all kinds but gru, latent and modules can have a --context"
+            require(self, "adapt", hasattr(network, "context"), legal)
+            require(network, "context", getattr(network, "context", 0) > 0, "above 0 where it is what adapts")
+        if self.adapt == "head":
+            below = not getattr(network, "all_is_head", False)
+            legal = "all where --hidden is (), or that one width or more: else the head is all there is"
+            require(self, "adapt", below, legal)
+            stays = getattr(network, "context", 0) == 0
+            require(network, "context", stays, "0 where the head alone adapts: it would stay 0 on every task")
+        judged = getattr(network, "value_head", False) and getattr(network, "memory", 0) > 0
+        require(network, "value_head", not judged, "off with inner steps: rl2 and rma alone learn a value")
 
 
 @dataclass(frozen=True)
@@ -167,12 +174,14 @@ class DifferentiatedInnerSettings(InnerSettings):
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
         learns = self.inner_steps > 0 or not self.learn_step_sizes
-        require(self, "learn_step_sizes", learns, "off where --inner-steps is 0: there is no step to learn")
+        require(
+            self, "learn_step_sizes", learns, "off where --inner-steps is 0, or that above 0: there is no step to learn"
+        )
         per = self.learn_step_sizes or self.step_sizes_per == "layer"
         require(self, "step_sizes_per", per, "layer where sizes are not learned; add --learn-step-sizes")
         require_not_negative(self, "first_order_until")
         passes = self.inner_steps > 0 or not self.first_order
-        require(self, "first_order", passes, "off where --inner-steps is 0: no derivative passes through a step")
+        require(self, "first_order", passes, "off where --inner-steps is 0, or that above 0: there is no derivative")
         changes = (self.inner_steps > 0 and not self.first_order) or not self.first_order_until
         legal = "0 with first order, which stays so, and where --inner-steps is 0: there is no derivative to be taken"
         require(self, "first_order_until", changes, legal)

@@ -168,8 +168,9 @@ def as_method(settings: Settings, algorithm: str, policy: str | None = None) -> 
     Without a kind, it is the one that the method needs, or that of these settings.
 
     What a method stands for, and begins from and still has, is its own, and goes with it, with schedules of this
-    length. So is its inner loss where these have one that makes no sense for the new one; and where these have no inner
-    steps, or others than the new one can take, so are its steps, what adapts in them, and the stages' weights.
+    length; so are settings of a meta-algorithm that another one has by the same name alone, such as a step size. So is
+    its inner loss where these have one that makes no sense for the new one; and where these have no inner steps, or
+    others than the new one can take, so are its steps, what adapts in them, and the stages' weights.
 
     Raises:
         UserError: there is no such method or kind.
@@ -179,9 +180,10 @@ def as_method(settings: Settings, algorithm: str, policy: str | None = None) -> 
     policy = policy or find_method(algorithm).policy or kept
     if (algorithm, policy) == (settings.algorithm, settings.policy):
         return settings
-    names = {field.name for kind in owner_classes(algorithm, policy).values() for field in dataclasses.fields(kind)}
-    shared = {name: value for name, value in settings._values().items() if name in names}
-    method = find_method(algorithm)
+    method, names = find_method(algorithm), {*_owners_of(algorithm, policy)}
+    meanings = _declared(type(settings.outer)).items() ^ _declared(method.outer).items()
+    others = {name for name, _ in meanings}  # of a meta-algorithm: what one calls epochs need not be another's
+    shared = {name: value for name, value in settings._values().items() if name in names - others}
     if algorithm != settings.algorithm:
         left = find_method(settings.algorithm)
         own = {**left.defaults, **left.stands_for}
@@ -273,6 +275,12 @@ def _owners_of(algorithm: str, policy: str) -> dict[str, str]:
         for owner, kind in owner_classes(algorithm, policy).items()
         for field in dataclasses.fields(kind)
     }
+
+
+def _declared(kind: type[Any]) -> dict[str, type[Any]]:
+    """Field of some settings -> the first class that has it: fields of one class mean the same wherever they are."""
+    owners = [owner for owner in kind.__mro__ if dataclasses.is_dataclass(owner)]
+    return {field.name: owner for owner in owners for field in dataclasses.fields(owner)}
 
 
 def _rescaled(values: Mapping[str, Any], longer: float) -> dict[str, Any]:

@@ -32,11 +32,11 @@ def gaussian_policy(
 
 
 def categorical_policy(
-    observation_size: int = 3, num_actions: int = 3, hidden: tuple[int, ...] = (3,)
+    observation_size: int = 3, num_actions: int = 3, hidden: tuple[int, ...] = (3,), **settings: Any
 ) -> CategoricalPolicy:
     """A categorical perceptron, small by default."""
     sizes = Sizes(observation_size, num_actions, discrete=True)
-    return CategoricalPolicy(CategoricalSettings(hidden=hidden), sizes)
+    return CategoricalPolicy(CategoricalSettings(hidden=hidden, **settings), sizes)
 
 
 def gru_policy(

@@ -2,7 +2,7 @@
 
 from rlmaml.settings.inner import MemorySettings
 from rlmaml.settings.methods.method import Method
-from rlmaml.settings.ppo import PpoSettings
+from rlmaml.settings.methods.ppo import PpoSettings
 
 RL2 = Method(
     name="rl2",

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from rlmaml.settings.checks import require_positive
 from rlmaml.settings.inner import TaughtSettings
 from rlmaml.settings.methods.method import Method
+from rlmaml.settings.methods.ppo import PpoSettings
 from rlmaml.settings.methods.rl2 import RL2
-from rlmaml.settings.ppo import PpoSettings
 
 
 @dataclass(frozen=True)

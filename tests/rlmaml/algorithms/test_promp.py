@@ -56,8 +56,15 @@ def test_in_the_first_epoch_ratios_are_1_and_the_gradient_is_that_of_the_surroga
     name: str,
 ) -> None:
     problem = make_problem(name)
+    shifted = [stage._replace(advantages=stage.advantages + k + 1) for k, stage in enumerate(problem.stages)]
+    problem = problem._replace(stages=shifted)  # centred ones would make a loss of 0
     plain = MamlTrpo(MamlTrpoSettings(stage_weights=problem.settings.outer.stage_weights, cg_iterations=1))
     expected = problem._replace(algorithm=plain).update().report.numbers()
+    shares = problem.settings.outer.weights(len(problem.stages) - 1)
+    earned = [(stage.advantages * stage.valid).sum((1, 2)) / stage.valid.sum((1, 2)) for stage in problem.stages]
+    by_hand = -sum(share * float(one.mean()) for share, one in zip(shares, earned, strict=True))
+    assert expected["loss_before"] == pytest.approx(by_hand, abs=1e-12)
+    assert abs(by_hand) > 0.5
     for penalty in (0.0, 50.0):
         report = with_outer(problem, kl_penalty=penalty, epochs=1).update().report.numbers()
         assert report["loss_before"] == report["loss_after"] == pytest.approx(expected["loss_before"], abs=1e-12)

@@ -28,7 +28,7 @@ from rlmaml.core.parameters import flatten, for_every_task, unflatten
 from rlmaml.core.types import Examples, Meta, Outputs, Params
 from rlmaml.rules.gradient_rule import GradientRule, task_losses
 from tests.rlmaml import tabular
-from tests.rlmaml.core.test_exploration import RULE, estimates, sample
+from tests.rlmaml.core.test_exploration import RULE, estimates, sample, standard_errors_off
 from tests.rlmaml.families.supervised import random_examples
 from tests.rlmaml.makers import assert_same, central_differences, vector
 from tests.rlmaml.tabular import BANDIT, CHAIN, POLICY, Process, curvature_terms, exact_batch, rational_theta
@@ -136,6 +136,10 @@ def test_the_meta_gradient_is_exact_but_for_the_known_term(name: str) -> None:
     assert (bias.norm() > 0.01) == (name != "dice")
 
 
+def direction(count: int) -> Tensor:
+    return torch.linspace(-1, 1, count, dtype=torch.float64)
+
+
 def second_derivatives(loss: PolicyGradient, num_tasks: int = 2000) -> Tensor:
     """Of the return along a direction, from a single sampled episode of each task."""
     theta = for_every_task(Meta(rational_theta(), {}), num_tasks).params
@@ -143,8 +147,15 @@ def second_derivatives(loss: PolicyGradient, num_tasks: int = 2000) -> Tensor:
     losses = task_losses(POLICY, leaves, sample(CHAIN, theta, 1, seed=0), policy_gradient(loss))
     first = torch.autograd.grad(-CHAIN.horizon * losses.sum(), list(leaves.values()), create_graph=True)
     gradients = torch.cat([part.flatten(1) for part in first], 1)
-    along = (gradients * torch.linspace(-1, 1, gradients.shape[1], dtype=torch.float64)).sum()
+    along = (gradients * direction(gradients.shape[1])).sum()
     return torch.cat([part.flatten(1) for part in torch.autograd.grad(along, list(leaves.values()))], 1)
+
+
+@pytest.mark.parametrize("name", POLICY_GRADIENTS)
+def test_second_derivatives_from_sampled_episodes_are_unbiased_with_dice_alone(name: str) -> None:
+    exact = hessian(exact_return(CHAIN)) @ direction(len(THETA))
+    off = float(standard_errors_off(second_derivatives(POLICY_GRADIENTS[name], num_tasks=40_000), exact).max())
+    assert off < 4 if name == "dice" else off > 5
 
 
 def test_second_derivatives_of_the_likelihood_ratio_vary_less_from_episode_to_episode_than_those_of_dice() -> None:

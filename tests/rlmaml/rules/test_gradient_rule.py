@@ -9,6 +9,7 @@ from torch import Tensor
 from rlmaml.base.random_streams import Phase, RandomStreams
 from rlmaml.core.losses import POLICY_GRADIENTS, InnerLoss, dice, likelihood_ratio, log_likelihood, policy_gradient
 from rlmaml.core.parameters import as_meta, flatten, meta_vector, unflatten, with_task_axis
+from rlmaml.core.policy import Policy
 from rlmaml.core.types import Adaptation, Batch, Meta, Outputs, Params
 from rlmaml.policies.gaussian import GaussianPolicy
 from rlmaml.rules.gradient_rule import GradientRule, Towards, gradient_rule, task_losses
@@ -16,6 +17,7 @@ from rlmaml.rules.rates import PerEntry, PerParameter, Rates
 from rlmaml.settings.inner import DifferentiatedInnerSettings, InnerSettings
 from tests.rlmaml.makers import (
     assert_same,
+    categorical_policy,
     central_differences_in_rows,
     gaussian_policy,
     padded_batch,
@@ -543,8 +545,10 @@ def test_derivatives_are_of_first_order_before_a_meta_iteration_and_of_second_fr
     assert rule.during(3) is rule
 
 
-def test_a_context_begins_at_0_and_nothing_but_it_adapts() -> None:
-    policy = gaussian_policy(context=2)
+@pytest.mark.parametrize("size", [1, 2, 9])
+@pytest.mark.parametrize("make", [gaussian_policy, categorical_policy], ids=["gaussian", "categorical"])
+def test_a_context_begins_at_0_and_nothing_but_it_adapts(make: Callable[..., Policy], size: int) -> None:
+    policy = make(context=size)
     theta = random_theta(policy)
     assert theta["context"].all()
     meta = Meta(with_task_axis(theta, NUM_TASKS), {})
@@ -557,10 +561,14 @@ def test_a_context_begins_at_0_and_nothing_but_it_adapts() -> None:
         assert torch.equal(tensor, begun.params[name]) == (name != "context")
     order = [2, 0, 1]
     permuted = stepped | {"context": stepped["context"][order]}
+    before = {name: tensor.clone() for name, tensor in permuted.items()}
     seen = Batch(*(field[:1].expand_as(field) for field in batch))
-    ours, theirs = (policy.unroll(params, seen)[0].distribution.mean for params in (permuted, stepped))
-    assert_same(ours, theirs[order])
-    assert not torch.allclose(theirs[0], theirs[1], rtol=1e-3)
+    ours, theirs = (policy.unroll(params, seen)[0].distribution for params in (permuted, stepped))
+    assert_same(ours.entropy(), theirs.entropy()[order])
+    log_probs = theirs.log_prob(seen.actions)
+    assert_same(ours.log_prob(seen.actions), log_probs[order])
+    assert not torch.allclose(log_probs[0], log_probs[1], rtol=1e-3)
+    assert all(torch.equal(permuted[name], tensor) for name, tensor in before.items())
 
 
 @pytest.mark.parametrize("learned", [PerEntry(), PerParameter()], ids=["per entry", "per parameter"])

@@ -81,9 +81,12 @@ def test_what_is_written_of_a_place_has_no_folders_and_a_method_that_takes_the_s
         ({"inner_step_sizes": ()}, "--inner-step-sizes is ()"),
         (
             {"algorithm": "cavia", "context": 0},
-            "--adapt is 'context'; it must be all or head where the policy has no --context",
+            "--context is 0; it must be above 0 where it is what adapts",
         ),
-        ({"algorithm": "cavia", "policy": "gru"}, "it must be all or head where the policy has no --context"),
+        ({"algorithm": "cavia", "policy": "gru"}, "--adapt is 'context'; it must be all or head with this policy"),
+        ({"algorithm": "anil", "context": 3}, "--context is 3; it must be 0 where the head alone adapts"),
+        ({"policy": "gru", "value_head": True}, "--value-head is True; it must be off with inner steps: rl2 and rma"),
+        ({"algorithm": "e-maml", "exploration_credit": 0.0}, "it must be above 0; without credit it is maml-trpo"),
         ({"policy": "latent"}, "--policy latent has a teacher, whom only --algorithm rma learns from"),
         ({"algorithm": "rl2", "policy": "latent"}, "memory alone is --policy gru"),
         (
@@ -118,7 +121,7 @@ def test_what_is_written_of_a_place_has_no_folders_and_a_method_that_takes_the_s
         ),
         (
             {"algorithm": "anil", "hidden": ()},
-            "--adapt is 'head'; it must be all where --hidden is (): without hidden layers the head is all there is",
+            "--adapt is 'head'; it must be all where --hidden is (), or that one width or more: else the head is all",
         ),
         ({"algorithm": "pretrained", "inner_steps": 1}, "--inner-steps is 1, but --algorithm pretrained stands for 0"),
         ({"adapt_std": True}, "--adapt-std is True; it must be off unless --adapt is head"),
@@ -273,6 +276,30 @@ def test_a_method_that_needs_inner_steps_has_its_own_where_others_have_none() ->
     for loss, own in (("dice", "log_likelihood"), ("likelihood_ratio", "likelihood_ratio")):
         alone = as_method(configure(inner_loss=loss, inner_steps=0, stage_weights=(1.0,)), "reptile")
         assert (alone.inner.inner_loss, alone.inner.inner_steps) == (own, 1)
+
+
+@pytest.mark.parametrize(
+    ("left", "taken", "field"),
+    [
+        ("reptile", "promp", "outer_step_size"),
+        ("promp", "reptile", "outer_step_size"),
+        ("promp", "rl2", "epochs"),
+        ("rl2", "maml-ppo", "clip"),
+    ],
+)
+def test_what_another_method_calls_by_the_same_name_is_not_carried_over_to_it(
+    left: str, taken: str, field: str
+) -> None:
+    changed = as_method(configure(left).changed(**{field: 9 if field == "epochs" else 0.77}), taken)
+    assert changed.flat()[field] == configure(taken).flat()[field]
+
+
+def test_what_methods_share_is_carried_over_between_them() -> None:
+    clipped = configure("promp", epochs=7, outer_step_size=0.02, cosine_iterations=30)
+    ppo = as_method(clipped, "maml-ppo").outer
+    assert (ppo.epochs, ppo.outer_step_size, ppo.cosine_iterations) == (7, 0.02, 30)
+    assert as_method(configure("rl2", epochs=7), "rma").outer.epochs == 7
+    assert as_method(clipped, "maml-trpo").outer.cosine_iterations == 30
 
 
 def test_what_a_method_begins_from_goes_with_it_unless_it_was_changed() -> None:
