@@ -243,7 +243,7 @@ HALF_CHEETAHS: dict[str, dict[str, Any]] = {
     "e-maml": CREDITED,
     "reptile": ALL_THE_WAY,
 }
-"""What was found on their target speed ``rothfuss2019``, and on navigation."""
+"""Step sizes found on their target speed ``rothfuss2019``; what e-maml and reptile have was found on navigation."""
 SPEEDS = {"reward_scale": 2.0, "outer_step_size": 2e-3, "iterations": 600, "cosine_iterations": 600}
 ANTS = {
     "gae_lambda": 0.97,
@@ -306,7 +306,10 @@ def tuned(env_id: str, variant: str, method: str = DEFAULT_METHOD) -> Settings:
     known = variant if (env_id, variant) in TUNED else variant.removesuffix(BEYOND)
     family = TUNED.get((env_id, known), LOCOMOTION).changed(env_id=env_id, variant=variant)
     changes = METHODS.get((env_id, known), {}).get(method, {})
-    return as_method(family, method).changed(**changes)
+    settings = as_method(family, method)
+    if method == "robust" and family.advantages.inner_advantage_scale is None:  # fine-tuned as pretrained is
+        settings = settings.changed(inner_advantage_scale=family.advantages.advantage_scale)
+    return settings.changed(**changes)
 
 
 SUPERVISED: dict[str, Settings] = {

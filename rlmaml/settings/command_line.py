@@ -161,9 +161,9 @@ def parse(
         read: Any = tyro.cli(whole, description=wrapped_text(description), args=list(arguments), config=SENTENCES)
     said = {name: as_meant(type(value), getattr(read, name)) for name, value in values.items()}
     script, settings = said.pop("script"), Settings(**vars(said.pop("choice")), **said)
-    given = {word.split("=")[0] for word in _spelled(arguments)}
-    check_read(settings, given)
-    if option("stage_weights") in given:
+    check_read(settings, start, _names(written), " It is in the file of --config.")
+    check_read(settings, start, _names(typed))
+    if option("stage_weights") in _names(arguments):
         settings.outer.check_all_count(settings.inner)
     return script, settings
 
@@ -274,6 +274,11 @@ def _sentence(words: str, kinds: Mapping[str, Any]) -> str:
 
 def _fields(method: str, policy: str) -> list[dataclasses.Field[Any]]:
     return [field for kind in owner_classes(method, policy).values() for field in dataclasses.fields(kind)]
+
+
+def _names(arguments: Sequence[str]) -> set[str]:
+    """The options among some words, without their values."""
+    return {word.split("=")[0] for word in _spelled(arguments)}
 
 
 def _spelled(arguments: Sequence[str]) -> list[str]:

@@ -66,7 +66,7 @@ class InnerSettings:
             self,
             "adapt",
             self.inner_steps > 0 or self.adapt == "all",
-            "all where --inner-steps is 0, or that above 0: nothing adapts",
+            "all, or --inner-steps above 0: without a step nothing adapts",
         )
         require(self, "adapt_std", self.adapt == "head" or not self.adapt_std, "off unless --adapt is head")
         for name in ("inner_l2", "inner_kl"):
@@ -89,10 +89,15 @@ class InnerSettings:
             require(network, "context", getattr(network, "context", 0) > 0, "above 0 where it is what adapts")
         if self.adapt == "head":
             below = not getattr(network, "all_is_head", False)
-            legal = "all where --hidden is (), or that one width or more: else the head is all there is"
+            legal = "all, or --hidden one width or more: without hidden layers the head is all there is"
             require(self, "adapt", below, legal)
             stays = getattr(network, "context", 0) == 0
-            require(network, "context", stays, "0 where the head alone adapts: it would stay 0 on every task")
+            require(
+                network,
+                "context",
+                stays,
+                "0, or --adapt all or context: beside a head that adapts alone it would stay 0 on every task",
+            )
         judged = getattr(network, "value_head", False) and getattr(network, "memory", 0) > 0
         require(network, "value_head", not judged, "off with inner steps: rl2 and rma alone learn a value")
 
@@ -174,14 +179,12 @@ class DifferentiatedInnerSettings(InnerSettings):
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""
         super().__post_init__()
         learns = self.inner_steps > 0 or not self.learn_step_sizes
-        require(
-            self, "learn_step_sizes", learns, "off where --inner-steps is 0, or that above 0: there is no step to learn"
-        )
+        require(self, "learn_step_sizes", learns, "off, or --inner-steps above 0: there is no step to learn")
         per = self.learn_step_sizes or self.step_sizes_per == "layer"
         require(self, "step_sizes_per", per, "layer where sizes are not learned; add --learn-step-sizes")
         require_not_negative(self, "first_order_until")
         passes = self.inner_steps > 0 or not self.first_order
-        require(self, "first_order", passes, "off where --inner-steps is 0, or that above 0: there is no derivative")
+        require(self, "first_order", passes, "off, or --inner-steps above 0: without a step there is no derivative")
         changes = (self.inner_steps > 0 and not self.first_order) or not self.first_order_until
         legal = "0 with first order, which stays so, and where --inner-steps is 0: there is no derivative to be taken"
         require(self, "first_order_until", changes, legal)

@@ -6,15 +6,18 @@ from typing import Any
 
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import option
-from rlmaml.settings.inner import DifferentiatedInnerSettings
+from rlmaml.settings.inner import DifferentiatedInnerSettings, InnerSettings
 from rlmaml.settings.methods.maml_trpo import MamlSettings, MamlTrpoSettings
 from rlmaml.settings.methods.ppo import PpoSettings
 from rlmaml.settings.methods.promp import ClippedSettings
 from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.objective import ObjectiveSettings
+from rlmaml.settings.trust_region import TrustRegionSettings
 from rlmaml.settings.whole import Settings
 
 OF_ADAM = ("adam_step_size", "max_gradient_norm")
+OF_REGIONS = {field.name for field in dataclasses.fields(TrustRegionSettings) if field.name != "max_kl"}
+"""What a step within a trust region reads, of a training as of an adaptation, which is told its KL."""
 
 
 def unread(settings: Settings) -> dict[str, str]:
@@ -22,15 +25,16 @@ def unread(settings: Settings) -> dict[str, str]:
 
     A family's defaults may hold such values, for other settings that the command line may choose.
     """
-    inner, outer = settings.inner, settings.outer
+    inner, outer, found = settings.inner, settings.outer, dict[str, str]()
     if find_method(settings.algorithm).stands_for.get("iterations") == 0:
-        return dict.fromkeys(_names(type(outer)), f"{settings.algorithm} is never trained")
-    found: dict[str, str] = {}
+        return dict.fromkeys(_names(type(outer)) - OF_REGIONS, f"{settings.algorithm} is never trained")
     if isinstance(outer, MamlSettings):
         region = _names(MamlTrpoSettings) - _names(ObjectiveSettings)
         found |= dict.fromkeys(
             region if outer.outer_optimiser == "adam" else OF_ADAM, f"--outer-optimiser is {outer.outer_optimiser}"
         )
+    if isinstance(outer, TrustRegionSettings) and outer.backtrack_tries == 1:
+        found["backtrack"] = "--backtrack-tries is 1, and no step is shortened"
     if isinstance(outer, MamlTrpoSettings) and isinstance(inner, DifferentiatedInnerSettings):
         if not inner.inner_steps:
             found["jacobian_fraction"] = "there is no inner step to look through"
@@ -38,35 +42,41 @@ def unread(settings: Settings) -> dict[str, str]:
             found["jacobian_fraction"] = "with first order the curvature does not see how inner steps bend"
     if isinstance(outer, ClippedSettings):
         if outer.epochs == 1:
-            found |= dict.fromkeys(
-                ("clip", "kl_penalty", "kl_target"), "--epochs is 1, and before the first step all ratios are 1"
-            )
-        elif not inner.inner_steps:
+            found["clip"] = "--epochs is 1, and before the first step all ratios are 1"
+        if not inner.inner_steps:
             found["kl_penalty"] = "it is on the policies before inner steps, of which there are none"
     if isinstance(outer, PpoSettings) and outer.epochs == outer.minibatches == 1:
         found["clip"] = "with one epoch of one minibatch all ratios are 1"
-    if isinstance(outer, ObjectiveSettings) and inner.inner_steps:
+    if isinstance(outer, ObjectiveSettings):
         annealed = dataclasses.replace(outer, anneal_stage_weights=1)
-        if annealed.weights(inner.inner_steps, 0) == annealed.weights(inner.inner_steps, 1):
+        if not inner.inner_steps:
+            found["stage_weights"] = "there are no inner steps, and a single stage"
+        elif annealed.weights(inner.inner_steps, 0) == annealed.weights(inner.inner_steps, 1):
             found["anneal_stage_weights"] = "stage weights are equal ones after every inner step already"
+    if isinstance(inner, InnerSettings) and inner.adapt_std and not hasattr(settings.network, "initial_std"):
+        found["adapt_std"] = "this policy has no standard deviation"
     if getattr(settings.network, "memory", None) == 0:
         found["reward_scale"] = "there is no memory to read rewards"
     return found
 
 
-def check_read(settings: Settings, given: Collection[str]) -> None:
-    """Refuse options that were given and that nothing reads.
+def check_read(settings: Settings, start: Settings, given: Collection[str], cure: str = "") -> None:
+    """Refuse options that were given and that nothing reads, unless they switch something off or change nothing.
 
     Args:
         settings: that came of them.
+        start: what they would have been without.
         given: the options, as they are spelled.
+        cure: what is to be done about it, but for leaving them out.
 
     Raises:
         UserError: names the first one, with why nothing reads it.
     """
-    for name, why in unread(settings).items():
-        if option(name) in given:
-            raise UserError(f"{option(name)} is {settings.flat()[name]!r}, and nothing would read it: {why}. Leave it.")
+    received, without = settings.flat(), start.flat()
+    for name, why in sorted(unread(settings).items()):
+        value = received[name]
+        if option(name) in given and value and value != without[name]:
+            raise UserError(f"{option(name)} is {value!r}, and nothing would read it: {why}. Leave it out.{cure}")
 
 
 def _names(kind: type[Any]) -> set[str]:

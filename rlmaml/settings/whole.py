@@ -191,6 +191,8 @@ def as_method(settings: Settings, algorithm: str, policy: str | None = None) -> 
         longer = settings.run.iterations / RunSettings.iterations if settings.run.iterations else 1.0
         shared |= {name: value for name, value in _rescaled(method.defaults, longer).items() if name in names}
         shared |= method.stands_for
+        if shared.get("adapt") == "head":
+            shared.pop("context", None)  # beside a head that adapts alone it would stay 0
     may_stay = {*method.defaults, *method.stands_for}
     for left_out in (set[str](), LOSS, STEPS):
         with contextlib.suppress(UserError):

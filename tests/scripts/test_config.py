@@ -116,10 +116,16 @@ def test_rewards_are_squared_for_inner_steps_where_they_are_costs_alone(monkeypa
         for method in ("rl2", "rma"):
             own = defaults.tuned(*place, method).advantages
             assert (own.inner_reward_power, own.inner_advantage_scale) == (1.0, None)
-        for method in ("pretrained", "robust"):  # fine-tuned by the same steps
-            own, maml = defaults.tuned(*place, method).advantages, settings.advantages
-            assert own.inner_reward_power == maml.inner_reward_power
-            assert own.inner_advantage_scale == maml.inner_advantage_scale
+
+
+def test_robust_is_fine_tuned_on_the_rewards_and_the_scale_that_pretrained_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    defaults = import_module("defaults")
+    for place in defaults.TUNED.keys() - {("RoverGoal-v0", "modalities")}:
+        ours, theirs = (defaults.tuned(*place, method).advantages for method in ("robust", "pretrained"))
+        assert ours.inner_reward_power == theirs.inner_reward_power
+        scales = [own.inner_advantage_scale or own.advantage_scale for own in (ours, theirs)]
+        assert scales[0] == scales[1], place
 
 
 def test_tasks_beyond_a_training_range_have_the_tuned_settings_of_their_variant(

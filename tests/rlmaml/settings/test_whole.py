@@ -84,7 +84,10 @@ def test_what_is_written_of_a_place_has_no_folders_and_a_method_that_takes_the_s
             "--context is 0; it must be above 0 where it is what adapts",
         ),
         ({"algorithm": "cavia", "policy": "gru"}, "--adapt is 'context'; it must be all or head with this policy"),
-        ({"algorithm": "anil", "context": 3}, "--context is 3; it must be 0 where the head alone adapts"),
+        (
+            {"algorithm": "anil", "context": 3},
+            "--context is 3; it must be 0, or --adapt all or context: beside a head that",
+        ),
         ({"policy": "gru", "value_head": True}, "--value-head is True; it must be off with inner steps: rl2 and rma"),
         ({"algorithm": "e-maml", "exploration_credit": 0.0}, "it must be above 0; without credit it is maml-trpo"),
         ({"policy": "latent"}, "--policy latent has a teacher, whom only --algorithm rma learns from"),
@@ -101,7 +104,7 @@ def test_what_is_written_of_a_place_has_no_folders_and_a_method_that_takes_the_s
         ({"inner_loss": "dice", "first_order": True}, "dice differs by its second derivative alone"),
         ({"algorithm": "fomaml", "first_order_until": 20}, "--first-order-until is 20; it must be 0 with first order"),
         ({"inner_steps": 0, "first_order_until": 20}, "and where --inner-steps is 0: there is no derivative"),
-        ({"algorithm": "pretrained", "first_order": True}, "--first-order is True; it must be off where --inner-steps"),
+        ({"algorithm": "pretrained", "first_order": True}, "--first-order is True; it must be off, or --inner-steps"),
         (
             {"algorithm": "promp", "inner_steps": 0, "kl_target": 0.1},
             "--kl-target is 0.1; it must be 0 where --inner-steps",
@@ -121,7 +124,7 @@ def test_what_is_written_of_a_place_has_no_folders_and_a_method_that_takes_the_s
         ),
         (
             {"algorithm": "anil", "hidden": ()},
-            "--adapt is 'head'; it must be all where --hidden is (), or that one width or more: else the head is all",
+            "--adapt is 'head'; it must be all, or --hidden one width or more: without hidden layers the head is all",
         ),
         ({"algorithm": "pretrained", "inner_steps": 1}, "--inner-steps is 1, but --algorithm pretrained stands for 0"),
         ({"adapt_std": True}, "--adapt-std is True; it must be off unless --adapt is head"),
@@ -262,6 +265,12 @@ def test_the_settings_of_another_method_agree_wherever_both_have_a_field() -> No
 def test_a_method_that_another_s_inner_loss_makes_no_sense_for_has_its_own(method: str) -> None:
     settings = as_method(configure(inner_loss="dice", inner_steps=3), method)
     assert (settings.inner.inner_loss, settings.inner.inner_steps) == ("log_likelihood", 3)
+
+
+def test_a_context_does_not_go_with_a_head_that_adapts_alone() -> None:
+    anil = as_method(configure("cavia", context=3, hidden=(5,)), "anil")
+    assert (anil.network.context, anil.network.hidden, anil.inner.adapt) == (0, (5,), "head")
+    assert as_method(configure("cavia", context=3), "maml-trpo").network.context == 3
 
 
 def test_a_head_on_what_has_no_hidden_layers_but_other_ones_adapts_alone() -> None:
