@@ -22,13 +22,13 @@ class AdvantageSettings:
     time_limit: TimeLimit = "fixed_horizon"
     """At the horizon the return ends (fixed_horizon, as in the papers) or goes on with the baseline (bootstrap)."""
     advantage_scale: float | None = None
-    """Divide the centred advantages of all tasks by this, in reward units; by default by each task's own deviation."""
+    """Divide the centred advantages of all tasks by this, in reward units; None: by each task's own deviation."""
     inner_reward_power: float = 1.0
     """Power to which rewards are raised, with their sign, for an inner step. Where they are minus a distance, 2 makes
     the step the longer the farther the goal is; give --inner-advantage-scale with it."""
     inner_advantage_scale: float | None = None
-    """Divide the centred advantages of all tasks by this for an inner step, in units of reward to that power; by
-    default as --advantage-scale says."""
+    """Divide the centred advantages of all tasks by this for an inner step, in units of reward to that power;
+    None: as --advantage-scale says."""
 
     def __post_init__(self) -> None:
         """Check every field; a :class:`UserError` names the option, what was received and what is legal."""

@@ -9,7 +9,7 @@ import io
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from functools import partial
 from itertools import takewhile
@@ -148,7 +148,7 @@ def parse(
     check_known(typed, choice, kinds)
     shown = partial(shown_options, spelling=SPELLING, explained=bool({*typed} & {*HELP}))
     values = {"script": script, "choice": choice, **{owner: getattr(start, owner) for owner in owners}}
-    parts = {name: (shown(type(value)), value) for name, value in values.items()}
+    parts = {name: (shown(type(value), begins=value), value) for name, value in values.items()}
     whole = dataclasses.make_dataclass(
         "Options",
         [
@@ -159,8 +159,9 @@ def parse(
     )
     with told_in_a_sentence({one.name: one.kind for kind in kinds for one in _known(kind)}):
         read: Any = tyro.cli(whole, description=wrapped_text(description), args=list(arguments), config=SENTENCES)
-    said = {name: as_meant(type(value), getattr(read, name)) for name, value in values.items()}
-    script, settings = said.pop("script"), Settings(**vars(said.pop("choice")), **said)
+    with told_who_stands_for_it(algorithm, _names(arguments)):
+        said = {name: as_meant(type(value), getattr(read, name)) for name, value in values.items()}
+        script, settings = said.pop("script"), Settings(**vars(said.pop("choice")), **said)
     check_read(settings, start, _names(written), " It is in the file of --config.")
     check_read(settings, start, _names(typed))
     if option("stage_weights") in _names(arguments):
@@ -212,6 +213,22 @@ def refuse_unknown(
             meant = "" if whose else did_you_mean(name, known)
             listed = meant or f" There are: {', '.join(known)}."
             raise UserError(f"{name} is no option of {owner}.{whose}{listed}{cure}")
+
+
+@contextmanager
+def told_who_stands_for_it(algorithm: str, given: Collection[str]) -> Iterator[None]:
+    """Say of what is refused in this block that the method stands for it, where it does and nobody gave it.
+
+    Raises:
+        UserError: something was refused.
+    """
+    try:
+        yield
+    except UserError as error:
+        refused = str(error).split(" ")[0]
+        if refused in given or refused not in map(option, find_method(algorithm).stands_for):
+            raise
+        raise UserError(f"{error} {algorithm} always has it: change what you gave, or --algorithm.") from None
 
 
 @contextmanager

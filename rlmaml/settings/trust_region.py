@@ -24,7 +24,7 @@ class TrustRegionSettings:
     damping: float = 0.01
     """Multiple of the identity added to the curvature."""
     cg_iterations: int | None = None
-    """Conjugate-gradient iterations per meta-update; by default 3 after Kronecker factors, and 10 without them."""
+    """Conjugate-gradient iterations per meta-update; None: 3 after Kronecker factors, and 10 without them."""
     preconditioner: Preconditioner = "kronecker"
     """What conjugate gradients are preconditioned by: Kronecker factors of the policy's layers (where its kind has
     them), or none."""

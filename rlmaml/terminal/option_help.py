@@ -38,24 +38,29 @@ WIDEST = 120
 """Characters of a line of text."""
 
 
-def shown_options(kind: type[Any], spelling: Mapping[str, str], *, explained: bool = True) -> type[Any]:
+def shown_options(
+    kind: type[Any], spelling: Mapping[str, str], *, explained: bool = True, begins: Any = None
+) -> type[Any]:
     """A dataclass that ``tyro`` shows as the one it is made of is meant, which its values are values of, too.
 
     Args:
         kind: options, a dataclass; so are those in it.
         spelling: fields whose option has another name.
         explained: give every option its sentence, which takes reading its source; for whoever asks for help.
+        begins: what the options begin from, if that is not the class's own defaults.
     """
     hints, told = get_type_hints(kind, include_extras=True), sentences(kind) if explained else {}
     made = []
     for field in dataclasses.fields(kind):
         bare, extras = _bare(hints[field.name])
         if dataclasses.is_dataclass(bare):
-            inner = shown_options(bare, spelling, explained=explained)  # type: ignore[arg-type]
+            part = getattr(begins, field.name, None)
+            inner = shown_options(bare, spelling, explained=explained, begins=part)  # type: ignore[arg-type]
             made.append((field.name, Annotated[(inner, *extras)] if extras else inner, _as_shown(field, inner)))
             continue
         word = value_word(bare, NAMED.get(field.name))
-        default = field.default_factory() if callable(field.default_factory) else field.default
+        own = field.default_factory() if callable(field.default_factory) else field.default
+        default = getattr(begins, field.name, own)
         unsaid = default in NOTHING or (default is MISSING and get_origin(bare) is tuple)
         shown = tyro.conf.arg(
             name=spelling.get(field.name),
@@ -64,8 +69,8 @@ def shown_options(kind: type[Any], spelling: Mapping[str, str], *, explained: bo
             help_behavior_hint="" if unsaid else None,
         )
         made.append((field.name, Annotated[(bare, shown, *extras)], copy(field)))
-    own = {"__doc__": kind.__doc__, "__post_init__": lambda _: None}  # what is meant is checked
-    return dataclasses.make_dataclass(kind.__name__, made, bases=(kind,), namespace=own, frozen=True)
+    held = {"__doc__": kind.__doc__, "__post_init__": lambda _: None}  # what is meant is checked
+    return dataclasses.make_dataclass(kind.__name__, made, bases=(kind,), namespace=held, frozen=True)
 
 
 def as_meant(kind: type[Any], value: Any) -> Any:

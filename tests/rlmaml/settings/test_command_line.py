@@ -102,6 +102,37 @@ def test_the_policy_kind_says_which_options_there_are() -> None:
     assert (settings.policy, settings.network.initial_std) == ("my.py:Net", 0.2)
 
 
+def test_the_help_has_a_family_s_own_defaults_also_where_the_class_has_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def of_a_family(variant: str | None, method: str) -> Settings:
+        return defaults(variant, method).changed(advantage_scale=3.0, inner_steps=2, stage_weights=(0.0, 2.0, 1.0))
+
+    with pytest.raises(SystemExit):
+        parse(Script(), of_a_family, "What it does.", ["--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert re.search(r"None: by each task's own deviation\. \(default: 3\.0\)", text)
+    assert re.search(r"--stage-weights [^(]*\(default: 0\.0 2\.0 1\.0\)", text)
+    assert not re.search(r"--cg-iterations [^(]*\(default", text[: text.index("--preconditioner")])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("meta-sgd", "--inner-steps", "0"), "--learn-step-sizes is True; it must be off, or --inner-steps above 0"),
+        (("anil", "--hidden"), "--adapt is 'head'; it must be all, or --hidden one width or more"),
+    ],
+)
+def test_what_a_method_stands_for_is_not_offered_as_what_to_change(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=f"{re.escape(message)}.* {words[0]} always has it: change what you gave"):
+        parsed("--algorithm", *words)
+    with pytest.raises(UserError) as caught:
+        parsed("--inner-steps", "0", "--first-order")
+    assert "always has it" not in str(caught.value)
+
+
 def test_a_name_that_stands_for_a_setting_sets_it() -> None:
     assert parsed("--algorithm", "fomaml")[1].inner == parsed("--first-order")[1].inner
 
