@@ -129,7 +129,7 @@ class MemorySettings:
         if not getattr(network, "value_head", False):
             raise UserError("A method with memory needs --policy gru with --value-head.")
 
-    def check_within(self, advantages: AdvantageSettings) -> None:
+    def check_advantages(self, advantages: AdvantageSettings) -> None:
         """Refuse rewards and advantages of their own for gradient steps, of which there are none, also in evaluation.
 
         Raises:

@@ -63,7 +63,9 @@ class ObjectiveSettings(ScheduleSettings):
         given = self.stage_weights or (*[0.0] * inner_steps, 1.0)
         weights = (*given, *[given[-1]] * inner_steps)[: inner_steps + 1]
         own = tuple(weight / sum(weights) for weight in weights)
-        if iteration >= self.anneal_stage_weights or own == (equal := (0.0, *[1.0 / inner_steps] * inner_steps)):
+        if iteration >= self.anneal_stage_weights:
             return own
-        done = iteration / self.anneal_stage_weights
+        done, equal = iteration / self.anneal_stage_weights, (0.0, *[1.0 / inner_steps] * inner_steps)
+        if own == equal:  # a mean of both would round
+            return own
         return tuple((1 - done) * first + done * last for first, last in zip(equal, own, strict=True))

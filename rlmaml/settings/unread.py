@@ -16,8 +16,6 @@ from rlmaml.settings.trust_region import TrustRegionSettings
 from rlmaml.settings.whole import Settings
 
 OF_ADAM = ("adam_step_size", "max_gradient_norm")
-OF_REGIONS = {field.name for field in dataclasses.fields(TrustRegionSettings) if field.name != "max_kl"}
-"""What a step within a trust region reads, of a training as of an adaptation, which is told its KL."""
 
 
 def unread(settings: Settings) -> dict[str, str]:
@@ -27,7 +25,8 @@ def unread(settings: Settings) -> dict[str, str]:
     """
     inner, outer, found = settings.inner, settings.outer, dict[str, str]()
     if find_method(settings.algorithm).stands_for.get("iterations") == 0:
-        return dict.fromkeys(_names(type(outer)) - OF_REGIONS, f"{settings.algorithm} is never trained")
+        adapts_by = _names(TrustRegionSettings) - {"max_kl"}  # of an adaptation within a region, which is told its KL
+        return dict.fromkeys(_names(type(outer)) - adapts_by, f"{settings.algorithm} is never trained")
     if isinstance(outer, MamlSettings):
         region = _names(MamlTrpoSettings) - _names(ObjectiveSettings)
         found |= dict.fromkeys(

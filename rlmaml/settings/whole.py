@@ -68,8 +68,8 @@ class Settings:
         if hasattr(self.outer, "check_within"):
             self.outer.check_within(self.run, self.advantages)
         self.inner.check_with(self.network)
-        if hasattr(self.inner, "check_within"):
-            self.inner.check_within(self.advantages)
+        if hasattr(self.inner, "check_advantages"):
+            self.inner.check_advantages(self.advantages)
 
     def changed(self, **options: Any) -> "Settings":
         """The same settings but for some fields, given by name whoever owns them.

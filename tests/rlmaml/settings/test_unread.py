@@ -22,12 +22,16 @@ BENDS, ANNEALED, WEIGHTS = {"jacobian_fraction": 1.0}, {"anneal_stage_weights": 
 OTHER: dict[str, dict[str, Any]] = {
     name: ADAM for name, case in CASES.items() if case.algorithm in ("maml-trpo", "meta-sgd", "maml++", "anil", "cavia")
 }
-for name in ("maml-trpo", "maml-trpo, likelihood ratio", "maml-trpo, pruned and of low rank", "anil, first order"):
+for name in (
+    "maml-trpo",
+    "maml-trpo, likelihood ratio",
+    "maml-trpo, pruned and of low rank",
+    "anil, with the deviation",
+):
     OTHER[name] = ADAM | ANNEALED
-OTHER["anil, with the deviation"] = ADAM | ANNEALED
-OTHER["anil, first order"] = ADAM | ANNEALED | BENDS
-OTHER["cavia, first order"] = ADAM | BENDS
 OTHER |= {
+    "anil, first order": ADAM | ANNEALED | BENDS,
+    "cavia, first order": ADAM | BENDS,
     "fomaml": ADAM | BENDS,
     "pretrained": ADAM | BENDS | WEIGHTS,
     "oracle": ADAM | BENDS | WEIGHTS,
