@@ -17,6 +17,10 @@ outside of its training range, where it has such: --source finn2017 --target fin
 are errors in place of returns: compare.py sinusoid --source finn2017 --target li2017, few-shot with --data of
 train_few_shot.py, or dynamics-ID with variants of the robots ID.
 
+Any other option of a training, as train_locomotion.py --algorithm NAME --help lists them, is for all methods that have
+and read it: compare.py --hidden 64 64 --max-kl 0.02. What a method stands for, such as pretrained for no inner steps,
+stays.
+
 compare.py RUN_DIR RUN_DIR ... compares runs of your own, checkpoints or adapted policies on the same held-out tasks:
 returns, differences task by task, and the settings in which they differ; RUN_DIR RUN_DIR --help lists its options.
 Runs on supervised tasks are compared by the scores that their trainings left, on the tasks of their test.
@@ -24,11 +28,11 @@ Runs on supervised tasks are compared by the scores that their trainings left, o
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import tyro
 
@@ -42,21 +46,31 @@ from environments import (
     unchanged_variant,
 )
 from machine import Machine, check_least
-from own_code import OwnCode, chosen_family
+from own_code import chosen_family
+from own_runs import RunsOptions, compare_runs
 from rlmaml.base.cores import num_cores
 from rlmaml.base.errors import UserError
-from rlmaml.base.files import check_new, check_writable
-from rlmaml.settings.command_line import options_of, positional_words
+from rlmaml.settings.checks import option
+from rlmaml.settings.command_line import options_of, positional_words, shared_options
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, PAPERS, find_method
 from rlmaml.settings.search import SearchSettings
+from rlmaml.settings.unread import read_by
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted, in_short
-from supervised import check_left, check_unasked, supervised_name
+from supervised import check_unasked, supervised_name
 from supervised_runs import posed_variants
 
 if TYPE_CHECKING:
     from rlmaml.storage.run_directory import ComparisonDirectory
+
+SettingsOf: TypeAlias = Callable[..., Settings]
+"""From a method, and a variant if it is another than the family's, to what it is trained with."""
+SAID_OTHERWISE = (
+    *("env_id", "seed", "evaluation_tasks", "evaluation_episodes", "evaluation_steps"),
+    *("observe_task", "rollout_threads"),
+)
+"""Settings that a comparison decides by its own options, or by a method."""
 
 
 @dataclass(frozen=True)
@@ -132,13 +146,14 @@ class Options:
                 "--lived and --search."
             )
 
-    def settings_of(self, method: str, variant: str | None = None) -> Settings:
-        """Of a method in this family, or in a variant of it, with what is asked for here."""
+    def settings_of(self, method: str, variant: str | None = None, shared: Mapping[str, Any] | None = None) -> Settings:
+        """Of a method in this family, or in a variant of it, with what is asked for here, and of all methods."""
         from rlmaml.results.contenders import asked_of
 
         env_id = chosen_family(self.env_id, self.family, "Navigation2D-v0")
         variant = variant or self.target or chosen_variant(env_id, self.variant, self.hold_out)
-        settings = resolved(tuned(env_id, variant, method))
+        settings = tuned(env_id, variant, method)
+        settings = resolved(settings.changed(**read_by(settings, shared or {})))
         return asked_of(
             self.machine.applied(settings),
             iterations=self.iterations or settings.run.iterations,
@@ -146,99 +161,6 @@ class Options:
             evaluation_episodes=self.episodes,
             evaluation_steps=self.steps,
         )
-
-
-@dataclass(frozen=True)
-class RunsOptions:
-    """Options for runs of one's own."""
-
-    run_dirs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN_DIR ...")]
-    """Directories of runs, checkpoints or adapted policies, which go on from where they are, of one family and variant;
-    the others are compared with the first."""
-    num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 40
-    """Held-out tasks, the same for all."""
-    num_episodes: Annotated[int, tyro.conf.arg(name="episodes")] = 20
-    """Episodes per task and inner step."""
-    steps: int = 3
-    """Inner steps; beyond the trained ones, the last step size is used again."""
-    seed: int = 10_000
-    """Seed of the tasks and of the episodes."""
-    actions: Literal["sampled", "mean"] = "sampled"
-    """With which actions the policies are judged: sampled, as they adapt, or the mean, the most likely ones."""
-    own: tyro.conf.OmitArgPrefixes[OwnCode] = field(default_factory=OwnCode)
-    machine: tyro.conf.OmitArgPrefixes[Machine] = field(default_factory=Machine)
-    output: Path | None = None
-    """File to which the comparison is written as JSON: means, differences, what each reached on every task, and the
-    settings that differ."""
-    overwrite: bool = False
-    """Replace a file that is already there."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers before anything is loaded."""
-        check_least(
-            ("--tasks", self.num_tasks, 1),
-            ("--episodes", self.num_episodes, 1),
-            ("--steps", self.steps, 0),
-            ("--seed", self.seed, 0),
-        )
-        if len(self.run_dirs) < 2:
-            raise UserError("Give two or more runs or policies; for a single one there is evaluate.py RUN_DIR.")
-
-
-def compare_runs(options: RunsOptions) -> None:
-    """Evaluate each run on the same tasks, or read the scores that its training left, print the table."""
-    from rlmaml.storage.run_directory import beside, write_json
-
-    check_writable(options.output)
-    check_new(options.output, overwrite=options.overwrite)
-    if any(beside(run_dir).is_of_examples() for run_dir in options.run_dirs):
-        from rlmaml.results.scored import read_scored, scored_as_json, scored_table
-
-        check_left(options, "num_tasks", "num_episodes", "steps", "seed", "actions")
-        scored = read_scored(options.run_dirs)
-        if options.output:
-            write_json(options.output, scored_as_json(scored))
-        print(scored_table(scored))
-        return
-
-    from rlmaml.results.page_parts import as_label
-    from rlmaml.results.paired import Reached, check_same_tasks, paired_as_json, paired_table
-    from rlmaml.results.report import read_runs
-    from rlmaml.terminal.bars import ProgressBar
-    from rlmaml.training.final_evaluation import evaluated_once
-
-    options.own.allow()
-    checkpoints = read_runs(options.run_dirs)
-    options.own.check(checkpoints[0])
-    directories = [beside(run_dir.resolve()) for run_dir in options.run_dirs]
-    asked = {name: getattr(options, name) for name in ("num_tasks", "num_episodes", "seed", "actions")}
-    evaluations = []
-    bar = ProgressBar(checkpoints, unit="run", leave=False)
-    for number, (directory, checkpoint) in enumerate(zip(directories, bar, strict=True), start=1):
-        bar.set_description(f"evaluating run {number} of {len(checkpoints)}")
-        settings = options.machine.applied(checkpoint.settings)
-        evaluations.append(
-            evaluated_once(
-                *(directory, checkpoint._replace(settings=settings), environment_maker(settings)),
-                steps=0 if settings.run.observe_task else options.steps,
-                keep_rollouts=False,
-                **asked,
-            )
-        )
-    check_same_tasks([evaluation.tasks for evaluation in evaluations])
-    runs = [
-        Reached(as_label(directory.name), checkpoint.settings, evaluation.returns_with_failed.double().numpy())
-        for directory, checkpoint, evaluation in zip(directories, checkpoints, evaluations, strict=True)
-    ]
-    if options.output:
-        write_json(options.output, paired_as_json(runs) | {"config": asked | {"steps": options.steps}})
-    tasks, episodes = counted(options.num_tasks, "held-out task"), counted(options.num_episodes, "episode")
-    print(f"Mean return on {tasks}, {episodes} each, of {options.actions} actions:\n")
-    print(paired_table(runs, zero_shot=not any(checkpoint.steps_taken for checkpoint in checkpoints)))
-    for run, checkpoint in zip(runs, checkpoints, strict=True):
-        if checkpoint.steps_taken:
-            task = checkpoint.adaptation.get("task", "a task that is not known")
-            print(f"{run.name} had taken {counted(checkpoint.steps_taken, 'step')} before, on {task}.")
 
 
 def names_runs(arguments: Sequence[str]) -> bool:
@@ -252,12 +174,18 @@ def main() -> None:
     if names_runs(sys.argv[1:]):
         compare_runs(options_of(RunsOptions, __doc__))
         return
-    options = options_of(Options, __doc__)
+    words, shared = shared_options(sys.argv[1:], Options, SAID_OTHERWISE)
+    options = options_of(Options, __doc__, words)
     if options.env_id and supervised_name(options.env_id):
+        if shared:
+            given = ", ".join(map(option, shared))
+            raise UserError(f"{given}: a comparison on supervised tasks takes no option of a training. Leave it out.")
         compare_supervised(options, options.env_id)
         return
-    settings = options.settings_of(DEFAULT_METHOD)
+    settings_of = partial(options.settings_of, shared=shared)
+    settings = settings_of(DEFAULT_METHOD)
     run = settings.run
+    tell_who_reads(shared, {name: settings_of(name) for name in options.algorithms})
 
     from rlmaml.results.compare import compare, comparison_table, fractions_recovered
     from rlmaml.results.costs import cost_table
@@ -265,14 +193,14 @@ def main() -> None:
 
     directory = ComparisonDirectory(options.output or Path("runs") / f"compare-{run.env_id}-{run.variant}")
     if options.lived:
-        compare_by_episodes(options, settings, directory)
+        compare_by_episodes(options, settings_of, directory)
         return
     if options.source is not None:
-        compare_transfer(options, options.source, settings)
+        compare_transfer(options, options.source, settings_of)
         return
     comparison = compare(
         settings,
-        {name: options.settings_of(name) for name in options.algorithms},
+        {name: settings_of(name) for name in options.algorithms},
         options.seeds,
         partial(environment_maker, family=options.family),
         directory,
@@ -298,14 +226,32 @@ def main() -> None:
     print(f"\n{directory.figure}\n{directory.results}")
 
 
-def compare_by_episodes(options: Options, settings: Settings, directory: "ComparisonDirectory") -> None:
+def tell_who_reads(shared: Mapping[str, Any], methods: Mapping[str, Settings]) -> None:
+    """Say of options that are for all methods which of these read them, where not all do.
+
+    Raises:
+        UserError: one of them is for none.
+    """
+    for name in shared:
+        readers = [method for method, settings in methods.items() if name in read_by(settings, shared)]
+        if not readers:
+            raise UserError(
+                f"{option(name)} is an option of a training, and none of {', '.join(methods)} would read it. Leave it "
+                "out, or add a method that does."
+            )
+        if len(readers) < len(methods):
+            print(f"{option(name)} is for {', '.join(readers)}.", flush=True)
+
+
+def compare_by_episodes(options: Options, settings_of: SettingsOf, directory: "ComparisonDirectory") -> None:
     """Compare by episodes lived on a new robot, and print a table for every set of tasks."""
+    settings = settings_of(DEFAULT_METHOD)
     from rlmaml.results.by_episodes import compare_lived, lived_table
     from rlmaml.results.costs import cost_table
 
     comparison = compare_lived(
         settings,
-        {name: options.settings_of(name) for name in options.algorithms},
+        {name: settings_of(name) for name in options.algorithms},
         options.seeds,
         partial(environment_maker, family=options.family),
         directory,
@@ -325,8 +271,9 @@ def compare_by_episodes(options: Options, settings: Settings, directory: "Compar
     print(f"\n{directory.lived_figure}\n{directory.lived}")
 
 
-def compare_transfer(options: Options, source: str, settings: Settings) -> None:
+def compare_transfer(options: Options, source: str, settings_of: SettingsOf) -> None:
     """Compare trainings on one variant and on another on the tasks of the latter."""
+    settings = settings_of(DEFAULT_METHOD)
     from rlmaml.results.transfer import Side, transfer, transfer_table
     from rlmaml.storage.run_directory import ComparisonDirectory
 
@@ -335,7 +282,7 @@ def compare_transfer(options: Options, source: str, settings: Settings) -> None:
     directory = ComparisonDirectory(options.output or Path("runs") / name)
     source_side, target_side = (
         Side(
-            {name: options.settings_of(name, variant) for name in options.algorithms},
+            {name: settings_of(name, variant) for name in options.algorithms},
             episode_drawing(run.env_id, variant, options.family),
         )
         for variant in (source, run.variant)

@@ -11,10 +11,11 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
+from copy import copy
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -30,6 +31,8 @@ ScriptT = TypeVar("ScriptT")
 
 POSITIONAL = get_args(tyro.conf.Positional[str])[1]
 """What marks a field that is no option."""
+LISTED = 40
+"""Options that a refusal lists; of more, it says who does."""
 SENTENCES = (tyro.conf.HelptextFromCommentsOff,)
 """An option is explained by the string below its field; looking for comments took half of the time of a parse."""
 
@@ -58,20 +61,66 @@ def positional_words(arguments: Sequence[str], options: type[Any]) -> list[str]:
 
     Args:
         arguments: the command line.
-        options: a script's, a dataclass; those of dataclasses in it count, too.
+        options: a script's, a dataclass; those of dataclasses in it count, and those of a training, too.
     """
-    kinds = dict.fromkeys(HELP, bool) | {known.name: known.kind for known in _known(options)}
-    words, values = [], 0.0
+    of_trainings = {option(name): kind for name, (kind, _) in _fields_of_methods().items()}
+    groups = _grouped(arguments, of_trainings | _kinds(options))
+    return [word for name, words in groups if not name for word in words]
+
+
+def shared_options(
+    arguments: Sequence[str], options: type[Any], said_otherwise: Collection[str]
+) -> tuple[list[str], dict[str, Any]]:
+    """The words of a command without the options of a training among them, and these: field -> value.
+
+    Args:
+        arguments: the command line.
+        options: the command's own, a dataclass. Where it has an option of the same name, that is what is meant.
+        said_otherwise: fields of settings that the command's own options decide.
+
+    Raises:
+        UserError: a value is none that an option takes, or it has none.
+    """
+    own = _kinds(options)
+    fields = {name: one for name, one in _fields_of_methods().items() if option(name) not in own}
+    kind = dataclasses.make_dataclass(
+        "Shared", [(name, *one) for name, one in fields.items() if name not in said_otherwise], frozen=True
+    )
+    theirs = {known.name: known.kind for known in _known(kind)}
+    refuse_unknown(arguments, [*own, *theirs], Path(sys.argv[0]).name)
+    groups = _grouped(arguments, theirs | own)
+    read = vars(options_of(kind, arguments=[word for name, group in groups if name in theirs for word in group]))
+    field_of = {option(name): name for name in read}
+    given = {field_of[name]: read[field_of[name]] for name, _ in groups if name in theirs}
+    return [word for name, group in groups if name not in theirs for word in group], given
+
+
+def _grouped(arguments: Sequence[str], kinds: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Every option by its name, with its words, and "" with every word that is neither an option nor its value.
+
+    Args:
+        arguments: the command line.
+        kinds: option -> the type of its value.
+    """
+    groups: list[tuple[str, list[str]]] = []
+    values = 0.0
     for word in arguments:
         if word.startswith("--") or word == "-h":
-            name, equals, _ = word.replace("_", "-").replace("--no-", "--", 1).partition("=")
+            name, equals, _ = _unswitched(word.replace("_", "-")).partition("=")
             kind = kinds.get(name)
             values = 0 if equals or kind is bool else math.inf if get_origin(kind) is tuple else 1
+            groups.append((name, [word]))
         elif values:
             values -= 1
+            groups[-1][1].append(word)
         else:
-            words.append(word)
-    return words
+            groups.append(("", [word]))
+    return groups
+
+
+def _unswitched(name: str) -> str:
+    """The option that ``--no-NAME`` switches off, or the name itself."""
+    return name.replace("--no-", "--", 1)
 
 
 class Known(NamedTuple):
@@ -93,6 +142,11 @@ def _known(options: type[Any]) -> Iterator[Known]:
         else:
             named = [name for one in told if isinstance(name := getattr(one, "name", None), str) and name]
             yield Known(option(*named or [field.name]), kind, POSITIONAL in told)
+
+
+def _kinds(options: type[Any]) -> dict[str, Any]:
+    """Option, as it is typed -> the type of its value; those that ask for help among them."""
+    return dict.fromkeys(HELP, bool) | {known.name: known.kind for known in _known(options)}
 
 
 def options_of(kind: type[ScriptT], description: str | None = None, arguments: Sequence[str] | None = None) -> ScriptT:
@@ -203,7 +257,7 @@ def refuse_unknown(
         cure: what else may be done about it.
 
     Raises:
-        UserError: names the first one, and what was meant, perhaps, or else all that there are.
+        UserError: names the first one, and what was meant, perhaps, or else all that there are, unless these are many.
     """
     legal = {*known, *(name.replace("--", "--no-", 1) for name in known), *HELP}
     for word in _spelled(arguments):
@@ -211,7 +265,8 @@ def refuse_unknown(
         if name.startswith("--") and name not in legal:
             whose = others(name)
             meant = "" if whose else did_you_mean(name, known)
-            listed = meant or f" There are: {', '.join(known)}."
+            there_are = f"There are: {', '.join(known)}." if len(known) <= LISTED else "--help lists those there are."
+            listed = meant or f" {there_are}"
             raise UserError(f"{name} is no option of {owner}.{whose}{listed}{cure}")
 
 
@@ -291,6 +346,17 @@ def _sentence(words: str, kinds: Mapping[str, Any]) -> str:
 
 def _fields(method: str, policy: str) -> list[dataclasses.Field[Any]]:
     return [field for kind in owner_classes(method, policy).values() for field in dataclasses.fields(kind)]
+
+
+def _fields_of_methods() -> dict[str, tuple[Any, dataclasses.Field[Any]]]:
+    """Field of some method's settings -> its type, with what it is annotated with, and itself."""
+    owned = [owner_classes(name, method.policy or "gaussian") for name, method in METHODS.items()]
+    kinds = {kind for classes in owned for kind in classes.values()}
+    return {
+        field.name: (get_type_hints(kind, include_extras=True)[field.name], copy(field))
+        for kind in sorted(kinds, key=lambda one: one.__name__)
+        for field in dataclasses.fields(kind)
+    }
 
 
 def _names(arguments: Sequence[str]) -> set[str]:

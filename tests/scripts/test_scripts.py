@@ -301,6 +301,9 @@ def test_methods_are_timed_beside_each_other(tmp_path: Path, run: Run, capsys: p
         ("train_nav.py --iteratoins 3", "Did you mean --iterations or --cg-iterations?"),
         ("train_sinusoid.py --waves li217", "it must be one of finn2017, li2017. Did you mean li2017?"),
         ("compare.py --tsks 3", "--tsks is no option of compare.py. Did you mean --tasks?"),
+        ("compare.py --max-kll 3", "--max-kll is no option of compare.py. Did you mean --max-kl?"),
+        ("compare.py --seed 3", "--seed is no option of compare.py. Did you mean --seeds?"),
+        ("compare.py --evaluation-tasks 3", "--evaluation-tasks is no option of compare.py. --help lists those"),
         ("adapt.py", "RUN_DIR is missing."),
         ("train_nav.py --env-id Nowhere-v0", "Known ids: Navigation2D-v0"),
         ("train_nav.py --variant nobody2050", "Choose one of: finn2017, rothfuss2019, dynamics"),
@@ -856,6 +859,29 @@ def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
     assert "--seeds is 0 0;" in capsys.readouterr().err
 
 
+def test_an_option_of_a_training_is_for_all_methods_of_a_comparison_that_read_it(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare = ["compare.py", "--algorithms", "reptile", "pretrained", "oracle", "--iterations", 1, "--seeds", 0]
+    compare += ["--tasks", 2, "--episodes", 2, "--steps", 1, "--processes", 1, "--output", tmp_path]
+    small = ["--hidden", 8, "--horizon", 5, "--inner-steps", 2, "--outer-step-size", 0.5]
+    assert run(*compare, *small) == 0
+    output = capsys.readouterr().out
+    assert "--inner-steps is for reptile.\n--outer-step-size is for reptile.\n" in output
+    assert "--hidden" not in output
+    for method, steps in (("reptile", 2), ("pretrained", 0), ("oracle", 0)):
+        settings = read_json(tmp_path / f"{method}-seed0" / "run.json")["settings"]
+        assert (settings["network"]["hidden"], settings["run"]["horizon"]) == ([8], 5), method
+        assert settings["inner"]["inner_steps"] == steps, method
+    assert read_json(tmp_path / "reptile-seed0" / "run.json")["settings"]["outer"]["outer_step_size"] == 0.5
+    assert run(*compare, *small, "--hidden", 16) == 2
+    assert "--hidden was (8,) and is now (16,)" in capsys.readouterr().err
+    assert run(*compare, "--clip", 0.1) == 2
+    assert "--clip is an option of a training, and none of reptile, pretrained, oracle" in capsys.readouterr().err
+    assert run("compare.py", "sinusoid", "--hidden", 8) == 2
+    assert "--hidden: a comparison on supervised tasks takes no option of a training" in capsys.readouterr().err
+
+
 def test_runs_of_different_families_are_refused_before_any_is_evaluated(
     tmp_path: Path, trained: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -896,6 +922,8 @@ def test_words_of_a_comparison_are_runs_where_they_are_several_or_look_like_path
         "--output here",
         "AntVel-v0 --seeds 0 1 --algorithms here cavia",
         "--help AntVel-v0",
+        "AntVel-v0 --hidden 64 64 --max-kl 0.02",
+        "--learn-step-sizes AntVel-v0",
     ):
         assert not names_runs(words.split()), words
 

@@ -9,7 +9,7 @@ import tyro
 
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import option
-from rlmaml.settings.command_line import options_of, parse, positional_words, told_in_a_sentence
+from rlmaml.settings.command_line import options_of, parse, positional_words, shared_options, told_in_a_sentence
 from rlmaml.settings.methods.registry import METHODS
 from rlmaml.settings.whole import Settings, configure, owner_classes
 
@@ -60,7 +60,9 @@ def test_the_method_says_which_options_there_are() -> None:
     assert settings.outer.outer_step_size == 0.5
     with pytest.raises(UserError, match=r"--max-kl is no option of reptile .* It is one of maml-trpo"):
         parsed("--algorithm", "reptile", "--max-kl", "0.1")
-    with pytest.raises(UserError, match=r"There are: .*--inner-steps.*--outer-step-size.*--hidden"):
+    with pytest.raises(
+        UserError, match=r"no option of reptile with a gaussian policy\. --help lists those there are\."
+    ):
         parsed("--algorithm", "reptile", "--no-such-thing")
 
 
@@ -192,6 +194,65 @@ def test_words_that_are_neither_options_nor_their_values_are_positional_wherever
         ("--seed -3 run", ["run"]),
     ):
         assert positional_words(words.split(), Outer) == found, words
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """Options of a command that has some in common with a training."""
+
+    family: tyro.conf.Positional[str | None] = None
+    """Which."""
+    num_tasks: Annotated[int, tyro.conf.arg(name="tasks")] = 1
+    """How many."""
+    overwrite: bool = False
+    """Whether."""
+
+
+@pytest.mark.parametrize(
+    ("words", "own", "shared"),
+    [
+        ("--max-kl 0.02", "", {"max_kl": 0.02}),
+        ("--max_kl=0.02 Somewhere-v0", "Somewhere-v0", {"max_kl": 0.02}),
+        ("Somewhere-v0 --hidden 8 16 --tasks 3", "Somewhere-v0 --tasks 3", {"hidden": (8, 16)}),
+        ("--learn-step-sizes Somewhere-v0", "Somewhere-v0", {"learn_step_sizes": True}),
+        ("--no-learn-step-sizes --help", "--help", {"learn_step_sizes": False}),
+        ("--inner-advantage-scale None", "", {"inner_advantage_scale": None}),
+        ("--inner-loss dice --max-kl 0.1 --max-kl 0.2", "", {"inner_loss": "dice", "max_kl": 0.2}),
+        ("--max-kl 0.1 --hidden 8", "", {"max_kl": 0.1, "hidden": (8,)}),
+        ("--hidden 8 --max-kl 0.1", "", {"hidden": (8,), "max_kl": 0.1}),
+        ("--outer-step-size -1", "", {"outer_step_size": -1.0}),
+        ("--tasks 5", "--tasks 5", {}),
+    ],
+)
+def test_options_of_a_training_are_told_from_a_commands_own_which_come_first(
+    words: str, own: str, shared: dict[str, object]
+) -> None:
+    found = shared_options(words.split(), Comparing, ())
+    assert found == (own.split(), shared)
+    assert list(found[1]) == list(shared)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--max-kll 0.1", "Did you mean --max-kl?"),
+        ("--seed 3", "--seed is no option of"),
+        ("--max-kl many", "--max-kl is 'many'; it must be a finite number."),
+        ("--max-kl", "--max-kl is without a value"),
+    ],
+)
+def test_a_mistyped_option_among_shared_ones_is_refused_in_the_words_of_a_training(words: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        shared_options(words.split(), Comparing, ("seed",))
+
+
+def test_fields_of_one_name_have_one_type_in_every_method() -> None:
+    types: dict[str, set[str]] = {}
+    for name, method in METHODS.items():
+        for kind in owner_classes(name, method.policy or "gaussian").values():
+            for one in fields(kind):
+                types.setdefault(one.name, set()).add(str(one.type))
+    assert {name: found for name, found in types.items() if len(found) > 1} == {}
 
 
 @dataclass(frozen=True)
