@@ -80,8 +80,9 @@ class Options:
         """Check what is not part of a run's settings."""
         if self.repeats < 1:
             raise UserError(f"--repeats is {self.repeats}; it must be at least 1.")
-        for name in (self.algorithm, *self.beside):
-            find_method(name)
+        find_method(self.algorithm)
+        for name in self.beside:
+            find_method(name, "--beside")
         if len({self.algorithm, *self.beside}) < 1 + len(self.beside):
             raise UserError(f"--beside is {' '.join(self.beside)}; give different names, other than --algorithm's.")
         if self.beside and (self.evaluation or self.against):

@@ -135,7 +135,7 @@ class Options:
                 f"--algorithms is {' '.join(self.algorithms) or 'empty'}; give one or more different names."
             )
         for name in self.algorithms:
-            find_method(name)
+            find_method(name, "--algorithms")
         if self.lived and self.actions != "sampled":
             raise UserError("--lived measures returns with sampled and with mean actions; leave --actions.")
         if (self.source is None) != (self.target is None):

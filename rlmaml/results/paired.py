@@ -70,12 +70,19 @@ def check_same_tasks(tasks: Sequence[Tasks]) -> None:
                 raise UserError(f"The runs are evaluated on different tasks: {name} differs. Give them the same.")
 
 
+NO_OPTION = "–"
+"""In place of a value."""
+
+
 def differing_settings(settings: Sequence[Settings]) -> dict[str, list[Any]]:
-    """Options in which runs differ -> the value of each; where and how fast they were computed is left out."""
+    """Options in which runs differ -> the value of each, :data:`NO_OPTION` of what its method does not have.
+
+    Where and how fast they were computed is left out.
+    """
     free = settings[0].marked("free_on_resume") - settings[0].marked("counts")
     flat = [one.flat() for one in settings]
     names = dict.fromkeys(name for one in flat for name in one if name not in free)
-    values = {option(name): [one.get(name) for one in flat] for name in names}
+    values = {option(name): [one.get(name, NO_OPTION) for one in flat] for name in names}
     return {name: found for name, found in values.items() if any(value != found[0] for value in found)}
 
 

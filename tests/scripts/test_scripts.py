@@ -302,6 +302,8 @@ def test_methods_are_timed_beside_each_other(tmp_path: Path, run: Run, capsys: p
         ("train_sinusoid.py --waves li217", "it must be one of finn2017, li2017. Did you mean li2017?"),
         ("compare.py --tsks 3", "--tsks is no option of compare.py. Did you mean --tasks?"),
         ("compare.py --max-kll 3", "--max-kll is no option of compare.py. Did you mean --max-kl?"),
+        ("compare.py --algorithms maml_ppo", "--algorithms is 'maml_ppo'; it must be one of maml-trpo"),
+        ("benchmark.py --beside prop", "--beside is 'prop'; it must be one of maml-trpo"),
         ("compare.py --seed 3", "--seed is no option of compare.py. Did you mean --seeds?"),
         ("compare.py --evaluation-tasks 3", "--evaluation-tasks is no option of compare.py. --help lists those"),
         ("adapt.py", "RUN_DIR is missing."),

@@ -32,14 +32,16 @@ PAPERS = (DEFAULT_METHOD, "pretrained", "random", "oracle")
 """The methods of the papers' experiment (arXiv 1703.03400, section 5.3)."""
 
 
-def find_method(name: str) -> Method:
+def find_method(name: str, asked_by: str = "--algorithm") -> Method:
     """The method of a name.
+
+    Args:
+        name: which.
+        asked_by: the option that gave it.
 
     Raises:
         UserError: there is none; the message lists those there are.
     """
     if name not in METHODS:
-        raise UserError(
-            f"--algorithm is {name!r}; it must be one of {', '.join(METHODS)}.{did_you_mean(name, METHODS)}"
-        )
+        raise UserError(f"{asked_by} is {name!r}; it must be one of {', '.join(METHODS)}.{did_you_mean(name, METHODS)}")
     return METHODS[name]

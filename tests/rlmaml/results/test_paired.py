@@ -33,6 +33,11 @@ def test_settings_that_differ_are_named_as_options_with_every_value_and_none_of_
     runs = [configure(seed=0, threads=1), configure(seed=1, threads=2, max_kl=0.02)]
     assert differing_settings(runs) == {"--seed": [0, 1], "--max-kl": [0.01, 0.02]}
 
+    of_two_methods = differing_settings([configure(), configure("reptile", horizon=3)])
+    assert of_two_methods["--horizon"] == [None, 3]
+    assert of_two_methods["--max-kl"] == [0.01, "–"]
+    assert of_two_methods["--outer-step-size"][0] == "–"
+
 
 def test_the_table_has_each_run_its_difference_and_the_settings() -> None:
     runs = [Reached("one", configure(seed=0), FIRST), Reached("two", configure(seed=1), OTHER)]
