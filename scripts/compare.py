@@ -17,9 +17,10 @@ outside of its training range, where it has such: --source finn2017 --target fin
 are errors in place of returns: compare.py sinusoid --source finn2017 --target li2017, few-shot with --data of
 train_few_shot.py, or dynamics-ID with variants of the robots ID.
 
-Any other option of a training, as train_locomotion.py --algorithm NAME --help lists them, is for all methods that have
-and read it: compare.py --hidden 64 64 --max-kl 0.02. What a method stands for, such as pretrained for no inner steps,
-stays.
+Options of a method's settings, as train_locomotion.py --algorithm NAME --help lists them, are for all methods that have
+and read them: compare.py --hidden 64 64 --max-kl 0.02 says which do. What a method stands for stays, such as pretrained
+for no inner steps; a schedule is in meta-iterations of maml-trpo, like --iterations. --tasks and --episodes are those
+of the evaluation, never of a meta-iteration.
 
 compare.py RUN_DIR RUN_DIR ... compares runs of your own, checkpoints or adapted policies on the same held-out tasks:
 returns, differences task by task, and the settings in which they differ; RUN_DIR RUN_DIR --help lists its options.
@@ -54,7 +55,6 @@ from rlmaml.settings.checks import option
 from rlmaml.settings.command_line import options_of, positional_words, shared_options
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, PAPERS, find_method
 from rlmaml.settings.search import SearchSettings
-from rlmaml.settings.unread import read_by
 from rlmaml.settings.whole import Settings
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted, in_short
@@ -146,14 +146,13 @@ class Options:
                 "--lived and --search."
             )
 
-    def settings_of(self, method: str, variant: str | None = None, shared: Mapping[str, Any] | None = None) -> Settings:
-        """Of a method in this family, or in a variant of it, with what is asked for here, and of all methods."""
+    def settings_of(self, method: str, variant: str | None = None) -> Settings:
+        """Of a method in this family, or in a variant of it, with what is asked for here."""
         from rlmaml.results.contenders import asked_of
 
         env_id = chosen_family(self.env_id, self.family, "Navigation2D-v0")
         variant = variant or self.target or chosen_variant(env_id, self.variant, self.hold_out)
-        settings = tuned(env_id, variant, method)
-        settings = resolved(settings.changed(**read_by(settings, shared or {})))
+        settings = resolved(tuned(env_id, variant, method))
         return asked_of(
             self.machine.applied(settings),
             iterations=self.iterations or settings.run.iterations,
@@ -162,10 +161,39 @@ class Options:
             evaluation_steps=self.steps,
         )
 
+    def sharing(self, shared: Mapping[str, Any]) -> SettingsOf:
+        """The same, with options of a training that all methods are given.
+
+        Raises:
+            UserError: none of the methods reads one of them.
+        """
+        from rlmaml.results.contenders import sharing
+
+        tell_who_reads(shared, [self.settings_of(name) for name in self.algorithms])
+        return lambda method, variant=None: sharing(self.settings_of(method, variant), shared)[0]
+
+
+def tell_who_reads(shared: Mapping[str, Any], methods: Sequence[Settings]) -> None:
+    """Say of settings that all methods are given which of these read them, where not all do.
+
+    Raises:
+        UserError: none of them reads one, and it does not switch something off.
+    """
+    from rlmaml.results.contenders import sharing, why_unread
+
+    read = {one.algorithm: sharing(one, shared)[1] for one in methods}
+    for name, value in shared.items():
+        readers = [method for method, names in read.items() if name in names]
+        if not readers and value:
+            reasons = "; ".join(dict.fromkeys(f"{one.algorithm}: {why_unread(one, shared, name)}" for one in methods))
+            raise UserError(f"{option(name)} {in_short(value)} is read by none of {', '.join(read)} ({reasons}).")
+        if len(readers) < len(methods):
+            print(f"{option(name)} is for {', '.join(readers) or 'none of them'}.", flush=True)
+
 
 def names_runs(arguments: Sequence[str]) -> bool:
     """Whether a command names runs or policies, and not a task family: several, or one that is or looks like a path."""
-    words = positional_words(arguments, Options)
+    words = positional_words(arguments, Options, RunsOptions)
     return len(words) > 1 or any(os.path.exists(word) or "/" in word or word.endswith(".safetensors") for word in words)
 
 
@@ -182,10 +210,9 @@ def main() -> None:
             raise UserError(f"{given}: a comparison on supervised tasks takes no option of a training. Leave it out.")
         compare_supervised(options, options.env_id)
         return
-    settings_of = partial(options.settings_of, shared=shared)
+    settings_of = options.sharing(shared)
     settings = settings_of(DEFAULT_METHOD)
     run = settings.run
-    tell_who_reads(shared, {name: settings_of(name) for name in options.algorithms})
 
     from rlmaml.results.compare import compare, comparison_table, fractions_recovered
     from rlmaml.results.costs import cost_table
@@ -224,23 +251,6 @@ def main() -> None:
             print(f"Of what knowing the task is worth, one step recovers: {shares}.")
     print(f"\n{cost_table(comparison.costs)}")
     print(f"\n{directory.figure}\n{directory.results}")
-
-
-def tell_who_reads(shared: Mapping[str, Any], methods: Mapping[str, Settings]) -> None:
-    """Say of options that are for all methods which of these read them, where not all do.
-
-    Raises:
-        UserError: one of them is for none.
-    """
-    for name in shared:
-        readers = [method for method, settings in methods.items() if name in read_by(settings, shared)]
-        if not readers:
-            raise UserError(
-                f"{option(name)} is an option of a training, and none of {', '.join(methods)} would read it. Leave it "
-                "out, or add a method that does."
-            )
-        if len(readers) < len(methods):
-            print(f"{option(name)} is for {', '.join(readers)}.", flush=True)
 
 
 def compare_by_episodes(options: Options, settings_of: SettingsOf, directory: "ComparisonDirectory") -> None:

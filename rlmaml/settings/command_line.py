@@ -22,6 +22,7 @@ import tyro
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import SPELLING, kind_in_words, option
 from rlmaml.settings.methods.registry import DEFAULT_METHOD, METHODS, find_method
+from rlmaml.settings.policy import POLICIES
 from rlmaml.settings.unread import check_read
 from rlmaml.settings.whole import Settings, as_method, owner_classes
 from rlmaml.terminal.option_help import HELP, as_meant, shown_options, wrapped_text
@@ -56,16 +57,17 @@ def chosen(arguments: Sequence[str], name: str, default: str) -> str:
     return str(getattr(parser.parse_known_args(_spelled(arguments))[0], name))
 
 
-def positional_words(arguments: Sequence[str], options: type[Any]) -> list[str]:
-    """The words of a command that are neither options nor their values.
+def positional_words(arguments: Sequence[str], *options: type[Any]) -> list[str]:
+    """The words of a command that are neither options nor their values; whatever follows an unknown option is a value.
 
     Args:
         arguments: the command line.
-        options: a script's, a dataclass; those of dataclasses in it count, and those of a training, too.
+        options: a script's, dataclasses; those of dataclasses in them count, and those of a training, too.
     """
-    of_trainings = {option(name): kind for name, (kind, _) in _fields_of_methods().items()}
-    groups = _grouped(arguments, of_trainings | _kinds(options))
-    return [word for name, words in groups if not name for word in words]
+    known = {option(name): kind for name, (kind, _) in _fields_of_settings().items()}
+    for kind in options:
+        known |= _kinds(kind)
+    return [word for name, words in _grouped(arguments, known) if not name for word in words]
 
 
 def shared_options(
@@ -82,7 +84,7 @@ def shared_options(
         UserError: a value is none that an option takes, or it has none.
     """
     own = _kinds(options)
-    fields = {name: one for name, one in _fields_of_methods().items() if option(name) not in own}
+    fields = {name: one for name, one in _fields_of_settings().items() if option(name) not in own}
     kind = dataclasses.make_dataclass(
         "Shared", [(name, *one) for name, one in fields.items() if name not in said_otherwise], frozen=True
     )
@@ -107,7 +109,7 @@ def _grouped(arguments: Sequence[str], kinds: Mapping[str, Any]) -> list[tuple[s
     for word in arguments:
         if word.startswith("--") or word == "-h":
             name, equals, _ = _unswitched(word.replace("_", "-")).partition("=")
-            kind = kinds.get(name)
+            kind = kinds.get(name, tuple[str, ...])
             values = 0 if equals or kind is bool else math.inf if get_origin(kind) is tuple else 1
             groups.append((name, [word]))
         elif values:
@@ -348,10 +350,10 @@ def _fields(method: str, policy: str) -> list[dataclasses.Field[Any]]:
     return [field for kind in owner_classes(method, policy).values() for field in dataclasses.fields(kind)]
 
 
-def _fields_of_methods() -> dict[str, tuple[Any, dataclasses.Field[Any]]]:
-    """Field of some method's settings -> its type, with what it is annotated with, and itself."""
+def _fields_of_settings() -> dict[str, tuple[Any, dataclasses.Field[Any]]]:
+    """Field of the settings of some method and policy kind -> its type, with what it is annotated with, and itself."""
     owned = [owner_classes(name, method.policy or "gaussian") for name, method in METHODS.items()]
-    kinds = {kind for classes in owned for kind in classes.values()}
+    kinds = {kind for classes in owned for kind in classes.values()} | {*POLICIES.values()}
     return {
         field.name: (get_type_hints(kind, include_extras=True)[field.name], copy(field))
         for kind in sorted(kinds, key=lambda one: one.__name__)

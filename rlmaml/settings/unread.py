@@ -1,7 +1,7 @@
 """Settings that nothing reads beside others: to type one would be a slip, or a misunderstanding."""
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from rlmaml.base.errors import UserError
@@ -57,28 +57,6 @@ def unread(settings: Settings) -> dict[str, str]:
     if getattr(settings.network, "memory", None) == 0:
         found["reward_scale"] = "there is no memory to read rewards"
     return found
-
-
-def read_by(settings: Settings, shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Of settings that several methods are given, those that one of them has, does not stand for and reads.
-
-    Args:
-        settings: of the method.
-        shared: field -> value.
-
-    Raises:
-        UserError: it cannot have a value, or these together; it begins with the method's name.
-    """
-    stands_for = find_method(settings.algorithm).stands_for
-    its = {name: value for name, value in shared.items() if settings.has(name) and name not in stands_for}
-    try:
-        changed = settings.changed(**its)
-        its = {name: value for name, value in its.items() if name not in unread(changed)}
-        if "stage_weights" in its:
-            changed.outer.check_all_count(changed.inner)
-    except UserError as error:
-        raise UserError(f"{settings.algorithm}: {error}") from None
-    return its
 
 
 def check_read(settings: Settings, start: Settings, given: Collection[str], cure: str = "") -> None:

@@ -52,6 +52,7 @@ MAY_CHANGE = {
     "rlmaml.terminal.waiting.signs_of_life": ["Python's random numbers"],
     "rlmaml.settings.command_line.parse": ["Python's random numbers"],  # which whoever checks types in tests draws
     "rlmaml.settings.command_line.options_of": ["Python's random numbers"],
+    "rlmaml.settings.command_line.shared_options": ["Python's random numbers"],
     "rlmaml.settings.command_line.told_in_a_sentence": ["Python's random numbers"],
     "rlmaml.results.supervised_transfer.supervised_transfer": ["Python's random numbers"],
 }
@@ -62,6 +63,7 @@ EXEMPT = {
     "rlmaml.terminal.waiting.elsewhere",  # which this one says of its processes
     "rlmaml.families.images.check_apart",
     "rlmaml.training.train.nothing_known",  # after what went wrong
+    "rlmaml.results.contenders.why_unread",
     "rlmaml.families.installed.read_fashion",  # of a package of Debian's
     "rlmaml.deploy.adaptable.in_copies",
     "rlmaml.deploy.carried_state.Driven.go_on",  # of a memory

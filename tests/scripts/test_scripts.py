@@ -301,6 +301,7 @@ def test_methods_are_timed_beside_each_other(tmp_path: Path, run: Run, capsys: p
         ("train_nav.py --iteratoins 3", "Did you mean --iterations or --cg-iterations?"),
         ("train_sinusoid.py --waves li217", "it must be one of finn2017, li2017. Did you mean li2017?"),
         ("compare.py --tsks 3", "--tsks is no option of compare.py. Did you mean --tasks?"),
+        ("compare.py AntVel-v0 --hiden 64 64", "--hiden is no option of compare.py. Did you mean --hidden?"),
         ("compare.py --max-kll 3", "--max-kll is no option of compare.py. Did you mean --max-kl?"),
         ("compare.py --algorithms maml_ppo", "--algorithms is 'maml_ppo'; it must be one of maml-trpo"),
         ("benchmark.py --beside prop", "--beside is 'prop'; it must be one of maml-trpo"),
@@ -861,6 +862,15 @@ def test_methods_are_compared_on_the_same_tasks_and_runs_are_kept(
     assert "--seeds is 0 0;" in capsys.readouterr().err
 
 
+def test_a_schedule_that_all_methods_of_a_comparison_are_given_is_that_schedule_whatever_its_iterations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    options = import_module("compare").Options(iterations=50, algorithms=("promp",))
+    assert options.settings_of("promp").outer.cosine_iterations == 50  # the family's 100, of 100
+    assert options.sharing({"cosine_iterations": 80})("promp").outer.cosine_iterations == 80
+
+
 def test_an_option_of_a_training_is_for_all_methods_of_a_comparison_that_read_it(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -879,7 +889,10 @@ def test_an_option_of_a_training_is_for_all_methods_of_a_comparison_that_read_it
     assert run(*compare, *small, "--hidden", 16) == 2
     assert "--hidden was (8,) and is now (16,)" in capsys.readouterr().err
     assert run(*compare, "--clip", 0.1) == 2
-    assert "--clip is an option of a training, and none of reptile, pretrained, oracle" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "--clip 0.1 is read by none of reptile, pretrained, oracle (reptile: it has no such option;" in error
+    assert run(*compare, "--max-kl", -1) == 2
+    assert "pretrained: --max-kl is -1.0; it must be" in capsys.readouterr().err
     assert run("compare.py", "sinusoid", "--hidden", 8) == 2
     assert "--hidden: a comparison on supervised tasks takes no option of a training" in capsys.readouterr().err
 
@@ -926,6 +939,7 @@ def test_words_of_a_comparison_are_runs_where_they_are_several_or_look_like_path
         "--help AntVel-v0",
         "AntVel-v0 --hidden 64 64 --max-kl 0.02",
         "--learn-step-sizes AntVel-v0",
+        "AntVel-v0 --hiden 64 64",
     ):
         assert not names_runs(words.split()), words
 

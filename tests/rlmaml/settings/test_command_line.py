@@ -11,6 +11,7 @@ from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import option
 from rlmaml.settings.command_line import options_of, parse, positional_words, shared_options, told_in_a_sentence
 from rlmaml.settings.methods.registry import METHODS
+from rlmaml.settings.policy import POLICIES
 from rlmaml.settings.whole import Settings, configure, owner_classes
 
 
@@ -192,6 +193,8 @@ def test_words_that_are_neither_options_nor_their_values_are_positional_wherever
         ("--task a=1 b=2 --overwrite run", ["run"]),
         ("-h run", ["run"]),
         ("--seed -3 run", ["run"]),
+        ("--max-kl 0.1 run --hidden 8 16", ["run"]),
+        ("run --nothing 3 other", ["run"]),
     ):
         assert positional_words(words.split(), Outer) == found, words
 
@@ -246,10 +249,10 @@ def test_a_mistyped_option_among_shared_ones_is_refused_in_the_words_of_a_traini
         shared_options(words.split(), Comparing, ("seed",))
 
 
-def test_fields_of_one_name_have_one_type_in_every_method() -> None:
+def test_fields_of_one_name_have_one_type_in_every_method_and_policy_kind() -> None:
     types: dict[str, set[str]] = {}
     for name, method in METHODS.items():
-        for kind in owner_classes(name, method.policy or "gaussian").values():
+        for kind in [*owner_classes(name, method.policy or "gaussian").values(), *POLICIES.values()]:
             for one in fields(kind):
                 types.setdefault(one.name, set()).add(str(one.type))
     assert {name: found for name, found in types.items() if len(found) > 1} == {}

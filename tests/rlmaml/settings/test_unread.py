@@ -12,7 +12,7 @@ from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.rules.trust_region_rule import TrustRegionRule
 from rlmaml.settings.command_line import parse
 from rlmaml.settings.methods.registry import METHODS
-from rlmaml.settings.unread import check_read, read_by, unread
+from rlmaml.settings.unread import check_read, unread
 from rlmaml.settings.whole import Settings, configure
 from tests.rlmaml.algorithms.cases import CASES, case_settings, make_problem, tensors_of
 from tests.rlmaml.settings.test_command_line import Script, defaults
@@ -148,23 +148,3 @@ def test_a_command_line_is_refused_by_what_it_types_and_not_by_a_family_s_defaul
 def test_what_is_unread_is_a_field(method: str) -> None:
     settings = configure(method)
     assert unread(settings).keys() <= settings.flat().keys()
-
-
-def test_of_options_for_several_methods_one_takes_those_that_it_has_does_not_stand_for_and_reads() -> None:
-    shared = {"hidden": (8,), "inner_steps": 2, "max_kl": 0.5, "outer_step_size": 0.3, "entropy_bonus": 0.1}
-    for method, taken in (
-        ("maml-trpo", {"hidden", "inner_steps", "max_kl", "entropy_bonus"}),
-        ("reptile", {"hidden", "inner_steps", "outer_step_size"}),
-        ("pretrained", {"hidden", "max_kl", "entropy_bonus"}),
-        ("random", {"hidden"}),
-    ):
-        read = read_by(configure(method), shared)
-        assert read == {name: shared[name] for name in taken}, method
-    by_adam = {"outer_optimiser": "adam", "max_kl": 0.5, "adam_step_size": 0.1}
-    assert read_by(configure(), by_adam) == {"outer_optimiser": "adam", "adam_step_size": 0.1}
-    with pytest.raises(UserError, match=r"^maml-trpo: --max-kl is -1"):
-        read_by(configure(), {"max_kl": -1.0})
-    with pytest.raises(UserError, match=r"^fomaml: .*dice"):
-        read_by(configure("fomaml"), {"inner_loss": "dice"})
-    with pytest.raises(UserError, match="--stage-weights"):
-        read_by(configure(), {"stage_weights": (1.0,) * 9})
