@@ -185,8 +185,11 @@ def tell_who_reads(shared: Mapping[str, Any], methods: Sequence[Settings]) -> No
     for name, value in shared.items():
         readers = [method for method, names in read.items() if name in names]
         if not readers and value:
-            reasons = "; ".join(dict.fromkeys(f"{one.algorithm}: {why_unread(one, shared, name)}" for one in methods))
-            raise UserError(f"{option(name)} {in_short(value)} is read by none of {', '.join(read)} ({reasons}).")
+            reasons: dict[str, list[str]] = {}
+            for one in methods:
+                reasons.setdefault(why_unread(one, shared, name).rstrip("."), []).append(one.algorithm)
+            told = "; ".join(f"{', '.join(those)}: {reason}" for reason, those in reasons.items())
+            raise UserError(f"{option(name)} {in_short(value)} is for none of the methods: of {told}.")
         if len(readers) < len(methods):
             print(f"{option(name)} is for {', '.join(readers) or 'none of them'}.", flush=True)
 

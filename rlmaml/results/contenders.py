@@ -132,7 +132,7 @@ def sharing(settings: Settings, shared: Mapping[str, Any]) -> tuple[Settings, se
 def why_unread(settings: Settings, shared: Mapping[str, Any], name: str) -> str:
     """Why a method does not read one of the settings that all methods are given."""
     if not settings.has(name):
-        return "it has no such option"
+        return "there is no such option"
     for given in ({name: shared[name]}, {other: value for other, value in shared.items() if settings.has(other)}):
         try:
             changed = settings.changed(**given)

@@ -890,9 +890,13 @@ def test_an_option_of_a_training_is_for_all_methods_of_a_comparison_that_read_it
     assert "--hidden was (8,) and is now (16,)" in capsys.readouterr().err
     assert run(*compare, "--clip", 0.1) == 2
     error = capsys.readouterr().err
-    assert "--clip 0.1 is read by none of reptile, pretrained, oracle (reptile: it has no such option;" in error
+    assert "--clip 0.1 is for none of the methods: of reptile, pretrained, oracle: there is no such option." in error
     assert run(*compare, "--max-kl", -1) == 2
-    assert "pretrained: --max-kl is -1.0; it must be" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert (
+        "of reptile: there is no such option; pretrained, oracle: --max-kl is -1.0; it must be a number above 0."
+        in error
+    )
     assert run("compare.py", "sinusoid", "--hidden", 8) == 2
     assert "--hidden: a comparison on supervised tasks takes no option of a training" in capsys.readouterr().err
 

@@ -72,7 +72,7 @@ def test_a_value_that_a_method_cannot_have_leaves_the_others_and_why_is_said() -
     for method, given, reason in (
         ("fomaml", shared, "dice"),
         ("maml-trpo", {"max_kl": -1.0}, "--max-kl is -1.0; it must be"),
-        ("reptile", {"max_kl": 0.1}, "it has no such option"),
+        ("reptile", {"max_kl": 0.1}, "there is no such option"),
         ("random", {"max_kl": 0.1}, "random is never trained"),
         ("oracle", {"start_from": "other"}, "it begins from nothing"),
         ("maml-trpo", {"outer_optimiser": "adam", "max_kl": 0.1}, "--outer-optimiser is adam"),
