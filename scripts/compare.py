@@ -53,9 +53,10 @@ from rlmaml.base.cores import num_cores
 from rlmaml.base.errors import UserError
 from rlmaml.settings.checks import option
 from rlmaml.settings.command_line import options_of, positional_words, shared_options
-from rlmaml.settings.methods.registry import DEFAULT_METHOD, PAPERS, find_method
+from rlmaml.settings.methods.registry import DEFAULT_METHOD, METHODS, PAPERS, find_method
 from rlmaml.settings.search import SearchSettings
-from rlmaml.settings.whole import Settings
+from rlmaml.settings.unread import NO_OPTION_OF_IT, sharing, unread, why_left
+from rlmaml.settings.whole import Settings, configure
 from rlmaml.terminal.command import run_command
 from rlmaml.terminal.words import counted, in_short
 from supervised import check_unasked, supervised_name
@@ -66,11 +67,16 @@ if TYPE_CHECKING:
 
 SettingsOf: TypeAlias = Callable[..., Settings]
 """From a method, and a variant if it is another than the family's, to what it is trained with."""
-SAID_OTHERWISE = (
-    *("env_id", "seed", "evaluation_tasks", "evaluation_episodes", "evaluation_steps"),
-    *("observe_task", "rollout_threads"),
-)
-"""Settings that a comparison decides by its own options, or by a method."""
+SAID_OTHERWISE = {
+    "env_id": "the family's name alone, as the first word,",
+    "seed": "--seeds",
+    "evaluation_tasks": "--tasks",
+    "evaluation_episodes": "--episodes",
+    "evaluation_steps": "--steps",
+    "observe_task": "--algorithms oracle",
+    "rollout_threads": "--threads",
+}
+"""Settings that a comparison decides by options of its own, or by a method."""
 
 
 @dataclass(frozen=True)
@@ -167,8 +173,6 @@ class Options:
         Raises:
             UserError: none of the methods reads one of them.
         """
-        from rlmaml.results.contenders import sharing
-
         tell_who_reads(shared, [self.settings_of(name) for name in self.algorithms])
         return lambda method, variant=None: sharing(self.settings_of(method, variant), shared)[0]
 
@@ -177,21 +181,30 @@ def tell_who_reads(shared: Mapping[str, Any], methods: Sequence[Settings]) -> No
     """Say of settings that all methods are given which of these read them, where not all do.
 
     Raises:
-        UserError: none of them reads one, and it does not switch something off.
+        UserError: none of them takes one, or none would read it and it does not switch something off.
     """
-    from rlmaml.results.contenders import sharing, why_unread
-
-    read = {one.algorithm: sharing(one, shared)[1] for one in methods}
+    lines = []
     for name, value in shared.items():
-        readers = [method for method, names in read.items() if name in names]
-        if not readers and value:
+        takers = [one for one in (sharing(settings, shared) for settings in methods) if name in one[1]]
+        readers = [settings.algorithm for settings, _ in takers if name not in unread(settings)]
+        if not takers or (value and not readers):
             reasons: dict[str, list[str]] = {}
             for one in methods:
-                reasons.setdefault(why_unread(one, shared, name).rstrip("."), []).append(one.algorithm)
+                reasons.setdefault(why_left(one, shared, name).rstrip("."), []).append(one.algorithm)
+            lacking = reasons.pop(NO_OPTION_OF_IT, [])
+            if not reasons:
+                having = [method for method in METHODS if configure(method).has(name)]
+                cure = (
+                    f" Add one of {', '.join(having)} to --algorithms, or leave it out." if having else " Leave it out."
+                )
+                raise UserError(f"{option(name)} is no option of {', '.join(lacking)}.{cure}")
+            if len(reasons) == 1 and next(iter(reasons)).startswith(option(name)):
+                raise UserError(f"{next(iter(reasons))}.")
             told = "; ".join(f"{', '.join(those)}: {reason}" for reason, those in reasons.items())
-            raise UserError(f"{option(name)} {in_short(value)} is for none of the methods: of {told}.")
+            raise UserError(f"{option(name)} is {in_short(value)}, and nothing would read it. Of {told}.")
         if len(readers) < len(methods):
-            print(f"{option(name)} is for {', '.join(readers) or 'none of them'}.", flush=True)
+            lines.append(f"{option(name)} is for {', '.join(readers) or 'none of them'}.")
+    print("".join(f"{line}\n" for line in lines), end="", flush=True)
 
 
 def names_runs(arguments: Sequence[str]) -> bool:

@@ -1,9 +1,7 @@
 """Runs of a comparison: what each method is trained with, and trained and evaluated runs, several at once."""
 
-import contextlib
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,7 +13,7 @@ from rlmaml.rules.search_rule import Search
 from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.policy import LatentSettings
 from rlmaml.settings.search import SearchSettings
-from rlmaml.settings.unread import unread
+from rlmaml.settings.unread import FROM_NOTHING
 from rlmaml.settings.whole import Settings, check_resumable, differences, from_plain, of_length
 from rlmaml.storage.evaluation_file import read_evaluation
 from rlmaml.storage.kept_checkpoints import newest_checkpoint
@@ -34,9 +32,6 @@ from rlmaml.training.run import (
 )
 
 IN_RANGE, BEYOND_RANGE = "in the training range", "beyond the training range"
-
-FROM_NOTHING = ("random", "oracle")
-"""Methods that begin with a random network of their own, whatever others start from."""
 
 WITH_FAILED = "per_task_with_failed"
 """Where a report has what is compared: a failed simulation counts as the worst return seen."""
@@ -102,45 +97,6 @@ def asked_of(settings: Settings, **asked: Any) -> Settings:
     left = {name: value for name, value in asked.items() if name not in own}
     length = left.pop("iterations", settings.run.iterations)
     return of_length(settings, length).changed(**left)
-
-
-def sharing(settings: Settings, shared: Mapping[str, Any]) -> tuple[Settings, set[str]]:
-    """A method's settings with what all methods are given, and the names of what of it this one reads.
-
-    What it stands for stays, and so does what it could not have together with the rest: stage weights, say, where there
-    are no inner steps.
-
-    Args:
-        settings: of the method.
-        shared: field -> value.
-    """
-    stays = {
-        *find_method(settings.algorithm).stands_for,
-        *(["start_from"] if settings.algorithm in FROM_NOTHING else []),
-    }
-    may = [name for name in shared if settings.has(name) and name not in stays]
-    fewer = (taken for number in range(len(may), 0, -1) for taken in combinations(may, number))
-    for taken in fewer:
-        with contextlib.suppress(UserError):
-            changed = settings.changed(**{name: shared[name] for name in taken})
-            if "stage_weights" in taken:
-                changed.outer.check_all_count(changed.inner)
-            return changed, {*taken} - unread(changed).keys()
-    return settings, set()
-
-
-def why_unread(settings: Settings, shared: Mapping[str, Any], name: str) -> str:
-    """Why a method does not read one of the settings that all methods are given."""
-    if not settings.has(name):
-        return "there is no such option"
-    for given in ({name: shared[name]}, {other: value for other, value in shared.items() if settings.has(other)}):
-        try:
-            changed = settings.changed(**given)
-        except UserError as error:
-            return str(error)
-        if reason := unread(changed).get(name):
-            return reason
-    return "it begins from nothing" if name == "start_from" else "others of these options leave no room for it"
 
 
 def searched_methods(methods: Mapping[str, Settings], search: SearchSettings | None) -> dict[str, str]:

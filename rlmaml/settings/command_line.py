@@ -71,17 +71,17 @@ def positional_words(arguments: Sequence[str], *options: type[Any]) -> list[str]
 
 
 def shared_options(
-    arguments: Sequence[str], options: type[Any], said_otherwise: Collection[str]
+    arguments: Sequence[str], options: type[Any], said_otherwise: Mapping[str, str]
 ) -> tuple[list[str], dict[str, Any]]:
     """The words of a command without the options of a training among them, and these: field -> value.
 
     Args:
         arguments: the command line.
         options: the command's own, a dataclass. Where it has an option of the same name, that is what is meant.
-        said_otherwise: fields of settings that the command's own options decide.
+        said_otherwise: fields of settings that the command decides -> by what.
 
     Raises:
-        UserError: a value is none that an option takes, or it has none.
+        UserError: there is no such option, or it takes no such value, or needs one.
     """
     own = _kinds(options)
     fields = {name: one for name, one in _fields_of_settings().items() if option(name) not in own}
@@ -89,6 +89,9 @@ def shared_options(
         "Shared", [(name, *one) for name, one in fields.items() if name not in said_otherwise], frozen=True
     )
     theirs = {known.name: known.kind for known in _known(kind)}
+    for field, instead in said_otherwise.items():
+        if option(field) in _names(arguments) - own.keys():
+            raise UserError(f"{option(field)} is no option of {Path(sys.argv[0]).name}. Use {instead} in its place.")
     refuse_unknown(arguments, [*own, *theirs], Path(sys.argv[0]).name)
     groups = _grouped(arguments, theirs | own)
     read = vars(options_of(kind, arguments=[word for name, group in groups if name in theirs for word in group]))

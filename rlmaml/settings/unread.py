@@ -1,7 +1,9 @@
-"""Settings that nothing reads beside others: to type one would be a slip, or a misunderstanding."""
+"""Settings that nothing reads beside others, and what one of several methods takes of what all are given."""
 
+import contextlib
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from itertools import combinations
 from typing import Any
 
 from rlmaml.base.errors import UserError
@@ -14,6 +16,10 @@ from rlmaml.settings.methods.registry import find_method
 from rlmaml.settings.objective import ObjectiveSettings
 from rlmaml.settings.trust_region import TrustRegionSettings
 from rlmaml.settings.whole import Settings
+
+NO_OPTION_OF_IT = "there is no such option"
+FROM_NOTHING = ("random", "oracle")
+"""Methods that begin with a random network of their own, whatever others start from."""
 
 OF_ADAM = ("adam_step_size", "max_gradient_norm")
 
@@ -76,6 +82,50 @@ def check_read(settings: Settings, start: Settings, given: Collection[str], cure
         value = received[name]
         if option(name) in given and value and value != without[name]:
             raise UserError(f"{option(name)} is {value!r}, and nothing would read it: {why}. Leave it out.{cure}")
+
+
+def sharing(settings: Settings, shared: Mapping[str, Any]) -> tuple[Settings, set[str]]:
+    """A method's settings with what all methods are given, and the names of what of it this one has taken.
+
+    What it stands for stays, and so does what it could not have together with the rest: stage weights, say, where there
+    are no inner steps.
+
+    Args:
+        settings: of the method.
+        shared: field -> value.
+    """
+    own = find_method(settings.algorithm).stands_for
+    anew = settings.algorithm in FROM_NOTHING
+    may = [n for n in shared if settings.has(n) and n not in own and not (anew and n == "start_from")]
+    for number in range(len(may), 0, -1):
+        for taken in combinations(may, number):
+            with contextlib.suppress(UserError):
+                return with_all({name: shared[name] for name in taken}, settings), {*taken}
+    return settings, set()
+
+
+def with_all(values: Mapping[str, Any], settings: Settings) -> Settings:
+    """The settings with typed values, all of which are to count.
+
+    Raises:
+        UserError: one is illegal, alone or beside others.
+    """
+    changed = settings.changed(**values)
+    if "stage_weights" in values:
+        changed.outer.check_all_count(changed.inner)
+    return changed
+
+
+def why_left(settings: Settings, shared: Mapping[str, Any], name: str) -> str:
+    """Why a method does not take, or does not read, one of the settings that all methods are given."""
+    if not settings.has(name):
+        return NO_OPTION_OF_IT
+    changed, taken = sharing(settings, shared)
+    try:
+        with_all({one: shared[one] for one in (*taken, name)}, settings)
+    except UserError as error:
+        return str(error)
+    return unread(changed).get(name, "it begins from nothing")
 
 
 def _names(kind: type[Any]) -> set[str]:

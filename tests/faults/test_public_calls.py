@@ -63,7 +63,6 @@ EXEMPT = {
     "rlmaml.terminal.waiting.elsewhere",  # which this one says of its processes
     "rlmaml.families.images.check_apart",
     "rlmaml.training.train.nothing_known",  # after what went wrong
-    "rlmaml.results.contenders.why_unread",
     "rlmaml.families.installed.read_fashion",  # of a package of Debian's
     "rlmaml.deploy.adaptable.in_copies",
     "rlmaml.deploy.carried_state.Driven.go_on",  # of a memory

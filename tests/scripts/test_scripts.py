@@ -305,8 +305,8 @@ def test_methods_are_timed_beside_each_other(tmp_path: Path, run: Run, capsys: p
         ("compare.py --max-kll 3", "--max-kll is no option of compare.py. Did you mean --max-kl?"),
         ("compare.py --algorithms maml_ppo", "--algorithms is 'maml_ppo'; it must be one of maml-trpo"),
         ("benchmark.py --beside prop", "--beside is 'prop'; it must be one of maml-trpo"),
-        ("compare.py --seed 3", "--seed is no option of compare.py. Did you mean --seeds?"),
-        ("compare.py --evaluation-tasks 3", "--evaluation-tasks is no option of compare.py. --help lists those"),
+        ("compare.py --seed 3", "--seed is no option of compare.py. Use --seeds in its place."),
+        ("compare.py --evaluation-tasks 3", "--evaluation-tasks is no option of compare.py. Use --tasks in its place."),
         ("adapt.py", "RUN_DIR is missing."),
         ("train_nav.py --env-id Nowhere-v0", "Known ids: Navigation2D-v0"),
         ("train_nav.py --variant nobody2050", "Choose one of: finn2017, rothfuss2019, dynamics"),
@@ -890,13 +890,20 @@ def test_an_option_of_a_training_is_for_all_methods_of_a_comparison_that_read_it
     assert "--hidden was (8,) and is now (16,)" in capsys.readouterr().err
     assert run(*compare, "--clip", 0.1) == 2
     error = capsys.readouterr().err
-    assert "--clip 0.1 is for none of the methods: of reptile, pretrained, oracle: there is no such option." in error
-    assert run(*compare, "--max-kl", -1) == 2
-    error = capsys.readouterr().err
-    assert (
-        "of reptile: there is no such option; pretrained, oracle: --max-kl is -1.0; it must be a number above 0."
-        in error
-    )
+    assert "--clip is no option of reptile, pretrained, oracle. Add one of promp, maml-ppo, rl2, " in error
+    for words, message in (
+        (("--max-kl", -1), "error: --max-kl is -1.0; it must be a number above 0."),
+        (("--max-kl", 0), "error: --max-kl is 0.0; it must be a number above 0."),
+        (("--initial-std", 0), "error: --initial-std is 0.0; it must be"),
+        (("--inner-steps", 2, "--stage-weights", 0, 1, 2, 3, 4), "Of maml-trpo: --stage-weights has 5 weights"),
+        (
+            ("--jacobian-fraction", 0.5),
+            "--jacobian-fraction is 0.5, and nothing would read it. Of pretrained, oracle: ",
+        ),
+    ):
+        several = ["maml-trpo", "pretrained"] if "--stage-weights" in words else ["reptile", "pretrained", "oracle"]
+        assert run(*compare, "--algorithms", *several, *words) == 2, words
+        assert message in capsys.readouterr().err
     assert run("compare.py", "sinusoid", "--hidden", 8) == 2
     assert "--hidden: a comparison on supervised tasks takes no option of a training" in capsys.readouterr().err
 

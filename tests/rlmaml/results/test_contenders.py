@@ -17,12 +17,10 @@ from rlmaml.results.contenders import (
     evaluated,
     evaluated_run,
     sampled_episodes,
-    sharing,
-    why_unread,
 )
 from rlmaml.settings.methods.registry import METHODS, PAPERS
 from rlmaml.settings.search import SearchSettings
-from rlmaml.settings.whole import Settings, as_method, configure, of_length
+from rlmaml.settings.whole import Settings, as_method, of_length
 from rlmaml.storage.checkpoint import load_checkpoint
 from rlmaml.storage.run_directory import RunDirectory
 from rlmaml.training.fine_tuning import FINE_TUNING
@@ -35,58 +33,6 @@ __all__ = ["plain_figures"]
 
 def of_method(settings: Settings, method: str, seed: int) -> Settings:
     return contender_settings(settings, as_method(settings, method), seed)
-
-
-@pytest.mark.parametrize(
-    ("shared", "readers"),
-    [
-        ({"hidden": (8,)}, "maml-trpo reptile pretrained rl2 random oracle"),
-        ({"inner_steps": 2}, "maml-trpo reptile"),
-        ({"max_kl": 0.5}, "maml-trpo pretrained oracle"),
-        ({"outer_step_size": 0.3}, "reptile rl2"),
-        ({"stage_weights": (0.0, 1.0), "inner_steps": 1}, "maml-trpo"),
-        ({"learn_step_sizes": True}, "maml-trpo"),
-        ({"inner_reward_power": 2.0, "inner_advantage_scale": 2.0}, "maml-trpo reptile pretrained random oracle"),
-        ({"start_from": "other"}, "maml-trpo reptile pretrained rl2"),
-        ({"memory": 8}, "rl2"),
-        ({"parameter_noise": 0.1, "entropy_bonus": 0.1}, "maml-trpo reptile"),
-    ],
-)
-def test_what_all_methods_are_given_is_taken_by_those_that_have_it_and_can_and_read_by_those_who_are_told(
-    shared: dict[str, Any], readers: str
-) -> None:
-    first, *_ = shared
-    for method in ("maml-trpo", "reptile", "pretrained", "rl2", "random", "oracle"):
-        before = configure(method)
-        after, read = sharing(before, shared)
-        assert (first in read) == (method in readers.split()), method
-        flat = after.flat()
-        assert {name for name in read if flat[name] != shared[name]} == set()
-        assert {name for name, value in before.flat().items() if flat[name] != value} <= shared.keys()
-
-
-def test_a_value_that_a_method_cannot_have_leaves_the_others_and_why_is_said() -> None:
-    shared = {"inner_loss": "dice", "hidden": (8,)}
-    assert sharing(configure("fomaml"), shared)[1] == {"hidden"}
-    assert sharing(configure(), shared)[1] == {"inner_loss", "hidden"}
-    for method, given, reason in (
-        ("fomaml", shared, "dice"),
-        ("maml-trpo", {"max_kl": -1.0}, "--max-kl is -1.0; it must be"),
-        ("reptile", {"max_kl": 0.1}, "there is no such option"),
-        ("random", {"max_kl": 0.1}, "random is never trained"),
-        ("oracle", {"start_from": "other"}, "it begins from nothing"),
-        ("maml-trpo", {"outer_optimiser": "adam", "max_kl": 0.1}, "--outer-optimiser is adam"),
-    ):
-        name = "max_kl" if "max_kl" in given else next(iter(given))
-        assert reason in why_unread(configure(method), given, name), method
-        assert name not in sharing(configure(method), given)[1], method
-
-
-def test_a_typed_value_replaces_a_default_that_the_rest_would_make_illegal() -> None:
-    start = configure(inner_steps=2, stage_weights=(0.0, 1.0, 1.0), learn_step_sizes=True)
-    settings, read = sharing(start, {"inner_steps": 0, "stage_weights": (1.0,), "learn_step_sizes": False})
-    assert settings.outer.stage_weights == (1.0,)
-    assert read == {"inner_steps", "learn_step_sizes"}
 
 
 def test_all_methods_sample_as_many_environment_steps_but_random_which_is_not_trained() -> None:

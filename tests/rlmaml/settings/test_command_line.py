@@ -230,7 +230,7 @@ class Comparing:
 def test_options_of_a_training_are_told_from_a_commands_own_which_come_first(
     words: str, own: str, shared: dict[str, object]
 ) -> None:
-    found = shared_options(words.split(), Comparing, ())
+    found = shared_options(words.split(), Comparing, {})
     assert found == (own.split(), shared)
     assert list(found[1]) == list(shared)
 
@@ -239,14 +239,14 @@ def test_options_of_a_training_are_told_from_a_commands_own_which_come_first(
     ("words", "message"),
     [
         ("--max-kll 0.1", "Did you mean --max-kl?"),
-        ("--seed 3", "--seed is no option of"),
+        ("--seed 3", "Use --seeds in its place."),
         ("--max-kl many", "--max-kl is 'many'; it must be a finite number."),
         ("--max-kl", "--max-kl is without a value"),
     ],
 )
 def test_a_mistyped_option_among_shared_ones_is_refused_in_the_words_of_a_training(words: str, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
-        shared_options(words.split(), Comparing, ("seed",))
+        shared_options(words.split(), Comparing, {"seed": "--seeds"})
 
 
 def test_fields_of_one_name_have_one_type_in_every_method_and_policy_kind() -> None:

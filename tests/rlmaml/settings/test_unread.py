@@ -12,7 +12,7 @@ from rlmaml.rules.adaptation_rule import adaptation_rule
 from rlmaml.rules.trust_region_rule import TrustRegionRule
 from rlmaml.settings.command_line import parse
 from rlmaml.settings.methods.registry import METHODS
-from rlmaml.settings.unread import check_read, unread
+from rlmaml.settings.unread import check_read, sharing, unread, why_left
 from rlmaml.settings.whole import Settings, configure
 from tests.rlmaml.algorithms.cases import CASES, case_settings, make_problem, tensors_of
 from tests.rlmaml.settings.test_command_line import Script, defaults
@@ -148,3 +148,58 @@ def test_a_command_line_is_refused_by_what_it_types_and_not_by_a_family_s_defaul
 def test_what_is_unread_is_a_field(method: str) -> None:
     settings = configure(method)
     assert unread(settings).keys() <= settings.flat().keys()
+
+
+@pytest.mark.parametrize(
+    ("shared", "readers"),
+    [
+        ({"hidden": (8,)}, "maml-trpo reptile pretrained rl2 random oracle"),
+        ({"inner_steps": 2}, "maml-trpo reptile"),
+        ({"max_kl": 0.5}, "maml-trpo pretrained oracle"),
+        ({"outer_step_size": 0.3}, "reptile rl2"),
+        ({"stage_weights": (0.0, 1.0), "inner_steps": 1}, "maml-trpo"),
+        ({"learn_step_sizes": True}, "maml-trpo"),
+        ({"inner_reward_power": 2.0, "inner_advantage_scale": 2.0}, "maml-trpo reptile pretrained random oracle"),
+        ({"start_from": "other"}, "maml-trpo reptile pretrained rl2"),
+        ({"memory": 8}, "rl2"),
+        ({"parameter_noise": 0.1, "entropy_bonus": 0.1}, "maml-trpo reptile"),
+    ],
+)
+def test_what_all_methods_are_given_is_taken_by_those_that_have_it_and_can_and_read_by_those_who_are_told(
+    shared: dict[str, Any], readers: str
+) -> None:
+    first, *_ = shared
+    for method in ("maml-trpo", "reptile", "pretrained", "rl2", "random", "oracle"):
+        before = configure(method)
+        after, taken = sharing(before, shared)
+        read = taken - unread(after).keys()
+        assert (first in read) == (method in readers.split()), method
+        flat = after.flat()
+        assert {name for name in read if flat[name] != shared[name]} == set()
+        assert {name for name, value in before.flat().items() if flat[name] != value} <= shared.keys()
+
+
+def test_a_value_that_a_method_cannot_have_leaves_the_others_and_why_is_said() -> None:
+    shared = {"inner_loss": "dice", "hidden": (8,)}
+    assert sharing(configure("fomaml"), shared)[1] == {"hidden"}
+    assert sharing(configure(), shared)[1] == {"inner_loss", "hidden"}
+    for method, given, reason in (
+        ("fomaml", shared, "dice"),
+        ("maml-trpo", {"max_kl": -1.0}, "--max-kl is -1.0; it must be"),
+        ("reptile", {"max_kl": 0.1}, "there is no such option"),
+        ("random", {"max_kl": 0.1}, "random is never trained"),
+        ("oracle", {"start_from": "other"}, "it begins from nothing"),
+        ("maml-trpo", {"outer_optimiser": "adam", "max_kl": 0.1}, "--outer-optimiser is adam"),
+    ):
+        name = "max_kl" if "max_kl" in given else next(iter(given))
+        assert reason in why_left(configure(method), given, name), method
+        after, taken = sharing(configure(method), given)
+        assert name not in taken - unread(after).keys(), method
+
+
+def test_a_typed_value_replaces_a_default_that_the_rest_would_make_illegal() -> None:
+    start = configure(inner_steps=2, stage_weights=(0.0, 1.0, 1.0), learn_step_sizes=True)
+    given = {"inner_steps": 0, "stage_weights": (1.0,), "learn_step_sizes": False}
+    settings, taken = sharing(start, given)
+    assert settings.outer.stage_weights == (1.0,)
+    assert taken == given.keys()
