@@ -90,7 +90,7 @@ def shared_options(
     )
     theirs = {known.name: known.kind for known in _known(kind)}
     for field, instead in said_otherwise.items():
-        if option(field) in _names(arguments) - own.keys():
+        if option(field) in _names(arguments):
             raise UserError(f"{option(field)} is no option of {Path(sys.argv[0]).name}. Use {instead} in its place.")
     refuse_unknown(arguments, [*own, *theirs], Path(sys.argv[0]).name)
     groups = _grouped(arguments, theirs | own)

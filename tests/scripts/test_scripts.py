@@ -306,6 +306,10 @@ def test_methods_are_timed_beside_each_other(tmp_path: Path, run: Run, capsys: p
         ("compare.py --algorithms maml_ppo", "--algorithms is 'maml_ppo'; it must be one of maml-trpo"),
         ("benchmark.py --beside prop", "--beside is 'prop'; it must be one of maml-trpo"),
         ("compare.py --seed 3", "--seed is no option of compare.py. Use --seeds in its place."),
+        (
+            "compare.py --env-id AntVel-v0",
+            "is no option of compare.py. Use the family's name alone, as the first word, in",
+        ),
         ("compare.py --evaluation-tasks 3", "--evaluation-tasks is no option of compare.py. Use --tasks in its place."),
         ("adapt.py", "RUN_DIR is missing."),
         ("train_nav.py --env-id Nowhere-v0", "Known ids: Navigation2D-v0"),
