@@ -183,10 +183,10 @@ def tell_who_reads(shared: Mapping[str, Any], methods: Sequence[Settings]) -> No
     Raises:
         UserError: none of them takes one, or none would read it and it does not switch something off.
     """
-    lines = []
+    lines, shares = [], [sharing(one, shared) for one in methods]
     for name, value in shared.items():
-        takers = [one for one in (sharing(settings, shared) for settings in methods) if name in one[1]]
-        readers = [settings.algorithm for settings, _ in takers if name not in unread(settings)]
+        takers = [settings for settings, taken in shares if name in taken]
+        readers = [settings.algorithm for settings in takers if name not in unread(settings)]
         if not takers or (value and not readers):
             reasons: dict[str, list[str]] = {}
             for one in methods:

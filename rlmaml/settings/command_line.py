@@ -84,20 +84,20 @@ def shared_options(
         UserError: there is no such option, or it takes no such value, or needs one.
     """
     own = _kinds(options)
-    fields = {name: one for name, one in _fields_of_settings().items() if option(name) not in own}
-    kind = dataclasses.make_dataclass(
-        "Shared", [(name, *one) for name, one in fields.items() if name not in said_otherwise], frozen=True
-    )
-    theirs = {known.name: known.kind for known in _known(kind)}
+    theirs = {
+        option(name): (name, *one)
+        for name, one in _fields_of_settings().items()
+        if name not in said_otherwise and option(name) not in own
+    }
     for field, instead in said_otherwise.items():
         if option(field) in _names(arguments):
             raise UserError(f"{option(field)} is no option of {Path(sys.argv[0]).name}. Use {instead} in its place.")
     refuse_unknown(arguments, [*own, *theirs], Path(sys.argv[0]).name)
-    groups = _grouped(arguments, theirs | own)
-    read = vars(options_of(kind, arguments=[word for name, group in groups if name in theirs for word in group]))
-    field_of = {option(name): name for name in read}
-    given = {field_of[name]: read[field_of[name]] for name, _ in groups if name in theirs}
-    return [word for name, group in groups if name not in theirs for word in group], given
+    groups = _grouped(arguments, {name: hint for name, (_, hint, _) in theirs.items()} | own)
+    typed = dict.fromkeys(name for name, _ in groups if name in theirs)
+    kind: type[Any] = dataclasses.make_dataclass("Shared", [theirs[name] for name in typed], frozen=True)
+    given = options_of(kind, arguments=[word for name, group in groups if name in typed for word in group])
+    return [word for name, group in groups if name not in typed for word in group], vars(given)
 
 
 def _grouped(arguments: Sequence[str], kinds: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
